@@ -1,0 +1,1 @@
+"""Tests mirror the modules. `python -m tests` runs the formatter, the linter, the type checker and the tests."""

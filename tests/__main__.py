@@ -1,0 +1,36 @@
+"""The one command that checks everything: `python -m tests`; with `--fix` it formats first instead of complaining.
+
+Formatter, linter, type checker, tests, in this order, all of them, then exit status 1 if one complained. Other
+arguments go to pytest: `python -m tests -k nms`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def main(arguments: list[str]) -> int:
+    fix = "--fix" in arguments
+    pytest_arguments = [argument for argument in arguments if argument != "--fix"]
+    commands = [
+        ["ruff", "format", *([] if fix else ["--check"]), "."],
+        ["ruff", "check", *(["--fix"] if fix else []), "."],
+        ["mypy"],
+        ["pytest", *pytest_arguments],
+    ]
+    failed = []
+    for command in commands:
+        print(f"== {' '.join(command)}", flush=True)
+        if subprocess.run([sys.executable, "-m", *command], cwd=ROOT).returncode:
+            failed.append(command[0] if command[0] != "ruff" else " ".join(command[:2]))
+    if failed:
+        print(f"== failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
