@@ -1,0 +1,228 @@
+"""Darknet `.cfg` text <-> frozen typed sections. No torch.
+
+The grammar is darknet's: blanks vanish wherever they stand, a line is a `[section]`, a `key=value` or a
+comment (`#` or `;` in front), the first of several equal keys counts, section names are exact. A byte-order
+mark and CRLF do no harm. Darknet reads on where it should not (`filters=abc` is 0, an unknown activation is
+ReLU); here such a value is an error that names file, line, section, key, what we got and what is accepted.
+Keys that nobody knows are kept and reported, once each.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from yolo.keys import Section, SectionError, Source
+from yolo.net import Net
+from yolo.sections import OUT_OF_SCOPE, SECTIONS, Layer, Region, Yolo
+
+log = logging.getLogger("yolo")
+
+_BLANKS = str.maketrans("", "", " \t\r\n")
+_S = TypeVar("_S", bound=Section)
+
+
+class CfgError(ValueError):
+    """A cfg that cannot be read or built: `file:line: [section] what we got, what is accepted`."""
+
+
+@dataclass(frozen=True)
+class Cfg:
+    """A network description: `[net]` and the layer sections, index 0 the first behind `[net]`.
+
+    `notes` are remarks of the reader (unknown keys, repeated keys), one sentence each.
+    """
+
+    net: Net
+    layers: tuple[Layer, ...]
+    file: str = field(default="<cfg>", compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Indices of the `[yolo]` and `[region]` sections."""
+        return tuple(k for k, layer in enumerate(self.layers) if isinstance(layer, (Yolo, Region)))
+
+    def error(self, index: int, problem: str, key: str = "") -> CfgError:
+        """An error at layer `index` (-1: `[net]`), for the caller to raise."""
+        section: Section = self.layers[index] if index >= 0 else self.net
+        line = dict(section.source.keys).get(key, section.source.line)
+        layer = f" (layer {index})" if index >= 0 else ""
+        return CfgError(f"{self.file}:{line}: [{section.name}]{layer} {problem}")
+
+    def to_text(self) -> str:
+        """The cfg as text: parsing it gives an equal `Cfg`. Keys keep their order, comments are not kept."""
+        return "\n".join(_section_text(section) for section in (self.net, *self.layers))
+
+
+class _Line(NamedTuple):
+    key: str
+    value: str
+    number: int
+
+
+@dataclass
+class _RawSection:
+    name: str
+    number: int
+    lines: list[_Line] = field(default_factory=list)
+
+
+def read_cfg(path: str | Path) -> Cfg:
+    """Reads a `.cfg` file. A bare name such as `yolov3.cfg` is also looked for among the shipped ones.
+
+    Remarks (unknown keys, repeated keys) go to the log. Raises FileNotFoundError, or CfgError (a ValueError).
+    """
+    found = _find(Path(path))
+    data = found.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:  # comments in another encoding
+        text = data.decode("latin-1")
+    cfg = parse_cfg(text, str(path))
+    for note in cfg.notes:
+        log.warning("%s", note)
+    return cfg
+
+
+def parse_cfg(text: str, file: str = "<cfg>") -> Cfg:
+    """The text of a `.cfg` as a `Cfg`; `file` is the name that messages give. Raises CfgError."""
+    notes: list[str] = []
+    raw = _split(text, file, notes)
+    unknown: dict[tuple[str, str], list[int]] = {}
+    net = _typed(raw[0], Net, file, notes, unknown)
+    layers = []
+    for index, section in enumerate(raw[1:]):
+        layers.append(_typed(section, _kind(section, index, file), file, notes, unknown, index))
+    for (name, key), numbers in unknown.items():
+        lines = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
+        notes.append(f"{file}: [{name}] {key}: unknown key without effect (line {lines}){_similar(name, key)}")
+    return Cfg(net, tuple(layers), file, tuple(notes))
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    package = Path(__file__).parent
+    shipped = [folder for folder in (package / "config", package.parent / "config") if folder.is_dir()]
+    for folder in shipped:
+        if (folder / path.name).is_file() and path.parent.name in ("", "config"):
+            return folder / path.name
+    names = sorted({file.name for folder in shipped for file in folder.glob("*.cfg")})
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; expected a darknet .cfg file")
+    raise FileNotFoundError(f"{path}: no such file; give the path of a darknet .cfg or one of {', '.join(names)}")
+
+
+def _split(text: str, file: str, notes: list[str]) -> list[_RawSection]:
+    """Text to sections of `key, value, line`, the first being `[net]`."""
+    sections: list[_RawSection] = []
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+        line = line.translate(_BLANKS)
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "[":
+            sections.append(_RawSection(line, number))
+            continue
+        key, equals, value = line.partition("=")
+        if not sections:
+            raise CfgError(f"{file}:{number}: {line[:60]!r} stands before the first section; start with [net]")
+        if not equals:
+            notes.append(f"{file}:{number}: {key[:60]!r} has no value (no '='), the default is used")
+            sections[-1].lines.append(_Line(key, "", number))
+        elif not value:
+            notes.append(f"{file}:{number}: {key[:60]}= has no value, the line is ignored")
+        else:
+            sections[-1].lines.append(_Line(key, value, number))
+    if not sections or sections[0].name not in ("[net]", "[network]"):
+        got = f"{file}:{sections[0].number}: {sections[0].name[:60]}" if sections else f"{file}:1: no section at all"
+        raise CfgError(f"{got}; the first section of a cfg is [net]")
+    return sections
+
+
+def _kind(section: _RawSection, index: int, file: str) -> type[Layer]:
+    name = section.name.removeprefix("[").removesuffix("]")
+    if section.name == f"[{name}]" and name in SECTIONS:
+        return SECTIONS[name]
+    place = f"{file}:{section.number}: {section.name[:60]} (layer {index})"
+    if section.name == f"[{name}]" and name in OUT_OF_SCOPE:
+        raise CfgError(f"{place} is out of scope: {OUT_OF_SCOPE[name]}")
+    if name in Net.NAMES:
+        raise CfgError(f"{place}: a second [net]; a cfg describes one network")
+    close = difflib.get_close_matches(name.lower()[:60], SECTIONS, n=1)
+    hint = f"did you mean [{close[0]}]? " if close else ""
+    accepted = " ".join(f"[{kind.NAMES[0]}]" for kind in dict.fromkeys(SECTIONS.values()))
+    raise CfgError(f"{place} is no section that darknet's detectors know; {hint}Accepted, spelled so: {accepted}")
+
+
+def _typed(
+    raw: _RawSection,
+    kind: type[_S],
+    file: str,
+    notes: list[str],
+    unknown: dict[tuple[str, str], list[int]],
+    index: int | None = None,
+) -> _S:
+    """A raw section as its dataclass: the first of equal keys counts, unknown keys go to `unknown`."""
+    fields = {_spelled(f.name): f for f in kind.fields()}
+    values: dict[str, Any] = {}
+    seen: dict[str, int] = {}
+    strangers: list[tuple[str, str]] = []
+    layer = "" if index is None else f" (layer {index})"
+    for key, text, number in raw.lines:
+        place = f"{file}:{number}: [{kind.NAMES[0]}]{layer}"
+        if key in seen:
+            notes.append(f"{place} {key[:60]}={text[:60]} is ignored: the first {key[:60]}, line {seen[key]}, counts")
+            continue
+        seen[key] = number
+        if key not in fields:
+            unknown.setdefault((kind.NAMES[0], key[:60]), []).append(number)
+            strangers.append((key, text))
+        elif text:
+            try:
+                values[fields[key].name] = fields[key].metadata["parse"](text)
+            except ValueError as problem:
+                raise CfgError(f"{place} {key}={text[:60]}: {problem}{_inline(text)}") from None
+    source = Source(raw.number, tuple(seen.items()), tuple(strangers))
+    try:
+        return kind(source=source, **values)
+    except SectionError as problem:
+        number = seen.get(problem.key, raw.number)
+        raise CfgError(f"{file}:{number}: [{kind.NAMES[0]}]{layer} {problem}") from None
+
+
+def _inline(text: str) -> str:
+    return "; a comment needs a line of its own" if "#" in text or ";" in text else ""
+
+
+def _similar(section: str, key: str) -> str:
+    kind = Net if section in Net.NAMES else SECTIONS[section]
+    close = difflib.get_close_matches(key, [_spelled(f.name) for f in kind.fields()], n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _spelled(field_name: str) -> str:
+    """`from` is a word of Python's, hence the field `from_`."""
+    return field_name.rstrip("_")
+
+
+def _section_text(section: Section) -> str:
+    """Keys that were given, in their order, then those that differ from the default, then unknown ones."""
+    fields = {_spelled(f.name): f for f in section.fields()}
+    given = dict(section.source.keys)
+    changed = [key for key, f in fields.items() if key not in given and getattr(section, f.name) != f.default]
+    lines = [f"[{section.name}]"]
+    strangers = dict(section.source.unknown)
+    for key in (*given, *changed):
+        if key in fields:
+            lines.append(f"{key}={_value_text(getattr(section, fields[key].name))}")
+        elif strangers.get(key):
+            lines.append(f"{key}={strangers[key]}")
+    return "\n".join(line for line in lines if not line.endswith("=")) + "\n"
+
+
+def _value_text(value: object) -> str:
+    return ",".join(map(_value_text, value)) if isinstance(value, tuple) else str(value)
