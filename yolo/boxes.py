@@ -1,0 +1,144 @@
+"""Boxes: formats, overlaps, where a picture lies in the network input, detections.
+
+Letters: `G` and `D` are boxes of two sets, `w, h` widths and heights in pixels. A box format is in the
+name of the function: `xyxy` is (left, top, right, bottom), `cxcywh` (centre x, centre y, width, height).
+All functions take `[..., 4]`, leave their arguments alone and are at home with zero boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Centre and size `[..., 4]` to corners `[..., 4]`, in whatever unit the boxes have."""
+    cx, cy, w, h = boxes.unbind(-1)
+    return torch.stack((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), dim=-1)
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Corners `[..., 4]` to centre and size `[..., 4]`, in whatever unit the boxes have."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1), dim=-1)
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of cxcywh boxes, `[...]`; 0 where the boxes do not meet or have no area.
+
+    Arguments broadcast: `iou(a, b)` compares `[D, 4]` with `[D, 4]` row by row, `iou(a[:, None], b)` gives
+    the `[D, G]` table. As in darknet no epsilon is added: a union of zero has an intersection of zero.
+    """
+    acx, acy, aw, ah = a.unbind(-1)
+    bcx, bcy, bw, bh = b.unbind(-1)
+    width = torch.minimum(acx + aw / 2, bcx + bw / 2) - torch.maximum(acx - aw / 2, bcx - bw / 2)
+    height = torch.minimum(acy + ah / 2, bcy + bh / 2) - torch.maximum(acy - ah / 2, bcy - bh / 2)
+    inter = width.clamp(min=0) * height.clamp(min=0)
+    union = aw * ah + bw * bh - inter
+    return torch.where(inter > 0, inter / union, 0)
+
+
+def diou(a: Tensor, b: Tensor, beta: float = 1.0) -> Tensor:
+    """IoU minus the normalised centre distance, `iou - (d²/c²)^beta`, of cxcywh boxes, `[...]`.
+
+    `d` is the distance of the centres, `c` the diagonal of the smallest enclosing box. `beta` = 1 is the
+    DIoU of the paper (Zheng et al. 2020, eq. 7), 0.6 the measure of darknet's `nms_kind=greedynms`.
+    Two equal points have `d = c = 0`; their measure is their IoU, 0. Arguments broadcast as in `iou`.
+    Unlike IoU it depends on the unit: relative and pixel coordinates differ on non-square pictures.
+    """
+    acx, acy, aw, ah = a.unbind(-1)
+    bcx, bcy, bw, bh = b.unbind(-1)
+    width = torch.maximum(acx + aw / 2, bcx + bw / 2) - torch.minimum(acx - aw / 2, bcx - bw / 2)
+    height = torch.maximum(acy + ah / 2, bcy + bh / 2) - torch.minimum(acy - ah / 2, bcy - bh / 2)
+    diagonal = width.square() + height.square()
+    distance = (acx - bcx).square() + (acy - bcy).square()
+    return iou(a, b) - torch.where(diagonal > 0, distance / diagonal, 0).pow(beta)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture of `picture` pixels lies in a network input of `input` pixels (sizes are width, height).
+
+    The picture is resized to `placed` pixels and pasted at `offset` (left, top). `undo_offset` is what the
+    inverse subtracts; it equals `offset` except under darknet's own letterbox, which pastes at the floored
+    half of the margin but subtracts the exact half, half an input pixel more when the margin is odd.
+    """
+
+    picture: tuple[int, int]
+    input: tuple[int, int]
+    placed: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+    undo_offset: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def stretch(cls, picture: tuple[int, int], input: tuple[int, int]) -> Self:
+        """The whole input is covered, whatever that does to the proportions."""
+        return cls(picture, input, placed=input)
+
+    @classmethod
+    def letterbox(cls, picture: tuple[int, int], input: tuple[int, int], darknet: bool = False) -> Self:
+        """The proportions stay, grey bars fill the rest. The sizes are darknet's, in integer division.
+
+        `darknet` selects darknet's inverse (see `undo_offset`). A side never becomes 0 pixels.
+        """
+        (w, h), (input_w, input_h) = picture, input
+        if input_w * h < input_h * w:
+            placed = input_w, max(h * input_w // w, 1)
+        else:
+            placed = max(w * input_h // h, 1), input_h
+        margin = input_w - placed[0], input_h - placed[1]
+        offset = margin[0] // 2, margin[1] // 2
+        undo = (margin[0] / 2, margin[1] / 2) if darknet else (float(offset[0]), float(offset[1]))
+        return cls(picture, input, placed, offset, undo)
+
+    def to_input(self, boxes: Tensor) -> Tensor:
+        """Boxes xyxy `[..., 4]` in picture pixels to input pixels. The inverse of `to_picture`."""
+        scale_x, scale_y = self.placed[0] / self.picture[0], self.placed[1] / self.picture[1]
+        left, top = self.undo_offset
+        x1, y1, x2, y2 = boxes.unbind(-1)
+        return torch.stack((x1 * scale_x + left, y1 * scale_y + top, x2 * scale_x + left, y2 * scale_y + top), dim=-1)
+
+    def to_picture(self, boxes: Tensor) -> Tensor:
+        """Boxes xyxy `[..., 4]` in input pixels to picture pixels. Nothing is clipped."""
+        scale_x, scale_y = self.placed[0] / self.picture[0], self.placed[1] / self.picture[1]
+        left, top = self.undo_offset
+        x1, y1, x2, y2 = boxes.unbind(-1)
+        return torch.stack(
+            ((x1 - left) / scale_x, (y1 - top) / scale_y, (x2 - left) / scale_x, (y2 - top) / scale_y), dim=-1
+        )
+
+    def relative(self, boxes: Tensor) -> Tensor:
+        """Boxes cxcywh `[..., 4]` as fractions of the input to fractions of the picture.
+
+        darknet's NMS works in this unit (reference: its correction of boxes comes before its NMS).
+        """
+        (input_w, input_h), (placed_w, placed_h) = self.input, self.placed
+        left, top = self.undo_offset
+        cx, cy, w, h = boxes.unbind(-1)
+        scale_x, scale_y = input_w / placed_w, input_h / placed_h
+        return torch.stack(
+            ((cx - left / input_w) * scale_x, (cy - top / input_h) * scale_y, w * scale_x, h * scale_y), dim=-1
+        )
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one picture, by descending score.
+
+    `boxes` `[D, 4]` xyxy in pixels of the original picture (not clipped to it), `scores` `[D]` float in
+    (0, 1), `labels` `[D]` int64 class indices from 0. One box can stand in several rows, one for each class.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def to(self, device: torch.device | str) -> Detections:
+        """The same detections on another device."""
+        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
