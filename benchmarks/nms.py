@@ -1,0 +1,105 @@
+"""NMS of one picture at confidence 0.001: ours against torchvision's `batched_nms`, in one run.
+
+    python benchmarks/nms.py [--candidates 26000] [--repeats 50]
+
+The predictions have the shape of yolov3 at 416 (10,647 boxes, 80 classes): 30 objects, boxes scattered around
+them, class scores such that about the asked number of (box, class) pairs exceeds the confidence. Both contenders
+keep the best 300 boxes at IoU 0.6. Times are milliseconds per picture: minimum, median and maximum of the repeats,
+alternating. `threshold` is what comes before both: decoding and picking candidates out of the raw predictions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torchvision
+from torch import Tensor
+
+from yolo.boxes import cxcywh_to_xyxy
+from yolo.cfg import read_cfg
+from yolo.heads import Decoded, Head
+from yolo.plan import make_plan
+from yolo.postprocess import candidates, nms
+from yolo.sections import Yolo
+
+SIZE = (416, 416)
+CONFIDENCE, IOU, KEEP, OBJECTS = 0.001, 0.6, 300, 30
+
+
+def heads() -> list[Head]:
+    """The three heads of yolov3.cfg."""
+    layers = make_plan(read_cfg("yolov3.cfg"), SIZE).layers
+    return [Head(layer.section, layer.stride) for layer in layers if isinstance(layer.section, Yolo)]
+
+
+def predictions(all_heads: list[Head], wanted: int, seed: int = 0) -> list[Tensor]:
+    """Raw predictions `[A, H, W, 85]` per head in which about `wanted` (box, class) pairs exceed the confidence."""
+    g = torch.Generator().manual_seed(seed)
+    objects = torch.rand(OBJECTS, 2, generator=g)
+    kinds = torch.randint(80, (OBJECTS,), generator=g)
+    rows = []
+    for head in all_heads:
+        n = SIZE[0] // head.stride
+        cells = (head.cells(n, n) + torch.rand(3, n, n, 2, generator=g)) / n
+        distance, nearest = (cells[..., None, :] - objects).norm(dim=-1).min(-1)
+        boxes = torch.cat((cells, torch.rand(3, n, n, 2, generator=g) * 0.2 + 0.05), dim=-1)
+        objectness = (torch.exp(-distance * 12) * torch.rand(3, n, n, generator=g)).clamp(1e-5, 0.98)
+        classes = torch.rand(3, n, n, 80, generator=g).pow(8) * 0.05 + 1e-6
+        classes.scatter_(-1, kinds[nearest].unsqueeze(-1), 0.9)
+        rows.append((boxes, objectness, classes))
+    scores = torch.cat([(o[..., None] * c).flatten() for _, o, c in rows])
+    scale = CONFIDENCE / scores.topk(wanted).values[-1]  # exactly `wanted` scores are above, up to rounding
+    return [
+        head.encode(Decoded(b[None], (o * scale).clamp(max=0.99)[None], c[None]), SIZE)[0]
+        for head, (b, o, c) in zip(all_heads, rows, strict=True)
+    ]
+
+
+def timed(functions: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, list[float]]:
+    """Milliseconds of each function, alternating, after three rounds of warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for round_ in range(repeats + 3):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if round_ >= 3:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--candidates", type=int, default=26_000)
+    parser.add_argument("--repeats", type=int, default=50)
+    arguments = parser.parse_args()
+    all_heads = heads()
+    raw = predictions(all_heads, arguments.candidates)
+    found = candidates(raw, all_heads, SIZE, CONFIDENCE)
+    corners = cxcywh_to_xyxy(found.boxes)
+
+    def ours(kind: str) -> Tensor:
+        return nms(*found, threshold=IOU, kind=kind, beta=0.6, limit=KEEP)
+
+    functions = {
+        "threshold": lambda: candidates(raw, all_heads, SIZE, CONFIDENCE).scores,
+        "ours": lambda: ours("iou"),
+        "ours, greedynms": lambda: ours("diou"),
+        "ours, agnostic": lambda: nms(*found, threshold=IOU, agnostic=True, limit=KEEP),
+        "torchvision": lambda: torchvision.ops.batched_nms(corners, found.scores, found.labels, IOU)[:KEEP],
+    }
+    print(f"{len(found.scores):,} candidates, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    same = found.scores[functions["ours"]()].equal(found.scores[functions["torchvision"]()])
+    print(f"scores of the kept boxes equal torchvision's: {same}")
+    times = timed(functions, arguments.repeats)
+    for name, values in times.items():
+        print(f"{name:<16} {min(values):7.2f} {statistics.median(values):7.2f} {max(values):7.2f} ms")
+    ratio = statistics.median(times["torchvision"]) / statistics.median(times["ours"])
+    print(f"torchvision / ours: {ratio:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""`python -m yolo convert`: weights from one file format to the other."""
+
+from __future__ import annotations
+
+from yolo.cfg import read_cfg
+from yolo.darknet import Darknet
+from yolo.names import class_names
+from yolo.options import Convert
+from yolo.weights import Header, load_safetensors, load_weights, save_safetensors, save_weights
+
+
+def run(options: Convert) -> None:
+    """Reads the source, prints what it holds, writes the target. Raises ValueError where they do not fit."""
+    network, names, header = _read(options)
+    if options.target.suffix == ".safetensors":
+        if options.cutoff is not None:
+            raise ValueError("--cutoff writes a darknet backbone; a .safetensors file holds a whole network")
+        if not names and network.heads:
+            names = class_names(options.names, network.heads[-1].classes)
+        save_safetensors(network, options.target, names, header)
+    else:
+        save_weights(network, options.target, header, cutoff=options.cutoff)
+    print(f"{options.target}: {options.target.stat().st_size:,} bytes written")
+
+
+def _read(options: Convert) -> tuple[Darknet, list[str], Header]:
+    if options.source.suffix == ".safetensors":
+        if options.cfg is not None or options.names is not None:
+            raise ValueError(f"{options.source} holds its own cfg and names; leave out --cfg and --names")
+        return load_safetensors(options.source)
+    if options.cfg is None:
+        raise ValueError(f"{options.source} does not say what it belongs to; give --cfg FILE.cfg")
+    file_bytes = options.source.stat().st_size if options.source.is_file() else 0
+    network = Darknet(read_cfg(options.cfg), max_bytes=file_bytes, initialise=False)
+    report = load_weights(network, options.source)
+    print(report)
+    return network, [], report.header

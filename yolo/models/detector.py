@@ -1,0 +1,51 @@
+"""What the rest of the program knows of a model."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from yolo.boxes import Detections, Placement
+
+Picture = str | os.PathLike[str] | np.ndarray
+"""A path, or RGB pixels uint8 `[h, w, 3]` (`[h, w, channels]` for a network of other channels)."""
+
+
+class Detector(ABC):
+    """A model that finds objects in pictures.
+
+    `network` is the trainable module, in float32; `names` are the class names, `names[label]` that of a detection.
+    """
+
+    network: nn.Module
+    names: list[str]
+
+    @abstractmethod
+    def prepare(self, picture: Picture) -> tuple[Tensor, Placement]:
+        """A picture as network input `[channels, h, w]` (uint8) and where it lies there. Touches no network."""
+
+    @abstractmethod
+    def detect_batch(self, images: Tensor, placements: Sequence[Placement]) -> list[Detections]:
+        """Detections of a batch of prepared pictures `[B, channels, h, w]`, boxes in original pixels."""
+
+    @overload
+    def detect(self, pictures: Picture) -> Detections: ...  # type: ignore[overload-overlap]  # a str is no sequence here
+    @overload
+    def detect(self, pictures: Sequence[Picture]) -> list[Detections]: ...
+    def detect(self, pictures: Picture | Sequence[Picture]) -> Detections | list[Detections]:
+        """Detections of one picture (a path or pixels), or of a sequence of them, taken as one batch.
+
+        Raises FileNotFoundError or ValueError with the name of a file that is no picture.
+        """
+        if isinstance(pictures, (str, os.PathLike, np.ndarray)):
+            return self.detect([pictures])[0]
+        if not pictures:
+            return []
+        images, placements = zip(*map(self.prepare, pictures), strict=True)
+        return self.detect_batch(torch.stack(images), placements)

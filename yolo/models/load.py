@@ -1,0 +1,57 @@
+"""The one way from files to a Detector."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from yolo.cfg import read_cfg
+from yolo.darknet import Darknet
+from yolo.models.yolo import Yolo
+from yolo.names import class_names
+from yolo.weights import load_safetensors, load_weights
+
+log = logging.getLogger("yolo")
+
+
+def load(
+    cfg: str | Path,
+    weights: str | Path | None = None,
+    names: Sequence[str] | str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> Yolo:
+    """A detector from a darknet `.cfg` and `.weights`.
+
+    Args:
+        cfg: a `.cfg` file, or the name of a shipped one (`yolov3.cfg`); or a `.safetensors` file of this
+            program, which holds cfg and names itself.
+        weights: a `.weights` file, a backbone such as `darknet53.conv.74`, or a `.safetensors` file of the same
+            network; None gives initial weights.
+        names: class names, as a list or as a `.names` file; None takes those in the safetensors file, COCO's for
+            80 classes, or `class 0`, `class 1`, ...
+        device: where the network lives; None takes a GPU if there is one, else the CPU.
+
+    Raises ValueError (cfg or weights that do not fit, with file and place) or FileNotFoundError.
+    """
+    if Path(cfg).suffix == ".safetensors":
+        if weights is not None:
+            raise ValueError(f"{cfg} holds its own weights; give it alone, or give a .cfg with {weights}")
+        cfg, weights = "", cfg
+    if weights is not None and Path(weights).suffix == ".safetensors":
+        network, own_names, _ = load_safetensors(weights)
+        if cfg and read_cfg(cfg) != network.cfg:
+            raise ValueError(f"{weights} was saved with another cfg than {cfg}; give the safetensors file alone")
+        names = own_names if names is None else names
+    else:
+        file_bytes = Path(weights).stat().st_size if weights is not None and Path(weights).is_file() else 0
+        network = Darknet(read_cfg(cfg), max_bytes=file_bytes, initialise=weights is None)
+        if weights is not None:
+            report = load_weights(network, weights)
+            if not report.complete:
+                log.warning("%s", report)
+    classes = network.heads[-1].classes if network.heads else 0
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Yolo(network.to(device), class_names(names, classes))

@@ -1,0 +1,76 @@
+"""Every option once: its default, unit and reason. The command line is generated from these dataclasses. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which predictions become detections. The defaults are those of detection; `EVALUATION` has its own."""
+
+    confidence: float = 0.25
+    """Objectness, and objectness times class score, must exceed this. 0.25 is darknet's for pictures one looks at."""
+    nms: float = 0.45
+    """A box is dropped if it overlaps a better one of its class by more than this."""
+    max_detections: int | None = None
+    """Keep at most so many per picture, the best ones; None keeps all, as darknet."""
+    agnostic: bool = False
+    """NMS across classes: one box per object whatever the class."""
+
+    def __post_init__(self) -> None:
+        for name in ("confidence", "nms"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected a number from 0 to 1")
+        if self.max_detections is not None and self.max_detections < 1:
+            raise ValueError(f"max_detections={self.max_detections}: expected at least 1, or none for no limit")
+
+
+EVALUATION = Filter(confidence=0.001, nms=0.6, max_detections=100)
+"""AP needs the low scores too; 100 detections are COCO's."""
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`416` or `WIDTHxHEIGHT` in pixels to (height, width). Raises ValueError."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and (height or width).isdecimal() and int(width) > 0 and int(height or width) > 0):
+        raise ValueError(f"size {text!r}: expected pixels as N or WIDTHxHEIGHT, such as 416 or 640x384")
+    return int(height or width), int(width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a cfg describes: its layers, shapes, parameters, operations; with weights, whether they fit.
+
+    Nothing is allocated but the weights. Several cfgs, or a folder, give one line each.
+    """
+
+    cfgs: Annotated[Positional[tuple[Path, ...]], arg(metavar="CFG")] = (Path("yolov3.cfg"),)
+    """Darknet .cfg files, folders of them, or names of shipped ones (yolov3.cfg, toy.cfg, ...)."""
+    weights: Path | None = None
+    """A .weights file for the one cfg: prints what is loaded and what not."""
+    size: str | None = None
+    """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Weights from one file format to the other: darknet .weights <-> .safetensors, or a backbone cut off.
+
+    The formats follow from the endings. A safetensors file holds the cfg and the class names, so it needs no cfg.
+    """
+
+    source: Positional[Path]
+    """A .weights file (or backbone such as darknet53.conv.74) or a .safetensors file of this program."""
+    target: Positional[Path]
+    """The file to write: .safetensors, or any other ending for darknet's format."""
+    cfg: Path | None = None
+    """The darknet .cfg of a .weights source."""
+    names: Path | None = None
+    """A .names file, one class per line, for the metadata of a .safetensors target."""
+    cutoff: int | None = None
+    """Write layers 0 to N - 1 only, as darknet's `partial`: a backbone."""

@@ -1,0 +1,174 @@
+"""Raw predictions -> decode -> threshold -> NMS -> Detections, for one picture at a time, on any device.
+
+Letters: `K` candidates (box and class), `P` boxes above the objectness threshold, `C` classes, `i, j` row and column.
+
+Darknet's rules: a box is a candidate if its objectness exceeds the threshold, then for every class whose
+objectness times class score exceeds it too (all comparisons strict). NMS goes through the candidates of a class by
+descending score; the boxes are fractions of the picture there, which matters to the DIoU measures. Equal scores
+keep the order of candidates: heads as in the cfg, cells row by row, anchors in the order of the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from yolo.boxes import Detections, Placement, cxcywh_to_xyxy, diou, iou
+from yolo.heads import Head
+from yolo.options import Filter
+
+_PORTION = 1024  # candidates sorted at first, then four times as many
+_BLOCK = 384  # candidates compared at once with the boxes kept so far, then among themselves
+_KEPT = 8192  # kept boxes compared at once, which bounds the memory
+
+
+class Candidates(NamedTuple):
+    """`boxes` `[K, 4]` cxcywh as fractions of the input, `scores` `[K]`, `labels` `[K]` int64, in darknet's order."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+def postprocess(
+    predictions: Sequence[Tensor],
+    heads: Sequence[Head],
+    size: tuple[int, int],
+    placements: Sequence[Placement],
+    options: Filter,
+) -> list[Detections]:
+    """Raw predictions of a batch to the detections of its pictures.
+
+    Args:
+        predictions: for every head `[B, A, H, W, 5 + C]`, as the network returns them.
+        heads: the heads of the network; the last one says which NMS.
+        size: height and width of the network input in pixels.
+        placements: where each of the B pictures lies in its input.
+        options: thresholds and limits.
+
+    Returns:
+        B detections, boxes in pixels of the original pictures.
+    """
+    found = []
+    for b, placement in enumerate(placements):
+        boxes, scores, labels = candidates([p[b] for p in predictions], heads, size, options.confidence)
+        boxes = placement.relative(boxes)
+        kept = nms(
+            boxes,
+            scores,
+            labels,
+            threshold=options.nms,
+            kind=heads[-1].nms_kind,
+            beta=heads[-1].nms_beta,
+            agnostic=options.agnostic or heads[-1].classes == 1,
+            limit=options.max_detections,
+        )
+        pixels = boxes.new_tensor([*placement.picture, *placement.picture])
+        found.append(Detections(cxcywh_to_xyxy(boxes[kept]) * pixels, scores[kept], labels[kept]))
+    return found
+
+
+def candidates(
+    predictions: Sequence[Tensor], heads: Sequence[Head], size: tuple[int, int], confidence: float
+) -> Candidates:
+    """Every (box, class) of one picture whose objectness and score exceed `confidence`.
+
+    `predictions` are `[A, H, W, 5 + C]` per head, `size` is (h, w). Only boxes above the threshold are decoded.
+    """
+    parts = []
+    for raw, head in zip(predictions, heads, strict=True):
+        grid = (raw.shape[1], raw.shape[2])
+        # Cell-major, then anchors: the order in which darknet collects candidates.
+        i, j, a = (head.objectness(raw[..., 4]) > confidence).permute(1, 2, 0).nonzero(as_tuple=True)
+        cells = torch.stack((j, i), dim=-1)
+        boxes, objectness, classes = head.decode_at(raw[a, i, j], cells, head.anchors[a], grid, size)
+        parts.append((boxes, objectness.unsqueeze(-1) * classes))
+    boxes = torch.cat([boxes for boxes, _ in parts])  # [P, 4]
+    scores = torch.cat([scores for _, scores in parts])  # [P, C]
+    found = (scores.flatten() > confidence).nonzero().squeeze(1)  # [K], twice as fast as nonzero of a matrix
+    rows = found // scores.shape[1]
+    return Candidates(boxes[rows], scores.flatten()[found], found - rows * scores.shape[1])
+
+
+def nms(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    threshold: float,
+    kind: str = "iou",
+    beta: float = 1.0,
+    agnostic: bool = False,
+    limit: int | None = None,
+) -> Tensor:
+    """Greedy non-maximum suppression per class; indices `[D]` of the kept boxes by descending score.
+
+    Args:
+        boxes: `[K, 4]` cxcywh. `kind="diou"` measures distances, so their unit matters.
+        scores, labels: `[K]`. Equal scores keep their order.
+        threshold: a box goes if its measure with a kept box of its class, with a higher score, exceeds this.
+        kind, beta: `"iou"`, or `"diou"` with its exponent (see `yolo.boxes.diou`). In float64.
+        agnostic: all boxes are of one class.
+        limit: keep at most so many.
+
+    Candidates are taken in score order and the work ends when `limit` are kept: what follows cannot displace
+    them, so the result is that of the full search.
+    """
+    boxes = boxes.double()
+
+    def suppresses(first: Tensor, second: Tensor) -> Tensor:
+        """`[p, q]`: whether box `first[p]`, if kept, rules out box `second[q]`."""
+        if agnostic:
+            return _measure(boxes[first, None], boxes[second], kind, beta) > threshold
+        pairs = labels[first, None] == labels[second]
+        p, q = pairs.nonzero(as_tuple=True)  # few of all pairs, with many classes
+        pairs[p, q] = _measure(boxes[first[p]], boxes[second[q]], kind, beta) > threshold
+        return pairs
+
+    kept = labels.new_empty(0)
+    for order in _descending(scores, limit):
+        for block in order.split(_BLOCK):
+            for earlier in kept.split(_KEPT):
+                block = block[~suppresses(earlier, block).any(0)]
+            kept = torch.cat((kept, block[_survivors(suppresses(block, block).triu(1))]))
+            if limit is not None and len(kept) >= limit:
+                return kept[:limit]
+    return kept
+
+
+def _descending(scores: Tensor, limit: int | None) -> Iterator[Tensor]:
+    """Indices by descending score, equal scores in their order; with a limit in growing portions, the best first.
+
+    A portion ends between two different scores, so that equal ones are sorted together. Sorting a thousand
+    candidates out of 26,000 is what makes an early end pay.
+    """
+    portion = _PORTION if limit is not None else len(scores)
+    above = scores.new_tensor(torch.inf)
+    while portion < len(scores):
+        least = scores.topk(portion, sorted=False).values.min()
+        best = ((scores >= least) & (scores < above)).nonzero().squeeze(1)
+        yield best[scores[best].sort(descending=True, stable=True).indices]
+        above, portion = least, 4 * portion
+    rest = (scores < above).nonzero().squeeze(1)
+    yield rest[scores[rest].sort(descending=True, stable=True).indices]
+
+
+def _measure(a: Tensor, b: Tensor, kind: str, beta: float) -> Tensor:
+    return iou(a, b) if kind == "iou" else diou(a, b, beta)
+
+
+def _survivors(suppresses: Tensor) -> Tensor:
+    """Which boxes a greedy pass keeps, `[n]` bool, if box p rules out q > p where `suppresses[p, q]`.
+
+    A box lives if no living box rules it out. Repeating that for all boxes at once settles the first box in the
+    first round and at least one more in every other, in practice almost all in a few.
+    """
+    alive = ~suppresses.any(0)
+    while True:
+        settled = ~(suppresses & alive[:, None]).any(0)
+        if settled.equal(alive):
+            return alive
+        alive = settled
