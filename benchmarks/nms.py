@@ -6,6 +6,7 @@ The predictions have the shape of yolov3 at 416 (10,647 boxes, 80 classes): 30 o
 them, class scores such that about the asked number of (box, class) pairs exceeds the confidence. Both contenders
 keep the best 300 boxes at IoU 0.6. Times are milliseconds per picture: minimum, median and maximum of the repeats,
 alternating. `threshold` is what comes before both: decoding and picking candidates out of the raw predictions.
+`total` is the way from predictions to Detections; with a limit it decodes only the boxes that it needs.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import torch
 import torchvision
 from torch import Tensor
 
-from yolo.boxes import cxcywh_to_xyxy
+from yolo.boxes import Placement, cxcywh_to_xyxy
 from yolo.cfg import read_cfg
 from yolo.heads import Decoded, Head
+from yolo.options import Filter
 from yolo.plan import make_plan
-from yolo.postprocess import candidates, nms
+from yolo.postprocess import candidates, nms, postprocess
 from yolo.sections import Yolo
 
 SIZE = (416, 416)
@@ -71,6 +73,7 @@ def timed(functions: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str,
     return times
 
 
+@torch.inference_mode()  # as the detector
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--candidates", type=int, default=26_000)
@@ -80,6 +83,9 @@ def main() -> None:
     raw = predictions(all_heads, arguments.candidates)
     found = candidates(raw, all_heads, SIZE, CONFIDENCE)
     corners = cxcywh_to_xyxy(found.boxes)
+    batch = [r.unsqueeze(0) for r in raw]
+    placements = [Placement.letterbox((640, 480), SIZE)]
+    options = Filter(confidence=CONFIDENCE, nms=IOU, max_detections=KEEP)
 
     def ours(kind: str) -> Tensor:
         return nms(*found, threshold=IOU, kind=kind, beta=0.6, limit=KEEP)
@@ -89,6 +95,7 @@ def main() -> None:
         "ours": lambda: ours("iou"),
         "ours, greedynms": lambda: ours("diou"),
         "ours, agnostic": lambda: nms(*found, threshold=IOU, agnostic=True, limit=KEEP),
+        "total": lambda: postprocess(batch, all_heads, SIZE, placements, options)[0].scores,
         "torchvision": lambda: torchvision.ops.batched_nms(corners, found.scores, found.labels, IOU)[:KEEP],
     }
     print(f"{len(found.scores):,} candidates, {torch.get_num_threads()} threads, torch {torch.__version__}")

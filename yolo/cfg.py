@@ -9,13 +9,14 @@ Keys that nobody knows are kept and reported, once each.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from yolo.keys import Section, SectionError, Source
+from yolo.keys import Section, SectionError, Source, shown
 from yolo.net import Net
 from yolo.sections import OUT_OF_SCOPE, SECTIONS, Layer, Region, Yolo
 
@@ -77,9 +78,9 @@ def read_cfg(path: str | Path) -> Cfg:
     Remarks (unknown keys, repeated keys) go to the log. Raises FileNotFoundError, or CfgError (a ValueError).
     """
     found = _find(Path(path))
-    data = found.read_bytes()
+    data = found.read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8")
     except UnicodeDecodeError:  # comments in another encoding
         text = data.decode("latin-1")
     cfg = parse_cfg(text, str(path))
@@ -99,7 +100,7 @@ def parse_cfg(text: str, file: str = "<cfg>") -> Cfg:
         layers.append(_typed(section, _kind(section, index, file), file, notes, unknown, index))
     for (name, key), numbers in unknown.items():
         lines = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
-        notes.append(f"{file}: [{name}] {key}: unknown key without effect (line {lines}){_similar(name, key)}")
+        notes.append(f"{file}: [{name}] {shown(key)}: unknown key without effect (line {lines}){_similar(name, key)}")
     return Cfg(net, tuple(layers), file, tuple(notes))
 
 
@@ -109,7 +110,7 @@ def _find(path: Path) -> Path:
     package = Path(__file__).parent
     shipped = [folder for folder in (package / "config", package.parent / "config") if folder.is_dir()]
     for folder in shipped:
-        if (folder / path.name).is_file() and path.parent.name in ("", "config"):
+        if (folder / path.name).is_file() and path.parent in (Path(), Path("config")):
             return folder / path.name
     names = sorted({file.name for folder in shipped for file in folder.glob("*.cfg")})
     if path.is_dir():
@@ -129,16 +130,16 @@ def _split(text: str, file: str, notes: list[str]) -> list[_RawSection]:
             continue
         key, equals, value = line.partition("=")
         if not sections:
-            raise CfgError(f"{file}:{number}: {line[:60]!r} stands before the first section; start with [net]")
+            raise CfgError(f"{file}:{number}: {shown(line)} stands before the first section; start with [net]")
         if not equals:
-            notes.append(f"{file}:{number}: {key[:60]!r} has no value (no '='), the default is used")
+            notes.append(f"{file}:{number}: {shown(key)} has no value (no '='), the default is used")
             sections[-1].lines.append(_Line(key, "", number))
         elif not value:
-            notes.append(f"{file}:{number}: {key[:60]}= has no value, the line is ignored")
+            notes.append(f"{file}:{number}: {shown(key)}= has no value, the line is ignored")
         else:
             sections[-1].lines.append(_Line(key, value, number))
     if not sections or sections[0].name not in ("[net]", "[network]"):
-        got = f"{file}:{sections[0].number}: {sections[0].name[:60]}" if sections else f"{file}:1: no section at all"
+        got = f"{file}:{sections[0].number}: {shown(sections[0].name)}" if sections else f"{file}:1: no section at all"
         raise CfgError(f"{got}; the first section of a cfg is [net]")
     return sections
 
@@ -147,7 +148,7 @@ def _kind(section: _RawSection, index: int, file: str) -> type[Layer]:
     name = section.name.removeprefix("[").removesuffix("]")
     if section.name == f"[{name}]" and name in SECTIONS:
         return SECTIONS[name]
-    place = f"{file}:{section.number}: {section.name[:60]} (layer {index})"
+    place = f"{file}:{section.number}: {shown(section.name)} (layer {index})"
     if section.name == f"[{name}]" and name in OUT_OF_SCOPE:
         raise CfgError(f"{place} is out of scope: {OUT_OF_SCOPE[name]}")
     if name in Net.NAMES:
@@ -155,7 +156,9 @@ def _kind(section: _RawSection, index: int, file: str) -> type[Layer]:
     close = difflib.get_close_matches(name.lower()[:60], SECTIONS, n=1)
     hint = f"did you mean [{close[0]}]? " if close else ""
     accepted = " ".join(f"[{kind.NAMES[0]}]" for kind in dict.fromkeys(SECTIONS.values()))
-    raise CfgError(f"{place} is no section that darknet's detectors know; {hint}Accepted, spelled so: {accepted}")
+    raise CfgError(
+        f"{place} is no section that darknet's detectors know{_inline(name)}; {hint}Accepted, spelled so: {accepted}"
+    )
 
 
 def _typed(
@@ -175,17 +178,20 @@ def _typed(
     for key, text, number in raw.lines:
         place = f"{file}:{number}: [{kind.NAMES[0]}]{layer}"
         if key in seen:
-            notes.append(f"{place} {key[:60]}={text[:60]} is ignored: the first {key[:60]}, line {seen[key]}, counts")
+            notes.append(
+                f"{place} {shown(f'{key}={text}')} is ignored: the first {shown(key)}, line {seen[key]}, counts"
+            )
             continue
         seen[key] = number
         if key not in fields:
             unknown.setdefault((kind.NAMES[0], key[:60]), []).append(number)
+        if key not in fields or not text:
             strangers.append((key, text))
-        elif text:
+        else:
             try:
                 values[fields[key].name] = fields[key].metadata["parse"](text)
             except ValueError as problem:
-                raise CfgError(f"{place} {key}={text[:60]}: {problem}{_inline(text)}") from None
+                raise CfgError(f"{place} {key}={shown(text)}: {problem}{_inline(text)}") from None
     source = Source(raw.number, tuple(seen.items()), tuple(strangers))
     try:
         return kind(source=source, **values)
@@ -210,18 +216,16 @@ def _spelled(field_name: str) -> str:
 
 
 def _section_text(section: Section) -> str:
-    """Keys that were given, in their order, then those that differ from the default, then unknown ones."""
+    """Keys that were given with a value, known or not, in their order, then others that differ from the default."""
     fields = {_spelled(f.name): f for f in section.fields()}
-    given = dict(section.source.keys)
-    changed = [key for key, f in fields.items() if key not in given and getattr(section, f.name) != f.default]
-    lines = [f"[{section.name}]"]
     strangers = dict(section.source.unknown)
-    for key in (*given, *changed):
-        if key in fields:
-            lines.append(f"{key}={_value_text(getattr(section, fields[key].name))}")
-        elif strangers.get(key):
-            lines.append(f"{key}={strangers[key]}")
-    return "\n".join(line for line in lines if not line.endswith("=")) + "\n"
+    given = dict.fromkeys(key for key, _ in section.source.keys if strangers.get(key) != "")
+    changed = [key for key, f in fields.items() if key not in given and getattr(section, f.name) != f.default]
+    values = [
+        (key, _value_text(getattr(section, fields[key].name)) if key in fields else strangers[key])
+        for key in (*given, *changed)
+    ]
+    return "\n".join([f"[{section.name}]", *(f"{key}={text}" for key, text in values if text)]) + "\n"
 
 
 def _value_text(value: object) -> str:

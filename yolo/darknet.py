@@ -17,15 +17,16 @@ class Darknet(nn.Module):
 
     Args:
         cfg: the parsed cfg.
-        max_bytes: refuse (ValueError) a cfg with more bytes of parameters, before anything is allocated.
+        file_bytes: size of the weights file that it is built for. Without one, a cfg of more than 2 GiB of
+            parameters is refused (ValueError) before anything is allocated.
         initialise: draw initial weights; False leaves them undefined, for a file that fills them all.
     """
 
-    def __init__(self, cfg: Cfg, *, max_bytes: int = MAX_BYTES, initialise: bool = True) -> None:
+    def __init__(self, cfg: Cfg, *, file_bytes: int = 0, initialise: bool = True) -> None:
         super().__init__()
         self.cfg = cfg
         self.plan = make_plan(cfg)
-        if 4 * self.plan.floats > max(max_bytes, MAX_BYTES):
+        if 4 * self.plan.floats > max(file_bytes, MAX_BYTES):
             largest = max(self.plan.layers, key=lambda layer: layer.floats)
             raise cfg.error(
                 largest.index,

@@ -102,6 +102,14 @@ class Head(nn.Module):
         raw = _at_least_float32(raw)
         return raw if self.new_coords else raw.sigmoid()
 
+    def best_class(self, raw: Tensor) -> Tensor:
+        """The highest class score of raw predictions `[..., 5+C]`, `[...]`. Only softmax looks at the others."""
+        classes = raw[..., 5:]
+        if self.region:
+            return _at_least_float32(classes).softmax(-1).amax(-1)
+        highest = _at_least_float32(classes.amax(-1))
+        return highest if self.new_coords else highest.sigmoid()
+
     def decode(self, raw: Tensor, size: tuple[int, int]) -> Decoded:
         """All of a head: raw predictions `[B, A, H, W, 5+C]` at input `size` (h, w) to `[B, A, H, W, ...]`."""
         rows, columns = raw.shape[2:4]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-_INT = re.compile(r"([+-]?[0-9]{1,10})(?:\.0*)?")
+_INT = re.compile(r"([+-]?[0-9]{1,30})(?:\.0*)?")
 _REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INT_LIMIT = 2**31 - 1
 
@@ -18,25 +18,40 @@ class SectionError(ValueError):
     """A value that cannot stand: the key, what we got, what is accepted. The reader adds file, line, section."""
 
     def __init__(self, key: str, got: object, accepted: str) -> None:
-        shown = ",".join(map(str, got)) if isinstance(got, tuple) else got
-        super().__init__(f"{key}={shown}: {accepted}")
+        text = ",".join(map(_plain, got)) if isinstance(got, tuple) else _plain(got)
+        super().__init__(f"{key}={shown(text) or '(absent)'}: {accepted}")
         self.key = key
+
+
+def shown(text: str) -> str:
+    """A piece of a cfg as a message shows it: at most 60 characters, those that nobody can see spelled out."""
+    text = text if len(text) <= 60 else f"{text[:60]}..."
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _plain(value: object) -> str:
+    """A value as a cfg has it: 10, where Python says 10.0."""
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def _int(text: str, low: int, high: int) -> int:
     match = _INT.fullmatch(text.split("#")[0])  # darknet's atoi stops at a '#' behind the number, so do we
-    if match is None or not low <= int(match[1]) <= high:
-        least = f" of at least {low}" if low > -_INT_LIMIT else ""
-        most = f" and at most {high}" if high < _INT_LIMIT else " of 32 bits" if not least else ""
-        raise ValueError(f"expected an integer{least}{most}")
-    return int(match[1])
+    value = int(match[1]) if match else None
+    if value is None or not low <= value <= high:
+        if low == high:
+            raise ValueError(f"expected {low}")
+        if value is not None and value > high:
+            raise ValueError(f"expected an integer of at most {high}")
+        least = f" of at least {low}" if value is not None or low > -_INT_LIMIT else ""
+        raise ValueError(f"expected an integer{least}")
+    return value
 
 
 def _real(text: str, low: float, high: float) -> float:
     text = text.split("#")[0]
     value = float(text) if _REAL.fullmatch(text) else math.nan
     if not low <= value <= high:
-        bounds = f" from {low:g} to {high:g}" if high < math.inf else f" of at least {low:g}" if low > -3e38 else ""
+        bounds = f" from {low:g} to {high:g}" if high < 3e38 else f" of at least {low:g}" if low > -3e38 else ""
         raise ValueError(f"expected a decimal number{bounds}, with a point and no other signs")
     return value
 
@@ -78,7 +93,10 @@ def reals(default: tuple[float, ...] = (), low: float = -3.4e38) -> Any:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a section was read: its line, the lines of its keys in file order, the keys nobody knows."""
+    """Where a section was read: its line, the lines of its keys in file order, what had no effect.
+
+    `unknown` are the keys nobody knows with their values, and those without a value (`""`), which count as absent.
+    """
 
     line: int = 0
     keys: tuple[tuple[str, int], ...] = ()

@@ -118,7 +118,10 @@ class Nearest(nn.Module):
         return f"stride={self.stride}, scale={self.scale}"
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.interpolate(x, scale_factor=self.stride, mode="nearest")
+        if self.stride & (self.stride - 1) == 0:
+            x = F.interpolate(x, scale_factor=self.stride, mode="nearest")
+        else:  # interpolate divides in floating point: at 41, 47, ... some pixels would come from a neighbour
+            x = x.repeat_interleave(self.stride, 2).repeat_interleave(self.stride, 3)
         return x if self.scale == 1 else x * self.scale
 
 

@@ -89,7 +89,7 @@ class Net(Section):
         """The three sizes are needed, and `steps` and `scales` are of one length."""
         for key in ("width", "height", "channels"):
             if getattr(self, key) < 1:
-                raise SectionError(key, "(absent)", "the input size is needed: width, height and channels")
+                raise SectionError(key, "", "the input size is needed: width, height and channels")
         if self.policy == "steps" and len(self.steps) != len(self.scales):
             got = f"{len(self.scales)} numbers"
             raise SectionError("scales", got, f"expected one for each of the {len(self.steps)} steps")

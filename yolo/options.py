@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,10 +37,10 @@ EVALUATION = Filter(confidence=0.001, nms=0.6, max_detections=100)
 
 def parse_size(text: str) -> tuple[int, int]:
     """`416` or `WIDTHxHEIGHT` in pixels to (height, width). Raises ValueError."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and (height or width).isdecimal() and int(width) > 0 and int(height or width) > 0):
+    match = re.fullmatch(r"([1-9][0-9]{0,5})(?:x([1-9][0-9]{0,5}))?", text)
+    if match is None:
         raise ValueError(f"size {text!r}: expected pixels as N or WIDTHxHEIGHT, such as 416 or 640x384")
-    return int(height or width), int(width)
+    return int(match[2] or match[1]), int(match[1])
 
 
 @dataclass(frozen=True, kw_only=True)

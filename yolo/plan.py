@@ -90,6 +90,8 @@ def make_plan(cfg: Cfg, size: tuple[int, int] | None = None) -> Plan:
     Raises CfgError where a layer does not fit its inputs: a source that does not exist, sizes that do not
     agree, filters before a head that do not match it, an output of more than 2^31 - 1 elements.
     """
+    if not cfg.layers:
+        raise cfg.error(-1, "no layer follows it; was the file cut short?")
     h, w = size or (cfg.net.height, cfg.net.width)
     image: Shape = (cfg.net.channels, h, w)
     _check_size(cfg, -1, image)
@@ -107,12 +109,9 @@ def make_plan(cfg: Cfg, size: tuple[int, int] | None = None) -> Plan:
             if k != IMAGE:
                 last_use[k] = index
         shaped_by = sources[-1] if isinstance(section, ScaleChannels) else sources[0]
-        stride = (Fraction(1), Fraction(1)) if shaped_by == IMAGE else layers[shaped_by].stride
-        layers.append(
-            LayerPlan(
-                index, section, sources, inputs, output, *_work(section, inputs, output), _stride(section, stride)
-            )
-        )
+        stride = _stride(section, (Fraction(1), Fraction(1)) if shaped_by == IMAGE else layers[shaped_by].stride)
+        _check_stride(cfg, index, stride)
+        layers.append(LayerPlan(index, section, sources, inputs, output, *_work(section, inputs, output), stride))
     _check_heads(cfg)
     return Plan(cfg, (h, w), tuple(layers), tuple(last_use))
 
@@ -123,6 +122,15 @@ def _check_size(cfg: Cfg, index: int, shape: Shape) -> None:
         raise cfg.error(index, f"nothing is left: the output would be {c}x{h}x{w}; use a larger input")
     if c * h * w > MAX_ELEMENTS:
         raise cfg.error(index, f"the output would be {c}x{h}x{w}, more than {MAX_ELEMENTS} elements per picture")
+
+
+def _check_stride(cfg: Cfg, index: int, stride: tuple[Fraction, Fraction]) -> None:
+    """Strides stay numbers of 32 bits, however many layers multiply theirs."""
+    if max(max(n.numerator, n.denominator) for n in stride) > MAX_ELEMENTS:
+        y, x = stride
+        raise cfg.error(
+            index, f"a cell of its output would be {float(y):g} x {float(x):g} pixels of the input", "stride"
+        )
 
 
 def _check_heads(cfg: Cfg) -> None:
@@ -145,20 +153,22 @@ def _sources(cfg: Cfg, index: int, section: Layer) -> tuple[int, ...]:
         named, key = section.from_, "from"
     elif isinstance(section, (ScaleChannels, Sam)):
         named, key = (section.from_,), "from"
-    sources: tuple[int, ...] = () if isinstance(section, Route) else (before,)
+    sources = [] if isinstance(section, Route) else [before]
     for given in named:
         k = index + given if given < 0 else given
         if not 0 <= k < index:
-            raise cfg.error(index, f"{key}={given} means layer {k}; expected a layer from 0 to {before}", key)
+            expected = f"expected a layer from 0 to {before}" if index else "there is no layer before this one"
+            raise cfg.error(index, f"{key}={given} means layer {k}; {expected}", key)
         # Dropout works in place: a reader of the layer before it finds what dropout left.
         while k + 1 < index and isinstance(cfg.layers[k + 1], Dropout):
             k += 1
-        sources = (*sources, k)
-    for k in sources:
+        sources.append(k)
+    for position, k in enumerate(sources):
         if k >= 0 and isinstance(cfg.layers[k], (Yolo, Region)):
-            remedy = "start a new branch with [route]" if k == before and not named else "name another layer"
-            raise cfg.error(index, f"reads layer {k}, a [{cfg.layers[k].name}] head; {remedy}", key)
-    return sources
+            implied = position == 0 and not isinstance(section, Route)
+            remedy = "start a new branch with [route] before it" if implied else "name another layer"
+            raise cfg.error(index, f"reads layer {k}, a [{cfg.layers[k].name}] head; {remedy}", "" if implied else key)
+    return tuple(sources)
 
 
 @singledispatch
@@ -191,6 +201,8 @@ def _(section: Maxpool, inputs: Sequence[Shape]) -> Shape:
     """floor((in + padding - size) / stride) + 1, which is ceil(in / stride) with the default padding."""
     c, h, w = inputs[0]
     size, pad = section.window, section.pixels_padded
+    if c * (h + pad) * (w + pad) > MAX_ELEMENTS:
+        raise PlanError(f"pads its input to {c}x{h + pad}x{w + pad}, more than {MAX_ELEMENTS} elements", "size")
     y, x = ((n + pad - size) // stride + 1 for n, stride in zip((h, w), section.strides, strict=True))
     for n, out, stride in ((h, y, section.strides[0]), (w, x, section.strides[1])):
         if pad // 2 >= size or (out - 1) * stride - pad // 2 >= n:

@@ -1,6 +1,7 @@
 """Raw predictions -> decode -> threshold -> NMS -> Detections, for one picture at a time, on any device.
 
-Letters: `K` candidates (box and class), `P` boxes above the objectness threshold, `C` classes, `i, j` row and column.
+Letters: `K` candidates (box and class), `P` boxes of all heads, `A` anchors of a head, `H, W` its grid, `i, j` row and
+column, `C` classes.
 
 Darknet's rules: a box is a candidate if its objectness exceeds the threshold, then for every class whose
 objectness times class score exceeds it too (all comparisons strict). NMS goes through the candidates of a class by
@@ -10,7 +11,7 @@ keep the order of candidates: heads as in the cfg, cells row by row, anchors in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,8 +21,8 @@ from yolo.boxes import Detections, Placement, cxcywh_to_xyxy, diou, iou
 from yolo.heads import Head
 from yolo.options import Filter
 
-_PORTION = 1024  # candidates sorted at first, then four times as many
-_BLOCK = 384  # candidates compared at once with the boxes kept so far, then among themselves
+_HOPEFUL = 4  # boxes decoded at first for every detection that the limit allows
+_BLOCK = 256  # candidates compared at once with the boxes kept so far, then among themselves
 _KEPT = 8192  # kept boxes compared at once, which bounds the memory
 
 
@@ -52,9 +53,19 @@ def postprocess(
     Returns:
         B detections, boxes in pixels of the original pictures.
     """
-    found = []
-    for b, placement in enumerate(placements):
-        boxes, scores, labels = candidates([p[b] for p in predictions], heads, size, options.confidence)
+    return [
+        _detect([raw[b] for raw in predictions], heads, size, placement, options)
+        for b, placement in enumerate(placements)
+    ]
+
+
+def _detect(
+    predictions: Sequence[Tensor], heads: Sequence[Head], size: tuple[int, int], placement: Placement, options: Filter
+) -> Detections:
+    """One picture: the best candidates alone, then all of them if those leave room under the limit."""
+    undecoded = [_rated(raw, head, options.confidence) for raw, head in zip(predictions, heads, strict=True)]
+    for floor in _floors(torch.cat([part.best.flatten() for part in undecoded]), options):
+        boxes, scores, labels = _decode(undecoded, size, floor)
         boxes = placement.relative(boxes)
         kept = nms(
             boxes,
@@ -66,9 +77,10 @@ def postprocess(
             agnostic=options.agnostic or heads[-1].classes == 1,
             limit=options.max_detections,
         )
-        pixels = boxes.new_tensor([*placement.picture, *placement.picture])
-        found.append(Detections(cxcywh_to_xyxy(boxes[kept]) * pixels, scores[kept], labels[kept]))
-    return found
+        if len(kept) == options.max_detections:
+            break
+    pixels = boxes.new_tensor([*placement.picture, *placement.picture])
+    return Detections(cxcywh_to_xyxy(boxes[kept]) * pixels, scores[kept], labels[kept])
 
 
 def candidates(
@@ -76,21 +88,54 @@ def candidates(
 ) -> Candidates:
     """Every (box, class) of one picture whose objectness and score exceed `confidence`.
 
-    `predictions` are `[A, H, W, 5 + C]` per head, `size` is (h, w). Only boxes above the threshold are decoded.
+    `predictions` are `[A, H, W, 5 + C]` per head, `size` is (h, w). Boxes without a candidate are not decoded.
     """
+    undecoded = [_rated(raw, head, confidence) for raw, head in zip(predictions, heads, strict=True)]
+    return _decode(undecoded, size, confidence)
+
+
+class _Undecoded(NamedTuple):
+    """The boxes of one head before decoding, in darknet's order: cells row by row, anchors in the order of the mask.
+
+    `raw` `[H, W, A, 5 + C]`. `best` `[H, W, A]`: no score of the box exceeds it; -1 if its objectness is too low.
+    """
+
+    raw: Tensor
+    best: Tensor
+    head: Head
+
+
+def _rated(raw: Tensor, head: Head, confidence: float) -> _Undecoded:
+    objectness = head.objectness(raw[..., 4])
+    best = objectness * head.best_class(raw) * (1 + 1e-5)  # a margin, as the decoded values may round differently
+    best = torch.where(objectness > confidence, best, -1)
+    return _Undecoded(raw.permute(1, 2, 0, 3), best.permute(1, 2, 0), head)
+
+
+def _floors(best: Tensor, options: Filter) -> list[float]:
+    """The scores to exceed in each attempt to fill the limit. `best` `[P]` are the best scores of all boxes.
+
+    The first attempt takes the candidates above some score, and misses none of them: NMS goes from the best to the
+    worst, so if they fill the limit, the others could not have changed anything.
+    """
+    if options.max_detections is None:
+        return [options.confidence]
+    hopeful = best.topk(min(_HOPEFUL * options.max_detections, len(best)), sorted=False).values
+    return sorted({options.confidence, max(options.confidence, float(hopeful.min()))}, reverse=True)
+
+
+def _decode(undecoded: Sequence[_Undecoded], size: tuple[int, int], floor: float) -> Candidates:
+    """The candidates of all heads with a score above `floor`. Only boxes that can have one are decoded."""
     parts = []
-    for raw, head in zip(predictions, heads, strict=True):
-        grid = (raw.shape[1], raw.shape[2])
-        # Cell-major, then anchors: the order in which darknet collects candidates.
-        i, j, a = (head.objectness(raw[..., 4]) > confidence).permute(1, 2, 0).nonzero(as_tuple=True)
-        cells = torch.stack((j, i), dim=-1)
-        boxes, objectness, classes = head.decode_at(raw[a, i, j], cells, head.anchors[a], grid, size)
-        parts.append((boxes, objectness.unsqueeze(-1) * classes))
-    boxes = torch.cat([boxes for boxes, _ in parts])  # [P, 4]
-    scores = torch.cat([scores for _, scores in parts])  # [P, C]
-    found = (scores.flatten() > confidence).nonzero().squeeze(1)  # [K], twice as fast as nonzero of a matrix
-    rows = found // scores.shape[1]
-    return Candidates(boxes[rows], scores.flatten()[found], found - rows * scores.shape[1])
+    for raw, best, head in undecoded:
+        i, j, a = (~(best <= floor)).nonzero().unbind(1)  # a NaN among the classes leaves the others their chance
+        grid = (raw.shape[0], raw.shape[1])
+        decoded = head.decode_at(raw[i, j, a], torch.stack((j, i), dim=-1), head.anchors[a], grid, size)
+        scores = (decoded.objectness.unsqueeze(-1) * decoded.classes).flatten()
+        found = (scores > floor).nonzero().squeeze(1)  # twice as fast as nonzero of a matrix
+        rows = found // head.classes
+        parts.append(Candidates(decoded.boxes[rows], scores[found], found - rows * head.classes))
+    return Candidates(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 def nms(
@@ -129,31 +174,13 @@ def nms(
         return pairs
 
     kept = labels.new_empty(0)
-    for order in _descending(scores, limit):
-        for block in order.split(_BLOCK):
-            for earlier in kept.split(_KEPT):
-                block = block[~suppresses(earlier, block).any(0)]
-            kept = torch.cat((kept, block[_survivors(suppresses(block, block).triu(1))]))
-            if limit is not None and len(kept) >= limit:
-                return kept[:limit]
+    for block in scores.sort(descending=True, stable=True).indices.split(_BLOCK):
+        for start in range(0, len(kept), _KEPT):
+            block = block[~suppresses(kept[start : start + _KEPT], block).any(0)]
+        kept = torch.cat((kept, block[_survivors(suppresses(block, block).triu(1))]))
+        if limit is not None and len(kept) >= limit:
+            return kept[:limit]
     return kept
-
-
-def _descending(scores: Tensor, limit: int | None) -> Iterator[Tensor]:
-    """Indices by descending score, equal scores in their order; with a limit in growing portions, the best first.
-
-    A portion ends between two different scores, so that equal ones are sorted together. Sorting a thousand
-    candidates out of 26,000 is what makes an early end pay.
-    """
-    portion = _PORTION if limit is not None else len(scores)
-    above = scores.new_tensor(torch.inf)
-    while portion < len(scores):
-        least = scores.topk(portion, sorted=False).values.min()
-        best = ((scores >= least) & (scores < above)).nonzero().squeeze(1)
-        yield best[scores[best].sort(descending=True, stable=True).indices]
-        above, portion = least, 4 * portion
-    rest = (scores < above).nonzero().squeeze(1)
-    yield rest[scores[rest].sort(descending=True, stable=True).indices]
 
 
 def _measure(a: Tensor, b: Tensor, kind: str, beta: float) -> Tensor:
@@ -166,9 +193,10 @@ def _survivors(suppresses: Tensor) -> Tensor:
     A box lives if no living box rules it out. Repeating that for all boxes at once settles the first box in the
     first round and at least one more in every other, in practice almost all in a few.
     """
-    alive = ~suppresses.any(0)
+    table = suppresses.float()
+    alive = table.new_ones(len(table))
     while True:
-        settled = ~(suppresses & alive[:, None]).any(0)
+        settled = (alive @ table == 0).float()  # how many living boxes rule it out; much faster than `any`
         if settled.equal(alive):
-            return alive
+            return alive.bool()
         alive = settled

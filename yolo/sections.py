@@ -18,6 +18,8 @@ ACTIVATIONS = [
 ]
 # fmt: on
 
+NOWHERE = -(2**31 - 1)  # the source of a section whose `from` is absent: no cfg has so many layers
+
 _BITS = "bit networks (xnor) are out of scope"
 
 
@@ -153,7 +155,7 @@ class Route(Layer):
     def check(self) -> None:
         """Sources are needed and the slice exists."""
         if not self.layers:
-            raise SectionError("layers", "(absent)", "expected the layers to route, such as layers=-1,61")
+            raise SectionError("layers", "", "expected the layers to route, such as layers=-1,61")
         if self.group_id >= self.groups:
             raise SectionError("group_id", self.group_id, f"expected 0 to {self.groups - 1}, as groups={self.groups}")
 
@@ -173,7 +175,7 @@ class Shortcut(Layer):
     def check(self) -> None:
         """Sources are needed."""
         if not self.from_:
-            raise SectionError("from", "(absent)", "expected the layer to add, such as from=-3")
+            raise SectionError("from", "", "expected the layer to add, such as from=-3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +183,14 @@ class ScaleChannels(Layer):
     """`[scale_channels]`: the output of `from_` times the input, which is 1x1 (or one channel: `scale_wh`)."""
 
     NAMES = ("scale_channels",)
-    from_: int = integer(0)
+    from_: int = integer(NOWHERE)
     scale_wh: int = integer(0)
     activation: str = word("linear", ACTIVATIONS)
+
+    def check(self) -> None:
+        """The source is needed."""
+        if self.from_ == NOWHERE:
+            raise SectionError("from", "", "expected the layer to scale, such as from=-4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +198,13 @@ class Sam(Layer):
     """`[sam]`: the input times the output of `from_`, element by element."""
 
     NAMES = ("sam",)
-    from_: int = integer(0)
+    from_: int = integer(NOWHERE)
     activation: str = word("linear", ACTIVATIONS)
+
+    def check(self) -> None:
+        """The source is needed."""
+        if self.from_ == NOWHERE:
+            raise SectionError("from", "", "expected the layer to multiply with, such as from=-2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +275,7 @@ class Yolo(Layer):
     dets_for_track: int = integer(1)
     dets_for_show: int = integer(1)
     track_ciou_norm: float = real(0.01)
-    embedding_layer: int = integer(0, refuse="tracking by embeddings is out of scope")
+    embedding_layer: int = integer(999999, refuse="tracking by embeddings is out of scope")
     map: str = word("", refuse="a remapping of classes is out of scope: order the names instead")
 
     @property
@@ -278,6 +290,8 @@ class Yolo(Layer):
 
     def check(self) -> None:
         """The anchors that the mask names are there, positive, and `num` of them are meant."""
+        if not self.anchors:
+            raise SectionError("anchors", "", "expected pairs of width and height, in pixels of the input")
         if len(self.anchors) % 2:
             raise SectionError("anchors", f"{len(self.anchors)} numbers", "expected pairs of width and height")
         if self.num > len(self.anchors) // 2 and not self.mask:

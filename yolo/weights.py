@@ -70,8 +70,8 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every layer was loaded."""
-        return all(row.fate == "loaded" for row in self.rows)
+        """Whether every layer that has weights was loaded."""
+        return all(row.fate == "loaded" or not row.floats for row in self.rows)
 
     def __str__(self) -> str:
         h = self.header
@@ -163,7 +163,10 @@ def save_safetensors(
         "darknet_header": json.dumps(header or Header()),
     }
     with replacing(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata)
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as problem:
+            raise OSError(f"{path}: not written, {problem}") from None
 
 
 def load_safetensors(path: str | os.PathLike[str]) -> tuple[Darknet, list[str], Header]:
@@ -183,7 +186,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[Darknet, list[str], 
     if not {"cfg", "names", "darknet_header"} <= metadata.keys():
         raise ValueError(f"{path}: a safetensors file without this program's metadata (cfg, names, darknet_header)")
     cfg = parse_cfg(metadata["cfg"], f"{path}, cfg in its metadata")
-    network = Darknet(cfg, max_bytes=path.stat().st_size, initialise=False)
+    network = Darknet(cfg, file_bytes=path.stat().st_size, initialise=False)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as problem:

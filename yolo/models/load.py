@@ -10,7 +10,7 @@ import torch
 
 from yolo.cfg import read_cfg
 from yolo.darknet import Darknet
-from yolo.models.yolo import Yolo
+from yolo.models.yolo import YoloDetector
 from yolo.names import class_names
 from yolo.weights import load_safetensors, load_weights
 
@@ -22,7 +22,7 @@ def load(
     weights: str | Path | None = None,
     names: Sequence[str] | str | Path | None = None,
     device: str | torch.device | None = None,
-) -> Yolo:
+) -> YoloDetector:
     """A detector from a darknet `.cfg` and `.weights`.
 
     Args:
@@ -47,11 +47,11 @@ def load(
         names = own_names if names is None else names
     else:
         file_bytes = Path(weights).stat().st_size if weights is not None and Path(weights).is_file() else 0
-        network = Darknet(read_cfg(cfg), max_bytes=file_bytes, initialise=weights is None)
+        network = Darknet(read_cfg(cfg), file_bytes=file_bytes, initialise=weights is None)
         if weights is not None:
             report = load_weights(network, weights)
             if not report.complete:
                 log.warning("%s", report)
     classes = network.heads[-1].classes if network.heads else 0
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Yolo(network.to(device), class_names(names, classes))
+    return YoloDetector(network.to(device), class_names(names, classes))

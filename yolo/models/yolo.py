@@ -18,7 +18,7 @@ from yolo.pictures import darknet_place, place, read_picture
 from yolo.postprocess import postprocess
 
 
-class Yolo(Detector):
+class YoloDetector(Detector):
     """A Darknet network that detects.
 
     Args:
@@ -44,7 +44,7 @@ class Yolo(Detector):
         options: Filter | None = None,
     ) -> None:
         if not network.heads:
-            raise ValueError(f"{network.cfg.file}: no [yolo] or [region] section, so there is nothing to detect with")
+            raise network.cfg.error(-1, "no [yolo] or [region] section follows, so there is nothing to detect with")
         self.network = network
         self.names = names
         self.size = size or network.size
