@@ -224,6 +224,7 @@ def test_nms_is_the_naive_loop(
     """Thousands of random cases, whatever the sizes of the blocks; a limit gives the beginning of the result."""
     monkeypatch.setattr(module, "_BLOCK", block)
     monkeypatch.setattr(module, "_KEPT", kept_at_once)
+    monkeypatch.setattr(module, "_PORTION", block)
     for case in range(cases if device == "cpu" else cases // 10):
         rng = random.Random(case + 10_000 * block)
         boxes, scores, labels, options = random_case(rng)

@@ -11,7 +11,7 @@ keep the order of candidates: heads as in the cfg, cells row by row, anchors in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,7 @@ from yolo.boxes import Detections, Placement, cxcywh_to_xyxy, diou, iou
 from yolo.heads import Head
 from yolo.options import Filter
 
+_PORTION = 1024  # candidates sorted at first, then four times as many
 _HOPEFUL = 4  # boxes decoded at first for every detection that the limit allows
 _BLOCK = 256  # candidates compared at once with the boxes kept so far, then among themselves
 _KEPT = 8192  # kept boxes compared at once, which bounds the memory
@@ -174,13 +175,31 @@ def nms(
         return pairs
 
     kept = labels.new_empty(0)
-    for block in scores.sort(descending=True, stable=True).indices.split(_BLOCK):
-        for start in range(0, len(kept), _KEPT):
-            block = block[~suppresses(kept[start : start + _KEPT], block).any(0)]
-        kept = torch.cat((kept, block[_survivors(suppresses(block, block).triu(1))]))
-        if limit is not None and len(kept) >= limit:
-            return kept[:limit]
+    for order in _descending(scores, limit):
+        for block in order.split(_BLOCK):
+            for start in range(0, len(kept), _KEPT):
+                block = block[~suppresses(kept[start : start + _KEPT], block).any(0)]
+            kept = torch.cat((kept, block[_survivors(suppresses(block, block).triu(1))]))
+            if limit is not None and len(kept) >= limit:
+                return kept[:limit]
     return kept
+
+
+def _descending(scores: Tensor, limit: int | None) -> Iterator[Tensor]:
+    """Indices by descending score, equal scores in their order; with a limit in growing portions, the best first.
+
+    A portion ends between two different scores, so that equal ones are sorted together. Sorting a thousand
+    candidates out of 26,000 is what makes an early end pay.
+    """
+    portion = _PORTION if limit is not None else len(scores)
+    above = scores.new_tensor(torch.inf)
+    while portion < len(scores):
+        least = scores.topk(portion, sorted=False).values.min()
+        best = ((scores >= least) & (scores < above)).nonzero().squeeze(1)
+        yield best[scores[best].sort(descending=True, stable=True).indices]
+        above, portion = least, 4 * portion
+    rest = (scores < above).nonzero().squeeze(1)
+    yield rest[scores[rest].sort(descending=True, stable=True).indices]
 
 
 def _measure(a: Tensor, b: Tensor, kind: str, beta: float) -> Tensor:
