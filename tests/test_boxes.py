@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -259,3 +260,20 @@ def test_detections(n: int) -> None:
     assert moved.labels.is_meta
     assert len(moved) == n
     assert found.to("cpu").boxes.equal(found.boxes)
+
+
+def test_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conversion where the package is there, the remedy where it is not."""
+    found = Detections(torch.tensor([[1.0, 2, 3, 4]]), torch.tensor([0.5]), torch.tensor([1]))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "supervision", None)
+        with pytest.raises(ImportError, match=r"pip install 'exact-yolov3\[supervision\]'"):
+            found.to_supervision()
+    pytest.importorskip("supervision", reason="the extra supervision is not installed: conversion not checked")
+    theirs = found.to_supervision(["cat", "dog"])
+    assert theirs.xyxy.tolist() == [[1, 2, 3, 4]]
+    assert theirs.class_id is not None
+    assert theirs.class_id.tolist() == [1]
+    assert theirs.data["class_name"].tolist() == ["dog"]
+    empty = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long)).to_supervision(["cat"])
+    assert len(empty) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,17 @@ def test_convert_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.Ca
     assert "re-initialised: not in the file" in capsys.readouterr().out
 
 
+def test_convert_to_onnx(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Checked against PyTorch when it is written; without the extra the error says what to install."""
+    arguments = ["convert", str(weights), str(tmp_path / "toy.onnx"), "--cfg", "toy.cfg", "--size", "96x64"]
+    if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None:
+        assert main(arguments) == 1
+        assert "pip install 'exact-yolov3[onnx]'" in capsys.readouterr().err
+        return
+    assert main(arguments) == 0
+    assert "input 96x64, raw predictions out; onnxruntime differs from PyTorch by" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -101,6 +113,13 @@ def test_convert_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.Ca
         (["convert", "a.weights", "b.safetensors", "--cfg", "toy.cfg"], "a.weights: no such file"),
         (["convert", "a.safetensors", "b.weights", "--cfg", "toy.cfg"], "holds its own cfg and names"),
         (["convert", "a.safetensors", "b.weights"], "a.safetensors: no such file"),
+        (["convert", "a.weights", "b.onnx", "--cfg", "toy.cfg", "--cutoff", "3"], "a .onnx file holds a whole network"),
+        (
+            ["convert", "a.weights", "b.safetensors", "--cfg", "toy.cfg", "--size", "96"],
+            "--size goes with an .onnx target",
+        ),
+        (["get", "weights"], "get weights: which?"),
+        (["get", "weights", "yolov3-tini"], "yolov3-tiny"),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tyro
 
-from yolo.options import Convert, Summary
+from yolo.options import Convert, Detect, Get, Summary
+
+VERBS: dict[str, Callable[..., object]] = {"detect": Detect, "summary": Summary, "convert": Convert, "get": Get}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; 0 if it succeeded, 1 with one line on stderr if files or options are wrong."""
     logging.basicConfig(format="%(message)s")
     options = tyro.extras.subcommand_cli_from_dict(
-        {"summary": Summary, "convert": Convert}, prog="python -m yolo", args=arguments
+        VERBS, prog="python -m yolo", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
     )
+    return run(options)
+
+
+def run(options: object) -> int:
+    """Runs the verb that the options belong to, in a module that is imported now: `--help` does without torch."""
+    module = importlib.import_module(f"yolo.{type(options).__name__.lower()}")
     try:
-        if isinstance(options, Summary):
-            from yolo import summary
-
-            summary.run(options)
-        elif isinstance(options, Convert):
-            from yolo import convert
-
-            convert.run(options)
-    except (ValueError, OSError) as problem:
+        return int(module.run(options) or 0)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

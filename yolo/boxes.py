@@ -7,11 +7,16 @@ All functions take `[..., 4]`, leave their arguments alone and are at home with 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import supervision
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
@@ -56,6 +61,12 @@ def diou(a: Tensor, b: Tensor, beta: float = 1.0) -> Tensor:
     diagonal = width.square() + height.square()
     distance = (acx - bcx).square() + (acy - bcy).square()
     return iou(a, b) - torch.where(diagonal > 0, distance / diagonal, 0).pow(beta)
+
+
+def xyxy_to_xywh(boxes: Tensor) -> Tensor:
+    """Corners `[..., 4]` to left, top, width and height `[..., 4]`, in float64: COCO's format of results."""
+    x1, y1, x2, y2 = boxes.double().unbind(-1)
+    return torch.stack((x1, y1, x2 - x1, y2 - y1), dim=-1)
 
 
 @dataclass(frozen=True)
@@ -142,3 +153,21 @@ class Detections:
     def to(self, device: torch.device | str) -> Detections:
         """The same detections on another device."""
         return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
+
+    def to_supervision(self, names: Sequence[str] | None = None) -> supervision.Detections:
+        """The same as `supervision.Detections`, with `class_name` in its data where names are given.
+
+        ImportError with the remedy where the package is missing: it is an extra.
+        """
+        try:
+            import supervision
+        except ImportError as problem:
+            raise ImportError("to_supervision needs: pip install 'exact-yolov3[supervision]'") from problem
+        labels = self.labels.cpu().numpy()
+        data = {} if names is None else {"class_name": np.array([names[label] for label in labels], dtype=str)}
+        return supervision.Detections(
+            xyxy=self.boxes.float().cpu().numpy(),
+            confidence=self.scores.float().cpu().numpy(),
+            class_id=labels,
+            data=data,
+        )

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from yolo.cfg import read_cfg
 from yolo.darknet import Darknet
+from yolo.export import export_onnx
 from yolo.names import class_names
-from yolo.options import Convert
+from yolo.options import Convert, parse_size
 from yolo.weights import Header, load_safetensors, load_weights, save_safetensors, save_weights
 
 
 def run(options: Convert) -> None:
     """Reads the source, prints what it holds, writes the target. Raises ValueError where they do not fit."""
+    if options.cutoff is not None and options.target.suffix in (".safetensors", ".onnx"):
+        raise ValueError(f"--cutoff writes a darknet backbone; a {options.target.suffix} file holds a whole network")
+    if options.size and options.target.suffix != ".onnx":
+        raise ValueError("--size goes with an .onnx target; weights fit any size")
     network, names, header = _read(options)
     if options.target.suffix == ".safetensors":
-        if options.cutoff is not None:
-            raise ValueError("--cutoff writes a darknet backbone; a .safetensors file holds a whole network")
         if not names and network.heads:
             names = class_names(options.names, network.heads[-1].classes)
         save_safetensors(network, options.target, names, header)
+    elif options.target.suffix == ".onnx":
+        size = parse_size(options.size) if options.size else network.size
+        difference = export_onnx(network, options.target, size)
+        print(f"input {size[1]}x{size[0]}, raw predictions out; onnxruntime differs from PyTorch by {difference:.1e}")
     else:
         save_weights(network, options.target, header, cutoff=options.cutoff)
     print(f"{options.target}: {options.target.stat().st_size:,} bytes written")

@@ -36,14 +36,19 @@ from yolo.sections import (
 BN_EPSILON = 1e-5  # inside the root; AlexeyAB's darknet, and its GPU code and the original's
 
 
+class UndrawnConv2d(nn.Conv2d):
+    """A convolution with undefined weights: they come from a file or from `initialise`; drawing twice takes seconds."""
+
+    def reset_parameters(self) -> None:
+        """Nothing, where nn.Conv2d draws weights."""
+
+
 class ConvBlock(nn.Module):
     """Convolution, batch norm (or the convolution's bias), activation: `[B, c, h, w]` to `[B, filters, h', w']`."""
 
     def __init__(self, section: Convolutional, channels: int) -> None:
         super().__init__()
-        # Weights are left undefined: they come from a file or from `initialise`, and drawing them twice takes seconds.
-        self.conv = nn.utils.skip_init(
-            nn.Conv2d,
+        self.conv = UndrawnConv2d(
             channels,
             section.filters,
             section.size,

@@ -1,7 +1,8 @@
-"""Class names: `.names` files, and COCO's own 80."""
+"""Class names: `.names` files, COCO's own 80 and their category ids."""
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,45 @@ COCO: tuple[str, ...] = (
 )
 # fmt: on
 """The 80 categories of COCO 2017 in the order of their ids, in COCO's spelling."""
+
+# fmt: off
+COCO_IDS: tuple[int, ...] = (
+    *range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70, *range(72, 83), *range(84, 91),
+)
+# fmt: on
+"""COCO's category ids of these names: 1 to 90 with ten gaps."""
+
+ALIASES = {
+    "motorbike": "motorcycle",
+    "aeroplane": "airplane",
+    "sofa": "couch",
+    "pottedplant": "potted plant",
+    "diningtable": "dining table",
+    "tvmonitor": "tv",
+}
+"""darknet's six old spellings, those of Pascal VOC, and COCO's."""
+
+
+def category_ids(names: Sequence[str]) -> list[int]:
+    """The id of each class in results files: COCO's own if all names are COCO's, in either spelling, else 1, 2, ..."""
+    ids = dict(zip(COCO, COCO_IDS, strict=True))
+    found = [ids.get(ALIASES.get(name, name)) for name in names]
+    known = [k for k in found if k is not None]
+    return known if len(set(known)) == len(names) else list(range(1, len(names) + 1))
+
+
+def chosen(wanted: str, names: Sequence[str]) -> list[int]:
+    """Class indices of comma-separated names, in COCO's or darknet's spelling. ValueError for another name."""
+    indices = []
+    for name in (part.strip() for part in wanted.split(",")):
+        same = [k for k, own in enumerate(names) if own == name]
+        same = same or [k for k, own in enumerate(names) if ALIASES.get(own, own) == ALIASES.get(name, name)]
+        if not same:
+            close = difflib.get_close_matches(name, names, n=3)
+            hint = f"did you mean {', '.join(close)}?" if close else f"they are {', '.join(list(names)[:100])}"
+            raise ValueError(f"no class is called {name!r}; {hint}")
+        indices += same
+    return indices
 
 
 def read_names(path: str | Path) -> list[str]:

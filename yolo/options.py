@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -60,7 +60,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """Weights from one file format to the other: darknet .weights <-> .safetensors, or a backbone cut off.
+    """Weights from one file format to the other: darknet .weights <-> .safetensors, a backbone cut off, or ONNX.
 
     The formats follow from the endings. A safetensors file holds the cfg and the class names, so it needs no cfg.
     """
@@ -68,10 +68,67 @@ class Convert:
     source: Positional[Path]
     """A .weights file (or backbone such as darknet53.conv.74) or a .safetensors file of this program."""
     target: Positional[Path]
-    """The file to write: .safetensors, or any other ending for darknet's format."""
+    """The file to write: .safetensors, .onnx (raw predictions out), or any other ending for darknet's format."""
     cfg: Path | None = None
     """The darknet .cfg of a .weights source."""
     names: Path | None = None
     """A .names file, one class per line, for the metadata of a .safetensors target."""
     cutoff: int | None = None
     """Write layers 0 to N - 1 only, as darknet's `partial`: a backbone."""
+    size: str | None = None
+    """Input of an .onnx target in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detect:
+    """Finds objects in pictures, videos and camera streams: draws them, prints a line for each, writes result files."""
+
+    sources: Annotated[Positional[tuple[str, ...]], arg(metavar="PICTURE")]
+    """Picture or video files, folders, globs in quotes, camera numbers, stream URLs."""
+    cfg: Path | None = None
+    """Darknet .cfg; by default that of the newest trained run, else yolov3.cfg."""
+    weights: Path | None = None
+    """.weights or .safetensors; by default the newest trained run, else the official weights of the cfg, downloaded
+    once."""
+    names: Path | None = None
+    """.names file, one class per line; by default what the weights say, else COCO's for 80 classes."""
+    size: str | None = None
+    """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
+    conf: float = Filter().confidence
+    """Objectness, and objectness times class score, must exceed this."""
+    iou: float = Filter().nms
+    """A box is dropped if it overlaps a better one of its class by more than this."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network. auto is fp32: bf16 is faster where the device is made for it, and moves some boxes."""
+    placement: Literal["letterbox", "stretch"] = "letterbox"
+    """Keep the proportions of a picture (grey bars), or stretch it to the network's input."""
+    exact: bool = False
+    """Darknet's own resize in float32: darknet's numbers, slower."""
+    classes: str | None = None
+    """Only these, by name, separated by commas."""
+    max_det: int | None = Filter().max_detections
+    """At most so many per picture, the best ones; None keeps all."""
+    agnostic: bool = Filter().agnostic
+    """NMS across classes: one box per object whatever the class."""
+    out: Path = Path("runs/detect")
+    """Folder for the drawn pictures and the result files."""
+    json: bool = False
+    """Write detections.json in COCO's results format."""
+    txt: bool = False
+    """Write txt/NAME.txt (NAME_17.txt for frame 17): class cx cy w h score, as fractions of the picture."""
+    csv: bool = False
+    """Write detections.csv."""
+    crops: bool = False
+    """Write crops/CLASS/NAME-N.png, every object alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Get:
+    """Downloads official files into the cache, once, and prints where they are."""
+
+    kind: Positional[Literal["weights"]]
+    """What to get."""
+    names: Positional[tuple[str, ...]]
+    """Such as yolov3-tiny; a wrong name lists them all."""

@@ -13,6 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from yolo.atomic import replacing
 from yolo.boxes import Placement
 
 GREY = 128  # 0.5 * 255, rounded up: the bars of a letterbox
@@ -226,3 +227,21 @@ def _paste(resized: np.ndarray, placement: Placement, grey: float) -> np.ndarray
     canvas = np.full((input_h, input_w, resized.shape[2]), grey, resized.dtype)
     canvas[top : top + placed_h, left : left + placed_w] = resized
     return canvas
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """A uint8 RGB or one-channel picture `[h, w, C]` as a file in the format of its ending, whole or not at all.
+
+    OSError if it cannot be written, ValueError for an ending that OpenCV does not write.
+    """
+    bgr = picture if picture.shape[2] == 1 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    try:
+        written, data = cv2.imencode(path.suffix, bgr)
+    except cv2.error:
+        written = False
+    if not written:
+        raise ValueError(
+            f"{path}: OpenCV {cv2.__version__} writes no {path.suffix or 'file without an ending'}; use .png"
+        )
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.tobytes())

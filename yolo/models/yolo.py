@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from yolo.boxes import Detections, Placement
 from yolo.darknet import Darknet
-from yolo.fold import inference_copy
+from yolo.fold import inference_copy, resolve_precision
 from yolo.models.detector import Detector, Picture
 from yolo.options import Filter
 from yolo.pictures import darknet_place, place, read_picture
@@ -28,6 +29,7 @@ class YoloDetector(Detector):
         size: height and width of the network input in pixels, by default those of the cfg.
         letterbox: keep the proportions of pictures (grey bars); False stretches them to the input.
         exact: darknet's own resize in float32 (`prepare` then gives float32), for darknet's numbers.
+        precision: "fp32", "bf16", or "auto" (see `yolo.fold.resolve_precision`), of the inference copy.
         options: thresholds of detection.
     """
 
@@ -41,6 +43,7 @@ class YoloDetector(Detector):
         size: tuple[int, int] | None = None,
         letterbox: bool = True,
         exact: bool = False,
+        precision: str = "auto",
         options: Filter | None = None,
     ) -> None:
         if not network.heads:
@@ -48,7 +51,7 @@ class YoloDetector(Detector):
         self.network = network
         self.names = names
         self.size = size or network.size
-        self.letterbox, self.exact = letterbox, exact
+        self.letterbox, self.exact, self.precision = letterbox, exact, precision
         self.options = options or Filter()
         self._inference: Darknet | None = None
 
@@ -69,19 +72,32 @@ class YoloDetector(Detector):
             return torch.from_numpy(darknet_place(pixels, placement)), placement
         return torch.from_numpy(place(pixels, placement)).permute(2, 0, 1), placement
 
-    @torch.inference_mode()
-    def detect_batch(self, images: Tensor, placements: Sequence[Placement]) -> list[Detections]:
-        """Detections of prepared pictures `[B, channels, h, w]`; boxes on the network's device, in original pixels."""
+    def predict(self, images: Tensor) -> list[Tensor]:
+        """Raw predictions of prepared pictures `[B, channels, h, w]`, by the inference copy: `[B, A, H, W, 5 + C]`."""
+        device = next(self.network.parameters()).device
         if self._inference is None:
-            self._inference = inference_copy(self.network)
-        device = next(self._inference.parameters()).device
+            dtype = torch.float32 if self.exact else resolve_precision(self.precision)
+            self._inference = inference_copy(self.network, dtype)
         images = images.to(device, memory_format=torch.channels_last)
         if images.dtype == torch.uint8:
             images = images.float() / 255
-        height, width = images.shape[2:]
-        predictions = self._inference(images)
-        return postprocess(predictions, self._inference.heads, (height, width), placements, self.options)
+        # A GPU rounds the inputs of float32 convolutions to 10 bits unless it is told not to.
+        exactly = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.exact else nullcontext()
+        with torch.inference_mode(), exactly:
+            return self._inference(images)
+
+    def select(self, predictions: Sequence[Tensor], placements: Sequence[Placement]) -> list[Detections]:
+        """Raw predictions to detections: decoding, thresholds, NMS. Boxes in original pixels, on the device."""
+        if not placements:
+            return []
+        width, height = placements[0].input
+        with torch.inference_mode():
+            return postprocess(predictions, self.network.heads, (height, width), placements, self.options)
+
+    def detect_batch(self, images: Tensor, placements: Sequence[Placement]) -> list[Detections]:
+        """Detections of prepared pictures `[B, channels, h, w]`: `predict`, then `select`."""
+        return self.select(self.predict(images), placements)
 
     def reset(self) -> None:
-        """Forget the inference copy: the network has changed."""
+        """Forget the inference copy: the network, its device or the precision has changed."""
         self._inference = None

@@ -1,0 +1,301 @@
+"""One forward pass of the same network: ours against plain PyTorch, OpenCV's dnn, onnxruntime and OpenVINO.
+
+    python benchmarks/inference.py [--cfg yolov3.cfg yolov3-tiny.cfg] [--size 416] [--peers PYTHON] [--rounds 10]
+
+PYTHON is the interpreter of an environment with opencv-python-headless<5 (OpenCV 5 reads no darknet files any more),
+onnxruntime, openvino and numpy, without torch. What it lacks is left out, and all peers are without it. The ONNX file
+for two of them is written by `yolo.export`, which needs the extra `onnx` here.
+
+Random weights (He, residual branches times 0.3, so that activations stay finite) go into one .weights file, which all
+read. Every contender is a process of its own with `--threads` threads, from a float picture to the raw predictions of
+all heads, without decoding. They take turns within one run: a turn is one forward that is not counted, then
+`--forwards` that are. Milliseconds: minimum, median, maximum. Ratios and GFLOP/s are those of the minimum. `peak MB`
+is the resident memory of the whole process; ours hold the training network beside the copy, as the detector does.
+The last column compares the outputs with plain PyTorch's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+OURS = ("plain", "fp32", "bf16")
+PEERS = ("opencv", "onnxruntime", "openvino fp32", "openvino bf16")
+Forward = Callable[[], list[np.ndarray]]
+
+
+def write_network(cfg: str, size: int, folder: Path) -> tuple[float, bool]:
+    """Writes net.cfg, net.weights, image.npy, and net.onnx if it can. Returns GFLOP and whether it could."""
+    import torch
+
+    from yolo.cfg import parse_cfg, read_cfg
+    from yolo.darknet import Darknet
+    from yolo.export import export_onnx
+    from yolo.layers import Add
+    from yolo.weights import save_weights
+
+    net = read_cfg(cfg).net
+    text = read_cfg(cfg).to_text()
+    for key, value in (("width", net.width), ("height", net.height)):
+        text = text.replace(f"{key}={value}", f"{key}={size}", 1)
+    (folder / "net.cfg").write_text(text)
+    torch.manual_seed(0)
+    network = Darknet(parse_cfg(text, cfg))
+    layers: Any = network.layers
+    with torch.no_grad():
+        for k, layer in enumerate(layers):
+            if isinstance(layer, Add):
+                layers[k - 1].bn.weight.mul_(0.3)
+    save_weights(network, folder / "net.weights")
+    np.save(folder / "image.npy", torch.rand(1, net.channels, size, size).numpy())
+    try:
+        export_onnx(network, folder / "net.onnx", dynamic_batch=False)
+    except ImportError as error:
+        print(f"no onnxruntime and OpenVINO: {error}")
+        return network.plan.flops / 1e9, False
+    return network.plan.flops / 1e9, True
+
+
+def ours(kind: str, folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward, float]:
+    """The detector's way: the training network stays in memory beside its inference copy."""
+    import torch
+
+    import yolo
+    from yolo.fold import inference_copy
+
+    torch.set_num_threads(threads)
+    network = yolo.load(folder / "net.cfg", folder / "net.weights", device="cpu").network.eval()
+    dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+    model = network if kind == "plain" else inference_copy(network, dtype)
+    x = torch.from_numpy(image)
+
+    def forward() -> list[np.ndarray]:
+        with torch.inference_mode():
+            return [raw.numpy() for raw in model(x)]
+
+    return f"torch {torch.__version__}", forward, 0.0 if kind == "plain" else best_rate(dtype)
+
+
+def best_rate(dtype: Any) -> float:
+    """GFLOP/s of one large convolution by our path (256 to 512 channels, 3x3, at 26x26), the fastest of many."""
+    import torch
+
+    from yolo.cfg import parse_cfg
+    from yolo.darknet import Darknet
+    from yolo.fold import inference_copy
+
+    layer = "[convolutional]\nfilters=512\nsize=3\npad=1\nactivation=leaky\n"
+    network = inference_copy(Darknet(parse_cfg(f"[net]\nwidth=26\nheight=26\nchannels=256\n{layer}", "best")), dtype)
+    x = torch.rand(1, 256, 26, 26, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        times = [clock(lambda: network(x)) for _ in range(60)]
+    return network.plan.flops / 1e6 / min(times)
+
+
+def opencv(folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward]:
+    """Asked for the convolutions before its region layers, which decode."""
+    cv2 = importlib.import_module("cv2")
+    cv2.setNumThreads(threads)
+    net = cv2.dnn.readNetFromDarknet(str(folder / "net.cfg"), str(folder / "net.weights"))
+    heads = [int(name.removeprefix("yolo_")) for name in net.getLayerNames() if name.startswith("yolo_")]
+    names = [f"conv_{k - 1}" for k in heads]
+
+    def forward() -> list[np.ndarray]:
+        net.setInput(image)
+        return list(net.forward(names))
+
+    return f"cv2 {cv2.__version__}", forward
+
+
+def onnxruntime(folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward]:
+    ort = importlib.import_module("onnxruntime")
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(str(folder / "net.onnx"), options, providers=["CPUExecutionProvider"])
+    return f"onnxruntime {ort.__version__}", lambda: session.run(None, {"images": image})
+
+
+def openvino(folder: Path, image: np.ndarray, threads: int, hint: str) -> tuple[str, Forward]:
+    ov = importlib.import_module("openvino")
+
+    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    model = ov.Core().compile_model(str(folder / "net.onnx"), "CPU", settings)
+    request = model.create_infer_request()
+
+    def forward() -> list[np.ndarray]:
+        request.infer([image])
+        return [request.get_output_tensor(k).data for k in range(len(model.outputs))]
+
+    return f"openvino {ov.__version__.partition('-')[0]}", forward
+
+
+def clock(function: Callable[[], Any]) -> float:
+    """Milliseconds of one call."""
+    start = time.perf_counter()
+    function()
+    return (time.perf_counter() - start) * 1e3
+
+
+def work(kind: str, folder: Path, threads: int) -> None:
+    """A contender: says when it is ready, then for every line on stdin, a number n, the times of n forwards."""
+    image, best = np.load(folder / "image.npy"), 0.0
+    if kind in OURS:
+        version, forward, best = ours(kind, folder, image, threads)
+    elif kind == "opencv":
+        version, forward = opencv(folder, image, threads)
+    elif kind == "onnxruntime":
+        version, forward = onnxruntime(folder, image, threads)
+    else:
+        version, forward = openvino(folder, image, threads, "f32" if kind.endswith("fp32") else "bf16")
+    np.savez(folder / f"{kind}.npz", *forward())
+    for _ in range(2):
+        forward()
+    print(json.dumps({"version": version, "best": best}), flush=True)
+    for line in sys.stdin:
+        forward()
+        times = [clock(forward) for _ in range(int(line))]
+        print(json.dumps({"times": times, "rss": peak_memory()}), flush=True)
+
+
+def peak_memory() -> float:
+    """Peak resident memory of this process in MB (10^6 bytes), NaN where the system does not tell.
+
+    Not `ru_maxrss`: Linux counts the parent's memory at the fork into it.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return float("nan")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+
+
+class Contender:
+    """A worker process and the times that it has reported."""
+
+    def __init__(self, kind: str, python: str, folder: Path, threads: int) -> None:
+        self.kind, self.folder = kind, folder
+        command = [python, __file__, "--worker", kind, "--folder", str(folder), "--threads", str(threads)]
+        self.log = (folder / f"{kind}.log").open("w+")
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
+        )
+        self.times: list[float] = []
+        self.rss = 0.0
+        ready = self._answer()
+        self.version, self.best = ready["version"], ready["best"]
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait()
+            self.log.seek(0)
+            raise RuntimeError(f"{self.kind} ended: {(self.log.read().strip().splitlines() or ['no word'])[-1]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def turn(self, forwards: int) -> None:
+        """Some forwards, while the others wait."""
+        assert self.process.stdin is not None
+        time.sleep(0.05)  # the threads of the one before spin for a while
+        self.process.stdin.write(f"{forwards}\n")
+        self.process.stdin.flush()
+        answer = self._answer()
+        self.times += answer["times"]
+        self.rss = answer["rss"]
+
+    def outputs(self) -> list[np.ndarray]:
+        """Raw predictions of every head, flattened to the order `[A, 5 + C, H, W]`, smallest grid first."""
+        arrays = np.load(self.folder / f"{self.kind}.npz")
+        heads = [arrays[name] for name in arrays.files]
+        heads = [np.moveaxis(head, -1, 2) if head.ndim == 5 else head for head in heads]
+        return sorted((head.ravel() for head in heads), key=len)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.log.close()
+
+
+def race(cfg: str, arguments: argparse.Namespace) -> None:
+    """All contenders on one cfg, and its table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        gflop, has_onnx = write_network(cfg, arguments.size, folder)
+        peers = [kind for kind in PEERS if arguments.peers and (has_onnx or kind == "opencv")]
+        contenders = []
+        try:
+            for kind in (*OURS, *peers):
+                try:
+                    python = arguments.peers if kind in peers else sys.executable
+                    contenders.append(Contender(kind, python, folder, arguments.threads))
+                except RuntimeError as error:
+                    print(f"left out: {error}")
+            for _ in range(arguments.rounds):
+                for contender in contenders:
+                    contender.turn(arguments.forwards)
+            print(f"\n{cfg} at {arguments.size}, batch 1, {gflop:.2f} GFLOP, {arguments.threads} threads")
+            report(contenders, gflop)
+        finally:
+            for contender in contenders:
+                contender.close()
+
+
+def report(contenders: list[Contender], gflop: float) -> None:
+    """Times, ratios of the minima, and how far the outputs are from plain PyTorch's."""
+    by_kind = {contender.kind: contender for contender in contenders}
+    expected = by_kind["plain"].outputs()
+    print("contender            min   median      max ms | x opencv  x ort | GFLOP/s | peak MB | rms difference / std")
+    for contender in contenders:
+        fastest = min(contender.times)
+        ratios = [
+            f"{min(by_kind[peer].times) / fastest:8.2f}" if peer in by_kind else "       -"
+            for peer in ("opencv", "onnxruntime")
+        ]
+        different = max(
+            float(np.sqrt(np.mean((a - b) ** 2)) / b.std()) for a, b in zip(contender.outputs(), expected, strict=True)
+        )
+        times = f"{fastest:8.2f} {statistics.median(contender.times):8.2f} {max(contender.times):8.2f}"
+        rest = f"{gflop / fastest * 1e3:7.0f} | {contender.rss:7.0f} | {different:.1e}   {contender.version}"
+        print(f"{contender.kind:<15} {times}    |{''.join(ratios)} | {rest}")
+    for contender in contenders:
+        if contender.best:
+            share = gflop / min(contender.times) * 1e3 / contender.best
+            print(f"{contender.kind}: {share:.0%} of {contender.best:.0f} GFLOP/s, one convolution alone")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cfg", nargs="+", default=["yolov3.cfg", "yolov3-tiny.cfg"])
+    parser.add_argument("--size", type=int, default=416)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--forwards", type=int, default=3)
+    parser.add_argument("--peers", metavar="PYTHON", help="interpreter with the competitors")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work(arguments.worker, arguments.folder, arguments.threads)
+        return
+    print(f"{platform.machine()}, Python {platform.python_version()}")
+    for cfg in arguments.cfg:
+        race(cfg, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Class names: COCO's ids, both spellings, and the choice of the user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from yolo.names import ALIASES, COCO, COCO_IDS, category_ids, chosen, read_names
+
+OLD = {new: old for old, new in ALIASES.items()}
+
+
+def test_coco_has_80_names_and_ids() -> None:
+    """1 to 90 with ten gaps; a few pairs that everybody knows."""
+    assert len(COCO) == len(COCO_IDS) == len(set(COCO)) == 80
+    assert set(range(1, 91)) - set(COCO_IDS) == {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+    ids = dict(zip(COCO, COCO_IDS, strict=True))
+    assert [ids[name] for name in ("person", "stop sign", "dog", "backpack", "tv", "toothbrush")] == [
+        1, 13, 18, 27, 72, 90,
+    ]  # fmt: skip
+
+
+def test_category_ids_are_cocos_in_both_spellings() -> None:
+    """darknet's six old names are COCO's; a part of COCO, in any order, too."""
+    assert category_ids(COCO) == list(COCO_IDS)
+    assert len(OLD) == 6
+    assert category_ids([OLD.get(name, name) for name in COCO]) == list(COCO_IDS)
+    assert category_ids(["tvmonitor", "person"]) == [72, 1]
+
+
+@pytest.mark.parametrize("names", [["person", "hat"], ["person", "person"], ["tv", "tvmonitor"], ["class 0"], []])
+def test_other_names_are_counted(names: list[str]) -> None:
+    """One name that is not COCO's, or one twice, and all ids are index + 1."""
+    assert category_ids(names) == list(range(1, len(names) + 1))
+
+
+def test_chosen_takes_both_spellings() -> None:
+    """Each of the six, whichever the model has; blanks around commas do not matter."""
+    old = [OLD.get(name, name) for name in COCO]
+    for names in (COCO, old):
+        for one, other in ALIASES.items():
+            assert chosen(f"{one}, {other}", names) == [COCO.index(other)] * 2
+    assert chosen(" dog,person", COCO) == [16, 0]
+
+
+def test_chosen_prefers_what_is_written() -> None:
+    """A model may have both spellings as classes of their own, or one name twice."""
+    assert chosen("sofa", ["couch", "sofa"]) == [1]
+    assert chosen("couch", ["couch", "sofa"]) == [0]
+    assert chosen("a", ["a", "b", "a"]) == [0, 2]
+
+
+def test_an_unknown_name_is_an_error_that_helps() -> None:
+    """What was meant, or what there is."""
+    with pytest.raises(ValueError, match="no class is called 'persn'; did you mean person"):
+        chosen("dog,persn", COCO)
+    with pytest.raises(ValueError, match="no class is called 'qqq'; they are cat, dog"):
+        chosen("qqq", ["cat", "dog"])
+    with pytest.raises(ValueError, match="no class is called ''"):
+        chosen("cat,", ["cat", "dog"])
+
+
+def test_names_files_from_other_systems(tmp_path: Path) -> None:
+    """A byte order mark, Windows line ends, letters of other alphabets."""
+    (tmp_path / "a.names").write_bytes("\ufeffKatze\r\nсобака\r\n\r\n".encode())
+    assert read_names(tmp_path / "a.names") == ["Katze", "собака"]
