@@ -318,7 +318,7 @@ def test_a_video_is_written_as_a_video(constant: Path, ending: str, capsys: pyte
     video.release()
     assert [frame.shape for frame in frames] == [(64, 96, 3)] * 7
     assert [row["image_id"] for row in rows()] == [f"2024{ending}#{k}" for k in range(7)]
-    assert sorted(contents(Path("out/txt"))) == [f"2024_{k}.txt" for k in range(7)]
+    assert sorted(contents(Path("out/txt"))) == [f"2024/{k}.txt" for k in range(7)]
     assert f"2024{ending}#6: 1 objects" in capsys.readouterr().out
 
 

@@ -160,16 +160,6 @@ def test_targets_are_unique(tmp_path: Path) -> None:
         assert len({name.casefold() for name in names}) == len(sources)
 
 
-@pytest.mark.parametrize("order", [("clip.mp4", "clip_17.png", "clip.png"), ("clip.png", "clip_17.png", "clip.mp4")])
-def test_frames_and_pictures_keep_apart(order: tuple[str, ...], tmp_path: Path) -> None:
-    """Frame 17 of `clip.mp4` is `clip_17`, so no picture beside it is."""
-    found = dict(zip(order, (target.stem for target in targets(pictures(*order), tmp_path)), strict=True))
-    frames = {f"{found['clip.mp4']}_{k}" for k in range(20)}
-    stems = {found["clip.png"], found["clip_17.png"]}
-    assert len(stems) == 2
-    assert not stems & frames
-
-
 def test_no_drawing_replaces_a_source(tmp_path: Path) -> None:
     """Not its own source, not another one, under none of its names."""
     other = tmp_path / "other"

@@ -84,7 +84,7 @@ def _run(options: Detect, sources: list[Source], model: YoloDetector, wanted: li
                     found, spent = _detect(model, shot.pixels, load_ms, wanted, options.max_det)
                     times.append(spent)
                     done += 1
-                    files.add(shot.name, f"{stem}_{number}" if source.moving else stem, shot.pixels, found)
+                    files.add(shot.name, f"{stem}/{number}" if source.moving else stem, shot.pixels, found)
                     drawing.write(draw(shot.pixels, found, model.names), shot.rate)
                     say(report(shot, found, model.names, spent), sys.stdout)
             advance()

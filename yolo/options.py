@@ -117,7 +117,7 @@ class Detect:
     json: bool = False
     """Write detections.json in COCO's results format."""
     txt: bool = False
-    """Write txt/NAME.txt (NAME_17.txt for frame 17): class cx cy w h score, as fractions of the picture."""
+    """Write txt/NAME.txt (txt/NAME/17.txt for frame 17): class cx cy w h score, as fractions of the picture."""
     csv: bool = False
     """Write detections.csv."""
     crops: bool = False

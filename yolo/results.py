@@ -41,13 +41,10 @@ def targets(sources: Sequence[Source], folder: Path) -> list[Target]:
     """A place in `folder` for the results of every source: no two have one, and none is a file that is looked at.
 
     The second `a.png` of a run becomes `a-2`; where the drawing would replace a source, it becomes `a-detected`. Upper
-    and lower case count as equal, as on many disks. The frames of a video are `clip_0`, `clip_1`, ..., so no picture
-    beside it has such a stem.
+    and lower case count as equal, as on many disks.
     """
     looked_at = inputs(sources)
     stems: set[str] = set()
-    videos: set[str] = set()
-    like_frames: set[str] = set()  # `clip` for a picture `clip_17`
     drawings: set[str] = set()
     numbers: dict[str, int] = {}
     found = []
@@ -55,17 +52,10 @@ def targets(sources: Sequence[Source], folder: Path) -> list[Target]:
         base = Path(source.name).stem if source.path else re.sub(r"\W+", "-", source.name)[:100]
         for number in itertools.count(numbers.get(base, 1)):
             stem = base if number == 1 else f"{base}-{number}"
-            key = stem.casefold()
-            match = None if source.moving else re.fullmatch(r"(.*)_[0-9]+", key, re.DOTALL)
-            clash = key in like_frames if source.moving else match is not None and match[1] in videos
-            if key not in stems and not clash:
+            if stem.casefold() not in stems:
                 break
         numbers[base] = number + 1
-        stems.add(key)
-        if source.moving:
-            videos.add(key)
-        elif match:
-            like_frames.add(match[1])
+        stems.add(stem.casefold())
         ending = ".mp4" if source.moving else source.path.suffix.lower() if source.path else ".png"
         ending = ending if ending in (".mp4", ".jpg", ".jpeg") else ".png"
         drawing = _spared(folder / f"{stem}{ending}", looked_at, drawings)
@@ -148,7 +138,10 @@ class ResultFiles:
         self._stack.__exit__(*((None, None, None) if interrupted else (kind, error, traceback)))
 
     def add(self, name: str, stem: str, picture: np.ndarray, detections: Detections) -> None:
-        """The detections of one picture `[h, w, C]`. `stem` is unique in the run and names its own files."""
+        """The detections of one picture `[h, w, C]`. `stem` is unique in the run and names its own files.
+
+        The frames of a video have a folder of their own: their stems are `clip/0`, `clip/1`, ...
+        """
         if self.as_json:
             for row in coco_rows(name, detections, self.names):
                 self._json.write((",\n" if self._rows else "\n") + json.dumps(row, ensure_ascii=False))
