@@ -144,3 +144,10 @@ def test_a_video_with_a_name_that_is_no_text(tmp_path: Path) -> None:
         pytest.skip("NOT TESTED: this disk refuses such names")
     (shot,) = shots(find_sources([str(tmp_path / name)])[0])
     assert "rename it" in shot.error
+
+
+def test_passwords_stay_out_of_names() -> None:
+    """The name of a stream ends up in file names and results; what opens it does not."""
+    (source,) = find_sources(["rtsp://me:secret@127.0.0.1:1/live"])
+    assert source.name == "rtsp://127.0.0.1:1/live"
+    assert source.capture == "rtsp://me:secret@127.0.0.1:1/live"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ def find_sources(given: Sequence[str]) -> list[Source]:
     for word in given:
         path = Path(word)
         if "://" in word:
-            found.append(Source(word, capture=word))
+            shown = re.sub(r"//[^/@]*@", "//", word)  # without user and password, which end up in file names
+            found.append(Source(shown, capture=word))
         elif path.is_dir():
             files = (file for file in path.iterdir() if file.suffix.lower() in PICTURES | VIDEOS)
             inside = sorted(file for file in files if not file.is_dir())
