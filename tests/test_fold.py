@@ -250,12 +250,12 @@ def test_bf16_moves_boxes_of_trained_models(model: str, letterbox: bool) -> None
     assert len(pictures) == 7
     threshold = detector.options.confidence
     found = {}
-    for dtype, confidence in ((torch.float32, threshold - 0.02), (torch.bfloat16, threshold)):
-        detector._inference = inference_copy(detector.network, dtype)
+    for precision, confidence in (("fp32", threshold - 0.02), ("bf16", threshold)):
+        detector.precision = precision
         detector.options = replace(detector.options, confidence=confidence)
-        found[dtype] = [detector.detect(picture) for picture in pictures]
+        found[precision] = [detector.detect(picture) for picture in pictures]
     problems, judged, confident, kept = [], 0, 0, 0
-    for a, b in zip(found[torch.float32], found[torch.bfloat16], strict=True):
+    for a, b in zip(found["fp32"], found["bf16"], strict=True):
         problems += disagreements(a, b, threshold)
         judged += int((a.scores > threshold + 0.02).sum())
         overlaps = box_iou(a.boxes, b.boxes) * (a.labels[:, None] == b.labels)

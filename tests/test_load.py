@@ -108,21 +108,45 @@ def test_other_pixels_are_refused(pixels: np.ndarray) -> None:
         yolo.load("toy.cfg").detect(pixels)
 
 
-def test_the_network_is_the_training_module(picture: Path) -> None:
-    """`.network` stays unfolded float32, in training mode, after a detection; `reset` picks up new weights."""
+def test_the_network_is_the_training_module(picture: Path, tmp_path: Path) -> None:
+    """`.network` stays unfolded float32, in training mode, after a detection, and every change of it counts at once."""
     torch.manual_seed(0)
     model = yolo.load("toy.cfg", device="cpu")
-    model.options = Filter(confidence=0.01)
+    model.options = Filter(confidence=0.01, max_detections=50)
+    save_weights(model.network, tmp_path / "a.weights")
     before = model.detect(picture)
     assert isinstance(model.network, Darknet)
     assert model.network.training
     assert any("running_mean" in key for key in model.network.state_dict())
-    with torch.no_grad():
-        for parameter in model.network.parameters():
-            parameter.mul_(0)
+    copy = model._inference
     assert model.detect(picture).scores.equal(before.scores)
-    model.reset()
-    assert not model.detect(picture).scores.equal(before.scores)
+    assert model._inference is copy, "nothing has changed, yet the copy was made again"
+    optimizer = torch.optim.SGD(model.network.parameters(), lr=1e-3)
+    torch.stack([raw.square().mean() for raw in model.network.eval()(torch.rand(1, 3, 64, 64))]).sum().backward()
+    optimizer.step()
+    trained = model.detect(picture).scores
+    assert not trained.equal(before.scores)
+    model.network.train()(torch.rand(2, 3, 64, 64))  # moves the statistics of batch norm alone
+    assert not model.detect(picture).scores.equal(trained)
+    load_weights(model.network, tmp_path / "a.weights")
+    assert model.detect(picture).scores.equal(before.scores)
+
+
+def test_precision_and_exact_count_at_once(picture: Path) -> None:
+    """Changed after a detection they hold for the next one."""
+    torch.manual_seed(0)
+    model = yolo.load("toy.cfg", device="cpu")
+    model.options = Filter(confidence=0.01, max_detections=50)
+    fp32 = model.detect(picture).scores
+    model.precision = "bf16"
+    bf16 = model.detect(picture).scores
+    assert not bf16.equal(fp32)
+    model.exact = True
+    exact = model.detect(picture).scores
+    model.precision = "fp32"
+    assert model.detect(picture).scores.equal(exact), "exact is fp32 whatever the precision says"
+    model.exact = False
+    assert model.detect(picture).scores.equal(fp32)
 
 
 def test_from_weights_backbone_and_safetensors(picture: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

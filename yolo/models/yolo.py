@@ -24,7 +24,7 @@ class YoloDetector(Detector):
 
     Args:
         network: unfolded, float32; it stays the training module. An inference copy is made at the first
-            detection and kept; `reset` drops it after the weights have changed.
+            detection, and again when weights, device or precision have changed.
         names: one class name for each class.
         size: height and width of the network input in pixels, by default those of the cfg.
         letterbox: keep the proportions of pictures (grey bars); False stretches them to the input.
@@ -54,6 +54,7 @@ class YoloDetector(Detector):
         self.letterbox, self.exact, self.precision = letterbox, exact, precision
         self.options = options or Filter()
         self._inference: Darknet | None = None
+        self._copied: tuple[object, ...] = ()  # what the inference copy was made of
 
     def prepare(self, picture: Picture) -> tuple[Tensor, Placement]:
         """A picture as network input `[channels, h, w]`, uint8 (float32 in [0, 1] where `exact`), and its place."""
@@ -75,9 +76,10 @@ class YoloDetector(Detector):
     def predict(self, images: Tensor) -> list[Tensor]:
         """Raw predictions of prepared pictures `[B, channels, h, w]`, by the inference copy: `[B, A, H, W, 5 + C]`."""
         device = next(self.network.parameters()).device
-        if self._inference is None:
-            dtype = torch.float32 if self.exact else resolve_precision(self.precision)
-            self._inference = inference_copy(self.network, dtype)
+        dtype = torch.float32 if self.exact else resolve_precision(self.precision)
+        state = (dtype, *map(_state, self.network.state_dict(keep_vars=True).values()))
+        if self._inference is None or state != self._copied:
+            self._inference, self._copied = inference_copy(self.network, dtype), state
         images = images.to(device, memory_format=torch.channels_last)
         if images.dtype == torch.uint8:
             images = images.float() / 255
@@ -98,6 +100,7 @@ class YoloDetector(Detector):
         """Detections of prepared pictures `[B, channels, h, w]`: `predict`, then `select`."""
         return self.select(self.predict(images), placements)
 
-    def reset(self) -> None:
-        """Forget the inference copy: the network, its device or the precision has changed."""
-        self._inference = None
+
+def _state(tensor: Tensor) -> tuple[int, int]:
+    """Where a tensor lies and how often it was written: changes with training, loading and moving."""
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
