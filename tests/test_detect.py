@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -256,9 +255,7 @@ def test_memory_is_flat_over_a_thousand_pictures(constant: Path, monkeypatch: py
         return draw(*arguments)
 
     monkeypatch.setattr("yolo.detect.draw", counting)
-    start = time.perf_counter()
     assert detect(constant, "in", "--json", "--csv", "--size", "64", "--max-det", "3") == 0
-    assert time.perf_counter() - start < 60
     assert len(used) == 1000
     assert np.median(used[900:]) - np.median(used[200:300]) < 4 << 20
     assert len(rows()) == 3000
