@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import peak_memory
 
 OURS = ("plain", "fp32", "bf16")
 PEERS = ("opencv", "onnxruntime", "openvino fp32", "openvino bf16")
@@ -168,18 +169,6 @@ def work(kind: str, folder: Path, threads: int) -> None:
         forward()
         times = [clock(forward) for _ in range(int(line))]
         print(json.dumps({"times": times, "rss": peak_memory()}), flush=True)
-
-
-def peak_memory() -> float:
-    """Peak resident memory of this process in MB (10^6 bytes), NaN where the system does not tell.
-
-    Not `ru_maxrss`: Linux counts the parent's memory at the fork into it.
-    """
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return float("nan")
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 class Contender:

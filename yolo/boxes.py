@@ -64,8 +64,13 @@ def diou(a: Tensor, b: Tensor, beta: float = 1.0) -> Tensor:
 
 
 def xyxy_to_xywh(boxes: Tensor) -> Tensor:
-    """Corners `[..., 4]` to left, top, width and height `[..., 4]`, in float64: COCO's format of results."""
-    x1, y1, x2, y2 = boxes.double().unbind(-1)
+    """Corners `[..., 4]` to left, top, width and height `[..., 4]`, in float64: COCO's format.
+
+    The one way in which detections become COCO's numbers, in files and in metrics. Those of a broken network may not be
+    finite; json has no infinity, so they get the largest float32, and 0 for NaN.
+    """
+    largest = torch.finfo(torch.float32).max
+    x1, y1, x2, y2 = boxes.double().nan_to_num(0, largest, -largest).unbind(-1)
     return torch.stack((x1, y1, x2 - x1, y2 - y1), dim=-1)
 
 

@@ -117,7 +117,7 @@ def _model(options: Detect) -> YoloDetector:
         weights = weights or _official(cfg or Path("yolov3.cfg"))
     if cfg is None:
         cfg = weights if weights.suffix == ".safetensors" else Path("yolov3.cfg")
-    model = load(cfg, None if cfg == weights else weights, options.names, _device(options.device))
+    model = load(cfg, None if cfg == weights else weights, options.names, options.device)
     model.size = parse_size(options.size) if options.size else model.size
     model.letterbox, model.exact = options.placement == "letterbox", options.exact
     model.precision = options.precision
@@ -125,16 +125,6 @@ def _model(options: Detect) -> YoloDetector:
     # A limit counts what the user sees, so with --classes it waits until those are picked.
     model.options = dataclasses.replace(limits, max_detections=None) if options.classes else limits
     return model
-
-
-def _device(name: str | None) -> str | None:
-    """The name of a device if this machine has it. ValueError if not."""
-    try:
-        if name is not None:
-            torch.empty(0, device=name).cpu()
-    except (RuntimeError, AssertionError) as problem:
-        raise ValueError(f"device {name!r}: {str(problem).partition(chr(10))[0]}") from problem
-    return name
 
 
 @contextmanager

@@ -49,18 +49,28 @@ def category_ids(names: Sequence[str]) -> list[int]:
     return known if len(set(known)) == len(names) else list(range(1, len(names) + 1))
 
 
+def class_index(name: str, names: Sequence[str]) -> int | None:
+    """The class of that name: as it is written, else in COCO's or darknet's spelling. None if there is none."""
+    return next(iter(_same(name, names)), None)
+
+
 def chosen(wanted: str, names: Sequence[str]) -> list[int]:
     """Class indices of comma-separated names, in COCO's or darknet's spelling. ValueError for another name."""
     indices = []
     for name in (part.strip() for part in wanted.split(",")):
-        same = [k for k, own in enumerate(names) if own == name]
-        same = same or [k for k, own in enumerate(names) if ALIASES.get(own, own) == ALIASES.get(name, name)]
+        same = _same(name, names)
         if not same:
             close = difflib.get_close_matches(name, names, n=3)
             hint = f"did you mean {', '.join(close)}?" if close else f"they are {', '.join(list(names)[:100])}"
             raise ValueError(f"no class is called {name!r}; {hint}")
         indices += same
     return indices
+
+
+def _same(name: str, names: Sequence[str]) -> list[int]:
+    """All classes of that name as it is written; if there is none, those that spell it otherwise."""
+    same = [k for k, own in enumerate(names) if own == name]
+    return same or [k for k, own in enumerate(names) if ALIASES.get(own, own) == ALIASES.get(name, name)]
 
 
 def read_names(path: str | Path) -> list[str]:

@@ -125,6 +125,59 @@ class Detect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """COCO's metrics, and what explains them: of a results file, or of a model on the pictures of a data set.
+
+    The conditions are those of evaluation during training: confidence 0.001, NMS 0.6, at most 100 detections.
+    """
+
+    annotations: Path
+    """Annotation file in COCO's json format."""
+    results: Path | None = None
+    """Results file in COCO's json format; pictures and classes are matched by name where its rows have names."""
+    weights: Path | None = None
+    """In place of --results: .weights, .safetensors or the folder of a run, to detect with."""
+    data: Path | None = None
+    """With --weights: the folder that the file names in the annotations start from."""
+    cfg: Path | None = None
+    """Darknet .cfg of a .weights file."""
+    names: Path | None = None
+    """.names file, one class per line: of the model, or of a results file whose category_id counts its lines from 0."""
+    size: str | None = None
+    """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
+    conf: float = EVALUATION.confidence
+    """Objectness, and objectness times class score, must exceed this."""
+    iou: float = EVALUATION.nms
+    """NMS: a box is dropped if it overlaps a better one of its class by more than this."""
+    max_det: int | None = EVALUATION.max_detections
+    """At most so many per picture, the best ones; None keeps all (COCO counts 100 of each class)."""
+    placement: Literal["letterbox", "stretch"] = "letterbox"
+    """Keep the proportions of a picture (grey bars), or stretch it to the network's input."""
+    batch_size: int = 16
+    """Pictures that go through the network at once."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network; auto is fp32."""
+    out: Path = Path("runs/eval")
+    """Folder for metrics.json, per_class.csv and the plots."""
+    matrix_conf: float = Filter().confidence
+    """Detections above this confidence go into the confusion matrix and darknet's counts."""
+    resamples: int = 1000
+    """Bootstrap resamples of the pictures behind the 95 % intervals; 0 leaves them out."""
+    pycocotools: bool = False
+    """Run the referee beside ours and print the largest difference."""
+
+    def __post_init__(self) -> None:
+        if (self.results is None) == (self.weights is None):
+            raise ValueError("give either --results FILE or --weights FILE, what is to be evaluated")
+        if (self.data is None) != (self.weights is None):
+            raise ValueError("--data FOLDER, where the pictures are, goes with --weights")
+        if self.batch_size < 1 or self.resamples < 0:
+            raise ValueError(f"batch_size={self.batch_size}, resamples={self.resamples}: expected at least 1 and 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Get:
     """Downloads official files into the cache, once, and prints where they are."""
 

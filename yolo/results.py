@@ -65,7 +65,8 @@ def targets(sources: Sequence[Source], folder: Path) -> list[Target]:
 
 
 def coco_rows(name: str, detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
-    """COCO results of one picture, by descending score: `image_id`, `category_id`, `category_name`, `bbox`, `score`.
+    """COCO results of one picture, by descending score: `image_id`, `file_name`, `category_id`, `category_name`,
+    `bbox`, `score`.
 
     `image_id` is an integer when the stem of the file name is all digits, as COCO's are, else the file name; `bbox` is
     [left, top, width, height] in original pixels with every digit. JSON has no infinity, so a box that has one gets
@@ -74,11 +75,12 @@ def coco_rows(name: str, detections: Detections, names: Sequence[str]) -> list[d
     match = re.fullmatch(r"([0-9]+)(\.[^.#]*)?", name)
     image_id: int | str = int(match[1]) if match else name
     ids = category_ids(names)
-    boxes = xyxy_to_xywh(detections.boxes.nan_to_num())
+    boxes = xyxy_to_xywh(detections.boxes)
     rows = zip(boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
     return [
         {
             "image_id": image_id,
+            "file_name": name,
             "category_id": ids[label],
             "category_name": names[label],
             "bbox": box,

@@ -34,7 +34,8 @@ def load(
             80 classes, or `class 0`, `class 1`, ...
         device: where the network lives; None takes a GPU if there is one, else the CPU.
 
-    Raises ValueError (cfg or weights that do not fit, with file and place) or FileNotFoundError.
+    Raises ValueError (cfg or weights that do not fit, with file and place; a device that this machine lacks) or
+    FileNotFoundError.
     """
     if Path(cfg).suffix == ".safetensors":
         if weights is not None:
@@ -53,5 +54,14 @@ def load(
             if not report.complete:
                 log.warning("%s", report)
     classes = network.heads[-1].classes if network.heads else 0
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return YoloDetector(network.to(device), class_names(names, classes))
+    return YoloDetector(network.to(_device(device)), class_names(names, classes))
+
+
+def _device(name: str | torch.device | None) -> torch.device:
+    """A device that this machine has; for None a GPU if there is one. ValueError if it has none of that name."""
+    device = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device).cpu()
+    except (RuntimeError, AssertionError) as problem:
+        raise ValueError(f"device {str(device)!r}: {str(problem).partition(chr(10))[0]}") from problem
+    return torch.device(device)

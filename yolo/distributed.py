@@ -1,0 +1,36 @@
+"""Several processes that work on one thing (torchrun): which one this is, and what all of them have. No-ops in one."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this is, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather(values: Tensor) -> Tensor:
+    """The tensors `[n, ...]` of all processes, one behind the other in the order of ranks, on the device of this one.
+
+    `n` may differ, also be 0. A collective call: every process makes it.
+    """
+    if world_size() == 1:
+        return values
+    device = torch.device("cuda", torch.cuda.current_device()) if "nccl" in dist.get_backend() else torch.device("cpu")
+    sizes = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
+    dist.all_gather(sizes, torch.tensor([len(values)], device=device))
+    counts = torch.cat(sizes).tolist()
+    sent = values.to(torch.uint8) if values.dtype == torch.bool else values  # gloo knows no bool
+    padded = sent.new_zeros((max(counts), *values.shape[1:]), device=device)
+    padded[: len(values)] = sent
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).to(values.device, values.dtype)

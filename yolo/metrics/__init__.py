@@ -1,0 +1,1 @@
+"""Detection metrics: COCO's numbers and what explains them, vectorised on the device."""

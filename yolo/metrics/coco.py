@@ -1,0 +1,171 @@
+"""COCO's detection metrics, equal to pycocotools' to the last digit.
+
+Letters: `I` pictures, `G` objects, `D` detections, `O` detections that reach some object, `C` classes, `T` IoU
+thresholds, `R` recall points, `A` area ranges, `M` limits on the number of detections.
+
+Definitions: https://cocodataset.org/#detection-eval, and where it is silent the program pycocotools (COCOeval).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolo.metrics.collect import Collector
+from yolo.metrics.match import Matches, class_pairs, match
+from yolo.metrics.precision import COCO_POINTS, EPS, curve, mean_over_classes, running
+from yolo.metrics.records import Records
+
+THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
+AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+LIMITS = (1, 10, 100)
+
+
+class Rules(NamedTuple):
+    """What is counted: smallest IoU of a match (several: AP is their mean), area ranges in square pixels, both ends
+    included, by name (the first is the one of AP and AR), and how many detections of a class and picture, ascending."""
+
+    thresholds: tuple[float, ...] = THRESHOLDS
+    areas: Mapping[str, tuple[float, float]] = AREAS
+    limits: tuple[int, ...] = LIMITS
+
+
+@dataclass(frozen=True)
+class CocoResult:
+    """The numbers of one evaluation, and the matches behind them.
+
+    `precision` float64 `[T, R, C, A]` at the largest limit, `recall` float64 `[T, C, A, M]`; -1 where a class has no
+    objects. `records` and `matches` are what other metrics start from; `records` without detections beyond the limit.
+    """
+
+    names: list[str]
+    rules: Rules
+    precision: Tensor
+    recall: Tensor
+    records: Records
+    matches: Matches
+
+    def ap(self, threshold: float | None = None, area: str | None = None) -> float:
+        """Mean of precision over recall points, classes and thresholds, or at one threshold; -1 without objects."""
+        return mean_over_classes(self._at(self.precision, threshold)[..., self._area(area)])
+
+    def ar(self, threshold: float | None = None, area: str | None = None, limit: int | None = None) -> float:
+        """Mean of recall over classes and thresholds, with at most `limit` detections of a class and picture."""
+        m = -1 if limit is None else self.rules.limits.index(limit)
+        return mean_over_classes(self._at(self.recall, threshold)[..., self._area(area), m])
+
+    def numbers(self) -> dict[str, float]:
+        """COCO's twelve, as fractions: AP AP50 AP75 APs APm APl, AR1 AR10 AR100, ARs ARm ARl.
+
+        With other rules: the areas by the first letter of their names, the limits by their numbers; AP50 and AP75 are
+        -1 if they are none of the thresholds.
+        """
+        _, *areas = self.rules.areas
+        found = {"AP": self.ap(), "AP50": self.ap(0.5), "AP75": self.ap(0.75)}
+        found |= {f"AP{area[0]}": self.ap(area=area) for area in areas}
+        found |= {f"AR{limit}": self.ar(limit=limit) for limit in self.rules.limits}
+        return found | {f"AR{area[0]}": self.ar(area=area) for area in areas}
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """For each class: `name`, `objects` that count, `detections`, `AP`, `AP50`, `AP75`, `AR` at the largest limit;
+        -1 without objects."""
+        objects = torch.bincount(
+            self.records.truths.label[~self.matches.ignored[0]], minlength=len(self.names)
+        ).tolist()
+        detections = torch.bincount(self.records.found.label, minlength=len(self.names)).tolist()
+        columns = [_means(self._at(self.precision, threshold)[..., 0], (0, 1)) for threshold in (None, 0.5, 0.75)]
+        columns.append(_means(self.recall[:, :, 0, -1], 0))
+        return [
+            dict(zip(("name", "objects", "detections", "AP", "AP50", "AP75", "AR"), row, strict=True))
+            for row in zip(self.names, objects, detections, *columns, strict=True)
+        ]
+
+    def _at(self, values: Tensor, threshold: float | None) -> Tensor:
+        chosen = [t for t, value in enumerate(self.rules.thresholds) if threshold is None or value == threshold]
+        return values[chosen]
+
+    def _area(self, name: str | None) -> int:
+        return 0 if name is None else list(self.rules.areas).index(name)
+
+
+class CocoMetrics(Collector):
+    """Collects the detections of a data set (`update`, `add`) and computes COCO's metrics.
+
+    Args:
+        class_names: `[C]`, a label is an index into it.
+        device: where everything is kept and computed.
+        rules: thresholds, area ranges, limits; COCO's by default.
+
+    Under torch.distributed every process collects its pictures; `compute` gives all of them the same result.
+    """
+
+    def __init__(
+        self, class_names: Sequence[str], device: torch.device | str = "cpu", rules: Rules | None = None
+    ) -> None:
+        super().__init__(class_names, device)
+        self.rules = rules or Rules()
+        if not self.rules.thresholds or not self.rules.areas or sorted(self.rules.limits) != list(self.rules.limits):
+            raise ValueError(f"{self.rules}: expected at least one threshold, area and limit, the limits ascending")
+
+    def compute(self) -> CocoResult:
+        """All numbers of what was added so far, by any process: a collective call."""
+        return evaluate(self.records(), self.names, self.rules)
+
+
+def evaluate(records: Records, names: list[str], rules: Rules | None = None) -> CocoResult:
+    """COCO's metrics of a data set whose detections are all there."""
+    rules = rules or Rules()
+    records = records.top(rules.limits[-1])
+    truths, device = records.truths, records.image_ids.device
+    thresholds = torch.tensor([min(t, 1 - 1e-10) for t in rules.thresholds], dtype=torch.float64, device=device)
+    low, high = torch.tensor(list(rules.areas.values()), dtype=torch.float64, device=device).unsqueeze(-1).unbind(1)
+    ignored = truths.crowd | (truths.area < low) | (truths.area > high)
+    matches = match(records, class_pairs(records, float(thresholds.min())), thresholds, ignored)
+    area = records.found.boxes[:, 2] * records.found.boxes[:, 3]
+    inside = (area >= low) & (area <= high)
+    points = torch.tensor(COCO_POINTS, dtype=torch.float64, device=device)
+    pairs = [_precision_recall(records, matches, a, inside[a], points, rules.limits) for a in range(len(rules.areas))]
+    precision, recall = (torch.stack(parts, dim=3 - k).cpu() for k, parts in enumerate(zip(*pairs, strict=True)))
+    return CocoResult(names, rules, precision, recall, records, matches)
+
+
+def _precision_recall(
+    records: Records, matches: Matches, a: int, inside: Tensor, points: Tensor, limits: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Precision `[T, R, C]` and recall `[T, C, M]` in area range `a`; `inside` bool `[D]`: detections of its size."""
+    truth, ignored, classes = matches.truth[a], matches.ignored[a], records.classes
+    label = records.found.label[matches.found]
+    found_one = truth >= 0
+    skipped = found_one & ignored[truth]  # where `truth` is -1 the first factor is False
+    hit = found_one & ~skipped
+    # Those who match nothing count as false if they have the right size; for the few others this is put right.
+    seen = running(inside, records.found.label, classes)[matches.found]
+    inside = inside[matches.found]
+    seen = seen + running((hit & ~inside).int() - (skipped & inside).int(), label, classes)
+    hits = running(hit, label, classes)
+    t, o = hit.nonzero(as_tuple=True)
+    ranking = t * classes + label[o]
+    objects = torch.bincount(records.truths.label[~ignored], minlength=classes).double()
+    count = hits[t, o].double()
+    precision = curve(
+        count / (seen[t, o] + EPS), count / objects[label[o]], ranking, len(truth) * classes, points
+    ).view(len(truth), classes, -1)
+    place = records.rank[matches.found][o]
+    recall = torch.stack(
+        [torch.bincount(ranking[place < limit], minlength=len(truth) * classes) for limit in limits], dim=-1
+    ).view(len(truth), classes, -1)
+    empty = (objects == 0).unsqueeze(-1)
+    return (
+        precision.masked_fill(empty, -1).transpose(1, 2),
+        (recall / objects.unsqueeze(-1)).masked_fill(empty, -1),
+    )
+
+
+def _means(values: Tensor, dims: int | tuple[int, ...]) -> list[float]:
+    """Means over these dimensions, -1 over nothing. A class exists in all places or in none."""
+    return values.mean(dims).nan_to_num(-1).tolist()

@@ -1,0 +1,83 @@
+"""Precision and recall along the ranking, and the curve between them.
+
+Letters: `N` hits (detections that found an object), `Q` rankings (a class, at a threshold, of a resampled data set,
+...), `R` recall points. A hit is given by the precision and recall at its place in its ranking; between hits precision
+only falls, so hits are all that a curve needs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+COCO_POINTS = tuple(np.linspace(0, 1, 101).tolist())
+"""The recalls at which COCO reads precision, in pycocotools' own arithmetic: 0, 0.01, ..., 1."""
+
+EPS = float(np.spacing(1))
+"""What pycocotools adds to the number of detections that it divides by."""
+
+
+def curve(precision: Tensor, recall: Tensor, ranking: Tensor, rankings: int, points: Tensor) -> Tensor:
+    """The best precision at or beyond each recall point, float64 `[Q, R]`; 0 beyond the last hit.
+
+    Args:
+        precision, recall: float64 `[N]` at the hits, in any order.
+        ranking: int64 `[N]` which ranking a hit belongs to.
+        rankings: Q.
+        points: float64 `[R]`, ascending, the first is 0.
+    """
+    reached = torch.searchsorted(points, recall, right=True) - 1  # the last point that the hit has
+    best = precision.new_zeros(rankings * len(points))
+    best.scatter_reduce_(0, ranking * len(points) + reached, precision, "amax")
+    return best.view(rankings, len(points)).flip(1).cummax(1).values.flip(1)
+
+
+def envelope(precision: Tensor, ranking: Tensor) -> Tensor:
+    """The best precision at each hit or a later one of its ranking, `[N]`; hits stand by ranking, then place.
+
+    A running maximum from the end, in log2(N) steps of doubled reach.
+    """
+    best, reach = precision, 1
+    while reach < len(best):
+        same = ranking[reach:] == ranking[:-reach]
+        later = torch.where(same, best[reach:], 0)
+        best = torch.cat((torch.maximum(best[:-reach], later), best[-reach:]))
+        reach *= 2
+    return best
+
+
+def running(values: Tensor, label: Tensor, classes: int) -> Tensor:
+    """Sums `[..., n]` of `values` `[..., n]` up to and with each element within its class; `label` `[n]` ascends."""
+    sums = torch.nn.functional.pad(values.cumsum(-1), (1, 0))
+    first = torch.searchsorted(label, torch.arange(classes, device=label.device))
+    return sums[..., 1:] - sums[..., first[label]]
+
+
+def average_precision(hit: Tensor, counted: Tensor, label: Tensor, objects: Tensor, points: int) -> Tensor:
+    """The area under the curve of each class, float64 `[C]`; 0 for a class that finds nothing, -1 without objects.
+
+    Args:
+        hit: bool `[D]`, the detections that found an object; by class, then by descending score.
+        counted: bool `[D]`, those and the false ones; the others are as if they were not there.
+        label: int64 `[D]`, ascending.
+        objects: float64 `[C]`, how many are to be found.
+        points: the mean of the best precision at or beyond this many recalls from 0 to 1 (VOC 2007: 11, COCO: 101), or
+            0 for the whole area under that step curve (VOC from 2010).
+    """
+    classes = len(objects)
+    count = running(hit, label, classes)[hit].double()
+    precision = count / running(counted, label, classes)[hit]
+    ranking = label[hit]
+    if points:
+        recalls = torch.arange(points, dtype=torch.float64, device=label.device) / (points - 1)
+        area = curve(precision, count / objects[ranking], ranking, classes, recalls).mean(1)
+    else:  # every hit raises recall by the same step
+        area = torch.zeros_like(objects).index_add(0, ranking, envelope(precision, ranking)) / objects
+    return torch.where(objects > 0, area, -1)
+
+
+def mean_over_classes(values: Tensor) -> float:
+    """The mean of those that exist, -1 if none does."""
+    counted = values[values > -1]
+    return float(counted.mean()) if len(counted) else -1.0
