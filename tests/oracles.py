@@ -1,4 +1,5 @@
-"""Slow, obvious references in float64 that import nothing from yolo: overlaps, NMS, candidates, decoding, letterbox.
+"""Slow, obvious references in float64 that import nothing from yolo: overlaps, NMS, decoding, letterbox, VOC's and
+darknet's average precision.
 
 Every formula is written as its source states it, in plain Python numbers and one loop per index. Boxes are
 `(cx, cy, w, h)`. Sources: darknet (AlexeyAB), YOLOv2 §2, YOLOv3 §2.1, DIoU (Zheng et al. 2020, eq. 7).
@@ -211,3 +212,119 @@ def correct_box(box: Box, picture: tuple[int, int], size: tuple[int, int]) -> tu
     x = (x - (w - new_w) / 2 / w) / (new_w / w)
     y = (y - (h - new_h) / 2 / h) / (new_h / h)
     return x, y, box_w * w / new_w, box_h * h / new_h
+
+
+# average precision; boxes are (left, top, width, height)
+
+
+class Truth(NamedTuple):
+    """An object; `difficult` ones do not count."""
+
+    image: int
+    label: int
+    box: Box
+    difficult: bool = False
+
+
+class Hit(NamedTuple):
+    """A detection."""
+
+    image: int
+    label: int
+    box: Box
+    score: float
+
+
+def pixel_iou(a: Box, b: Box, inclusive: bool = False) -> float:
+    """IoU; `inclusive`: a side is right - left + 1."""
+    one = 1 if inclusive else 0
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]) + one
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]) + one
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return both / ((a[2] + one) * (a[3] + one) + (b[2] + one) * (b[3] + one) - both)
+
+
+def favourite(hit: Hit, truths: Sequence[Truth], inclusive: bool = False) -> tuple[int, float]:
+    """The object of its picture and class that a detection overlaps most, the first of equals; -1 for none."""
+    best, most = -1, 0.0
+    for n, truth in enumerate(truths):
+        if (truth.image, truth.label) == (hit.image, hit.label):
+            overlap = pixel_iou(hit.box, truth.box, inclusive)
+            if overlap > most:
+                best, most = n, overlap
+    return best, most
+
+
+def voc_ap(
+    truths: Sequence[Truth],
+    hits: Sequence[Hit],
+    label: int,
+    threshold: float,
+    points: int = 0,
+    inclusive: bool = False,
+) -> float:
+    """AP of one class as VOC's program computes it; -1 without objects. `points` 0: the area under the envelope."""
+    total = sum(truth.label == label and not truth.difficult for truth in truths)
+    if total == 0:
+        return -1.0
+    claimed: set[int] = set()
+    tp = fp = 0
+    curve: list[tuple[float, float]] = []  # recall, precision
+    for hit in sorted((hit for hit in hits if hit.label == label), key=lambda hit: (-hit.score, hit.image)):
+        n, overlap = favourite(hit, truths, inclusive)
+        if n >= 0 and overlap >= threshold and truths[n].difficult:
+            continue
+        if n >= 0 and overlap >= threshold and n not in claimed:
+            claimed.add(n)
+            tp += 1
+        else:
+            fp += 1
+        curve.append((tp / total, tp / (tp + fp)))
+    if points:
+        recalls = [k / (points - 1) for k in range(points)]
+        return sum(max([p for r, p in curve if r >= at], default=0.0) for at in recalls) / points
+    area, before = 0.0, 0.0
+    for k, (recall, _) in enumerate(curve):
+        area += (recall - before) * max(p for _, p in curve[k:])
+        before = recall
+    return area
+
+
+def darknet_ap(
+    truths: Sequence[Truth], hits: Sequence[Hit], classes: int, threshold: float, points: int
+) -> list[float]:
+    """AP of each class as darknet's `map` computes it: one list of the detections of all classes, walked once."""
+    ranked = sorted(hits, key=lambda hit: (-hit.score, hit.image))
+    total = [sum(truth.label == c for truth in truths) for c in range(classes)]
+    claimed: set[int] = set()
+    tp, fp = [0] * classes, [0] * classes
+    precision: list[list[float]] = [[] for _ in range(classes)]
+    recall: list[list[float]] = [[] for _ in range(classes)]
+    for hit in ranked:
+        n, overlap = favourite(hit, truths)
+        if n >= 0 and overlap > threshold and n not in claimed:
+            claimed.add(n)
+            tp[hit.label] += 1
+        else:
+            fp[hit.label] += 1
+        for c in range(classes):
+            precision[c].append(tp[c] / (tp[c] + fp[c]) if tp[c] + fp[c] else 0.0)
+            recall[c].append(tp[c] / total[c] if total[c] else 0.0)
+    aps = []
+    for p, r in zip(precision, recall, strict=True):
+        area = 0.0
+        if not ranked:
+            pass
+        elif points == 0:
+            last = p[-1]
+            for k in range(len(ranked) - 2, -1, -1):
+                last = max(last, p[k])
+                area += (r[k + 1] - r[k]) * last
+            area += r[0] * max(last, p[0])
+        else:
+            for at in (k / (points - 1) for k in range(points)):
+                area += max([p[k] for k in range(len(ranked)) if r[k] >= at], default=0.0) / points
+        aps.append(area)
+    return aps

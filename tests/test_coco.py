@@ -193,7 +193,8 @@ def same(a: CocoResult, b: CocoResult) -> bool:
 
 def whole_numbers(problem: Problem) -> bool:
     """All corners survive the float32 of a target."""
-    return all(float(x).is_integer() for o in [*problem.objects, *problem.detections] for x in o.box)
+    corners = [*(o.box for o in problem.objects), *(d.box for d in problem.detections)]
+    return all(float(x).is_integer() for box in corners for x in box)
 
 
 @settings(max_examples=60, deadline=None)

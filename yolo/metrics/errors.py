@@ -42,7 +42,7 @@ def error_breakdown(result: CocoResult, threshold: float = 0.5) -> Errors:
     - both: overlaps only objects of other classes by 0.1 to `t`. Without: removed.
     - background: overlaps nothing by 0.1. Without: removed.
     - missed: an object that nothing has found and that is not the one meant in a classification or localisation error.
-      Without: it does not count.
+      Without: it does not count; a class that has lost all its objects so has AP 1.
 
     The costs do not add up to what is lacking to 1: errors hide each other. Crowds are left out.
     """
@@ -68,7 +68,7 @@ def error_breakdown(result: CocoResult, threshold: float = 0.5) -> Errors:
         hit[leaders], counted[leaders], label[leaders] = True, True, truths.label[objects]
         cost[name] = _ap(hit, counted, label, records.found.scores, found.objects) - ap
     fewer = found.objects - torch.bincount(truths.label[missed], minlength=records.classes)
-    cost["missed"] = _ap(found.hit, found.counted, records.found.label, records.found.scores, fewer) - ap
+    cost["missed"] = _ap(found.hit, found.counted, records.found.label, records.found.scores, found.objects, fewer) - ap
     return Errors(ap, dict(zip(KINDS, [*number, int(missed.sum())], strict=True)), cost)
 
 
@@ -106,7 +106,11 @@ def _first_to_mean(chosen: Tensor, meant: Tensor, scores: Tensor, missed: Tensor
     return chosen[first], meant[first]
 
 
-def _ap(hit: Tensor, counted: Tensor, label: Tensor, scores: Tensor, objects: Tensor) -> float:
-    """Mean AP over the classes, by COCO's 101 points."""
+def _ap(
+    hit: Tensor, counted: Tensor, label: Tensor, scores: Tensor, objects: Tensor, left: Tensor | None = None
+) -> float:
+    """Mean AP over the classes with objects `[C]`, by COCO's 101 points; `left` `[C]` of them are to be found."""
     order = lexsort(label, -scores)
-    return mean_over_classes(average_precision(hit[order], counted[order], label[order], objects, 101))
+    left = objects if left is None else left
+    ap = average_precision(hit[order], counted[order], label[order], left, 101)
+    return mean_over_classes(torch.where((objects > 0) & (left == 0), 1, ap))
