@@ -6,12 +6,14 @@ Letters: `C` classes, `N` confidences, `R` recalls. Every function writes one PN
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import PercentFormatter
 
 from yolo.atomic import replacing
@@ -29,7 +31,7 @@ def plot_precision_recall(path: Path, precision: np.ndarray, ap: Sequence[float]
     `precision` `[R, C]` at R recalls from 0 to 1, -1 for classes without objects; `ap` `[C]` fractions for the legend.
     """
     figure, axes = _axes("recall", "precision", f"Precision and recall at IoU 0.50 ({_count(ap)} classes)")
-    recall = np.linspace(0, 1, len(precision))
+    recall, names = np.linspace(0, 1, len(precision)), _words(names)
     with_objects = [c for c in range(len(names)) if ap[c] > -1]
     for n, c in enumerate(with_objects):
         _class_line(axes, recall, precision[:, c], f"{names[c]}  {ap[c]:.3f}", n, len(with_objects))
@@ -49,6 +51,7 @@ def plot_f1(
     `f1` `[C + 1, N]`, last all classes together, NaN for classes without objects; `best` its confidence and F1.
     """
     figure, axes = _axes("confidence", "F1", "F1 at IoU 0.50")
+    names = _words(names)
     with_objects = [c for c in range(len(names)) if not np.isnan(f1[c]).all()]
     for n, c in enumerate(with_objects):
         _class_line(axes, confidence, f1[c], names[c], n, len(with_objects))
@@ -63,7 +66,7 @@ def plot_confusion(path: Path, matrix: np.ndarray, names: Sequence[str], confide
 
     `matrix` `[C + 1, C + 1]` counts. Of more than 30 classes those with the most confusions are shown.
     """
-    shown = _most_confused(matrix)
+    shown, names = _most_confused(matrix), _words(names)
     part = matrix[np.ix_(shown, shown)]
     share = part / matrix[shown].sum(axis=1, keepdims=True).clip(min=1)
     labels = [*(names[c] for c in shown[:-1]), "background"]
@@ -101,6 +104,21 @@ def plot_errors(path: Path, ap: float, cost: Mapping[str, float], number: Mappin
     axes.set_xlim(low, high * 1.3)
     axes.grid(visible=False, axis="y")
     _save(figure, path)
+
+
+def _words(names: Sequence[str]) -> list[str]:
+    """Names as matplotlib shows them: `$` is no formula, `_` at the start hides nothing, unknown letters are boxes."""
+    known = _letters()
+    return [
+        ("" if name[:1] != "_" else " ") + "".join(c if ord(c) in known else "□" for c in name).replace("$", r"\$")
+        for name in names
+    ]
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """What the font has, which comes with matplotlib."""
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
 def _axes(x: str, y: str, title: str, limits: bool = True) -> tuple[Figure, Axes]:
