@@ -39,7 +39,7 @@ def plot_precision_recall(path: Path, precision: np.ndarray, ap: Sequence[float]
         mean = precision[:, with_objects].mean(axis=1)
         label = f"mean of the classes  {np.mean([ap[c] for c in with_objects]):.3f}"
         axes.plot(recall, mean, color="black", linewidth=2.5, label=label)
-        axes.legend(title="AP50", loc="lower left", fontsize=9)
+        figure.legend(title="AP50", loc="outside right upper", fontsize=9)
     _save(figure, path)
 
 
@@ -56,8 +56,8 @@ def plot_f1(
     for n, c in enumerate(with_objects):
         _class_line(axes, confidence, f1[c], names[c], n, len(with_objects))
     axes.plot(confidence, f1[-1], color="black", linewidth=2.5, label="all objects together")
-    axes.plot(*best, "o", color="black", label=f"best: F1 {best[1]:.3f} at confidence {best[0]:.3f}")
-    axes.legend(loc="upper right", fontsize=9)
+    axes.plot(*best, "o", color="black", label=f"best: {best[1]:.3f} at {best[0]:.3f}")
+    figure.legend(loc="outside right upper", fontsize=9)
     _save(figure, path)
 
 
@@ -123,7 +123,7 @@ def _letters() -> frozenset[int]:
 
 def _axes(x: str, y: str, title: str, limits: bool = True) -> tuple[Figure, Axes]:
     """A page with one diagram; both axes from 0 to 1 where `limits`."""
-    figure = Figure(figsize=(8, 5.5), layout="constrained", dpi=110)
+    figure = Figure(figsize=(9, 5.5), layout="constrained", dpi=110)
     axes = figure.subplots()
     axes.set(xlabel=x, ylabel=y, title=title)
     if limits:
