@@ -2,10 +2,10 @@
 
     python benchmarks/intervals.py [--pictures 60 150 600] [--sets 60]
 
-A population of 5,000 pictures is drawn, then many data sets of a few of its pictures. The answer that an interval of AP50
-should hold is the mean AP50 of data sets of that size. The share of intervals that hold it should be 0.95. `plain` is
-the percentile method as textbooks have it, without moving the resamples onto the value. The last column is AP50 of the
-whole population: on few pictures AP itself is too high, and no interval mends that. Takes about five minutes.
+A population of 5,000 pictures is drawn, then many data sets of a few of its pictures. The answer that an interval of
+AP50 should hold is the mean AP50 of data sets of that size. The share of intervals that hold it should be 0.95. `plain`
+is the percentile method as textbooks have it, without moving the resamples onto the value. The last column is AP50 of
+the whole population: on few pictures AP itself is too high, and no interval mends that. Takes about five minutes.
 """
 
 from __future__ import annotations
