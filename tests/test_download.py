@@ -714,7 +714,7 @@ def test_processes_take_turns(server: Server, tmp_path: Path) -> None:
         assert process.stderr
         for line in process.stderr:
             said[name] = said.get(name, "") + line
-            if "another process is at this download" in line:
+            if "another process is at it" in line:
                 heard.set()
                 release.set()
         process.stderr.close()

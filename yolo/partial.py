@@ -150,7 +150,7 @@ def lock(file: FileIO) -> bool:
         try:
             flock(file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            log.warning("%s: another process is at this download; waiting for it", file.name)
+            log.warning("%s: another process is at it; waiting", file.name)
             flock(file, LOCK_EX)
     except (ImportError, OSError):
         return False
