@@ -19,7 +19,7 @@ NAMES = ("disc", "ring", "triangle", "cross", "striped square", "checked square"
 TEXTURES = ("plain", "gradient", "speckles", "stripes", "checks")
 PLAIN = 2  # the first so many textures are none
 ROOT3 = 1.7320508075688772
-CONTRAST = 100  # grey levels between a figure's two colours, and between their mean and what is behind
+CONTRAST = 180  # sum over R, G, B of what lies between a figure's colours, and between each and the mean behind
 
 
 class Figure(NamedTuple):
@@ -140,11 +140,11 @@ def _texture(texture: str, u: np.ndarray, v: np.ndarray, random: RandomState) ->
 
 
 def _colours(random: RandomState, behind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two RGB colours, float64 `[3]` each, that differ from each other and, on average, from the colour behind."""
+    """Two RGB colours, float64 `[3]` each, that differ from each other and from the colour behind."""
     while True:
         first, second = random.randint(0, 256, (2, 3))
-        apart = np.abs(first - second).max() >= CONTRAST
-        if apart and np.abs((first + second) // 2 - behind).max() >= CONTRAST:
+        pairs = ((first, second), (first, behind), (second, behind))
+        if all(np.abs(one - other).sum() >= CONTRAST for one, other in pairs):
             return first.astype(np.float64), second.astype(np.float64)
 
 

@@ -145,5 +145,5 @@ def _fault(path: Path, size: tuple[int, int]) -> str | None:
     try:
         h, w, _ = read_picture(path).shape
     except ValueError as problem:
-        return str(problem)
+        return str(problem).removeprefix(f"{path}: ")
     return None if sorted((w, h)) == sorted(size) else f"{w}x{h} pixels, expected {size[0]}x{size[1]}"

@@ -28,11 +28,11 @@ VERSION = 1
 
 UNITS = 160
 SIZES = ((320, 240), (240, 320), (256, 256), (352, 198), (200, 300))  # width, height
-RADII = ((5.0, 12.0), (14.0, 32.0), (37.0, 64.0))  # units: of the figures that each head of toy.cfg is for
+RADII = ((6.0, 13.0), (14.0, 32.0), (37.0, 64.0))  # units: of the figures that each head of toy.cfg is for
 SHARES = (0.42, 0.76)  # of all figures: the first kind, the first two
 TEXTURED = 8.0  # units: figures of a smaller radius have no texture, because it could not be seen
 CROWD = 2.0, 3.2  # units: radius of a crowd's members, smaller than any figure that has a box of its own
-VISIBLE = 0.7  # a figure that would leave less than this of an earlier one is not drawn
+VISIBLE = 0.75  # a figure that would leave less than this of an earlier one is not drawn
 
 
 class Scene(NamedTuple):
@@ -113,24 +113,27 @@ def _label_and_radius(random: RandomState, unit: float, side: int) -> tuple[int,
 
 
 def _place(scene: Scene, random: RandomState, label: int, radius: float, tries: int = 12) -> None:
-    """Draws the figure where it leaves enough of the others; up to a quarter of it may lie outside the picture."""
+    """Draws the figure if it finds a place: half of them look for free ground, the others may hide parts of objects.
+
+    Up to a quarter of it may lie outside the picture.
+    """
     h, w = scene.owner.shape
     textures = len(TEXTURES) if radius >= TEXTURED * max(h, w) / UNITS else PLAIN
+    alone = random.randint(2) == 0
     for _ in range(tries):
         x, y = (uniform(random, min(0.7 * radius, 0.4 * side), max(side - 0.7 * radius, 0.6 * side)) for side in (w, h))
         figure = random_figure(random, label, x, y, radius, textures)
         cover = coverage(figure, h, w)
-        if _fits(scene, cover):
+        below = scene.owner[cover.window][cover.mask]
+        if not (below >= 0).any() if alone else _leaves_enough(scene, below):
             _add(scene, random, [(figure, cover)], crowd=False)
             return
 
 
-def _fits(scene: Scene, cover: Cover) -> bool:
-    """Whether enough of every object stays visible below a figure."""
-    left = np.bincount(scene.owner[scene.owner >= 0], minlength=len(scene.labels))
-    below = scene.owner[cover.window][cover.mask]
-    left -= np.bincount(below[below >= 0], minlength=len(scene.labels))
-    return all(count >= VISIBLE * pixels for count, pixels in zip(left.tolist(), scene.pixels, strict=True))
+def _leaves_enough(scene: Scene, below: np.ndarray) -> bool:
+    """Whether enough of every object stays visible when these pixels of `owner`, `[pixels]`, are drawn over."""
+    left, hidden = (np.bincount(owner[owner >= 0], minlength=len(scene.labels)) for owner in (scene.owner, below))
+    return all(count >= VISIBLE * pixels for count, pixels in zip((left - hidden).tolist(), scene.pixels, strict=True))
 
 
 def _draw_crowd(scene: Scene, random: RandomState, unit: float) -> None:
