@@ -246,6 +246,29 @@ def test_what_is_not_checked_is_said(server: Server, tmp_path: Path, caplog: pyt
     assert len(caplog.messages) == 2
 
 
+def test_the_content_can_be_checked(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where no checksum is known: what fails is not accepted, what is there and fails is replaced, and nothing is said
+    to be unchecked."""
+    target = tmp_path / "file"
+
+    def check(path: Path) -> str | None:
+        return None if path.read_bytes() == CONTENT else "not what it should be"
+
+    server.play(Send(OTHER))
+    with pytest.raises(DownloadError, match=r"/file: a different file, not what it should be"):
+        fetch([server.url], target, check=check)
+    assert list(tmp_path.iterdir()) == []
+    target.write_bytes(OTHER)
+    server.play(Send(drop=1000, etag='"1"'), Send(etag='"1"'))
+    assert fetch([server.url], target, check=check, sleep=lambda _: None) == target
+    assert target.read_bytes() == CONTENT
+    assert "file: not what it should be; it will be replaced" in caplog.text
+    assert "checksum" not in caplog.text
+    server.play(status(404))
+    assert fetch([server.url], target, check=check) == target
+    assert server.requests == []
+
+
 def test_a_redirection_is_followed_with_its_range(server: Server, tmp_path: Path) -> None:
     """As for releases, whose files lie on another host; but not out of HTTP."""
 
@@ -691,7 +714,7 @@ def test_processes_take_turns(server: Server, tmp_path: Path) -> None:
         assert process.stderr
         for line in process.stderr:
             said[name] = said.get(name, "") + line
-            if "another process is at this download" in line:
+            if "another process is at it" in line:
                 heard.set()
                 release.set()
         process.stderr.close()

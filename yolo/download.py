@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from yolo.partial import Check, Partial, Wanted, own_partial
 from yolo.partial import Checksum as Checksum
-from yolo.partial import Partial, mismatch, own_partial
 
 if TYPE_CHECKING:  # both take a while to import
     from http.client import HTTPResponse
@@ -45,18 +45,21 @@ def fetch(
     *,
     size: int | None = None,
     checksum: Checksum | None = None,
+    check: Check | None = None,
     progress: bool | None = None,
     timeout: float = 20,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     """`target`, downloaded from the first of `urls` that gives it, unless it is there already.
 
-    A file gets that name when it is whole, `size` bytes long and has this `checksum`; one that has the name but not
-    these is replaced. A broken connection is resumed, by this call or a later one, if the server's ETag or date, or
-    else the checksum, tells whether the pieces belong together. Without a checksum, what was checked is said aloud.
+    A file gets that name when it is whole, `size` bytes long, has this `checksum` and passes this `check`; one that has
+    the name but not these is replaced. A broken connection is resumed, by this call or a later one, if the server's
+    ETag or date, or else the checksum, tells whether the pieces belong together. Where neither checksum nor check is
+    given, that is said aloud.
 
     Args:
         urls: http:// or https:// addresses of the same file, in the order in which they are tried.
+        check: what is wrong with the content of a whole file, None if nothing is; for files without known checksum.
         progress: a bar on stderr; by default only where stderr is a terminal.
         timeout: seconds for which a server may be silent.
         sleep: called with the seconds to wait before another attempt.
@@ -69,17 +72,18 @@ def fetch(
             raise ValueError(f"{url!r}: cannot be downloaded; expected http:// or https://, ASCII without blanks")
     if target.is_dir():
         raise IsADirectoryError(f"{target}: is a folder; expected the name of the file to write")
-    if target.exists() and not mismatch(target, size, checksum):
+    wanted = Wanted(size, checksum, check)
+    if target.exists() and not wanted.mismatch(target):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with own_partial(target) as partial:
         if target.exists():  # another process was faster, or it is a different file
-            if not (problem := mismatch(target, size, checksum)):
+            if not (problem := wanted.mismatch(target)):
                 return target
             log.warning("%s: %s; it will be replaced", target, problem)
-        _Download(target.name, partial, size, checksum, progress, timeout, sleep).from_any(urls)
+        _Download(target.name, partial, wanted, progress, timeout, sleep).from_any(urls)
         partial.become(target)
-    if checksum is None:
+    if checksum is None and check is None:
         log.warning("%s: %s, no checksum is known", target, "not checked" if size is None else "checked by size only")
     return target
 
@@ -90,15 +94,14 @@ class _Download:
 
     name: str
     partial: Partial
-    size: int | None
-    checksum: Checksum | None
+    wanted: Wanted
     progress: bool | None
     timeout: float
     sleep: Callable[[float], None]
 
     def from_any(self, urls: Sequence[str]) -> None:
         """Fills the partial file from the first address that can."""
-        if self.partial.is_whole(self.size, self.checksum):
+        if self.partial.is_whole(self.wanted):
             return
         reasons = []
         for url in urls:
@@ -139,7 +142,7 @@ class _Download:
 
         headers = {"User-Agent": "exact-yolov3"}
         validator = self.partial.validator(url)
-        if self.partial.size and (validator or self.checksum):
+        if self.partial.size and (validator or self.wanted.checksum):
             headers |= {"Range": f"bytes={self.partial.size}-"} | ({"If-Range": validator} if validator else {})
         try:
             return cast("HTTPResponse", _opener().open(Request(url, headers=headers), timeout=self.timeout))
@@ -182,7 +185,7 @@ class _Download:
                 bar.update(len(data))
         if total is not None and count < total:
             raise _AttemptError(f"broke off after {count:,} of {total:,} bytes", again=True)
-        if problem := mismatch(self.partial.path, self.size, self.checksum):
+        if problem := self.wanted.mismatch(self.partial.path):
             self.partial.restart()  # if there was an earlier piece, it may be that one which is wrong
             raise _AttemptError(f"a different file, {problem}", again=resumed > 0)
 
@@ -201,11 +204,12 @@ class _Download:
                 self.partial.restart()
                 raise _AttemptError("the answer does not continue what has arrived so far", again=True)
             total = None if place[2] == "*" else int(place[2])
-        if self.size is not None and total not in (None, self.size):
-            raise _AttemptError(f"a different file, {total:,} bytes, expected {self.size:,}", again=False)
+        size = self.wanted.size
+        if size is not None and total not in (None, size):
+            raise _AttemptError(f"a different file, {total:,} bytes, expected {size:,}", again=False)
         if response.status == 200:
             self.partial.restart(url, validator)
-        return total if self.size is None else self.size
+        return total if size is None else size
 
 
 def _opener() -> OpenerDirector:

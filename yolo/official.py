@@ -18,12 +18,12 @@ from yolo.download import Checksum, DownloadError, fetch
 @dataclass(frozen=True)
 class OfficialFile:
     """A published file: the `name` by which it is asked for, its file name, its addresses in the order in which they
-    are tried, its size in bytes and its checksum, if one is known."""
+    are tried, its size in bytes and its checksum, if they are known."""
 
     name: str
     file: str
     urls: tuple[str, ...]
-    size: int
+    size: int | None = None
     checksum: Checksum | None = None
 
 

@@ -179,9 +179,21 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Get:
-    """Downloads official files into the cache, once, and prints where they are."""
+    """Downloads official weights into the cache, or a data set into data/, and prints where it is.
 
-    kind: Positional[Literal["weights"]]
+    What is there and whole is not downloaded again; after a failure the same command goes on. `shapes` is drawn, not
+    downloaded.
+    """
+
+    kind: Positional[Literal["weights", "shapes", "coco", "voc", "bccd", "penn-fudan"]]
     """What to get."""
-    names: Positional[tuple[str, ...]]
-    """Such as yolov3-tiny; a wrong name lists them all."""
+    names: Positional[tuple[str, ...]] = ()
+    """Of weights, such as yolov3-tiny; a wrong name lists them all."""
+    split: str | None = None
+    """Of coco: val2017 (the default) or train2017. Of voc: trainval2007, test2007 or trainval2012; by default all."""
+    images: int | None = None
+    """Only the first so many pictures of coco; by default all."""
+    out: Path | None = None
+    """Folder of the data set; by default data/ and what it is called."""
+    mirror: str | None = None
+    """Ask this server instead of the official one: an address to which the official path is added, http://host/a."""

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -22,16 +22,28 @@ class Checksum(NamedTuple):
     digest: str
 
 
-def mismatch(path: Path, size: int | None, checksum: Checksum | None) -> str | None:
-    """Why the file at `path` is not one of `size` bytes and this `checksum`; None if it is."""
-    if size is not None and (found := path.stat().st_size) != size:
-        return f"{found:,} bytes, expected {size:,}"
-    if checksum is not None:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.new(checksum.kind, usedforsecurity=False)).hexdigest()
-        if digest != checksum.digest.lower():
-            return f"{checksum.kind} {digest}, expected {checksum.digest.lower()}"
-    return None
+Check = Callable[[Path], str | None]
+"""What is wrong with the content of a file; None if nothing is."""
+
+
+class Wanted(NamedTuple):
+    """What is known of a whole file: its size in bytes, its checksum, what its content must be like."""
+
+    size: int | None
+    checksum: Checksum | None
+    check: Check | None = None
+
+    def mismatch(self, path: Path) -> str | None:
+        """Why the file at `path` is not that one; None if it is, or if nothing is known."""
+        if self.size is not None and (found := path.stat().st_size) != self.size:
+            return f"{found:,} bytes, expected {self.size:,}"
+        if self.checksum is not None:
+            kind, expected = self.checksum.kind, self.checksum.digest.lower()
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+            if digest != expected:
+                return f"{kind} {digest}, expected {expected}"
+        return None if self.check is None else self.check(path)
 
 
 class Partial:
@@ -51,12 +63,12 @@ class Partial:
         """Bytes so far."""
         return os.fstat(self.file.fileno()).st_size
 
-    def is_whole(self, size: int | None, checksum: Checksum | None) -> bool:
+    def is_whole(self, wanted: Wanted) -> bool:
         """Whether an earlier call was ended between the last byte and the renaming. Too many bytes are dropped."""
-        if not self.size or (size is None and checksum is None):
+        if not self.size or (wanted.size is None and wanted.checksum is None):
             return False
-        whole = mismatch(self.path, size, checksum) is None
-        if not whole and size is not None and self.size >= size:
+        whole = wanted.mismatch(self.path) is None
+        if not whole and wanted.size is not None and self.size >= wanted.size:
             self.restart()
         return whole
 
@@ -138,7 +150,7 @@ def lock(file: FileIO) -> bool:
         try:
             flock(file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            log.warning("%s: another process is at this download; waiting for it", file.name)
+            log.warning("%s: another process is at it; waiting", file.name)
             flock(file, LOCK_EX)
     except (ImportError, OSError):
         return False
