@@ -1,0 +1,1 @@
+"""Data sets: from the user's files to samples."""
