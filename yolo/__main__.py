@@ -9,9 +9,15 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
-from yolo.options import Convert, Detect, Get, Summary
+from yolo.options import Convert, Detect, Get, ShowData, Summary
 
-VERBS: dict[str, Callable[..., object]] = {"detect": Detect, "summary": Summary, "convert": Convert, "get": Get}
+VERBS: dict[str, Callable[..., object]] = {
+    "detect": Detect,
+    "summary": Summary,
+    "convert": Convert,
+    "show-data": ShowData,
+    "get": Get,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -243,14 +243,14 @@ def _notes(found: Found, given: np.ndarray, boxes: np.ndarray, kept: np.ndarray)
         worst = int(kept[beyond.argmax()])
         count, most = int((beyond > SAID).sum()), beyond.max()
         notes.append(
-            f"{found.source}: boxes that stick out of their picture: {count}, by {most:.2f} pixels at most "
-            f"({found.where(worst)}); clipped in the samples"
+            f"{found.source}: {count} boxes stick out of their picture, by {most:.2f} pixels at most, "
+            f"{found.where(worst)}; clipped in the samples"
         )
-    flat = kept[(boxes[kept, 2:] <= boxes[kept, :2]).any(axis=1)]
-    if len(flat):
-        notes.append(
-            f"{found.source}: boxes without area: {len(flat)} ({found.where(int(flat[0]))}); no loss counts them"
-        )
+    sides = (boxes[kept, 2:] - boxes[kept, :2]).min(axis=1, initial=np.inf)
+    for what, which in (("without area; no loss counts them", sides <= 0), ("a pixel thin", (sides > 0) & (sides <= 1))):
+        if which.any():
+            first = found.where(int(kept[which.argmax()]))
+            notes.append(f"{found.source}: {int(which.sum())} boxes {what}, such as {first}")
     return notes
 
 
