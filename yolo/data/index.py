@@ -247,7 +247,10 @@ def _notes(found: Found, given: np.ndarray, boxes: np.ndarray, kept: np.ndarray)
             f"{found.where(worst)}; clipped in the samples"
         )
     sides = (boxes[kept, 2:] - boxes[kept, :2]).min(axis=1, initial=np.inf)
-    for what, which in (("without area; no loss counts them", sides <= 0), ("a pixel thin", (sides > 0) & (sides <= 1))):
+    for what, which in (
+        ("without area; no loss counts them", sides <= 0),
+        ("a pixel thin", (sides > 0) & (sides <= 1)),
+    ):
         if which.any():
             first = found.where(int(kept[which.argmax()]))
             notes.append(f"{found.source}: {int(which.sum())} boxes {what}, such as {first}")
