@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
-from yolo.options import Convert, Detect, Evaluate, Get, Summary
+from yolo.options import Convert, Detect, Evaluate, Get, ShowData, Summary
 
 VERBS: dict[str, Callable[..., object]] = {
     "detect": Detect,
     "eval": Evaluate,
     "summary": Summary,
     "convert": Convert,
+    "show-data": ShowData,
     "get": Get,
 }
 

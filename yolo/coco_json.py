@@ -37,6 +37,8 @@ class Annotations:
     """`[I]` as in the file; empty where it names none."""
     sizes: np.ndarray
     """int64 `[I, 2]` w, h in pixels; 0 where the file does not say."""
+    ids: np.ndarray
+    """int64 `[G]` the ids of the objects."""
     image: np.ndarray
     """int64 `[G]` the index of the picture that an object is in."""
     label: np.ndarray
@@ -70,6 +72,7 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
         _unique(f"{path}: {key}", entries, faults)
         for key, entries in zip(("images", "annotations", "categories"), lists, strict=True)
     )
+    images = [place for place in images if not _note_size(place, faults)]
     categories = sorted(categories, key=lambda place: place[1]["id"])
     names = [str(entry.get("name", f"category {entry['id']}")) for _, entry in categories]
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -97,6 +100,7 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
         image_ids=np.array([entry["id"] for _, entry in images], dtype=np.int64),
         file_names=[str(entry.get("file_name", "")) for _, entry in images],
         sizes=np.array([[entry.get(key) or 0 for key in ("width", "height")] for _, entry in images], dtype=np.int64),
+        ids=np.array([entry["id"] for entry in objects], dtype=np.int64),
         image=np.array([picture_of[entry["image_id"]] for entry in objects], dtype=np.int64),
         label=np.array([class_of[entry["category_id"]] for entry in objects], dtype=np.int64),
         boxes=boxes,
@@ -159,6 +163,15 @@ def _unique(where: str, entries: list[Entry], faults: list[str]) -> list[tuple[s
             seen.add(number)
             found.append((f"{where}[{k}] (id {number})", entry))
     return found
+
+
+def _note_size(place: tuple[str, Entry], faults: list[str]) -> bool:
+    """Whether width or height of a picture are no sizes, which becomes a fault. Both may be missing."""
+    where, entry = place
+    wrong = {key: entry[key] for key in ("width", "height") if entry.get(key) is not None}
+    wrong = {key: value for key, value in wrong.items() if type(value) is not int or value < 0}
+    faults.extend(f"{where}: {key} {value!r}: expected a number of pixels" for key, value in wrong.items())
+    return bool(wrong)
 
 
 def _fault(entry: Entry, picture_of: dict[int, int], class_of: dict[int, int]) -> str:

@@ -24,8 +24,8 @@ def colour(label: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw(picture: np.ndarray, detections: Detections, names: Sequence[str]) -> np.ndarray:
-    """A copy of a uint8 RGB (or one-channel) picture `[h, w, C]` with boxes, names and scores; `[h, w, 3]`.
+def draw(picture: np.ndarray, detections: Detections, names: Sequence[str], *, scores: bool = True) -> np.ndarray:
+    """A copy of a uint8 RGB (or one-channel) picture `[h, w, C]` with boxes, names and (if wanted) scores; `[h, w, 3]`.
 
     Lines and letters grow with the picture. The best boxes are drawn last, on top; a label stands above its box, or
     inside where the picture ends or another label is in the way.
@@ -33,13 +33,13 @@ def draw(picture: np.ndarray, detections: Detections, names: Sequence[str]) -> n
     image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(picture, (*picture.shape[:2], 3))))
     pen = ImageDraw.Draw(image)
     side = (picture.shape[0] * picture.shape[1]) ** 0.5
-    line, font = max(1, round(side / 300)), _font(max(9, round(side / 45)))
+    line, font = max(1, round(side / 300)), lettering(max(9, round(side / 45)))
     tags: list[Tag] = []
     for box, score, label in zip(
         detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
     ):
         corners = _corners(box, image.size)
-        text = f"{names[label]} {score:.2f}"
+        text = f"{names[label]} {score:.2f}" if scores else names[label]
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         size = int(right - left) + 2 * line + 2, int(bottom - top) + 2 * line + 2
         place = _free_place(corners, size, image.size, tags)
@@ -91,7 +91,7 @@ def _clip(value: float, end: int) -> int:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def lettering(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib and knows most alphabets. Found without importing matplotlib."""
     spec = importlib.util.find_spec("matplotlib")
     assert spec is not None

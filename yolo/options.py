@@ -125,6 +125,36 @@ class Detect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShowData:
+    """What a data set holds and what the network will see of it: classes, box sizes, faults, a sheet of pictures."""
+
+    path: Positional[Path]
+    """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
+    split: str | None = None
+    """One split, or the beginning of its name; by default all, one after the other."""
+    data_format: Literal["coco", "voc", "yolo"] | None = None
+    """By default what the path holds: COCO before VOC before YOLO."""
+    cfg: Path = Path("yolov3.cfg")
+    """Darknet .cfg: the network's input size, and the anchors that the boxes are compared with."""
+    size: str | None = None
+    """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
+    names: Path | None = None
+    """.names file, one class per line, that the labels refer to; by default what the data says."""
+    classes: str | None = None
+    """Only these, by name, separated by commas."""
+    limit: int | None = None
+    """Only the first so many pictures of a split."""
+    fraction: float | None = None
+    """A random part of the pictures, in (0, 1]."""
+    seed: int = 0
+    """Of the random part."""
+    pictures: int = 12
+    """So many on the sheet, evenly spread over the split."""
+    out: Path = Path("runs/data")
+    """Folder for the sheets, SPLIT.png."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """COCO's metrics, and what explains them: of a results file, or of a model on the pictures of a data set.
 

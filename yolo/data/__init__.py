@@ -1,1 +1,1 @@
-"""Data sets: where they come from, and how pictures and boxes become batches."""
+"""Data sets: from files, official addresses or a seed to samples and batches."""

@@ -1,0 +1,193 @@
+"""One way from files to a data set: COCO json, Pascal VOC xml or YOLO txt, whichever the path holds.
+
+Letters: `I` pictures, `G` objects of one picture, `h, w` its height and width in pixels.
+
+Corrupt pictures: with `bad="error"` they are met when they are decoded, as a ValueError that names the file. With
+`bad="skip"` every picture is decoded once when the data set is opened, so that its length stays what it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+
+from yolo.coco_json import summary
+from yolo.data import coco, voc, yolo_layout, yolo_txt
+from yolo.data.index import Index
+from yolo.data.sample import Sample, Target
+from yolo.names import chosen, read_names
+from yolo.pictures import read_picture
+
+log = logging.getLogger("yolo")
+
+Format = Literal["coco", "voc", "yolo"]
+Reader = Callable[..., Index]
+
+
+class Pictures:
+    """A data set on the disk: decodes when asked, keeps nothing but arrays. Answers to `DataSet`."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.names = index.names
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def path(self, k: int) -> Path:
+        """The file of picture `k`."""
+        return self.index.path(k)
+
+    def __getitem__(self, k: int) -> Sample:
+        """Picture `k` and its target. ValueError for a damaged picture or one of another size than its annotations."""
+        if not -len(self) <= k < len(self):
+            raise IndexError(f"picture {k} of {len(self)}")
+        k %= len(self)
+        index = self.index
+        pixels = self._decode(k)
+        part = slice(index.offsets[k], index.offsets[k + 1])
+        target = Target(
+            boxes=tv_tensors.BoundingBoxes(
+                torch.from_numpy(index.boxes[part].astype(np.float32)),
+                format=tv_tensors.BoundingBoxFormat.XYXY,
+                canvas_size=pixels.shape[:2],
+            ),
+            labels=torch.from_numpy(index.labels[part].copy()),
+            image_id=int(index.image_ids[k]),
+            iscrowd=torch.from_numpy(index.crowd[part].copy()),
+            area=torch.from_numpy(index.area[part].astype(np.float32)),
+        )
+        return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
+
+    def fault(self, k: int) -> str:
+        """What is wrong with the file of picture `k`; empty if nothing is."""
+        try:
+            self._decode(k)
+        except (OSError, ValueError) as problem:
+            return str(problem)
+        return ""
+
+    def _decode(self, k: int) -> np.ndarray:
+        """Picture `k`, uint8 RGB `[h, w, 3]`, of the size that its annotations are for."""
+        pixels = read_picture(self.path(k))
+        h, w = pixels.shape[:2]
+        said = tuple(self.index.sizes[k].tolist())
+        if said != (w, h):
+            turned = "; is it turned by its EXIF orientation, unlike its boxes?" if said == (h, w) else ""
+            raise ValueError(
+                f"{self.path(k)}: {w} x {h} pixels, but its annotations are for {said[0]} x {said[1]}{turned}"
+            )
+        return pixels
+
+
+def open_data(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    data_format: Format | None = None,
+    limit: int | None = None,
+    classes: str | None = None,
+    fraction: float | None = None,
+    seed: int = 0,
+    bad: Literal["error", "skip"] = "error",
+    names: Sequence[str] | str | Path | None = None,
+) -> Pictures:
+    """The data set at `path`.
+
+    Args:
+        path: a COCO json file, a data.yaml, a darknet .data file, or a folder in the layout of one of the formats.
+        split: its name or the beginning of it, such as train for train2017; not needed where there is only one.
+        data_format: by default what the path holds; COCO is looked for before VOC before YOLO.
+        limit: only the first so many pictures, in the order of the annotations.
+        classes: only these, by name, separated by commas, in this order. Pictures without them stay, empty.
+        fraction: a random part of the pictures, in (0, 1], the same for the same seed; a smaller one is part of it.
+        bad: faults end the reading, or are logged and left out.
+        names: class names or a file of them, to which labels refer then.
+
+    Raises ValueError for faults, an unknown or ambiguous split, names that are not those of the data.
+    """
+    found, reader = _layout(Path(path), data_format)
+    given = read_names(names) if isinstance(names, (str, Path)) else names
+    index = reader(found[_split(found, split, str(path))], given, skip_faults=bad == "skip")
+    if classes is not None:
+        index = index.with_classes(list(dict.fromkeys(chosen(classes, index.names))))
+    if limit is not None or fraction is not None:
+        index = index.with_pictures(_subset(len(index), limit, fraction, seed))
+    if bad == "skip":
+        index = _without_damaged(index)
+    for note in index.notes:
+        log.warning("%s", note)
+    if index.faults:
+        log.warning("%d faults, left out:\n%s", len(index.faults), summary(index.faults, "fault"))
+    return Pictures(index)
+
+
+def splits(path: str | Path, data_format: Format | None = None) -> list[str]:
+    """The names of the splits at `path`. ValueError where no format is recognised."""
+    return list(_layout(Path(path), data_format)[0])
+
+
+def _layout(path: Path, data_format: Format | None) -> tuple[dict[str, object], Reader]:
+    """The splits at `path` and what reads one."""
+    formats: dict[str, tuple[Callable[[Path], dict], Reader]] = {
+        "coco": (coco.splits, coco.read),
+        "voc": (voc.splits, voc.read),
+        "yolo": (yolo_layout.splits, yolo_txt.read),
+    }
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    for name in [data_format] if data_format else formats:
+        find, reader = formats[name]
+        if found := find(path):
+            return found, reader
+    raise ValueError(
+        f"{path}: not recognised as {data_format or 'a data set'}; expected a COCO json file or a folder with "
+        f"annotations/instances_SPLIT.json (coco), Annotations/*.xml and JPEGImages (voc), images and labels or "
+        f"classes.txt, a data.yaml or a .data file (yolo)"
+    )
+
+
+def _split(found: dict[str, object], split: str | None, path: str) -> str:
+    """The one split that is meant: of that name, or the only one that begins with it."""
+    there = f"there are {', '.join(found)}" if len(found) > 1 else f"there is only {', '.join(found)}"
+    fitting = [name for name in found if split is None or name.startswith(split)]
+    if split in found:
+        return split
+    if len(fitting) != 1:
+        what = (
+            "which split?"
+            if split is None
+            else f"{'several splits begin' if fitting else 'no split begins'} with {split!r};"
+        )
+        raise ValueError(f"{path}: {what} {there}; choose one with --split")
+    return fitting[0]
+
+
+def _subset(pictures: int, limit: int | None, fraction: float | None, seed: int) -> np.ndarray:
+    """Indices of the first `limit` pictures, of which a random `fraction`, in their order; at least one."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}: expected at least 1 picture")
+    if fraction is not None and not 0 < fraction <= 1:
+        raise ValueError(f"fraction={fraction}: expected more than 0 and at most 1")
+    first = pictures if limit is None else min(limit, pictures)
+    count = first if fraction is None else max(1, round(first * fraction))
+    return np.sort(np.random.default_rng(seed).permutation(first)[:count])
+
+
+def _without_damaged(index: Index) -> Index:
+    """Every picture decoded once; those that cannot be are left out and become faults."""
+    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
+        faults = list(pool.map(partial(Pictures.fault, Pictures(index)), range(len(index))))
+    kept = [k for k, fault in enumerate(faults) if not fault]
+    if not kept:
+        raise ValueError("no picture can be read:\n" + summary(faults, "fault"))
+    return replace(index.with_pictures(kept), faults=[*index.faults, *filter(None, faults)])

@@ -1,0 +1,45 @@
+"""What a data set yields: one picture and what is in it.
+
+Letters: `G` objects of the picture, `h, w` its height and width in pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, TypedDict
+
+from torch import Tensor
+from torchvision import tv_tensors
+
+
+class Target(TypedDict):
+    """What is in a picture. Without objects `G` is 0."""
+
+    boxes: tv_tensors.BoundingBoxes
+    """float32 `[G, 4]` XYXY in pixels of the picture, whose size is the `canvas_size` (h, w)."""
+    labels: Tensor
+    """int64 `[G]` class indices from 0."""
+    image_id: int
+    """The picture's id in results files."""
+    iscrowd: Tensor
+    """bool `[G]`: to be ignored by the loss; evaluation lets any number of detections match it."""
+    area: Tensor
+    """float32 `[G]` square pixels: that of the mask where one is known, else that of the box."""
+
+
+Sample = tuple[tv_tensors.Image, Target]
+"""A uint8 RGB picture `[3, h, w]` and its target."""
+
+
+class DataSet(Protocol):
+    """Anything that yields samples by index and knows its class names."""
+
+    names: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, k: int) -> Sample: ...
+
+    def path(self, k: int) -> Path:
+        """The file of picture `k`."""
+        ...
