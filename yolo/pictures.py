@@ -48,12 +48,15 @@ def read_picture(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
             f"{path}: a picture file gives 1 or 3 channels, not {channels}; "
             f"networks with {channels} input channels take arrays, not files"
         )
-    if Path(path).is_dir():
-        raise ValueError(f"{path}: is a folder, expected a picture file; name one of the files in it")
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such picture file (looked from the folder {os.getcwd()})") from error
+    except OSError as error:  # what a folder gives depends on the system
+        if not os.path.isdir(path):
+            raise
+        raise ValueError(f"{path}: is a folder, expected a picture file; name one of the files in it") from error
     picture = _decode(data, path)
     if channels == 3:
         return picture
@@ -162,13 +165,14 @@ def place(picture: np.ndarray, placement: Placement) -> np.ndarray:
     """
     _check(picture, placement)
     if placement.placed == placement.picture:
-        resized = picture.copy()
-    else:  # OpenCV drops a last axis of 1
-        resized = cv2.resize(picture, placement.placed, interpolation=cv2.INTER_LINEAR)
-        resized = resized.reshape(*resized.shape[:2], picture.shape[2])
-    if placement.placed == placement.input:
-        return resized
-    return _paste(resized, placement, GREY)
+        return _paste(picture, placement, GREY)
+    (input_w, input_h), (placed_w, placed_h), (left, top) = placement.input, placement.placed, placement.offset
+    canvas = np.full((input_h, input_w, picture.shape[2]), GREY, np.uint8)
+    part = canvas[top : top + placed_h, left : left + placed_w]
+    resized = cv2.resize(picture, placement.placed, dst=part, interpolation=cv2.INTER_LINEAR)
+    if resized is not part:  # OpenCV drops a last axis of 1, and may not write into what it is given
+        part[:] = resized.reshape(part.shape)
+    return canvas
 
 
 def darknet_resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -52,31 +52,37 @@ class Pictures:
         if not -len(self) <= k < len(self):
             raise IndexError(f"picture {k} of {len(self)}")
         k %= len(self)
+        return tv_tensors.Image(torch.from_numpy(self.decode(k)).permute(2, 0, 1)), self.target(k)
+
+    def target(self, k: int, scale: np.ndarray | None = None) -> Target:
+        """What is in picture `k`, which is not read; as it is when its w, h are scaled by `scale` `[2]`."""
         index = self.index
-        pixels = self._decode(k)
         part = slice(index.offsets[k], index.offsets[k + 1])
-        target = Target(
+        boxes, area, (w, h) = index.boxes[part], index.area[part], index.sizes[k].tolist()
+        if scale is not None:
+            boxes, area = boxes * np.tile(scale, 2), area * scale.prod()
+            w, h = round(w * scale[0]), round(h * scale[1])
+        return Target(
             boxes=tv_tensors.BoundingBoxes(
-                torch.from_numpy(index.boxes[part].astype(np.float32)),
+                torch.from_numpy(boxes.astype(np.float32)),
                 format=tv_tensors.BoundingBoxFormat.XYXY,
-                canvas_size=pixels.shape[:2],
+                canvas_size=(h, w),
             ),
             labels=torch.from_numpy(index.labels[part].copy()),
             image_id=int(index.image_ids[k]),
             iscrowd=torch.from_numpy(index.crowd[part].copy()),
-            area=torch.from_numpy(index.area[part].astype(np.float32)),
+            area=torch.from_numpy(area.astype(np.float32)),
         )
-        return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
 
     def fault(self, k: int) -> str:
         """What is wrong with the file of picture `k`; empty if nothing is."""
         try:
-            self._decode(k)
+            self.decode(k)
         except (OSError, ValueError) as problem:
             return str(problem)
         return ""
 
-    def _decode(self, k: int) -> np.ndarray:
+    def decode(self, k: int) -> np.ndarray:
         """Picture `k`, uint8 RGB `[h, w, 3]`, of the size that its annotations are for."""
         pixels = read_picture(self.path(k))
         h, w = pixels.shape[:2]

@@ -1,0 +1,97 @@
+"""Pictures per second in one process: ours against bare JPEG decoding of the same files, in one run.
+
+    python benchmarks/data.py FOLDER [--size 416] [--rounds 7]
+
+FOLDER holds JPEG files, below it at any depth. None has boxes: they cost microseconds. One process, OpenCV and torch on
+one thread each. A turn goes once through all files; contenders take turns. `decode` is `cv2.imread`, what every loader
+has to pay; the others end with the sample of the network input, uint8. Ratios are those of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from yolo.data.datasets import Pictures
+from yolo.data.index import Index, picture_size
+from yolo.data.order import Draw
+from yolo.data.sampler import Batches
+from yolo.data.transforms import Augmented
+from yolo.options import Augment
+
+
+def data_set(folder: Path) -> Pictures:
+    """All JPEG files below a folder, in the order of their names, without objects."""
+    paths = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")]
+    if not paths:
+        raise SystemExit(f"{folder}: no JPEG files there")
+    nothing = np.zeros(0)
+    return Pictures(
+        Index(
+            names=["object"],
+            paths=np.array([path.encode() for path in paths]),
+            image_ids=np.arange(len(paths)),
+            sizes=np.array([picture_size(path) for path in paths]),
+            offsets=np.zeros(len(paths) + 1, dtype=np.int64),
+            labels=nothing.astype(np.int64),
+            boxes=nothing.reshape(0, 4),
+            area=nothing,
+            crowd=nothing.astype(bool),
+        )
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--size", type=int, default=416)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    data, size = data_set(arguments.folder), (arguments.size, arguments.size)
+    files = [str(data.path(k)) for k in range(len(data))]
+    batches = Batches(len(data), 16, size)
+
+    def decode(epoch: int) -> None:
+        for file in files:
+            cv2.imread(file)
+
+    def through(augmented: Augmented) -> Callable[[int], None]:
+        def run(epoch: int) -> None:
+            for batch in batches.epoch(epoch):
+                for draw in batch:
+                    augmented[Draw(*draw)]
+
+        return run
+
+    contenders: dict[str, Callable[[int], None]] = {
+        "decode": decode,
+        "letterbox": through(Augmented(data)),
+        "augmented": through(Augmented(data, Augment())),
+        "mosaic": through(Augmented(data, Augment(mosaic=1))),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for epoch in range(arguments.rounds + 1):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run(epoch)
+            if epoch:
+                rates[name].append(len(files) / (time.perf_counter() - start))
+    print(f"{len(files)} pictures, input {arguments.size}, OpenCV {cv2.__version__}, torch {torch.__version__}")
+    print("                 min  median     max pictures/s | of decode")
+    decoding = statistics.median(rates["decode"])
+    for name, values in rates.items():
+        median = statistics.median(values)
+        print(f"{name:<12} {min(values):7.1f} {median:7.1f} {max(values):7.1f}            | {median / decoding:8.1%}")
+
+
+if __name__ == "__main__":
+    main()

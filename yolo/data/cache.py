@@ -1,0 +1,113 @@
+"""Pictures decoded and shrunk once, in memory that all workers share.
+
+Letters: `h, w` height and width of a picture in pixels. One file holds the pixels of all pictures, mapped into every
+process: in RAM (`ram`, gone with this process) or on the disk (`disk`, for the next runs too). The pictures are as
+large as a letterbox makes them in the network input, never larger than they are, so without augmentation a sample has
+the very pixels that it would have without the cache. The user's own folders are not touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torchvision import tv_tensors
+from tqdm import tqdm
+
+from yolo.atomic import replacing
+from yolo.boxes import Placement
+from yolo.data.datasets import Pictures
+from yolo.data.sample import Sample
+
+log = logging.getLogger("yolo")
+
+
+class Cached:
+    """A data set on the disk whose pictures are decoded once. Answers to `DataSet`.
+
+    Args:
+        data: what is cached.
+        size: network input (h, w) that the pictures are for.
+        kind: `ram` or `disk`.
+        folder: where a `disk` cache lives, by file names, sizes and times of the pictures: a changed picture is a new
+            entry.
+
+    OSError where there is no room, ValueError for a damaged picture.
+    """
+
+    def __init__(self, data: Pictures, size: tuple[int, int], kind: Literal["ram", "disk"], folder: Path) -> None:
+        self.data, self.names, self.size = data, data.names, size
+        self.sizes = np.array([self._shrunk(k) for k in range(len(data))], dtype=np.int64)
+        self.offsets = np.concatenate(([0], np.cumsum(self.sizes.prod(1) * 3)))
+        if kind == "ram":
+            shared = Path("/dev/shm")
+            handle, name = tempfile.mkstemp(prefix="exact-yolov3-", dir=shared if shared.is_dir() else None)
+            os.close(handle)
+            self.file = Path(name)
+            weakref.finalize(self, self.file.unlink, missing_ok=True)
+            self._fill(self.file)
+        else:
+            self.file = folder / f"{self._key()}.pixels"
+            if not self.file.is_file() or self.file.stat().st_size != self.offsets[-1]:
+                log.warning("pictures are decoded once into %s (%.1f GB)", self.file, self.offsets[-1] / 1e9)
+                with replacing(self.file) as temporary:
+                    self._fill(temporary)
+        self._pixels: np.ndarray | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the map: a process that is not forked gets the name of the file, not its content."""
+        return self.__dict__ | {"_pixels": None}
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def path(self, k: int) -> Path:
+        """The file of picture `k`."""
+        return self.data.path(k)
+
+    def __getitem__(self, k: int) -> Sample:
+        """Picture `k`, shrunk, and its target in pixels of that."""
+        w, h = self.sizes[k].tolist()
+        if self._pixels is None:  # mapped by each process for itself
+            self._pixels = np.memmap(self.file, np.uint8, "r")
+        pixels = np.array(self._pixels[self.offsets[k] : self.offsets[k + 1]]).reshape(h, w, 3)
+        target = self.data.target(k, scale=(w, h) / self.data.index.sizes[k])
+        return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
+
+    def _shrunk(self, k: int) -> tuple[int, int]:
+        """Width and height of a picture in its letterbox, or its own where that is smaller."""
+        w, h = self.data.index.sizes[k].tolist()
+        placed = Placement.letterbox((w, h), (self.size[1], self.size[0])).placed
+        return placed if placed[0] <= w and placed[1] <= h else (w, h)
+
+    def _key(self) -> str:
+        """A name for the content: what the pictures are called, how large and old they are, and the size they get."""
+        digest = hashlib.sha256(f"{self.size}".encode())
+        for k in range(len(self)):
+            status = self.path(k).stat()
+            digest.update(f"{self.path(k).resolve()}|{status.st_size}|{status.st_mtime_ns}|".encode())
+        return digest.hexdigest()[:32]
+
+    def _fill(self, file: Path) -> None:
+        """Decodes all pictures, in threads, and writes them one behind the other."""
+
+        def shrink(k: int) -> np.ndarray:
+            pixels, size = self.data.decode(k), tuple(self.sizes[k].tolist())
+            if size == (pixels.shape[1], pixels.shape[0]):
+                return pixels
+            return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)  # as `pictures.place`
+
+        workers = os.cpu_count() or 1
+        with ThreadPoolExecutor(workers) as pool, file.open("wb") as output:
+            for first in tqdm(range(0, len(self), 8 * workers), unit="batch", desc="decoding", disable=None):
+                for pixels in pool.map(shrink, range(first, min(first + 8 * workers, len(self)))):
+                    output.write(pixels.data)

@@ -1,0 +1,111 @@
+"""Batches: worker processes make samples, one place knows how far the epoch is.
+
+Letters: `B` pictures of a batch, `N` their objects, `h, w` height and width of the network input in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import cv2
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from yolo.boxes import xyxy_to_cxcywh
+from yolo.data.sample import Sample, Target
+from yolo.data.sampler import Batches
+
+
+class Batch(NamedTuple):
+    """`images` uint8 `[B, 3, h, w]`, in channels_last memory; B targets, boxes in pixels of these images."""
+
+    images: Tensor
+    targets: list[Target]
+
+
+class Loader:
+    """Iterates over the batches of an epoch, from wherever it stands.
+
+    Args:
+        data: gives the sample of a `Draw` (`Augmented`).
+        batches: which draws make a batch.
+        workers: processes that make samples; 0 makes them here. Batches do not depend on it.
+        pin: page-locked memory, from which a GPU copies while it computes.
+
+    `set_epoch` begins an epoch. The position counts the batches that were handed out, not those that workers have made
+    ahead; `state_dict` holds it, and a loader that loads it goes on with the next batch.
+    """
+
+    def __init__(self, data: Dataset[Sample], batches: Batches, *, workers: int = 0, pin: bool = False) -> None:
+        self.data, self.batches, self.workers, self.pin = data, batches, workers, pin
+        self.epoch, self.position = 0, 0
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch."""
+        return len(self.batches)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next iteration begins that epoch."""
+        self.epoch, self.position = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """What a resumed run needs."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on there."""
+        self.epoch, self.position = state["epoch"], state["position"]
+
+    def __iter__(self) -> Iterator[Batch]:
+        ahead: DataLoader[Any] = DataLoader(
+            self.data,
+            batch_sampler=self.batches.epoch(self.epoch)[self.position :],
+            collate_fn=collate,
+            num_workers=self.workers,
+            pin_memory=self.pin,
+            generator=torch.Generator().manual_seed(self.epoch),  # it draws a number that nobody uses: not from ours
+        )
+        with _opencv_without_threads():
+            made = iter(ahead)
+        for batch in made:
+            self.position += 1
+            yield batch
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples of one size as a batch; one copy of the pixels."""
+    shape = samples[0][0].shape
+    pixels = torch.empty((len(samples), *shape[1:], shape[0]), dtype=torch.uint8)
+    for row, (image, _) in zip(pixels, samples, strict=True):
+        row.copy_(image.permute(1, 2, 0))
+    return Batch(pixels.permute(0, 3, 1, 2), [target for _, target in samples])
+
+
+def pack_labels(targets: Sequence[Target], size: tuple[int, int]) -> Tensor:
+    """The labels of the YOLO loss, float32 `[N, 6]`: `(b, x_center, y_center, w, h, class)`.
+
+    The four box numbers are fractions of the input of that size (h, w). Crowds and boxes without area are left out.
+    """
+    h, w = size
+    rows = [torch.zeros(0, 6)]
+    for b, target in enumerate(targets):
+        boxes = xyxy_to_cxcywh(target["boxes"].as_subclass(Tensor)) / torch.tensor([w, h, w, h])
+        keep = ~target["iscrowd"] & (boxes[:, 2:] > 0).all(1)
+        labels = target["labels"][keep].float().unsqueeze(1)
+        rows.append(torch.cat((torch.full_like(labels, b), boxes[keep], labels), dim=1))
+    return torch.cat(rows)
+
+
+@contextmanager
+def _opencv_without_threads() -> Iterator[None]:
+    """Workers that are forked meanwhile compute on one core each, and do not wait forever for OpenCV's threads, which
+    a fork does not take along."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)

@@ -1,0 +1,76 @@
+"""Mosaic: four pictures around a random point, each warped straight into its quarter (Bochkovskiy et al. 2020, §3.4).
+
+Letters: `I` pictures, `h, w` height and width of the input in pixels. The partners of a picture are drawn from its
+block: an epoch deals the pictures into random blocks of 32, in the order in which a shuffled epoch visits them. So
+every picture is decoded about once and used about four times, if the last ones are kept (`Recent`), and still an epoch
+has other partners than the one before.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from yolo.data.order import Draw, epoch_order
+from yolo.data.sample import DataSet, Sample
+
+BLOCK = 32
+_MOST = 96 << 20  # bytes of decoded pictures that are kept
+
+
+class Recent:
+    """A data set that keeps the last samples it gave, up to 96 MiB in each process. Answers to `DataSet`.
+
+    Samples are shared, so nobody may change them.
+    """
+
+    def __init__(self, data: DataSet) -> None:
+        self.data, self.names = data, data.names
+        self._kept: OrderedDict[int, Sample] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def path(self, k: int) -> Path:
+        """The file of picture `k`."""
+        return self.data.path(k)
+
+    def __getitem__(self, k: int) -> Sample:
+        """Picture `k` and its target."""
+        if k in self._kept:
+            self._kept.move_to_end(k)
+            return self._kept[k]
+        sample = self._kept[k] = self.data[k]
+        self._bytes += sample[0].numel()
+        while self._bytes > _MOST and len(self._kept) > 1:
+            _, (image, _) = self._kept.popitem(last=False)
+            self._bytes -= image.numel()
+        return sample
+
+
+def partners(random: np.random.Generator, draw: Draw, pictures: int, seed: int, count: int = 3) -> list[int]:
+    """`count` other pictures of the block of `draw.picture`; the same one again where there are no others."""
+    order, place = _places(pictures, seed, draw.epoch)
+    first = int(place[draw.picture]) // BLOCK * BLOCK
+    block = order[first : first + BLOCK]
+    others = block[block != draw.picture]
+    chosen = others if len(others) else block
+    return [int(k) for k in random.choice(chosen, size=count, replace=len(chosen) < count)]
+
+
+@lru_cache(maxsize=2)
+def _places(pictures: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """The order of an epoch, and where each picture stands in it; int64 `[I]` each."""
+    order = epoch_order(pictures, seed, epoch)
+    return order, np.argsort(order)
+
+
+def quarters(random: np.random.Generator, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+    """The four windows (left, top, right, bottom) around a point in the middle half of an input (h, w)."""
+    h, w = size
+    x, y = (int(random.uniform(0.3, 0.7) * side) for side in (w, h))
+    return [(0, 0, x, y), (x, 0, w, y), (0, y, x, h), (x, y, w, h)]

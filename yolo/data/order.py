@@ -1,0 +1,28 @@
+"""Where chance comes from: the seed, the epoch and the picture, and nothing else.
+
+A picture is the same in whichever worker it is made, after a restart, and whatever came before it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Draw(NamedTuple):
+    """A picture, by index, as it is to be in that epoch, for a network input of that size (h, w) in pixels."""
+
+    epoch: int
+    picture: int
+    size: tuple[int, int]
+
+
+def chance(seed: int, epoch: int, number: int, use: int = 0) -> np.random.Generator:
+    """The random numbers of one thing in one epoch; things of another `use` have others."""
+    return np.random.default_rng([seed, epoch, number, use])
+
+
+def epoch_order(pictures: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of the pictures in an epoch, int64 `[I]`."""
+    return chance(seed, epoch, 0, use=1).permutation(pictures)

@@ -1,0 +1,71 @@
+"""Which pictures a batch holds: a pure function of seed, epoch and batch number, for one process or many.
+
+Letters: `I` pictures, `B` pictures in the batch of one process, `W` processes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from yolo.data.order import Draw, chance, epoch_order
+
+STEP = 32  # pixels: the largest stride of YOLOv3, which an input must be a multiple of
+
+
+class Batches:
+    """The batches of every epoch.
+
+    Args:
+        pictures: I.
+        batch_size: B, of each process.
+        size: network input (h, w) in pixels.
+        seed: of the order and of the sizes.
+        shuffle: False gives file order.
+        multi_scale: the input of a batch is up to this times larger or smaller, in steps of 32 pixels.
+        rank, world: this process and W. All together see what one process with batches of W·B would see, batch for
+            batch; so that none waits, the last batch is filled up with the first pictures of the epoch.
+    """
+
+    def __init__(
+        self,
+        pictures: int,
+        batch_size: int,
+        size: tuple[int, int],
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        multi_scale: float = 1.0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if pictures < 1 or batch_size < 1 or not 0 <= rank < world:
+            raise ValueError(
+                f"{pictures} pictures, batch size {batch_size}, process {rank} of {world}: expected a picture, "
+                f"a batch size from 1 and a process from 0 to {world - 1}"
+            )
+        self.pictures, self.batch_size, self.size, self.seed = pictures, batch_size, size, seed
+        self.shuffle, self.multi_scale, self.rank, self.world = shuffle, multi_scale, rank, world
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the last one perhaps smaller."""
+        return -(-self.pictures // (self.batch_size * self.world))
+
+    def epoch(self, epoch: int) -> list[list[Draw]]:
+        """The batches of this process."""
+        order = epoch_order(self.pictures, self.seed, epoch) if self.shuffle else np.arange(self.pictures)
+        order = np.resize(order, -(-self.pictures // self.world) * self.world)
+        step = self.batch_size * self.world
+        batches = []
+        for number, first in enumerate(range(0, len(order), step)):
+            size, whole = self._size(epoch, number), order[first : first + step]
+            own = np.array_split(whole, self.world)[self.rank]
+            batches.append([Draw(epoch, k, size) for k in own.tolist()])
+        return batches
+
+    def _size(self, epoch: int, number: int) -> tuple[int, int]:
+        """The input of a batch; every process has the same."""
+        if self.multi_scale == 1:
+            return self.size
+        factor = self.multi_scale ** chance(self.seed, epoch, number, use=2).uniform(-1, 1)
+        h, w = (max(STEP, round(side * factor / STEP) * STEP) for side in self.size)
+        return h, w

@@ -1,0 +1,190 @@
+"""What training sees of a picture: one warp, one colour table, and where asked for mosaic and mixup.
+
+Letters: `G` objects of a sample, `h, w` height and width of the network input in pixels.
+
+    letterbox, scale, move, mirror   one map into the input (`warp.py`); a mosaic has four, one for each quarter
+    hue, saturation, brightness      one table over the whole input (`colour.py`)
+    the user's own                   any torchvision v2 transform of the finished sample
+
+All chance comes from (seed, epoch, picture). Without augmentation a sample is what detection sees: `pictures.place`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+
+from yolo.boxes import Placement
+from yolo.data.colour import colour_table, recolour
+from yolo.data.mosaic import Recent, partners, quarters
+from yolo.data.order import Draw, chance
+from yolo.data.sample import DataSet, Sample, Target
+from yolo.data.warp import Warp, clipped
+from yolo.options import PLAIN, Augment
+from yolo.pictures import place
+
+Transform = Callable[[tv_tensors.Image, Target], tuple[Any, Any]]
+
+
+class Objects(NamedTuple):
+    """`boxes` float64 `[G, 4]` xyxy in input pixels, `labels` int64, `crowd` bool, `area` float64 in input pixels."""
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    area: np.ndarray
+
+
+class Augmented:
+    """A data set as the network sees it in training.
+
+    Args:
+        data: pictures in their own size.
+        options: what is changed; `PLAIN` changes nothing.
+        seed: of all chance.
+        epochs: how many there will be, for `options.last_plain`.
+        transform: a torchvision v2 transform of `(image, target)`, applied to the finished sample.
+
+    `augmented[Draw(epoch, picture, size)]` is a sample of that size, uint8; its image lies in memory as [h, w, 3].
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        options: Augment = PLAIN,
+        *,
+        seed: int = 0,
+        epochs: int = 0,
+        transform: Transform | None = None,
+    ) -> None:
+        self.data = Recent(data) if options.mosaic or options.mixup else data
+        self.names, self.options, self.seed, self.epochs, self.transform = data.names, options, seed, epochs, transform
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def path(self, k: int) -> Path:
+        """The file of picture `k`."""
+        return self.data.path(k)
+
+    def is_plain(self, epoch: int) -> bool:
+        """Whether nothing is changed in this epoch, counted from 0."""
+        return self.options == PLAIN or (self.epochs > 0 and epoch >= self.epochs - self.options.last_plain)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        """A picture as it is to be in that epoch. ValueError for a damaged one, or a transform that loses count."""
+        if self.is_plain(draw.epoch):
+            return letterboxed(self.data[draw.picture], draw.size)
+        random, sample = chance(self.seed, draw.epoch, draw.picture), self.data[draw.picture]
+        canvas, objects = self._canvas(random, draw, sample)
+        if random.random() < self.options.mixup:
+            (other,) = partners(random, draw, len(self), self.seed, count=1)
+            behind, more = self._canvas(random, draw._replace(picture=other), self.data[other])
+            canvas = ((canvas.astype(np.uint16) + behind + 1) >> 1).astype(np.uint8)
+            objects = Objects(*(np.concatenate(pair) for pair in zip(objects, more, strict=True)))
+        table = colour_table(random, self.options)
+        if table is not None:
+            recolour(canvas, table)
+        sample = _sample(canvas, objects, sample[1]["image_id"])
+        return sample if self.transform is None else checked(self.transform(*sample), draw.size)
+
+    def _canvas(self, random: np.random.Generator, draw: Draw, sample: Sample) -> tuple[np.ndarray, Objects]:
+        """The sample of `draw`, or a mosaic that begins with it, in the network input; uint8 `[h, w, 3]`."""
+        h, w = draw.size
+        canvas = np.empty((h, w, 3), np.uint8)
+        if random.random() >= self.options.mosaic:
+            return canvas, self._draw_into(canvas, (0, 0, w, h), sample, random, share=1)
+        samples = [sample, *(self.data[k] for k in partners(random, draw, len(self), self.seed))]
+        parts = [
+            self._draw_into(canvas, window, part, random, share=0.5)
+            for window, part in zip(quarters(random, draw.size), samples, strict=True)
+        ]
+        return canvas, Objects(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+    def _draw_into(
+        self,
+        canvas: np.ndarray,
+        window: tuple[int, int, int, int],
+        sample: Sample,
+        random: np.random.Generator,
+        share: float,
+    ) -> Objects:
+        """Draws a picture into a window of the canvas; `share` is how large it is beside the whole input."""
+        image, target = sample
+        pixels = image.permute(1, 2, 0).numpy()
+        size = (pixels.shape[1], pixels.shape[0])
+        left, top, right, bottom = window
+        whole = canvas.shape[1] * share, canvas.shape[0] * share
+        options = self.options
+        warp = Warp.fit(
+            size,
+            (right - left, bottom - top),
+            zoom=share_of(size, whole, (right - left, bottom - top)) * options.scale ** random.uniform(-1, 1),
+            move=(
+                whole[0] * random.uniform(-1, 1) * options.translate,
+                whole[1] * random.uniform(-1, 1) * options.translate,
+            ),
+            mirrored=bool(random.random() < options.flip),
+        )
+        warp.pixels(pixels, canvas[top:bottom, left:right])
+        moved = warp.boxes(target["boxes"].as_subclass(torch.Tensor).numpy().astype(np.float64))
+        moved += np.array([left, top, left, top])
+        cut, keep = clipped(moved, window)
+        shown = (cut[:, 2:] - cut[:, :2]).prod(1) / np.maximum((moved[:, 2:] - moved[:, :2]).prod(1), 1e-12)
+        area = target["area"].numpy().astype(np.float64) * warp.scale[0] * warp.scale[1] * shown
+        fields = (cut, target["labels"].numpy(), target["iscrowd"].numpy(), area)
+        return Objects(*(field[keep] for field in fields))
+
+
+def share_of(picture: tuple[int, int], whole: tuple[float, float], window: tuple[int, int]) -> float:
+    """The zoom that gives a picture in a window the size that it would have in `whole` (width, height each)."""
+    wanted, fitting = (min(size[0] / picture[0], size[1] / picture[1]) for size in (whole, window))
+    return wanted / fitting
+
+
+def letterboxed(sample: Sample, size: tuple[int, int]) -> Sample:
+    """A sample in the middle of the input (h, w), as detection sees it: the pixels of `pictures.place`."""
+    image, target = sample
+    pixels = image.permute(1, 2, 0).numpy()
+    placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (size[1], size[0]))
+    boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor).double()).numpy()
+    scale = placement.placed[0] / placement.picture[0] * placement.placed[1] / placement.picture[1]
+    area = target["area"].numpy().astype(np.float64) * scale
+    objects = Objects(boxes, target["labels"].numpy(), target["iscrowd"].numpy(), area)
+    return _sample(place(pixels, placement), objects, target["image_id"])
+
+
+def checked(result: tuple[Any, Any], size: tuple[int, int]) -> Sample:
+    """What a user's transform gave, if it is still a sample of that size (h, w). ValueError with the remedy if not."""
+    image, target = result
+    counts = {key: len(target[key]) for key in ("boxes", "labels", "iscrowd", "area")}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"after the transform of your own the numbers of boxes, labels, iscrowd and area differ: {counts}; give "
+            f"SanitizeBoundingBoxes labels_getter=lambda sample: (sample[1]['labels'], sample[1]['iscrowd'], "
+            f"sample[1]['area']), so that it drops from all of them"
+        )
+    if image.dtype != torch.uint8 or tuple(image.shape) != (3, *size):
+        raise ValueError(
+            f"the transform of your own gave an image {image.dtype} {list(image.shape)}; expected uint8 {[3, *size]}: "
+            f"leave type and size alone, the batch needs them"
+        )
+    return image, target
+
+
+def _sample(pixels: np.ndarray, objects: Objects, image_id: int) -> Sample:
+    """Pixels uint8 `[h, w, 3]` and their objects as a sample."""
+    boxes = torch.from_numpy(objects.boxes.astype(np.float32))
+    target = Target(
+        boxes=tv_tensors.BoundingBoxes(boxes, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=pixels.shape[:2]),
+        labels=torch.from_numpy(objects.labels.copy()),
+        image_id=image_id,
+        iscrowd=torch.from_numpy(objects.crowd.copy()),
+        area=torch.from_numpy(objects.area.astype(np.float32)),
+    )
+    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
