@@ -98,10 +98,10 @@ class Augmented:
         h, w = draw.size
         canvas = np.empty((h, w, 3), np.uint8)
         if random.random() >= self.options.mosaic:
-            return canvas, self._draw_into(canvas, (0, 0, w, h), sample, random, share=1)
+            return canvas, self._draw_into(canvas, (0, 0, w, h), sample, random, covering=False)
         samples = [sample, *(self.data[k] for k in partners(random, draw, len(self), self.seed))]
         parts = [
-            self._draw_into(canvas, window, part, random, share=0.5)
+            self._draw_into(canvas, window, part, random, covering=True)
             for window, part in zip(quarters(random, draw.size), samples, strict=True)
         ]
         return canvas, Objects(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
@@ -112,22 +112,23 @@ class Augmented:
         window: tuple[int, int, int, int],
         sample: Sample,
         random: np.random.Generator,
-        share: float,
+        covering: bool,
     ) -> Objects:
-        """Draws a picture into a window of the canvas; `share` is how large it is beside the whole input."""
+        """Draws a picture into a window of the canvas: all of it, or so large that it covers the window."""
         image, target = sample
         pixels = image.permute(1, 2, 0).numpy()
         size = (pixels.shape[1], pixels.shape[0])
         left, top, right, bottom = window
-        whole = canvas.shape[1] * share, canvas.shape[0] * share
-        options = self.options
+        room, options = (right - left, bottom - top), self.options
+        ratios = room[0] / size[0], room[1] / size[1]
+        zoom, power = (max(ratios) / min(ratios), random.random()) if covering else (1.0, random.uniform(-1, 1))
         warp = Warp.fit(
             size,
-            (right - left, bottom - top),
-            zoom=share_of(size, whole, (right - left, bottom - top)) * options.scale ** random.uniform(-1, 1),
+            room,
+            zoom=zoom * options.scale**power,
             move=(
-                whole[0] * random.uniform(-1, 1) * options.translate,
-                whole[1] * random.uniform(-1, 1) * options.translate,
+                room[0] * random.uniform(-1, 1) * options.translate,
+                room[1] * random.uniform(-1, 1) * options.translate,
             ),
             mirrored=bool(random.random() < options.flip),
         )
@@ -139,12 +140,6 @@ class Augmented:
         area = target["area"].numpy().astype(np.float64) * warp.scale[0] * warp.scale[1] * shown
         fields = (cut, target["labels"].numpy(), target["iscrowd"].numpy(), area)
         return Objects(*(field[keep] for field in fields))
-
-
-def share_of(picture: tuple[int, int], whole: tuple[float, float], window: tuple[int, int]) -> float:
-    """The zoom that gives a picture in a window the size that it would have in `whole` (width, height each)."""
-    wanted, fitting = (min(size[0] / picture[0], size[1] / picture[1]) for size in (whole, window))
-    return wanted / fitting
 
 
 def letterboxed(sample: Sample, size: tuple[int, int]) -> Sample:
