@@ -42,6 +42,7 @@ def data_set(folder: Path) -> Pictures:
             offsets=np.zeros(len(paths) + 1, dtype=np.int64),
             labels=nothing.astype(np.int64),
             boxes=nothing.reshape(0, 4),
+            read=nothing.reshape(0, 4),
             area=nothing,
             crowd=nothing.astype(bool),
         )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from yolo.boxes import Placement
-from yolo.coco_json import Annotations, read_annotations, read_json
+from yolo.coco_json import read_annotations, read_json
 from yolo.coco_results import read_results
+from yolo.data.datasets import Pictures, open_data
 from yolo.metrics.collect import Collector, found_in
 from yolo.metrics.records import Found, Truths
 from yolo.metrics.referee import referee
@@ -29,47 +31,45 @@ from yolo.report import class_table, make_report, table, write_report
 log = logging.getLogger("yolo")
 
 
+class Case(NamedTuple):
+    """What is evaluated: the data's class `names`, `image_ids` int64 `[I]`, the objects and detections in them, and the
+    `conditions` of these in words. `annotations` gives the objects as COCO's annotation file has them, with the ids
+    `category_ids`, for pycocotools."""
+
+    names: list[str]
+    image_ids: Tensor
+    truths: Truths
+    found: Found
+    conditions: dict[str, str]
+    annotations: Callable[[], dict[str, Any]]
+    category_ids: list[int]
+
+
 def run(options: Evaluate) -> None:
     """Evaluates, prints the tables, writes the files. ValueError or OSError with what is wrong in which file."""
-    annotations = read_annotations(options.annotations)
-    if options.results is not None:
-        names = read_names(options.names) if options.names else None
-        found = _from_file(options.results, annotations, names)
-        lowest = f", lowest score {float(found.scores.min()):.4g}" if len(found.scores) else ""
-        conditions = {"those of": f"{options.results}{lowest}"}
-    else:
-        model = _model(options)
-        found = detect_all(model, annotations, Path(options.data or "."), options.batch_size)
-        conditions = conditions_of(model)
-    collected = Collector(annotations.names, found.boxes.device)
-    collected.add(torch.from_numpy(annotations.image_ids), truths_of(annotations), found)
+    case = _of_model(options) if options.results is None else _of_results(options)
+    collected = Collector(case.names, case.found.boxes.device)
+    collected.add(case.image_ids, case.truths, case.found)
     report = make_report(
-        collected.records(), annotations.names, conditions, confidence=options.matrix_conf, resamples=options.resamples
+        collected.records(), case.names, case.conditions, confidence=options.matrix_conf, resamples=options.resamples
     )
     print(table(report))
     print(f"\n{class_table(report)}")
     write_report(report, options.out)
     if options.pycocotools:
-        theirs = referee(_as_pycocotools_reads(options.annotations), rows_of(found, annotations))
-        difference = theirs.difference(report.result)
+        difference = referee(case.annotations(), rows_of(case)).difference(report.result)
         print(
             f"\npycocotools: the largest difference, over all precisions, recalls and the twelve, is {difference:.1e}"
         )
     print(f"\nwritten to {options.out}: metrics.json, per_class.csv, four plots")
 
 
-def truths_of(annotations: Annotations) -> Truths:
-    """The objects of an annotation file, every digit of it."""
-    fields = (annotations.image, annotations.label, annotations.boxes, annotations.area, annotations.crowd)
-    return Truths(*map(torch.from_numpy, fields))
-
-
-def rows_of(found: Found, annotations: Annotations) -> list[dict[str, Any]]:
-    """Detections as the rows of a results file, with the ids of the annotation file."""
-    ids = annotations.image_ids.tolist()
+def rows_of(case: Case) -> list[dict[str, Any]]:
+    """The detections as the rows of a results file."""
+    ids, found = case.image_ids.tolist(), case.found
     fields = (field.tolist() for field in (found.image, found.label, found.boxes, found.scores))
     return [
-        {"image_id": ids[image], "category_id": annotations.category_ids[label], "bbox": box, "score": score}
+        {"image_id": ids[image], "category_id": case.category_ids[label], "bbox": box, "score": score}
         for image, label, box, score in zip(*fields, strict=True)
     ]
 
@@ -85,20 +85,16 @@ def conditions_of(model: YoloDetector) -> dict[str, str]:
     }
 
 
-def detect_all(model: Detector, annotations: Annotations, folder: Path, batch_size: int) -> Found:
-    """The detections in all pictures of an annotation file.
+def detect_all(model: Detector, data: Pictures, batch_size: int) -> Found:
+    """The detections in all pictures of a data set, with its class indices.
 
-    Classes of the model that the annotations do not have are left out, which is said. ValueError if it is the other way
-    round, or for a picture that cannot be read: an evaluation that leaves pictures out is none.
+    Classes of the model that the data do not have are left out, which is said. ValueError if it is the other way round,
+    or for a picture that cannot be read: an evaluation that leaves pictures out is none.
     """
-    label_of = _match_classes(model.names, annotations)
-    paths = [folder / name for name in annotations.file_names]
-    missing = [str(path) for path in paths if not path.is_file()]
-    if missing:
-        raise ValueError(f"{len(missing)} of {len(paths)} pictures do not exist: {', '.join(missing[:5])}, ...")
+    label_of = _match_classes(model.names, data.names)
     parts = []
-    with tqdm(total=len(paths), unit="picture", disable=None) as bar:
-        for first, (images, placements) in _prepared(model, paths, batch_size):
+    with tqdm(total=len(data), unit="picture", disable=None) as bar:
+        for first, (images, placements) in _prepared(model, data, batch_size):
             found = found_in(model.detect_batch(images, placements))
             label = label_of.to(found.label.device)[found.label]
             known = (label >= 0).nonzero().squeeze(1)
@@ -107,18 +103,59 @@ def detect_all(model: Detector, annotations: Annotations, folder: Path, batch_si
     return Found(*map(torch.cat, zip(*parts, strict=True)))
 
 
+def _of_results(options: Evaluate) -> Case:
+    """A results file against an annotation file."""
+    assert options.annotations is not None
+    assert options.results is not None
+    given = read_annotations(options.annotations)
+    results = read_results(options.results, given, read_names(options.names) if options.names else None)
+    lowest = f", lowest score {results.scores.min():.4g}" if len(results.scores) else ""
+    return Case(
+        given.names,
+        torch.from_numpy(given.image_ids),
+        Truths(*map(torch.from_numpy, (given.image, given.label, given.boxes, given.area, given.crowd))),
+        Found(*map(torch.from_numpy, (results.image, results.label, results.boxes, results.scores))),
+        {"those of": f"{options.results}{lowest}"},
+        partial(_as_pycocotools_reads, options.annotations),
+        given.category_ids,
+    )
+
+
+def _of_model(options: Evaluate) -> Case:
+    """A model on a data set."""
+    assert options.data is not None
+    data = open_data(options.data, split=options.split, data_format=options.data_format, limit=options.limit)
+    model = _model(options)
+    found, truths, image_ids = detect_all(model, data, options.batch_size), data.truths(), data.index.image_ids
+    return Case(
+        data.names,
+        torch.from_numpy(image_ids),
+        truths,
+        found,
+        conditions_of(model),
+        partial(_as_annotations, data),
+        list(range(1, len(data.names) + 1)),
+    )
+
+
 def _prepared(
-    model: Detector, paths: Sequence[Path], batch_size: int
+    model: Detector, data: Pictures, batch_size: int
 ) -> Iterator[tuple[int, tuple[Tensor, Sequence[Placement]]]]:
     """Batches, with the index of their first picture; the next are read while one is looked at."""
 
     def prepare(first: int) -> tuple[Tensor, Sequence[Placement]]:
-        images, placements = zip(*map(model.prepare, paths[first : first + batch_size]), strict=True)
+        images, placements = [], []
+        for k in range(first, min(first + batch_size, len(data))):
+            image, placement = model.prepare(data.path(k))
+            if list(placement.picture) != data.index.sizes[k].tolist():
+                raise ValueError(data.fault(k))  # its boxes would be those of another picture
+            images.append(image)
+            placements.append(placement)
         return torch.stack(images), placements
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting: deque[tuple[int, Future[tuple[Tensor, Sequence[Placement]]]]] = deque()
-        for first in range(0, len(paths), batch_size):
+        for first in range(0, len(data), batch_size):
             waiting.append((first, pool.submit(prepare, first)))
             if len(waiting) > 2:
                 number, batch = waiting.popleft()
@@ -127,24 +164,19 @@ def _prepared(
             yield number, batch.result()
 
 
-def _match_classes(names: Sequence[str], annotations: Annotations) -> Tensor:
-    """For each class of the model the class index in the annotations, int64, -1 for none: by name."""
-    found = [class_index(name, annotations.names) for name in names]
-    absent = [own for k, own in enumerate(annotations.names) if k not in found]
+def _match_classes(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
+    """For each class of the model the class index in the data, int64, -1 for none: by name."""
+    found = [class_index(name, wanted) for name in names]
+    absent = [own for k, own in enumerate(wanted) if k not in found]
     if absent:
         raise ValueError(
-            f"{annotations.path} has classes that the model does not: {', '.join(absent[:20])}; the model's "
-            f"{len(names)} are {', '.join(list(names)[:20])}; if only its spelling differs, give --names"
+            f"the data have classes that the model does not: {', '.join(absent[:20])}; the model's {len(names)} are "
+            f"{', '.join(list(names)[:20])}; if only its spelling differs, give --names"
         )
     surplus = [name for name, k in zip(names, found, strict=True) if k is None]
     if surplus:
-        log.warning("left out, as %s has no such class: %s", annotations.path, ", ".join(surplus))
+        log.warning("left out, as the data have no such class: %s", ", ".join(surplus))
     return torch.tensor([-1 if k is None else k for k in found])
-
-
-def _from_file(path: Path, annotations: Annotations, names: Sequence[str] | None) -> Found:
-    results = read_results(path, annotations, names)
-    return Found(*map(torch.from_numpy, (results.image, results.label, results.boxes, results.scores)))
 
 
 def _model(options: Evaluate) -> YoloDetector:
@@ -163,6 +195,20 @@ def _model(options: Evaluate) -> YoloDetector:
     model.letterbox, model.precision = options.placement == "letterbox", options.precision
     model.options = Filter(confidence=options.conf, nms=options.iou, max_detections=options.max_det)
     return model
+
+
+def _as_annotations(data: Pictures) -> dict[str, Any]:
+    """A data set as COCO's annotation file; ids count from 1, those of pictures are their own."""
+    ids = data.index.image_ids.tolist()
+    fields = (field.tolist() for field in data.truths())
+    return {
+        "images": [{"id": number} for number in ids],
+        "categories": [{"id": k, "name": name} for k, name in enumerate(data.names, 1)],
+        "annotations": [
+            {"id": n, "image_id": ids[k], "category_id": c + 1, "bbox": box, "area": area, "iscrowd": int(crowd)}
+            for n, (k, c, box, area, crowd) in enumerate(zip(*fields, strict=True), 1)
+        ],
+    }
 
 
 def _as_pycocotools_reads(path: Path) -> dict[str, Any]:

@@ -190,11 +190,15 @@ class ShowData:
     fraction: float | None = None
     """A random part of the pictures, in (0, 1]."""
     seed: int = 0
-    """Of the random part."""
+    """Of the random part, and of the augmentation on the second sheet."""
     pictures: int = 12
     """So many on the sheet, evenly spread over the split."""
     out: Path = Path("runs/data")
-    """Folder for the sheets, SPLIT.png."""
+    """Folder for the sheets, NAME-SPLIT.png and NAME-SPLIT-augmented.png."""
+
+    def __post_init__(self) -> None:
+        if self.pictures < 1:
+            raise ValueError(f"pictures={self.pictures}: expected at least 1 on the sheet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,14 +208,20 @@ class Evaluate:
     The conditions are those of evaluation during training: confidence 0.001, NMS 0.6, at most 100 detections.
     """
 
-    annotations: Path
-    """Annotation file in COCO's json format."""
     results: Path | None = None
     """Results file in COCO's json format; pictures and classes are matched by name where its rows have names."""
+    annotations: Path | None = None
+    """With --results: the annotation file in COCO's json format."""
     weights: Path | None = None
     """In place of --results: .weights, .safetensors or the folder of a run, to detect with."""
     data: Path | None = None
-    """With --weights: the folder that the file names in the annotations start from."""
+    """With --weights: COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
+    split: str | None = None
+    """Of the data: its name or the beginning of it, such as val for val2017."""
+    data_format: Literal["coco", "voc", "yolo"] | None = None
+    """By default what the path holds: COCO before VOC before YOLO."""
+    limit: int | None = None
+    """Only the first so many pictures."""
     cfg: Path | None = None
     """Darknet .cfg of a .weights file."""
     names: Path | None = None
@@ -242,10 +252,12 @@ class Evaluate:
     """Run the referee beside ours and print the largest difference."""
 
     def __post_init__(self) -> None:
-        if (self.results is None) == (self.weights is None):
-            raise ValueError("give either --results FILE or --weights FILE, what is to be evaluated")
-        if (self.data is None) != (self.weights is None):
-            raise ValueError("--data FOLDER, where the pictures are, goes with --weights")
+        given = {name for name in ("results", "annotations", "weights", "data") if getattr(self, name) is not None}
+        if given not in ({"results", "annotations"}, {"weights", "data"}):
+            raise ValueError(
+                "give either --results FILE and --annotations FILE, or --weights FILE and --data PATH; "
+                f"got {', '.join(f'--{name}' for name in sorted(given)) or 'none of them'}"
+            )
         if self.batch_size < 1 or self.resamples < 0:
             raise ValueError(f"batch_size={self.batch_size}, resamples={self.resamples}: expected at least 1 and 0")
 

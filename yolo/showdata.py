@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+from pathlib import Path
 
 from yolo.cfg import read_cfg
 from yolo.coco_json import summary
 from yolo.data.contact import contact_sheet, spread
 from yolo.data.counts import anchor_table, class_table, network_sizes, quantiles, totals
 from yolo.data.datasets import Pictures, open_data, splits
-from yolo.options import ShowData, parse_size
+from yolo.data.order import Draw
+from yolo.data.sample import Sample
+from yolo.data.transforms import Augmented
+from yolo.options import Augment, ShowData, parse_size
 from yolo.pictures import write_picture
 from yolo.plan import make_plan
-
-log = logging.getLogger("yolo")
 
 
 def run(options: ShowData) -> None:
@@ -34,11 +35,37 @@ def run(options: ShowData) -> None:
         if index.faults:
             _print(f"{split}: {len(index.faults)} faults, left out", summary(index.faults, "fault", 50).splitlines())
     print()
+    name = options.path.resolve().stem
     for split, pictures in data.items():
-        file = options.out / f"{split}.png"
-        title = f"{options.path.name} {split}: {len(pictures):,} pictures, at {size}"
-        write_picture(file, contact_sheet(pictures, spread(len(pictures), options.pictures), plan.size, title))
-        print(file)
+        chosen = spread(len(pictures), options.pictures)
+        title = f"{name} {split}: {len(pictures):,} pictures, at {size}"
+        for ending, shown, note in (
+            ("", pictures, ""),
+            (
+                "-augmented",
+                _FirstEpoch(pictures, plan.size, options.seed),
+                ", as the first epoch of training sees them",
+            ),
+        ):
+            file = options.out / f"{name}-{split}{ending}.png"
+            write_picture(file, contact_sheet(shown, chosen, plan.size, title + note))
+            print(file)
+
+
+class _FirstEpoch:
+    """Pictures as training sees them first, by plain index."""
+
+    def __init__(self, pictures: Pictures, size: tuple[int, int], seed: int) -> None:
+        self.augmented, self.size, self.names = Augmented(pictures, Augment(), seed=seed), size, pictures.names
+
+    def __len__(self) -> int:
+        return len(self.augmented)
+
+    def path(self, k: int) -> Path:
+        return self.augmented.path(k)
+
+    def __getitem__(self, k: int) -> Sample:
+        return self.augmented[Draw(0, k, self.size)]
 
 
 def _open(options: ShowData, split: str) -> Pictures:

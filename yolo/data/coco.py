@@ -44,6 +44,7 @@ def read(file: Path, names: Sequence[str] | None, *, skip_faults: bool) -> Index
             image=given.image,
             labels=np.array(table, dtype=np.int64)[given.label],
             boxes=np.stack((left, top, left + w, top + h), axis=1),
+            read=given.boxes,
             area=given.area,
             crowd=given.crowd,
             where=lambda k: f"{file}: annotation id {given.ids[k]}",

@@ -16,7 +16,6 @@ said and changes nothing in the user's files:
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,7 +47,9 @@ class Index:
     labels: np.ndarray
     """int64 `[G]`."""
     boxes: np.ndarray
-    """float64 `[G, 4]` xyxy in pixels, inside the picture."""
+    """float64 `[G, 4]` xyxy in pixels, inside the picture: for training."""
+    read: np.ndarray
+    """float64 `[G, 4]` left, top, w, h as they were read, every digit: for evaluation."""
     area: np.ndarray
     """float64 `[G]` square pixels."""
     crowd: np.ndarray
@@ -93,7 +94,7 @@ class Index:
         return replace(found, labels=table[found.labels], names=[self.names[k] for k in chosen])
 
     def _with_objects(self, chosen: np.ndarray, offsets: np.ndarray) -> Self:
-        flat = {key: getattr(self, key)[chosen] for key in ("labels", "boxes", "area", "crowd")}
+        flat = {key: getattr(self, key)[chosen] for key in ("labels", "boxes", "read", "area", "crowd")}
         return replace(self, offsets=offsets, **flat)
 
 
@@ -113,6 +114,8 @@ class Found:
     labels: np.ndarray
     boxes: np.ndarray
     """float64 `[G, 4]` xyxy in pixels, finite, not inside out."""
+    read: np.ndarray | None = None
+    """float64 `[G, 4]` left, top, w, h, where the files have that; by default from `boxes`."""
     area: np.ndarray | None = None
     """By default that of the box."""
     crowd: np.ndarray
@@ -177,8 +180,7 @@ def check(found: Found, *, skip_faults: bool) -> Index:
     for k in np.flatnonzero(outside).tolist():
         found.faults.append(f"{found.where(k)}: the box {_text(given[k])} lies outside its picture, {_size(limits[k])}")
     if found.faults and not skip_faults:
-        hint = "\nCorrect the files, or skip what is bad (--bad skip)"
-        raise ValueError(summary(found.faults, "fault") + hint)
+        raise ValueError(summary(found.faults, "fault") + "\nCorrect the files, or have these left out: bad=skip")
     kept = np.flatnonzero(there[image] & ~outside)
     kept = kept[np.argsort(image[kept], kind="stable")]
     counts = np.bincount(image[kept], minlength=len(there))
@@ -191,6 +193,9 @@ def check(found: Found, *, skip_faults: bool) -> Index:
         offsets=np.concatenate(([0], np.cumsum(counts))),
         labels=found.labels[kept],
         boxes=boxes[kept],
+        read=(np.concatenate((given[:, :2], given[:, 2:] - given[:, :2]), 1) if found.read is None else found.read)[
+            kept
+        ],
         area=area[kept],
         crowd=found.crowd[kept],
         faults=found.faults,
@@ -207,19 +212,19 @@ def picture_size(path: str) -> tuple[int, int]:
         with Image.open(path) as picture:
             w, h = picture.size
             turned = picture.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
-    except (OSError, SyntaxError, ValueError) as problem:
-        raise ValueError(f"{path}: not a picture, or a damaged one") from problem
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+        raise ValueError(f"{path}: not a picture, or a damaged one: {problem}") from problem
     return (h, w) if turned else (w, h)
 
 
 def _check_pictures(found: Found, sizes: np.ndarray) -> np.ndarray:
     """bool `[I]`: the picture can be used. The others become faults; sizes that nothing says are filled in."""
     there = np.ones(len(found.paths), dtype=bool)
-    times = Counter(found.paths)
+    seen: set[str] = set()
     for k, path in enumerate(found.paths):
         fault = ""
-        if times[path] > 1:
-            times[path], fault = 1, f"{found.source}: {path} is listed more than once"
+        if path in seen:
+            fault = f"{found.source}: {path} is listed more than once"
         elif not os.path.isfile(path):
             fault = f"{found.source}: no such picture: {path}"
         elif (sizes[k] < 0).any():
@@ -229,6 +234,7 @@ def _check_pictures(found: Found, sizes: np.ndarray) -> np.ndarray:
                 sizes[k] = picture_size(path)
             except ValueError as problem:
                 fault = str(problem)
+        seen.add(path)
         if fault:
             there[k] = False
             found.faults.append(fault)
