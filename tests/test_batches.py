@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from yolo.boxes import Placement
 from yolo.data.cache import Cached
-from yolo.data.colour import colour_table, recolour
+from yolo.data.colour import colour_matrix, recolour, recolouring
 from yolo.data.datasets import open_data
 from yolo.data.loader import Batch, Loader, collate, pack_labels
 from yolo.data.mosaic import BLOCK, Recent, partners, quarters
@@ -215,19 +215,29 @@ def test_without_augmentation_it_is_what_detection_sees() -> None:
 
 
 def test_colours() -> None:
-    """Red stays red without a turn, becomes green with a third of one; brightness and saturation go both ways."""
-    red = np.full((1, 2, 3), (200, 20, 20), np.uint8)
-    assert colour_table(np.random.default_rng(0), PLAIN) is None
-    level = np.arange(256)
-    turned = np.stack(((level + 85) % 256, level, level), axis=1).astype(np.uint8)[None]
-    green = red.copy()
-    recolour(green, turned)
-    assert green[0, 0].argmax() == 1
-    tables = [colour_table(np.random.default_rng(k), Augment()) for k in range(60)]
-    brightness = np.array([table[0, 100, 2] for table in tables if table is not None])
-    assert brightness.min() < 75
-    assert brightness.max() > 135
-    assert 55 < np.median(brightness) < 145
+    """Grey stays grey, whatever the hue; a third of a turn makes green of red; no saturation gives the brightness."""
+    colours = np.array([[(200, 20, 20), (90, 90, 90), (10, 60, 250)]], dtype=np.uint8)
+
+    def changed(*how: float) -> np.ndarray:
+        pixels = colours.copy()
+        recolour(pixels, recolouring(*how))
+        return pixels[0]
+
+    assert np.array_equal(changed(0, 1, 1), colours[0])
+    turned = changed(2 * np.pi / 3, 1, 1)
+    assert turned[1].tolist() == [90, 90, 90]
+    assert turned[0].argmax() != 0
+    assert np.allclose(changed(2 * np.pi, 1, 1), colours[0], atol=1)
+    grey = changed(1, 0, 1)
+    assert np.ptp(grey, axis=1).max() <= 1
+    assert abs(int(grey[0, 0]) - (0.299 * 200 + 0.587 * 20 + 0.114 * 20)) <= 1
+    assert changed(0, 1, 1.5)[1].tolist() == [135, 135, 135]
+    assert changed(0, 1, 2)[0, 0] == 255  # cut
+    assert colour_matrix(np.random.default_rng(0), PLAIN) is None
+    matrices = [colour_matrix(np.random.default_rng(k), Augment()) for k in range(60)]
+    brightness = np.array([matrix.sum() / 3 for matrix in matrices if matrix is not None])  # of grey
+    assert 1 / 1.5 <= brightness.min() < 0.75
+    assert 1.35 < brightness.max() <= 1.5
 
 
 def test_the_pixels_of_the_data_stay() -> None:

@@ -114,8 +114,7 @@ class Placement:
         """Boxes xyxy `[..., 4]` in picture pixels to input pixels. The inverse of `to_picture`."""
         scale_x, scale_y = self.placed[0] / self.picture[0], self.placed[1] / self.picture[1]
         left, top = self.undo_offset
-        x1, y1, x2, y2 = boxes.unbind(-1)
-        return torch.stack((x1 * scale_x + left, y1 * scale_y + top, x2 * scale_x + left, y2 * scale_y + top), dim=-1)
+        return boxes * boxes.new_tensor([scale_x, scale_y] * 2) + boxes.new_tensor([left, top] * 2)
 
     def to_picture(self, boxes: Tensor) -> Tensor:
         """Boxes xyxy `[..., 4]` in input pixels to picture pixels. Nothing is clipped."""

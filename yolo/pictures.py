@@ -106,7 +106,7 @@ def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
         picture = cv2.transpose(picture)
     if orientation in FLIPS:
         picture = cv2.flip(picture, FLIPS[orientation])
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
 
 
 def _scan_jpeg(data: bytes) -> tuple[bytes, bool]:

@@ -9,6 +9,7 @@ Corrupt pictures: with `bad="error"` they are met when they are decoded, as a Va
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -90,7 +91,7 @@ class Pictures:
 
     def decode(self, k: int) -> np.ndarray:
         """Picture `k`, uint8 RGB `[h, w, 3]`, of the size that its annotations are for."""
-        pixels = read_picture(self.path(k))
+        pixels = read_picture(os.fsdecode(self.index.paths[k]))
         h, w = pixels.shape[:2]
         said = tuple(self.index.sizes[k].tolist())
         if said != (w, h):

@@ -1,9 +1,9 @@
-"""What training sees of a picture: one warp, one colour table, and where asked for mosaic and mixup.
+"""What training sees of a picture: one warp, one colour matrix, and where asked for mosaic and mixup.
 
 Letters: `G` objects of a sample, `h, w` height and width of the network input in pixels.
 
     letterbox, scale, move, mirror   one map into the input (`warp.py`); a mosaic has four, one for each quarter
-    hue, saturation, brightness      one table over the whole input (`colour.py`)
+    hue, saturation, brightness      one matrix on the colours of the whole input (`colour.py`)
     the user's own                   any torchvision v2 transform of the finished sample
 
 All chance comes from (seed, epoch, picture). Without augmentation a sample is what detection sees: `pictures.place`.
@@ -20,7 +20,7 @@ import torch
 from torchvision import tv_tensors
 
 from yolo.boxes import Placement
-from yolo.data.colour import colour_table, recolour
+from yolo.data.colour import colour_matrix, recolour
 from yolo.data.mosaic import Recent, partners, quarters
 from yolo.data.order import Draw, chance
 from yolo.data.sample import DataSet, Sample, Target
@@ -87,9 +87,9 @@ class Augmented:
             behind, more = self._canvas(random, draw._replace(picture=other), self.data[other])
             canvas = ((canvas.astype(np.uint16) + behind + 1) >> 1).astype(np.uint8)
             objects = Objects(*(np.concatenate(pair) for pair in zip(objects, more, strict=True)))
-        table = colour_table(random, self.options)
-        if table is not None:
-            recolour(canvas, table)
+        matrix = colour_matrix(random, self.options)
+        if matrix is not None:
+            recolour(canvas, matrix)
         sample = _sample(canvas, objects, sample[1]["image_id"])
         return sample if self.transform is None else checked(self.transform(*sample), draw.size)
 
@@ -147,11 +147,16 @@ def letterboxed(sample: Sample, size: tuple[int, int]) -> Sample:
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
     placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (size[1], size[0]))
-    boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor).double()).numpy()
+    boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor))
     scale = placement.placed[0] / placement.picture[0] * placement.placed[1] / placement.picture[1]
-    area = target["area"].numpy().astype(np.float64) * scale
-    objects = Objects(boxes, target["labels"].numpy(), target["iscrowd"].numpy(), area)
-    return _sample(place(pixels, placement), objects, target["image_id"])
+    placed = Target(
+        boxes=tv_tensors.BoundingBoxes(boxes, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=size),
+        labels=target["labels"],
+        image_id=target["image_id"],
+        iscrowd=target["iscrowd"],
+        area=target["area"] * scale,
+    )
+    return tv_tensors.Image(torch.from_numpy(place(pixels, placement)).permute(2, 0, 1)), placed
 
 
 def checked(result: tuple[Any, Any], size: tuple[int, int]) -> Sample:
