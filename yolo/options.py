@@ -151,7 +151,11 @@ class ShowData:
     pictures: int = 12
     """So many on the sheet, evenly spread over the split."""
     out: Path = Path("runs/data")
-    """Folder for the sheets, SPLIT.png."""
+    """Folder for the sheets, NAME-SPLIT.png."""
+
+    def __post_init__(self) -> None:
+        if self.pictures < 1:
+            raise ValueError(f"pictures={self.pictures}: expected at least 1 on the sheet")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from yolo.cfg import read_cfg
 from yolo.coco_json import summary
 from yolo.data.contact import contact_sheet, spread
@@ -13,14 +11,11 @@ from yolo.options import ShowData, parse_size
 from yolo.pictures import write_picture
 from yolo.plan import make_plan
 
-log = logging.getLogger("yolo")
-
 
 def run(options: ShowData) -> None:
     """Prints the counts and writes a sheet for each split. Faults are listed; what they are about is left out."""
     plan = make_plan(read_cfg(options.cfg), parse_size(options.size) if options.size else None)
-    wanted = splits(options.path, options.data_format) if options.split is None else [options.split]
-    data = {split: _open(options, split) for split in wanted}
+    data = {split: _open(options, split) for split in splits(options.path, options.split, options.data_format)}
     indices = {split: pictures.index for split, pictures in data.items()}
     _print("", totals(indices))
     for names in dict.fromkeys(tuple(index.names) for index in indices.values()):
@@ -34,9 +29,10 @@ def run(options: ShowData) -> None:
         if index.faults:
             _print(f"{split}: {len(index.faults)} faults, left out", summary(index.faults, "fault", 50).splitlines())
     print()
+    name = options.path.resolve().stem
     for split, pictures in data.items():
-        file = options.out / f"{split}.png"
-        title = f"{options.path.name} {split}: {len(pictures):,} pictures, at {size}"
+        file = options.out / f"{name}-{split}.png"
+        title = f"{name} {split}: {len(pictures):,} pictures, at {size}"
         write_picture(file, contact_sheet(pictures, spread(len(pictures), options.pictures), plan.size, title))
         print(file)
 

@@ -16,7 +16,6 @@ said and changes nothing in the user's files:
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -177,8 +176,7 @@ def check(found: Found, *, skip_faults: bool) -> Index:
     for k in np.flatnonzero(outside).tolist():
         found.faults.append(f"{found.where(k)}: the box {_text(given[k])} lies outside its picture, {_size(limits[k])}")
     if found.faults and not skip_faults:
-        hint = "\nCorrect the files, or skip what is bad (--bad skip)"
-        raise ValueError(summary(found.faults, "fault") + hint)
+        raise ValueError(summary(found.faults, "fault") + "\nCorrect the files, or have these left out: bad=skip")
     kept = np.flatnonzero(there[image] & ~outside)
     kept = kept[np.argsort(image[kept], kind="stable")]
     counts = np.bincount(image[kept], minlength=len(there))
@@ -207,19 +205,19 @@ def picture_size(path: str) -> tuple[int, int]:
         with Image.open(path) as picture:
             w, h = picture.size
             turned = picture.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
-    except (OSError, SyntaxError, ValueError) as problem:
-        raise ValueError(f"{path}: not a picture, or a damaged one") from problem
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+        raise ValueError(f"{path}: not a picture, or a damaged one: {problem}") from problem
     return (h, w) if turned else (w, h)
 
 
 def _check_pictures(found: Found, sizes: np.ndarray) -> np.ndarray:
     """bool `[I]`: the picture can be used. The others become faults; sizes that nothing says are filled in."""
     there = np.ones(len(found.paths), dtype=bool)
-    times = Counter(found.paths)
+    seen: set[str] = set()
     for k, path in enumerate(found.paths):
         fault = ""
-        if times[path] > 1:
-            times[path], fault = 1, f"{found.source}: {path} is listed more than once"
+        if path in seen:
+            fault = f"{found.source}: {path} is listed more than once"
         elif not os.path.isfile(path):
             fault = f"{found.source}: no such picture: {path}"
         elif (sizes[k] < 0).any():
@@ -229,6 +227,7 @@ def _check_pictures(found: Found, sizes: np.ndarray) -> np.ndarray:
                 sizes[k] = picture_size(path)
             except ValueError as problem:
                 fault = str(problem)
+        seen.add(path)
         if fault:
             there[k] = False
             found.faults.append(fault)
