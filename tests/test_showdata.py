@@ -62,15 +62,15 @@ def test_boxes_are_measured_in_network_pixels(tmp_path: Path) -> None:
 
 
 def test_a_tile_is_what_the_network_sees(tmp_path: Path) -> None:
-    """The picture letterboxed on grey, the box in its class's colour on the object, the rest untouched."""
+    """The picture letterboxed on grey, the box in its class's colour around the object, the rest untouched."""
     data = open_data(write_voc(tmp_path, [Picture((208, 104), [(1, 20, 40, 80, 90)])]))
-    label = data[0][1]["labels"][0].item()
+    label = int(data[0][1]["labels"][0])
     shown = tile(data[0], data.names, (416, 416))
     assert shown.shape == (416, 416, 3)
     assert (shown[:104] == GREY).all()
     assert (shown[312:] == GREY).all()
     for y, x in ((104 + 120, 40), (104 + 180, 100), (104 + 120, 160)):  # left, bottom and right edge, doubled
-        assert tuple(shown[y, x]) == colour(int(label))
+        assert tuple(shown[y, x]) == colour(label)
     small = tile(data[0], data.names, (104, 208))
     assert np.array_equal(small[95:], read_picture(data.path(0))[95:])
 
@@ -109,8 +109,8 @@ def test_the_command_with_a_subset(tmp_path: Path, capsys: pytest.CaptureFixture
     arguments = ["show-data", str(root), "--split", "tr", "--limit", "1", "--out", str(tmp_path / "out")]
     assert main([*arguments, "--classes", "dog"]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[2].split() == ["tr", "1", "1", "0", "0", "0", "0", "0"]
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["set-tr-augmented.png", "set-tr.png"]
+    assert out.splitlines()[2].split() == ["train", "1", "1", "0", "0", "0", "0", "0"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["set-train-augmented.png", "set-train.png"]
     with pytest.raises(SystemExit):
         main([*arguments, "--pictures", "0"])
     assert "pictures=0: expected at least 1 on the sheet" in capsys.readouterr().err

@@ -20,8 +20,7 @@ from yolo.plan import make_plan
 def run(options: ShowData) -> None:
     """Prints the counts and writes a sheet for each split. Faults are listed; what they are about is left out."""
     plan = make_plan(read_cfg(options.cfg), parse_size(options.size) if options.size else None)
-    wanted = splits(options.path, options.data_format) if options.split is None else [options.split]
-    data = {split: _open(options, split) for split in wanted}
+    data = {split: _open(options, split) for split in splits(options.path, options.split, options.data_format)}
     indices = {split: pictures.index for split, pictures in data.items()}
     _print("", totals(indices))
     for names in dict.fromkeys(tuple(index.names) for index in indices.values()):

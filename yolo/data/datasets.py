@@ -144,9 +144,10 @@ def open_data(
     return Pictures(index)
 
 
-def splits(path: str | Path, data_format: Format | None = None) -> list[str]:
-    """The names of the splits at `path`. ValueError where no format is recognised."""
-    return list(_layout(Path(path), data_format)[0])
+def splits(path: str | Path, split: str | None = None, data_format: Format | None = None) -> list[str]:
+    """The names of the splits at `path`, or of the one that `split` stands for. ValueError as `open_data`."""
+    found, _ = _layout(Path(path), data_format)
+    return list(found) if split is None else [_split(found, split, str(path))]
 
 
 def _layout(path: Path, data_format: Format | None) -> tuple[dict[str, object], Reader]:
