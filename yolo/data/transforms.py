@@ -147,7 +147,8 @@ def letterboxed(sample: Sample, size: tuple[int, int]) -> Sample:
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
     placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (size[1], size[0]))
-    boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor))
+    # In float64, or rounding would put the right edge of a picture outside the input.
+    boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor).double()).float()
     scale = placement.placed[0] / placement.picture[0] * placement.placed[1] / placement.picture[1]
     placed = Target(
         boxes=tv_tensors.BoundingBoxes(boxes, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=size),
