@@ -12,6 +12,7 @@ from yolo.metrics.bootstrap import bootstrap, resampled_ap
 from yolo.metrics.coco import CocoResult, Rules
 from yolo.metrics.confusion import confusion_matrix
 from yolo.metrics.curves import confidence_curves
+from yolo.metrics.darknet_map import darknet_map
 from yolo.metrics.errors import KINDS, error_breakdown
 from yolo.metrics.referee import referee
 from yolo.metrics.verdict import verdict
@@ -183,6 +184,19 @@ def test_errors_account_for_everything(problem: Problem) -> None:
     assert errors.number["missed"] <= int(found.missed.sum())
     assert errors.ap == pytest.approx(result.ap(0.5), abs=1e-12)
     assert all(errors.cost[kind] >= -1e-12 for kind in ("duplicate", "both", "background", "missed", "localisation"))
+
+
+def test_ap_is_read_at_cocos_own_recalls() -> None:
+    """35 of 100 objects: the recall 0.35 is less than COCO's point of that name, 35 steps of 0.01 in float64.
+
+    So COCO counts the points 0 to 0.34; darknet, which divides 35 by 100, one more.
+    """
+    objects = [Object(0, 0, (20.0 * k, 0, 10, 10)) for k in range(100)]
+    problem = Problem(objects, [Detection(0, 0, (20.0 * k, 0, 10, 10), 0.9) for k in range(35)])
+    result = problem.metrics().compute()
+    assert result.ap(0.5) == pytest.approx(35 / 101, abs=1e-12)
+    assert error_breakdown(result).ap == pytest.approx(35 / 101, abs=1e-12)
+    assert darknet_map(problem.records(), points=101).map == pytest.approx(36 / 101, abs=1e-12)
 
 
 def test_another_threshold() -> None:

@@ -69,9 +69,10 @@ def resampled_ap(result: CocoResult, weights: Tensor) -> Tensor:
     low, high = next(iter(result.rules.areas.values()))
     area = found.boxes[:, 2] * found.boxes[:, 3]
     inside = (area >= low) & (area <= high)
+    weights = weights.int()
     objects = _per_class(weights[:, truths.image] * ~matches.ignored[0], truths.label, classes).double()
     label, image = found.label[matches.found], found.image[matches.found]
-    seen = running(weights[:, found.image] * inside, found.label, classes)[:, matches.found]
+    seen = running(weights[:, found.image] * inside, found.label, classes, matches.found)
     inside, own = inside[matches.found], weights[:, image]
     points = torch.tensor(COCO_POINTS, dtype=torch.float64, device=weights.device)
     rows = torch.arange(len(weights), device=weights.device).unsqueeze(1) * classes
@@ -79,10 +80,10 @@ def resampled_ap(result: CocoResult, weights: Tensor) -> Tensor:
     for truth in matches.truth[0]:
         skipped = (truth >= 0) & ignored[truth]
         hit = (truth >= 0) & ~skipped
-        change = (hit & ~inside).long() - (skipped & inside).long()
+        change = (hit & ~inside).int() - (skipped & inside).int()
         hits = hit.nonzero().squeeze(1)
-        count = running(own * hit, label, classes)[:, hits].double()
-        total = (seen[:, hits] + running(own * change, label, classes)[:, hits]).double()
+        count = running(own * hit, label, classes, hits).double()
+        total = (seen[:, hits] + running(own * change, label, classes, hits)).double()
         ranking = rows + label[hits]
         # A hit that was not drawn stands where the hit before it stands, or lower: it changes nothing.
         best = curve(
@@ -99,6 +100,6 @@ def resampled_ap(result: CocoResult, weights: Tensor) -> Tensor:
 
 def _per_class(values: Tensor, label: Tensor, classes: int) -> Tensor:
     """Sums `[B, C]` of `values` `[B, n]` over each class; `label` `[n]` ascends."""
-    sums = torch.nn.functional.pad(values.cumsum(1), (1, 0))
+    sums = torch.nn.functional.pad(values.cumsum(1, dtype=torch.int32), (1, 0))
     ends = torch.searchsorted(label, torch.arange(classes + 1, device=label.device))
     return sums[:, ends[1:]] - sums[:, ends[:-1]]

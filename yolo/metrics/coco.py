@@ -144,7 +144,7 @@ def _precision_recall(
     skipped = found_one & ignored[truth]  # where `truth` is -1 the first factor is False
     hit = found_one & ~skipped
     # Those who match nothing count as false if they have the right size; for the few others this is put right.
-    seen = running(inside, records.found.label, classes)[matches.found]
+    seen = running(inside, records.found.label, classes, matches.found)
     inside = inside[matches.found]
     seen = seen + running((hit & ~inside).int() - (skipped & inside).int(), label, classes)
     hits = running(hit, label, classes)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from yolo.metrics.match import claims
-from yolo.metrics.precision import average_precision
+from yolo.metrics.precision import average_precision, even_recalls
 from yolo.metrics.records import Records, Truths, taken
 
 
@@ -45,7 +45,8 @@ def darknet_map(records: Records, threshold: float = 0.5, *, points: int = 0, co
     records = records._replace(truths=truths)
     claim = claims(records, threshold, strict=True)
     objects = torch.bincount(truths.label, minlength=records.classes).double()
-    ap = average_precision(claim.first, torch.ones_like(claim.first), records.found.label, objects, points).clamp(min=0)
+    recalls, counted = even_recalls(points), torch.ones_like(claim.first)
+    ap = average_precision(claim.first, counted, records.found.label, objects, recalls).clamp(min=0)
     sure = records.found.scores > confidence
     tp = int((claim.first & sure).sum())
     fp, fn = int(sure.sum()) - tp, len(truths.label) - tp

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from yolo.metrics.coco import CocoResult
 from yolo.metrics.match import pairs
-from yolo.metrics.precision import average_precision, mean_over_classes
+from yolo.metrics.precision import COCO_POINTS, average_precision, mean_over_classes
 from yolo.metrics.records import begins, lexsort, runs
 from yolo.metrics.verdict import Verdict, verdict
 
@@ -112,5 +112,5 @@ def _ap(
     """Mean AP over the classes with objects `[C]`, by COCO's 101 points; `left` `[C]` of them are to be found."""
     order = lexsort(label, -scores)
     left = objects if left is None else left
-    ap = average_precision(hit[order], counted[order], label[order], left, 101)
+    ap = average_precision(hit[order], counted[order], label[order], left, COCO_POINTS)
     return mean_over_classes(torch.where((objects > 0) & (left == 0), 1, ap))

@@ -7,6 +7,8 @@ only falls, so hits are all that a curve needs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,14 +49,26 @@ def envelope(precision: Tensor, ranking: Tensor) -> Tensor:
     return best
 
 
-def running(values: Tensor, label: Tensor, classes: int) -> Tensor:
-    """Sums `[..., n]` of `values` `[..., n]` up to and with each element within its class; `label` `[n]` ascends."""
-    sums = torch.nn.functional.pad(values.cumsum(-1), (1, 0))
-    first = torch.searchsorted(label, torch.arange(classes, device=label.device))
-    return sums[..., 1:] - sums[..., first[label]]
+def running(values: Tensor, label: Tensor, classes: int, at: Tensor | None = None) -> Tensor:
+    """Sums int32 `[..., n]` of whole numbers or bools `[..., n]` up to and with each element within its class.
+
+    `label` `[n]` ascends. `at` int64 `[m]`: only these elements' sums, `[..., m]`.
+    """
+    sums = torch.nn.functional.pad(values.cumsum(-1, dtype=torch.int32), (1, 0))
+    before = torch.searchsorted(label, torch.arange(classes, device=label.device))[label]
+    if at is None:
+        return sums[..., 1:] - sums[..., before]
+    return sums[..., at + 1] - sums[..., before[at]]
 
 
-def average_precision(hit: Tensor, counted: Tensor, label: Tensor, objects: Tensor, points: int) -> Tensor:
+def even_recalls(points: int) -> tuple[float, ...]:
+    """So many recalls from 0 to 1: k / (points - 1). COCO's own 101 differ from these in the last digit."""
+    return tuple(k / (points - 1) for k in range(points))
+
+
+def average_precision(
+    hit: Tensor, counted: Tensor, label: Tensor, objects: Tensor, recalls: Sequence[float] = ()
+) -> Tensor:
     """The area under the curve of each class, float64 `[C]`; 0 for a class that finds nothing, -1 without objects.
 
     Args:
@@ -62,16 +76,16 @@ def average_precision(hit: Tensor, counted: Tensor, label: Tensor, objects: Tens
         counted: bool `[D]`, those and the false ones; the others are as if they were not there.
         label: int64 `[D]`, ascending.
         objects: float64 `[C]`, how many are to be found.
-        points: the mean of the best precision at or beyond this many recalls from 0 to 1 (VOC 2007: 11, COCO: 101), or
-            0 for the whole area under that step curve (VOC from 2010).
+        recalls: the mean of the best precision at or beyond these (`COCO_POINTS`, or 11 even ones for VOC 2007);
+            without them the whole area under that step curve (VOC from 2010).
     """
-    classes = len(objects)
-    count = running(hit, label, classes)[hit].double()
-    precision = count / running(counted, label, classes)[hit]
-    ranking = label[hit]
-    if points:
-        recalls = torch.arange(points, dtype=torch.float64, device=label.device) / (points - 1)
-        area = curve(precision, count / objects[ranking], ranking, classes, recalls).mean(1)
+    classes, at = len(objects), hit.nonzero().squeeze(1)
+    count = running(hit, label, classes, at).double()
+    precision = count / running(counted, label, classes, at)
+    ranking = label[at]
+    if recalls:
+        points = torch.tensor(recalls, dtype=torch.float64, device=label.device)
+        area = curve(precision, count / objects[ranking], ranking, classes, points).mean(1)
     else:  # every hit raises recall by the same step
         area = torch.zeros_like(objects).index_add(0, ranking, envelope(precision, ranking)) / objects
     return torch.where(objects > 0, area, -1)

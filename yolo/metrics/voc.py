@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from yolo.metrics.match import claims
-from yolo.metrics.precision import average_precision
+from yolo.metrics.precision import average_precision, even_recalls
 from yolo.metrics.records import Records
 
 
@@ -29,4 +29,4 @@ def voc_ap(records: Records, threshold: float = 0.5, *, points: int = 0, inclusi
     crowd = records.truths.crowd
     skipped = (claim.truth >= 0) & crowd[claim.truth] if len(crowd) else torch.zeros_like(claim.first)
     objects = torch.bincount(records.truths.label[~crowd], minlength=records.classes).double()
-    return average_precision(claim.first & ~skipped, ~skipped, records.found.label, objects, points)
+    return average_precision(claim.first & ~skipped, ~skipped, records.found.label, objects, even_recalls(points))
