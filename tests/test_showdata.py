@@ -95,7 +95,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     before = {file: file.read_bytes() for file in root.rglob("*.*")}
     arguments = ["show-data", str(root), "--cfg", "yolov3-tiny.cfg", "--size", "96x64", "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
-    out = capsys.readouterr().out
+    out, error = capsys.readouterr()
+    assert error == ""  # faults are said once
     assert "train: pixels of boxes in the network input, 96 x 64" in out
     assert "train: boxes by the anchor of yolov3-tiny.cfg that is most like them" in out
     assert f"train: 1 faults, left out\n{root}/labels/train/img_0.txt:2: class 5: there are 3 classes" in out

@@ -78,6 +78,7 @@ def _open(options: ShowData, split: str) -> Pictures:
         seed=options.seed,
         bad="skip",
         names=options.names,
+        quiet=True,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from yolo.names import ALIASES
+from yolo.names import ALIASES, class_index
 
 
 def matched(own: Sequence[str], given: Sequence[str] | None, source: str) -> tuple[list[str], list[int]]:
@@ -16,15 +16,14 @@ def matched(own: Sequence[str], given: Sequence[str] | None, source: str) -> tup
     """
     if given is None:
         return list(own), list(range(len(own)))
-    index = {ALIASES.get(name, name): k for k, name in enumerate(given)} | {name: k for k, name in enumerate(given)}
-    table = [index.get(name, index.get(ALIASES.get(name, name), -1)) for name in own]
-    if -1 in table:
-        lacking = [name for name, k in zip(own, table, strict=True) if k < 0]
+    table = [class_index(name, given) for name in own]
+    lacking = [name for name, k in zip(own, table, strict=True) if k is None]
+    if lacking:
         raise ValueError(
             f"{source}: the class names that were given lack {len(lacking)} of the data's: "
             f"{', '.join(map(repr, lacking))}; they are {', '.join(map(repr, given))}"
         )
-    return list(given), table
+    return list(given), [k for k in table if k is not None]
 
 
 def agreed(own: Sequence[str] | None, given: Sequence[str] | None, source: str) -> list[str]:

@@ -113,6 +113,7 @@ def open_data(
     seed: int = 0,
     bad: Literal["error", "skip"] = "error",
     names: Sequence[str] | str | Path | None = None,
+    quiet: bool = False,
 ) -> Pictures:
     """The data set at `path`.
 
@@ -125,6 +126,7 @@ def open_data(
         fraction: a random part of the pictures, in (0, 1], the same for the same seed; a smaller one is part of it.
         bad: faults end the reading, or are logged and left out.
         names: class names or a file of them, to which labels refer then.
+        quiet: faults that were left out and notes stand in `index` only, and are not logged.
 
     Raises ValueError for faults, an unknown or ambiguous split, names that are not those of the data.
     """
@@ -137,9 +139,9 @@ def open_data(
         index = index.with_pictures(_subset(len(index), limit, fraction, seed))
     if bad == "skip":
         index = _without_damaged(index)
-    for note in index.notes:
+    for note in () if quiet else index.notes:
         log.warning("%s", note)
-    if index.faults:
+    if index.faults and not quiet:
         log.warning("%d faults, left out:\n%s", len(index.faults), summary(index.faults, "fault"))
     return Pictures(index)
 
