@@ -9,6 +9,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,13 @@ def test_every_file_has_its_line() -> None:
     """No module outside the order, no line without a module."""
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "yolo").rglob("*.py")}
     assert files == set(read_order())
+
+
+def test_every_package_is_installed() -> None:
+    """The list in pyproject.toml: what is missing there works in a clone and fails where it is installed."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "yolo").rglob("__init__.py")}
+    assert set(listed) == there | {"yolo.config"}
 
 
 @pytest.mark.parametrize("module", sorted(read_order()))
