@@ -4,7 +4,7 @@ Letters: `G` boxes, `h, w` height and width in pixels. Continuous coordinates, a
 k + 1. Rectangles are left, top, right, bottom, sizes written as a pair are (width, height), as in `Placement`.
 
 The map takes a rectangle of whole pixels of the picture to one of whole pixels of the input. So it is a crop and a
-resize, three times as fast as a general affine warp, and what it does to boxes is exact.
+resize, more than twice as fast as a general affine warp, and what it does to boxes is exact.
 """
 
 from __future__ import annotations
