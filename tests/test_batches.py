@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -167,6 +168,19 @@ def test_warp_by_hand() -> None:
     assert np.array_equal(canvas, picture[:, ::-1])
 
 
+def test_a_thin_picture_and_a_picture_at_the_edge() -> None:
+    """One row that is halved stays one row."""
+    for picture, zoom, move in (((4000, 8), 1.0, (0.0, 0.3)), ((442, 3437), 0.35, (-216.8, -147.5))):
+        warp = Warp.fit(picture, (416, 416), zoom=zoom, move=move)
+        x0, y0, x1, y1 = warp.source
+        assert min(x1 - x0, y1 - y0) == 1
+        canvas = np.empty((416, 416, 3), np.uint8)
+        warp.pixels(np.full((*picture[::-1], 3), 7, np.uint8), canvas)
+        u0, v0, u1, v1 = warp.target
+        assert u1 > u0
+        assert (canvas[v0:v1, u0:u1] == 7).all()
+
+
 def test_shrinking_averages() -> None:
     """A tenth of its size: a fine pattern becomes grey, not noise."""
     pattern = np.indices((400, 400)).sum(0) % 2 * 255
@@ -212,6 +226,17 @@ def test_without_augmentation_it_is_what_detection_sees() -> None:
     assert not torch.equal(
         Augmented(data, Augment(), epochs=5)[Draw(4, 0, SIZE)][0], Augmented(data)[Draw(4, 0, SIZE)][0]
     )
+
+
+def test_the_last_epochs_are_plain_in_size_too() -> None:
+    """Their batches have the input of detection; as many plain epochs as there are is a mistake."""
+    batches = Batches(60, 2, (416, 416), options=Augment(multi_scale=1.5, last_plain=2), epochs=5)
+    sizes = [{batch[0].size for batch in batches.epoch(epoch)} for epoch in range(5)]
+    assert [len(some) > 1 for some in sizes] == [True, True, True, False, False]
+    assert sizes[3] | sizes[4] == {(416, 416)}
+    for epochs in (0, 2):
+        with pytest.raises(ValueError, match=f"last_plain=2 of {epochs} epochs: expected fewer than there are"):
+            Augmented(Drawn(1), Augment(last_plain=2), epochs=epochs)
 
 
 def test_colours() -> None:
@@ -263,7 +288,7 @@ def equal(a: Batch, b: Batch) -> bool:
 def loader(workers: int, data: Drawn | None = None) -> Loader:
     """Batches of 4 with everything that chance decides."""
     data = data or Drawn(18)
-    batches = Batches(len(data), 4, SIZE, seed=7, multi_scale=EVERYTHING.multi_scale)
+    batches = Batches(len(data), 4, SIZE, seed=7, options=EVERYTHING)
     return Loader(Augmented(data, EVERYTHING, seed=7), batches, workers=workers)  # type: ignore[arg-type]
 
 
@@ -295,12 +320,77 @@ def test_a_restart_goes_on_with_the_next_batch(position: int, workers: int) -> N
     state = stopped.state_dict()
     for _, _batch in zip(range(position), stopped, strict=False):
         state = stopped.state_dict()
-    assert state == {"epoch": 2, "position": position}
+    assert (state["epoch"], state["position"]) == (2, position)
     resumed = loader(workers)
     resumed.load_state_dict(state)
     rest = list(resumed)
     assert len(rest) == len(expected) - position
     assert all(equal(a, b) for a, b in zip(rest, expected[position:], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"batch_size": 5}, "saved with batch_size 4, here 5; expected the same"),
+        ({"seed": 8}, "saved with seed 7, here 8"),
+        ({"shuffle": False}, "saved with shuffle 1, here 0"),
+    ],
+)
+def test_a_restart_with_other_batches_is_refused(other: dict[str, int], message: str) -> None:
+    """The rest of the epoch would hold pictures that were seen, and miss others."""
+    state = loader(0).state_dict()
+    options = {"pictures": 18, "batch_size": 4, "seed": 7} | other
+    resumed = Loader(Augmented(Drawn(18)), Batches(size=SIZE, **options))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        resumed.load_state_dict(state)
+    with pytest.raises(ValueError, match="saved with batch 99 of 5"):
+        loader(0).load_state_dict(state | {"position": 99})
+
+
+def test_targets_that_travelled() -> None:
+    """Boxes are still boxes of that input; a batch opens fewer files than it has pictures."""
+    batches = list(loader(1))
+    for batch in batches:
+        for target in batch.targets:
+            assert isinstance(target["boxes"], tv_tensors.BoundingBoxes)
+            assert target["boxes"].canvas_size == tuple(batch.images.shape[2:])
+            assert [target[key].dtype for key in ("boxes", "labels", "iscrowd", "area")] == [
+                torch.float32, torch.int64, torch.bool, torch.float32,
+            ]  # fmt: skip
+            assert not any(target[key].is_shared() for key in ("boxes", "labels", "iscrowd", "area"))
+
+
+class Threads(Drawn):
+    """Samples whose class is the number of OpenCV's threads where they were made."""
+
+    def __getitem__(self, draw: Draw) -> Sample:  # type: ignore[override]
+        image, target = sample_of(np.zeros((*SIZE, 3), np.uint8), [[0, 0, 9, 9]])
+        return image, target | {"labels": torch.tensor([cv2.getNumThreads()])}
+
+
+def test_workers_that_are_not_forked_compute_on_one_core() -> None:
+    """A spawned worker has OpenCV's threads, as many as there are cores, unless they are taken away."""
+    before = torch.multiprocessing.get_start_method(allow_none=True)
+    torch.multiprocessing.set_start_method("spawn", force=True)
+    try:
+        (batch,) = Loader(Threads(1), Batches(1, 1, SIZE), workers=1)  # type: ignore[arg-type]
+    finally:
+        torch.multiprocessing.set_start_method(before, force=True)
+    assert batch.targets[0]["labels"].item() <= 1
+
+
+def test_epochs_follow_each_other() -> None:
+    """Read to the end, a loader stands before the next epoch; `set_epoch` of the present one keeps the place."""
+    read = loader(0)
+    list(read)
+    assert (read.epoch, read.position) == (1, 0)
+    read.set_epoch(0)
+    again = list(read)
+    assert len(again) == 5
+    resumed = loader(0)
+    resumed.load_state_dict(resumed.state_dict() | {"epoch": 0, "position": 3})
+    resumed.set_epoch(0)
+    assert [equal(a, b) for a, b in zip(resumed, again[3:], strict=True)] == [True, True]
 
 
 def test_opencv_keeps_its_threads() -> None:
@@ -326,8 +416,11 @@ def test_torchs_own_random_numbers_are_left_alone() -> None:
 )  # fmt: skip
 def test_processes_share_an_epoch(pictures: int, batch: int, world: int, epoch: int, scale: float) -> None:
     """Together the processes see the batches of one, padded to equal numbers; each picture at least once."""
-    one = Batches(pictures, batch * world, SIZE, seed=1, multi_scale=scale).epoch(epoch)
-    shares = [Batches(pictures, batch, SIZE, seed=1, multi_scale=scale, rank=r, world=world) for r in range(world)]
+    one = Batches(pictures, batch * world, SIZE, seed=1, options=Augment(multi_scale=scale)).epoch(epoch)
+    shares = [
+        Batches(pictures, batch, SIZE, seed=1, options=Augment(multi_scale=scale), rank=r, world=world)
+        for r in range(world)
+    ]
     parts = [share.epoch(epoch) for share in shares]
     assert {len(part) for part in parts} == {len(shares[0])}
     for number, together in enumerate(zip(*parts, strict=True)):
@@ -344,7 +437,7 @@ def test_order_and_sizes() -> None:
     """File order without shuffling; sizes are multiples of 32 within the range, and vary."""
     batches = Batches(5, 2, SIZE, shuffle=False).epoch(3)
     assert [[draw.picture for draw in batch] for batch in batches] == [[0, 1], [2, 3], [4]]
-    sizes = {batch[0].size for batch in Batches(400, 2, (416, 416), multi_scale=1.5).epoch(0)}
+    sizes = {batch[0].size for batch in Batches(400, 2, (416, 416), options=Augment(multi_scale=1.5)).epoch(0)}
     assert sizes <= {(32 * k, 32 * k) for k in range(9, 20)}
     assert len(sizes) > 5
     assert not np.array_equal(epoch_order(50, 0, 0), epoch_order(50, 0, 1))
@@ -415,6 +508,36 @@ def test_a_transform_of_ones_own() -> None:
     after = target["boxes"].as_subclass(Tensor)
     assert torch.equal(after[:, [0, 2]], SIZE[1] - before[:, [2, 0]])
     assert image.shape == (3, *SIZE)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # on a machine of two cores
+def test_the_chance_of_a_transform() -> None:
+    """What it draws from torch follows from seed, epoch and picture too, and torch's own numbers go on as if nothing
+    were."""
+    transform = v2.RandomPhotometricDistort(p=1)
+
+    def batches(workers: int) -> list[Batch]:
+        data = Augmented(Drawn(10), Augment(), seed=7, transform=transform)
+        return list(Loader(data, Batches(10, 4, SIZE, seed=7), workers=workers))  # type: ignore[arg-type]
+
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    first = batches(0)
+    assert torch.rand(2).equal(expected)
+    for workers in (0, 1, 3):
+        assert all(equal(a, b) for a, b in zip(first, batches(workers), strict=True))
+    data = Augmented(Drawn(2), seed=7, transform=transform)
+    assert not torch.equal(data[Draw(0, 0, SIZE)][0], data[Draw(1, 0, SIZE)][0])
+
+
+def test_a_transform_alone() -> None:
+    """Without any of our own changes, the transform sees the letterboxed picture; not in the last, plain epochs."""
+    for options in (PLAIN, replace(PLAIN, last_plain=1)):
+        data = Augmented(Drawn(1), options, epochs=3, transform=v2.RandomHorizontalFlip(p=1))
+        plain = Augmented(Drawn(1))[Draw(0, 0, SIZE)][0]
+        assert torch.equal(data[Draw(1, 0, SIZE)][0], plain.flip(-1))
+        assert torch.equal(data[Draw(2, 0, SIZE)][0], plain) == (options.last_plain == 1)
 
 
 def test_a_transform_that_loses_count() -> None:

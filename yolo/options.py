@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -59,6 +59,20 @@ class Augment:
     """The input of a batch is up to this times larger or smaller, in steps of 32 pixels; 1 is off."""
     last_plain: int = 0
     """The last so many epochs are without any of this, so that training ends on what detection will see."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether a picture stays as detection sees it; the size of the input may still vary."""
+        return replace(self, multi_scale=1.0, last_plain=0) == PLAIN
+
+    def ends_plain(self, epoch: int, epochs: int) -> bool:
+        """Whether this epoch, counted from 0, is one of the `last_plain` ones. ValueError if all are."""
+        if self.last_plain and not self.last_plain < epochs:
+            raise ValueError(
+                f"last_plain={self.last_plain} of {epochs} epochs: expected fewer than there are; for none at all use "
+                f"PLAIN instead"
+            )
+        return self.last_plain > 0 and epoch >= epochs - self.last_plain
 
     def __post_init__(self) -> None:
         for name in ("flip", "mosaic", "mixup"):

@@ -80,7 +80,7 @@ def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
                 f"{path}: truncated JPEG, {found} but have no end-of-image marker (ff d9) after the picture; "
                 f"expected a whole file; fetch it again"
             )
-        flags, orientation = flags | cv2.IMREAD_IGNORE_ORIENTATION, _orientation(exif)
+        flags, orientation = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, _orientation(exif)
     elif kind == "WEBP":  # OpenCV 4 knows no orientation here
         flags, orientation = flags | cv2.IMREAD_IGNORE_ORIENTATION, _orientation(_webp_exif(data))
     elif kind == "TIFF":  # otherwise 16 bits are rounded to 8
@@ -106,6 +106,8 @@ def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
         picture = cv2.transpose(picture)
     if orientation in FLIPS:
         picture = cv2.flip(picture, FLIPS[orientation])
+    if kind == "JPEG":  # libjpeg wrote RGB; OpenCV's other readers are not all right with that flag
+        return picture
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
 
 

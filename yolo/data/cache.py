@@ -54,7 +54,13 @@ class Cached:
             os.close(handle)
             self.file = Path(name)
             weakref.finalize(self, self.file.unlink, missing_ok=True)
-            self._fill(self.file)
+            try:
+                self._fill(self.file)
+            except OSError as problem:
+                raise OSError(
+                    f"{self.file}: no room in memory for {self.offsets[-1] / 1e9:.1f} GB of pictures: {problem}; "
+                    f"use the disk cache"
+                ) from problem
         else:
             self.file = folder / f"{self._key()}.pixels"
             if not self.file.is_file() or self.file.stat().st_size != self.offsets[-1]:

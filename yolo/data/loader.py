@@ -10,13 +10,17 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
 
 from yolo.boxes import xyxy_to_cxcywh
 from yolo.data.sample import Sample, Target
 from yolo.data.sampler import Batches
+
+PER_OBJECT = ("boxes", "labels", "iscrowd", "area")  # what a target holds for each of its objects
 
 
 class Batch(NamedTuple):
@@ -35,8 +39,8 @@ class Loader:
         workers: processes that make samples; 0 makes them here. Batches do not depend on it.
         pin: page-locked memory, from which a GPU copies while it computes.
 
-    `set_epoch` begins an epoch. The position counts the batches that were handed out, not those that workers have made
-    ahead; `state_dict` holds it, and a loader that loads it goes on with the next batch.
+    The position counts the batches that were handed out, not those that workers have made ahead; `state_dict` holds it,
+    and a loader that loads it goes on with the next batch. After the last one it stands before the next epoch.
     """
 
     def __init__(self, data: Dataset[Sample], batches: Batches, *, workers: int = 0, pin: bool = False) -> None:
@@ -48,22 +52,33 @@ class Loader:
         return len(self.batches)
 
     def set_epoch(self, epoch: int) -> None:
-        """The next iteration begins that epoch."""
-        self.epoch, self.position = epoch, 0
+        """The next iteration begins that epoch, or goes on with it if the loader stands in it."""
+        if epoch != self.epoch:
+            self.epoch, self.position = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
-        """What a resumed run needs."""
-        return {"epoch": self.epoch, "position": self.position}
+        """What a resumed run needs, and what it must have in common with this one."""
+        return {"epoch": self.epoch, "position": self.position, **self.batches.state_dict()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on there."""
+        """Goes on there. ValueError if the batches of this loader are others, and the rest would be another."""
+        here = self.batches.state_dict()
+        other = [f"{key} {state.get(key)}, here {value}" for key, value in here.items() if state.get(key) != value]
+        if not 0 <= state["position"] <= len(self):
+            other.append(f"batch {state['position']} of {len(self)}")
+        if other:
+            raise ValueError(
+                f"the run was saved with {', '.join(other)}; expected the same: else the rest of its epoch holds other "
+                f"pictures"
+            )
         self.epoch, self.position = state["epoch"], state["position"]
 
     def __iter__(self) -> Iterator[Batch]:
         ahead: DataLoader[Any] = DataLoader(
             self.data,
             batch_sampler=self.batches.epoch(self.epoch)[self.position :],
-            collate_fn=collate,
+            collate_fn=_packed,
+            worker_init_fn=_on_one_core,
             num_workers=self.workers,
             pin_memory=self.pin,
             generator=torch.Generator().manual_seed(self.epoch),  # it draws a number that nobody uses: not from ours
@@ -72,7 +87,8 @@ class Loader:
             made = iter(ahead)
         for batch in made:
             self.position += 1
-            yield batch
+            yield _unpacked(batch)
+        self.epoch, self.position = self.epoch + 1, 0
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -82,6 +98,46 @@ def collate(samples: Sequence[Sample]) -> Batch:
     for row, (image, _) in zip(pixels, samples, strict=True):
         row.copy_(image.permute(1, 2, 0))
     return Batch(pixels.permute(0, 3, 1, 2), [target for _, target in samples])
+
+
+class _Packed(NamedTuple):
+    """A batch on its way from a worker. A tensor would cost an open file, and four of each picture soon are too many:
+    the objects of all pictures travel as bytes, in one array for each key of the targets."""
+
+    images: Tensor
+    image_ids: list[int]
+    counts: list[int]
+    objects: dict[str, np.ndarray]
+
+
+def _packed(samples: Sequence[Sample]) -> _Packed:
+    """`collate`, ready to travel."""
+    images, targets = collate(samples)
+    objects = {key: torch.cat([target[key].as_subclass(Tensor) for target in targets]).numpy() for key in PER_OBJECT}  # type: ignore[literal-required]
+    return _Packed(images, [t["image_id"] for t in targets], [len(t["labels"]) for t in targets], objects)
+
+
+def _unpacked(packed: _Packed) -> Batch:
+    """The batch that arrived."""
+    whole = {key: torch.from_numpy(values) for key, values in packed.objects.items()}
+    parts = zip(packed.image_ids, *(whole[key].split(packed.counts) for key in PER_OBJECT), strict=True)
+    h, w = packed.images.shape[2:]
+    targets = [
+        Target(
+            boxes=tv_tensors.BoundingBoxes(boxes, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=(h, w)),
+            labels=labels,
+            image_id=image_id,
+            iscrowd=crowd,
+            area=area,
+        )
+        for image_id, boxes, labels, crowd, area in parts
+    ]
+    return Batch(packed.images, targets)
+
+
+def _on_one_core(_worker: int) -> None:
+    """For workers that are not forked, and so have OpenCV's threads."""
+    cv2.setNumThreads(0)
 
 
 def pack_labels(targets: Sequence[Target], size: tuple[int, int]) -> Tensor:

@@ -5,9 +5,12 @@ A picture is the same in whichever worker it is made, after a restart, and whate
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 
 class Draw(NamedTuple):
@@ -21,6 +24,20 @@ class Draw(NamedTuple):
 def chance(seed: int, epoch: int, number: int, use: int = 0) -> np.random.Generator:
     """The random numbers of one thing in one epoch; things of another `use` have others."""
     return np.random.default_rng([seed, epoch, number, use])
+
+
+@contextmanager
+def torch_chance(seed: int) -> Iterator[None]:
+    """torch's random numbers on the CPU begin at `seed`, and go on afterwards where they stood.
+
+    For code that takes its chance from there, such as torchvision's transforms.
+    """
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)
 
 
 def epoch_order(pictures: int, seed: int, epoch: int) -> np.ndarray:

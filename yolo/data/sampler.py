@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from yolo.data.order import Draw, chance, epoch_order
+from yolo.options import PLAIN, Augment
 
 STEP = 32  # pixels: the largest stride of YOLOv3, which an input must be a multiple of
 
@@ -21,7 +22,9 @@ class Batches:
         size: network input (h, w) in pixels.
         seed: of the order and of the sizes.
         shuffle: False gives file order.
-        multi_scale: the input of a batch is up to this times larger or smaller, in steps of 32 pixels.
+        options: `multi_scale`, the input of a batch is up to this times larger or smaller, in steps of 32 pixels; not
+            in the `last_plain` epochs.
+        epochs: how many there will be, for `options.last_plain`.
         rank, world: this process and W. All together see what one process with batches of W·B would see, batch for
             batch; so that none waits, the last batch is filled up with the first pictures of the epoch.
     """
@@ -34,7 +37,8 @@ class Batches:
         *,
         seed: int = 0,
         shuffle: bool = True,
-        multi_scale: float = 1.0,
+        options: Augment = PLAIN,
+        epochs: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -44,11 +48,22 @@ class Batches:
                 f"a batch size from 1 and a process from 0 to {world - 1}"
             )
         self.pictures, self.batch_size, self.size, self.seed = pictures, batch_size, size, seed
-        self.shuffle, self.multi_scale, self.rank, self.world = shuffle, multi_scale, rank, world
+        self.shuffle, self.options, self.epochs, self.rank, self.world = shuffle, options, epochs, rank, world
+        options.ends_plain(0, epochs)  # says now what it would say in an epoch
 
     def __len__(self) -> int:
         """Batches in an epoch, the last one perhaps smaller."""
         return -(-self.pictures // (self.batch_size * self.world))
+
+    def state_dict(self) -> dict[str, int]:
+        """What the batches of an epoch follow from; a run that goes on with other values would see others."""
+        return {
+            "pictures": self.pictures,
+            "batch_size": self.batch_size,
+            "world": self.world,
+            "seed": self.seed,
+            "shuffle": int(self.shuffle),
+        }
 
     def epoch(self, epoch: int) -> list[list[Draw]]:
         """The batches of this process."""
@@ -64,8 +79,9 @@ class Batches:
 
     def _size(self, epoch: int, number: int) -> tuple[int, int]:
         """The input of a batch; every process has the same."""
-        if self.multi_scale == 1:
+        most = self.options.multi_scale
+        if most == 1 or self.options.ends_plain(epoch, self.epochs):
             return self.size
-        factor = self.multi_scale ** chance(self.seed, epoch, number, use=2).uniform(-1, 1)
+        factor = most ** chance(self.seed, epoch, number, use=2).uniform(-1, 1)
         h, w = (max(STEP, round(side * factor / STEP) * STEP) for side in self.size)
         return h, w

@@ -22,7 +22,7 @@ from torchvision import tv_tensors
 from yolo.boxes import Placement
 from yolo.data.colour import colour_matrix, recolour
 from yolo.data.mosaic import Recent, partners, quarters
-from yolo.data.order import Draw, chance
+from yolo.data.order import Draw, chance, torch_chance
 from yolo.data.sample import DataSet, Sample, Target
 from yolo.data.warp import Warp, clipped
 from yolo.options import PLAIN, Augment
@@ -48,7 +48,8 @@ class Augmented:
         options: what is changed; `PLAIN` changes nothing.
         seed: of all chance.
         epochs: how many there will be, for `options.last_plain`.
-        transform: a torchvision v2 transform of `(image, target)`, applied to the finished sample.
+        transform: a torchvision v2 transform of `(image, target)`, applied to the finished sample, except in the
+            `last_plain` epochs. torch's random numbers are seeded for it; others it has to seed itself.
 
     `augmented[Draw(epoch, picture, size)]` is a sample of that size, uint8; its image lies in memory as [h, w, 3].
     """
@@ -64,6 +65,7 @@ class Augmented:
     ) -> None:
         self.data = Recent(data) if options.mosaic or options.mixup else data
         self.names, self.options, self.seed, self.epochs, self.transform = data.names, options, seed, epochs, transform
+        options.ends_plain(0, epochs)  # says now what it would say in an epoch
 
     def __len__(self) -> int:
         return len(self.data)
@@ -74,12 +76,20 @@ class Augmented:
 
     def is_plain(self, epoch: int) -> bool:
         """Whether nothing is changed in this epoch, counted from 0."""
-        return self.options == PLAIN or (self.epochs > 0 and epoch >= self.epochs - self.options.last_plain)
+        return (self.options.plain and self.transform is None) or self.options.ends_plain(epoch, self.epochs)
 
     def __getitem__(self, draw: Draw) -> Sample:
         """A picture as it is to be in that epoch. ValueError for a damaged one, or a transform that loses count."""
         if self.is_plain(draw.epoch):
             return letterboxed(self.data[draw.picture], draw.size)
+        sample = letterboxed(self.data[draw.picture], draw.size) if self.options.plain else self._changed(draw)
+        if self.transform is None:
+            return sample
+        with torch_chance(int(chance(self.seed, draw.epoch, draw.picture, use=3).integers(2**63))):
+            return checked(self.transform(*sample), draw.size)
+
+    def _changed(self, draw: Draw) -> Sample:
+        """The picture with everything that `options` ask for."""
         random, sample = chance(self.seed, draw.epoch, draw.picture), self.data[draw.picture]
         canvas, objects = self._canvas(random, draw, sample)
         if random.random() < self.options.mixup:
@@ -90,8 +100,7 @@ class Augmented:
         matrix = colour_matrix(random, self.options)
         if matrix is not None:
             recolour(canvas, matrix)
-        sample = _sample(canvas, objects, sample[1]["image_id"])
-        return sample if self.transform is None else checked(self.transform(*sample), draw.size)
+        return _sample(canvas, objects, sample[1]["image_id"])
 
     def _canvas(self, random: np.random.Generator, draw: Draw, sample: Sample) -> tuple[np.ndarray, Objects]:
         """The sample of `draw`, or a mosaic that begins with it, in the network input; uint8 `[h, w, 3]`."""
@@ -147,15 +156,16 @@ def letterboxed(sample: Sample, size: tuple[int, int]) -> Sample:
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
     placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (size[1], size[0]))
-    # In float64, or rounding would put the right edge of a picture outside the input.
-    boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor).double()).float()
-    scale = placement.placed[0] / placement.picture[0] * placement.placed[1] / placement.picture[1]
+    scale_x, scale_y = placement.placed[0] / placement.picture[0], placement.placed[1] / placement.picture[1]
+    # As `placement.to_input`, in NumPy's float64, or rounding would put the right edge of a picture outside the input.
+    exact = target["boxes"].as_subclass(torch.Tensor).numpy() * np.array([scale_x, scale_y] * 2)
+    boxes = torch.from_numpy((exact + np.array(placement.undo_offset * 2)).astype(np.float32))
     placed = Target(
         boxes=tv_tensors.BoundingBoxes(boxes, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=size),
         labels=target["labels"],
         image_id=target["image_id"],
         iscrowd=target["iscrowd"],
-        area=target["area"] * scale,
+        area=target["area"] * (scale_x * scale_y),
     )
     return tv_tensors.Image(torch.from_numpy(place(pixels, placement)).permute(2, 0, 1)), placed
 

@@ -67,7 +67,11 @@ class Warp(NamedTuple):
             return
         part = picture[y0:y1, x0:x1]
         for _ in range(_halvings(min(self.scale))):  # a bilinear resize to less than half would skip pixels
-            part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA)
+            half = (
+                max(part.shape[1] // 2, 1),
+                max(part.shape[0] // 2, 1),
+            )  # at an edge one pixel may be all that is seen
+            part = cv2.resize(part, half, interpolation=cv2.INTER_AREA)
         resized = cv2.resize(part, (u1 - u0, v1 - v0), interpolation=cv2.INTER_LINEAR)
         canvas[v0:v1, u0:u1] = cv2.flip(resized, 1) if self.mirrored else resized
 
