@@ -4,7 +4,8 @@
 
 FOLDER holds JPEG files, below it at any depth. None has boxes: they cost microseconds. One process, OpenCV and torch on
 one thread each. A turn goes once through all files; contenders take turns. `decode` is `cv2.imread`, what every loader
-has to pay; the others end with the sample of the network input, uint8. Ratios are those of the medians.
+has to pay; the others end with the sample of the network input, uint8. `of decode` is the median of the ratios to
+`decode` in the same turn.
 """
 
 from __future__ import annotations
@@ -88,10 +89,10 @@ def main() -> None:
                 rates[name].append(len(files) / (time.perf_counter() - start))
     print(f"{len(files)} pictures, input {arguments.size}, OpenCV {cv2.__version__}, torch {torch.__version__}")
     print("                 min  median     max pictures/s | of decode")
-    decoding = statistics.median(rates["decode"])
     for name, values in rates.items():
-        median = statistics.median(values)
-        print(f"{name:<12} {min(values):7.1f} {median:7.1f} {max(values):7.1f}            | {median / decoding:8.1%}")
+        share = statistics.median(rate / bare for rate, bare in zip(values, rates["decode"], strict=True))
+        times = f"{min(values):7.1f} {statistics.median(values):7.1f} {max(values):7.1f}"
+        print(f"{name:<12} {times}            | {share:8.1%}")
 
 
 if __name__ == "__main__":
