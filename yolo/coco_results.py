@@ -105,6 +105,7 @@ class _Pictures:
         return -1 if by_id is None else by_id
 
     def unknown(self) -> list[str]:
+        """A message that lists the pictures that were not found; none if all were."""
         if not self.missing:
             return []
         return [f"{len(self.missing)} pictures are not in {self.annotations.path}: {_first(list(self.missing))}"]
@@ -136,6 +137,7 @@ class _Classes:
         return class_index(key, own.names) if isinstance(key, str) else None
 
     def unknown(self) -> list[str]:
+        """A message that lists the classes that were not found; none if all were."""
         missing = [key for key, found in self.cache.items() if found is None]
         if not missing:
             return []
