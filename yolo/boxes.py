@@ -7,6 +7,7 @@ All functions take `[..., 4]`, leave their arguments alone and are at home with 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -46,6 +47,20 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(inter > 0, inter / union, 0)
 
 
+def giou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU minus the share of the smallest enclosing box that neither box covers, of cxcywh boxes, `[...]` in [-1, 1].
+
+    `iou - (c - union) / c`, `c` the area of the enclosing box (Rezatofighi et al. 2019, algorithm 1). It has a slope
+    where the boxes do not meet, which IoU has not. Two boxes within a point or a line have `c = 0` and measure 0.
+    """
+    width, height = _enclosing(a, b)
+    hull = width * height
+    area_a, area_b = a[..., 2] * a[..., 3], b[..., 2] * b[..., 3]
+    overlap = iou(a, b)
+    union = (area_a + area_b) / (1 + overlap)  # as inter = overlap * union
+    return overlap - torch.where(hull > 0, (hull - union) / hull, 0)
+
+
 def diou(a: Tensor, b: Tensor, beta: float = 1.0) -> Tensor:
     """IoU minus the normalised centre distance, `iou - (d²/c²)^beta`, of cxcywh boxes, `[...]`.
 
@@ -54,13 +69,32 @@ def diou(a: Tensor, b: Tensor, beta: float = 1.0) -> Tensor:
     Two equal points have `d = c = 0`; their measure is their IoU, 0. Arguments broadcast as in `iou`.
     Unlike IoU it depends on the unit: relative and pixel coordinates differ on non-square pictures.
     """
+    width, height = _enclosing(a, b)
+    diagonal = width.square() + height.square()
+    distance = (a[..., 0] - b[..., 0]).square() + (a[..., 1] - b[..., 1]).square()
+    return iou(a, b) - torch.where(diagonal > 0, distance / diagonal, 0).pow(beta)
+
+
+def ciou(a: Tensor, b: Tensor) -> Tensor:
+    """DIoU minus the difference of the proportions, `diou - αv`, of cxcywh boxes, `[...]` (Zheng et al. 2020, eq. 10).
+
+    `v = 4/π² (atan(w_b/h_b) - atan(w_a/h_a))²`, `α = v / (1 - iou + v)`. α is a weight, it has no gradient.
+    """
+    angle = torch.atan2(b[..., 2], b[..., 3]) - torch.atan2(a[..., 2], a[..., 3])
+    v = (2 / math.pi * angle).square()
+    with torch.no_grad():
+        miss = 1 - iou(a, b) + v
+        alpha = torch.where(miss > 0, v / miss, 0)
+    return diou(a, b) - alpha * v
+
+
+def _enclosing(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Width and height of the smallest box that holds both, each `[...]`."""
     acx, acy, aw, ah = a.unbind(-1)
     bcx, bcy, bw, bh = b.unbind(-1)
     width = torch.maximum(acx + aw / 2, bcx + bw / 2) - torch.minimum(acx - aw / 2, bcx - bw / 2)
     height = torch.maximum(acy + ah / 2, bcy + bh / 2) - torch.minimum(acy - ah / 2, bcy - bh / 2)
-    diagonal = width.square() + height.square()
-    distance = (acx - bcx).square() + (acy - bcy).square()
-    return iou(a, b) - torch.where(diagonal > 0, distance / diagonal, 0).pow(beta)
+    return width, height
 
 
 def xyxy_to_xywh(boxes: Tensor) -> Tensor:

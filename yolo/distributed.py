@@ -17,6 +17,15 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """The sum of the tensors of all processes, without gradient. A collective call: every process makes it."""
+    if world_size() == 1:
+        return values
+    summed = values.clone()
+    dist.all_reduce(summed)
+    return summed
+
+
 def gather(values: Tensor) -> Tensor:
     """The tensors `[n, ...]` of all processes, one behind the other in the order of ranks, on the device of this one.
 
