@@ -1,0 +1,119 @@
+"""The loss alone, forward and backward, against the same loss in plain indexing and against the floor, in one run.
+
+    python benchmarks/loss.py [--batch 16] [--labels 120] [--repeats 30]
+
+Raw predictions have the shape and memory layout of yolov3 at 416 with 80 classes. Every step starts from fresh leaves
+(no copy, so nothing is subtracted) and ends with their gradients. Contenders alternate; milliseconds are minimum,
+median, maximum.
+
+- `floor`: zeroing the gradient of each scale. Every loss must, since almost all of it stays zero.
+- `plain`: the default loss with matches picked out by boolean masks, plain indexing and its own gradients.
+- the others: `compute_loss` under the options that are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from yolo.assign import assign, grid_anchors, label_boxes, predicted_boxes
+from yolo.boxes import iou
+from yolo.cfg import read_cfg
+from yolo.heads import Head
+from yolo.loss import compute_loss
+from yolo.plan import make_plan
+from yolo.sections import Yolo
+
+SIZE = 416
+
+
+def problem(B: int, N: int, seed: int = 0) -> tuple[list[Head], list[Tensor], Tensor]:
+    """Heads of yolov3, raw predictions in channels_last memory, labels `[N, 6]` of COCO-like sizes."""
+    g = torch.Generator().manual_seed(seed)
+    layers = make_plan(read_cfg("yolov3.cfg"), (SIZE, SIZE)).layers
+    heads = [Head(layer.section, layer.stride) for layer in layers if isinstance(layer.section, Yolo)]
+    raws = []
+    for head in heads:
+        side = SIZE // head.stride
+        maps = torch.randn(B, len(head.anchors) * (5 + head.classes), side, side, generator=g) / 2
+        raws.append(head(maps.to(memory_format=torch.channels_last)))
+    picture, label = (torch.randint(high, (N, 1), generator=g) for high in (B, heads[0].classes))
+    boxes = torch.rand(N, 4, generator=g)
+    boxes[:, 2:] = boxes[:, 2:] ** 3 * 0.9 + 0.02
+    return heads, raws, torch.cat((picture, boxes, label), dim=1)
+
+
+def plain_loss(raws: list[Tensor], labels: Tensor, heads: list[Head]) -> Tensor:
+    """The default loss as one writes it without a thought for its gradient."""
+    s, n, b, a, i, j = assign(raws, labels, heads, "ratio").compact()
+    slots = sum(raw[0, ..., 0].numel() for raw in raws)
+    weight = torch.tensor(max(1.0, 0.5 * (slots - len(labels)) / len(labels)))
+    total = torch.zeros(())
+    for scale, (raw, head) in enumerate(zip(raws, heads, strict=True)):
+        on = s == scale
+        cell = b[on], a[on], i[on], j[on]
+        values, target = raw[cell], torch.zeros(raw.shape[:4])
+        anchors = grid_anchors(head, raw.dtype)[a[on]]
+        boxes = predicted_boxes(values[:, :4], anchors, head.scale_x_y, i[on], j[on], raw)
+        overlap = iou(boxes, label_boxes(labels, raw)[n[on]])
+        target[cell] = overlap.detach().clamp(0, 1)
+        classes = torch.nn.functional.one_hot(labels[n[on], 5].long(), head.classes).to(raw.dtype)
+        total = total + (1 - overlap).mean() + bce(values[:, 5:], classes) + bce(raw[..., 4], target, pos_weight=weight)
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--labels", type=int, default=120)
+    parser.add_argument("--repeats", type=int, default=30)
+    arguments = parser.parse_args()
+    heads, raws, labels = problem(arguments.batch, arguments.labels)
+    model = SimpleNamespace(heads=heads)
+
+    def gradients(loss: Callable[[list[Tensor]], Tensor]) -> list[Tensor]:
+        leaves = [raw.detach().requires_grad_() for raw in raws]
+        return list(torch.autograd.grad(loss(leaves), leaves))
+
+    def ours(**options: Any) -> Callable[[], object]:
+        return lambda: gradients(lambda leaves: compute_loss(leaves, labels, model, **options).total)
+
+    contenders: dict[str, Callable[[], object]] = {
+        "floor": lambda: [torch.zeros_like(raw) for raw in raws],
+        "plain": lambda: gradients(lambda leaves: plain_loss(leaves, labels, heads)),
+        "default": ours(),
+        "ciou, target 1": ours(bbox_loss="ciou", obj_label="1"),
+        "prediction": ours(assign="prediction"),
+        "prior": ours(assign="prior"),
+        "prior, ignore 0.5": ours(assign="prior", ignore_thresh=0.5),
+    }
+    with torch.no_grad():
+        difference = float((plain_loss(raws, labels, heads) - compute_loss(raws, labels, model).total).abs())
+    print(
+        f"batch {arguments.batch}, {len(labels)} labels, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+    print(f"plain and default differ by {difference:.1e} (where labels share a slot, plain keeps the last target)")
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(arguments.repeats + 3):
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            contender()
+            if turn >= 3:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    for name, values in times.items():
+        print(f"{name:<18} {min(values):6.1f} {statistics.median(values):6.1f} {max(values):6.1f} ms")
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(f"plain / default {medians['plain'] / medians['default']:.2f}, ", end="")
+    print(f"prior with ignore / default {medians['prior, ignore 0.5'] / medians['default']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

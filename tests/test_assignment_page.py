@@ -1,0 +1,20 @@
+"""docs/assignment.md says what the code does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_page_holds_the_table_that_the_code_prints(tmp_path: Path) -> None:
+    """The script draws its picture and prints the rows that stand on the page."""
+    picture = tmp_path / "assignment.png"
+    command = [sys.executable, "-m", "docs.assignment", "--out", str(picture)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=DOCS.parent).stdout
+    assert printed.strip() in (DOCS / "assignment.md").read_text(encoding="utf-8")
+    assert cv2.imread(str(picture)).shape == cv2.imread(str(DOCS / "assignment.png")).shape
