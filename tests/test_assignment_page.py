@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
+from yolo.pictures import read_picture
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -17,4 +17,4 @@ def test_the_page_holds_the_table_that_the_code_prints(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "docs.assignment", "--out", str(picture)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=DOCS.parent).stdout
     assert printed.strip() in (DOCS / "assignment.md").read_text(encoding="utf-8")
-    assert cv2.imread(str(picture)).shape == cv2.imread(str(DOCS / "assignment.png")).shape
+    assert read_picture(picture).shape == read_picture(DOCS / "assignment.png").shape
