@@ -27,6 +27,7 @@ from yolo.official import WEIGHTS, official_weights
 from yolo.options import Detect, Filter, parse_size
 from yolo.pictures import write_picture
 from yolo.results import ResultFiles, inputs, targets
+from yolo.runs import newest_run
 from yolo.sources import Shot, Source, find_sources, shots
 
 
@@ -113,7 +114,7 @@ def _model(options: Detect) -> YoloDetector:
     if cfg is not None and cfg.suffix == ".safetensors" and weights is None:
         weights = cfg  # holds both
     if weights is None:
-        weights = _newest_run() if cfg is None else None
+        weights = newest_run() if cfg is None else None
         weights = weights or _official(cfg or Path("yolov3.cfg"))
     if cfg is None:
         cfg = weights if weights.suffix == ".safetensors" else Path("yolov3.cfg")
@@ -137,13 +138,6 @@ def _progress(total: int) -> Iterator[tuple[Callable[[str, TextIO], None], Calla
 
     with tqdm(total=total, unit="file", file=sys.stderr, dynamic_ncols=True) as bar:
         yield lambda text, stream: tqdm.write(text, file=stream), bar.update
-
-
-def _newest_run() -> Path | None:
-    runs = sorted(Path("runs").glob("*/best.safetensors"), key=lambda file: file.stat().st_mtime)
-    if runs:
-        print(f"weights: {runs[-1]}, the newest trained run", file=sys.stderr)
-    return runs[-1] if runs else None
 
 
 def _official(cfg: Path) -> Path:

@@ -26,6 +26,15 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return summed
 
 
+def first_says(text: str) -> str:
+    """The text of process 0, in all of them. A collective call: every process makes it."""
+    if world_size() == 1:
+        return text
+    said = [text]
+    dist.broadcast_object_list(said, src=0)
+    return said[0]
+
+
 def gather(values: Tensor) -> Tensor:
     """The tensors `[n, ...]` of all processes, one behind the other in the order of ranks, on the device of this one.
 
