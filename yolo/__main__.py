@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from yolo.options import Convert, Detect, Evaluate, Get, ShowData, Summary
+from yolo.train_options import PlotLr
 
 VERBS: dict[str, Callable[..., object]] = {
     "detect": Detect,
@@ -18,15 +19,20 @@ VERBS: dict[str, Callable[..., object]] = {
     "convert": Convert,
     "show-data": ShowData,
     "get": Get,
+    "plot-lr": PlotLr,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; 0 if it succeeded, 1 with one line on stderr if files or options are wrong."""
     logging.basicConfig(format="%(message)s")
-    options = tyro.extras.subcommand_cli_from_dict(
-        VERBS, prog="python -m yolo", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    try:
+        options = tyro.extras.subcommand_cli_from_dict(
+            VERBS, prog="python -m yolo", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+        )
+    except ValueError as problem:  # of options within options: tyro reports those of the outer ones only
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
     return run(options)
 
 
