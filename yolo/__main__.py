@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from yolo.options import Convert, Detect, Evaluate, Get, ShowData, Summary
+from yolo.presets import parse_train
+from yolo.train_options import PlotLr, Train
 
 VERBS: dict[str, Callable[..., object]] = {
     "detect": Detect,
@@ -18,16 +20,30 @@ VERBS: dict[str, Callable[..., object]] = {
     "convert": Convert,
     "show-data": ShowData,
     "get": Get,
+    "train": Train,
+    "plot-lr": PlotLr,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; 0 if it succeeded, 1 with one line on stderr if files or options are wrong."""
     logging.basicConfig(format="%(message)s")
-    options = tyro.extras.subcommand_cli_from_dict(
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = parse(given)
+    except (ValueError, OSError) as problem:  # files of options; options within options, tyro reports only outer ones
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    return run(options)
+
+
+def parse(arguments: Sequence[str]) -> object:
+    """The options of a verb; training's come from presets and files, too. ValueError, OSError, SystemExit."""
+    if arguments[:1] == ["train"]:
+        return parse_train(arguments[1:])
+    return tyro.extras.subcommand_cli_from_dict(
         VERBS, prog="python -m yolo", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
     )
-    return run(options)
 
 
 def run(options: object) -> int:

@@ -106,6 +106,25 @@ def plot_errors(path: Path, ap: float, cost: Mapping[str, float], number: Mappin
     _save(figure, path)
 
 
+def plot_schedules(path: Path, curves: Mapping[str, Sequence[float]], chosen: str) -> None:
+    """Learning rates over the steps 1, 2, ... of the optimizer: a diagram for each, on the same axes.
+
+    `curves` title to rates; `chosen` the title of the one that is drawn thick.
+    """
+    figure = Figure(figsize=(11, 6.5), layout="constrained", dpi=110)
+    diagrams = figure.subplots((len(curves) + 1) // 2, 2, sharex=True, sharey=True, squeeze=False)
+    for axes, (title, rates) in zip(diagrams.flat, curves.items(), strict=False):
+        width = 2.5 if title == chosen else 1.3
+        axes.plot(range(1, len(rates) + 1), rates, color=colormaps["tab10"](0), linewidth=width)
+        axes.set_title(title, fontsize=10, fontweight="bold" if title == chosen else "normal")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("step of the optimizer")
+    figure.supylabel("learning rate")
+    _save(figure, path)
+
+
 def _words(names: Sequence[str]) -> list[str]:
     """Names as matplotlib shows them: `$` is no formula, `_` at the start hides nothing, unknown letters are boxes."""
     known = _letters()

@@ -1,0 +1,69 @@
+"""The options of training, gathered: defaults, then a preset, then a file, then the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
+
+from yolo.settings import read_yaml
+from yolo.train_options import Train
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    """Trains a detector on a data set and evaluates it as it goes.
+
+    What counts is what comes last: defaults, --preset, --options, the other options of the command line. The defaults
+    shown are those after the preset and the file that are given.
+    """
+
+    train: Train
+    """What to train, on what, for how long."""
+    preset: str | None = None
+    """A recipe of config/presets/, by name."""
+    options: Path | None = None
+    """YAML file of differences, such as a run's options.yaml: `epochs: 50`, and `lr: 1e-4` under `schedule:`."""
+
+
+def parse_train(arguments: Sequence[str]) -> Train:
+    """The options of training that a command line means.
+
+    Raises ValueError (with file and line) and OSError; SystemExit behind `--help` or a wrong word.
+    """
+    early = argparse.ArgumentParser(prog="python -m yolo train", add_help=False, allow_abbrev=False)
+    early.add_argument("--preset")
+    early.add_argument("--options", type=Path)
+    files, _ = early.parse_known_args(arguments)
+    train = Train()
+    if files.preset is not None:
+        train = read_yaml(find_preset(files.preset), train)
+    if files.options is not None:
+        train = read_yaml(files.options, train)
+    return tyro.cli(
+        _Command,
+        prog="python -m yolo train",
+        args=arguments,
+        default=_Command(train=train, preset=files.preset, options=files.options),
+        config=(OmitArgPrefixes, FlagCreatePairsOff),
+    ).train
+
+
+def find_preset(name: str) -> Path:
+    """The file of a preset. ValueError that lists them if there is none of that name."""
+    presets = {file.stem: file for folder in _folders() for file in sorted(folder.glob("*.yaml"))}
+    if name not in presets:
+        raise ValueError(
+            f"preset {name!r}: expected one of {', '.join(presets)}; a file of one's own is --options FILE"
+        )
+    return presets[name]
+
+
+def _folders() -> list[Path]:
+    """Where presets are: in the package, or beside it in a clone."""
+    package = Path(__file__).parent
+    return [package / "config" / "presets", package.parent / "config" / "presets"]
