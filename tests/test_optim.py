@@ -133,6 +133,17 @@ def test_a_copy_is_frozen_too(toy: Darknet) -> None:
     assert not twin.get_submodule("layers.0.bn").training
 
 
+def test_synchronised_batch_norm(toy: Darknet) -> None:
+    """Converted first and frozen then, as the docstring asks: it stands still, and computes as before."""
+    images = torch.rand(1, 3, 32, 64)
+    expected = toy.eval().layers[0](images)
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(toy)
+    freeze(network, "0")
+    assert isinstance(network.get_submodule("layers.0.bn"), nn.SyncBatchNorm)
+    assert not network.train().get_submodule("layers.0.bn").training
+    assert network.layers[0](images).equal(expected)
+
+
 def test_half_a_batch_norm(toy: Darknet) -> None:
     """Only its scale is frozen: its statistics go on. Together with its bias they stop, also in two calls."""
     frozen = freeze(toy, "*.bn.weight")
