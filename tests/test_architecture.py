@@ -58,9 +58,14 @@ def test_every_file_has_its_line() -> None:
 
 def test_every_package_is_installed() -> None:
     """The list in pyproject.toml: what is missing there works in a clone and fails where it is installed."""
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     there = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "yolo").rglob("__init__.py")}
-    assert set(listed) == there | {"yolo.config"}
+    files = [path.relative_to(ROOT) for path in (ROOT / "config").rglob("*") if path.is_file()]
+    shipped = {f"yolo.{'.'.join(file.parent.parts)}": set[str]() for file in files}
+    for file in files:
+        shipped[f"yolo.{'.'.join(file.parent.parts)}"].add(f"*{file.suffix}")
+    assert set(setup["packages"]) == there | set(shipped)
+    assert {name: set(setup["package-data"][name]) for name in shipped} == shipped
 
 
 @pytest.mark.parametrize("module", sorted(read_order()))

@@ -57,9 +57,8 @@ def _words(schedule: Schedule) -> str:
     s = schedule
     match s.schedule:
         case "warmup":
-            return (
-                f"warmup: {s.lr:g} to {s.peak_lr:g} in {s.warmup_steps:,} steps, then as $1/t^{{{s.warmup_power:g}}}$"
-            )
+            fall = "1/t" if s.warmup_power == 1 else f"$1/t^{{{s.warmup_power:g}}}$"
+            return f"warmup: {s.lr:g} to {s.peak_lr:g} in {s.warmup_steps:,} steps, then as {fall}"
         case "darknet":
             stairs = ", ".join(f"·{scale:g} at {step:,}" for step, scale in zip(s.steps, s.scales, strict=True))
             return f"darknet: {s.lr:g} after {s.burn_in:,} steps" + (f", {stairs}" if stairs else "")
