@@ -21,7 +21,8 @@ from yolo.boxes import Placement
 from yolo.data.cache import Cached
 from yolo.data.colour import colour_matrix, recolour, recolouring
 from yolo.data.datasets import open_data
-from yolo.data.loader import Batch, Loader, collate, pack_labels
+from yolo.data.labels import pack_labels
+from yolo.data.loader import Batch, Loader, collate
 from yolo.data.mosaic import BLOCK, Recent, partners, quarters
 from yolo.data.order import Draw, chance, epoch_order
 from yolo.data.sample import Sample, Target

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from yolo.boxes import Placement
 from yolo.coco_json import read_annotations, read_json
 from yolo.coco_results import read_results
 from yolo.data.datasets import Pictures, open_data
-from yolo.metrics.collect import Collector, found_in
+from yolo.detect_all import detect_all
+from yolo.metrics.collect import Collector
 from yolo.metrics.records import Found, Truths
 from yolo.metrics.referee import referee
-from yolo.models.detector import Detector
 from yolo.models.load import load
 from yolo.models.yolo import YoloDetector
-from yolo.names import class_index, read_names
+from yolo.names import read_names
 from yolo.options import Evaluate, Filter, parse_size
 from yolo.report import class_table, make_report, table, write_report
-
-log = logging.getLogger("yolo")
 
 
 class Case(NamedTuple):
@@ -85,24 +78,6 @@ def conditions_of(model: YoloDetector) -> dict[str, str]:
     }
 
 
-def detect_all(model: Detector, data: Pictures, batch_size: int) -> Found:
-    """The detections in all pictures of a data set, with its class indices.
-
-    Classes of the model that the data do not have are left out, which is said. ValueError if it is the other way round,
-    or for a picture that cannot be read: an evaluation that leaves pictures out is none.
-    """
-    label_of = _match_classes(model.names, data.names)
-    parts = []
-    with tqdm(total=len(data), unit="picture", disable=None) as bar:
-        for first, (images, placements) in _prepared(model, data, batch_size):
-            found = found_in(model.detect_batch(images, placements))
-            label = label_of.to(found.label.device)[found.label]
-            known = (label >= 0).nonzero().squeeze(1)
-            parts.append(Found(found.image[known] + first, label[known], found.boxes[known], found.scores[known]))
-            bar.update(len(images))
-    return Found(*map(torch.cat, zip(*parts, strict=True)))
-
-
 def _of_results(options: Evaluate) -> Case:
     """A results file against an annotation file."""
     assert options.annotations is not None
@@ -136,47 +111,6 @@ def _of_model(options: Evaluate) -> Case:
         partial(_as_annotations, data),
         list(range(1, len(data.names) + 1)),
     )
-
-
-def _prepared(
-    model: Detector, data: Pictures, batch_size: int
-) -> Iterator[tuple[int, tuple[Tensor, Sequence[Placement]]]]:
-    """Batches, with the index of their first picture; the next are read while one is looked at."""
-
-    def prepare(first: int) -> tuple[Tensor, Sequence[Placement]]:
-        images, placements = [], []
-        for k in range(first, min(first + batch_size, len(data))):
-            image, placement = model.prepare(data.path(k))
-            if list(placement.picture) != data.index.sizes[k].tolist():
-                raise ValueError(data.fault(k))  # its boxes would be those of another picture
-            images.append(image)
-            placements.append(placement)
-        return torch.stack(images), placements
-
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        waiting: deque[tuple[int, Future[tuple[Tensor, Sequence[Placement]]]]] = deque()
-        for first in range(0, len(data), batch_size):
-            waiting.append((first, pool.submit(prepare, first)))
-            if len(waiting) > 2:
-                number, batch = waiting.popleft()
-                yield number, batch.result()
-        for number, batch in waiting:
-            yield number, batch.result()
-
-
-def _match_classes(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
-    """For each class of the model the class index in the data, int64, -1 for none: by name."""
-    found = [class_index(name, wanted) for name in names]
-    absent = [own for k, own in enumerate(wanted) if k not in found]
-    if absent:
-        raise ValueError(
-            f"the data have classes that the model does not: {', '.join(absent[:20])}; the model's {len(names)} are "
-            f"{', '.join(list(names)[:20])}; if only its spelling differs, give --names"
-        )
-    surplus = [name for name, k in zip(names, found, strict=True) if k is None]
-    if surplus:
-        log.warning("left out, as the data have no such class: %s", ", ".join(surplus))
-    return torch.tensor([-1 if k is None else k for k in found])
 
 
 def _model(options: Evaluate) -> YoloDetector:

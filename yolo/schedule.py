@@ -21,7 +21,7 @@ BURN_IN_POWER = 4
 """darknet's `power`: its default, which no published cfg of a detector changes."""
 
 
-def warmup(t: int, initial: float, peak: float, T: int, p: float = 1.0) -> float:  # noqa: N803 (the formula's letter)
+def warmup(t: int, initial: float, peak: float, T: int, p: float = 1.0) -> float:
     """A straight rise from `initial` to `peak` at step `T`, then a fall as `1/t^p` back towards `initial`.
 
         lr(t) = min(1/t^p, t/T^(p+1)) · T^p · (peak - initial) + initial,      at least 1e-7
@@ -69,7 +69,7 @@ def darknet(t: int, rate: float, burn_in: int, steps: Sequence[int], scales: Seq
     return rate
 
 
-def cosine(t: int, initial: float, peak: float, T: int, final: float, total: int) -> float:  # noqa: N803
+def cosine(t: int, initial: float, peak: float, T: int, final: float, total: int) -> float:
     """A straight rise from `initial` to `peak` at step `T`, then half a cosine down to `final` at step `total`.
 
         t < T:  initial + (peak - initial) · t/T
@@ -92,7 +92,7 @@ def cosine(t: int, initial: float, peak: float, T: int, final: float, total: int
     return final + (peak - final) * (1 + math.cos(math.pi * share)) / 2
 
 
-def constant(t: int, rate: float, T: int) -> float:  # noqa: N803
+def constant(t: int, rate: float, T: int) -> float:
     """`rate`, behind a straight rise from 0 in `T` steps (0 for none): `rate · min(1, t/T)`. `t` counts from 1."""
     return rate * t / T if t < T else rate
 

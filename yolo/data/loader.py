@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 
-from yolo.boxes import xyxy_to_cxcywh
 from yolo.data.sample import Sample, Target
 from yolo.data.sampler import Batches
 
@@ -138,21 +137,6 @@ def _unpacked(packed: _Packed) -> Batch:
 def _on_one_core(_worker: int) -> None:
     """For workers that are not forked, and so have OpenCV's threads."""
     cv2.setNumThreads(0)
-
-
-def pack_labels(targets: Sequence[Target], size: tuple[int, int]) -> Tensor:
-    """The labels of the YOLO loss, float32 `[N, 6]`: `(b, x_center, y_center, w, h, class)`.
-
-    The four box numbers are fractions of the input of that size (h, w). Crowds and boxes without area are left out.
-    """
-    h, w = size
-    rows = [torch.zeros(0, 6)]
-    for b, target in enumerate(targets):
-        boxes = xyxy_to_cxcywh(target["boxes"].as_subclass(Tensor)) / torch.tensor([w, h, w, h])
-        keep = ~target["iscrowd"] & (boxes[:, 2:] > 0).all(1)
-        labels = target["labels"][keep].float().unsqueeze(1)
-        rows.append(torch.cat((torch.full_like(labels, b), boxes[keep], labels), dim=1))
-    return torch.cat(rows)
 
 
 @contextmanager

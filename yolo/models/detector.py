@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from yolo.boxes import Detections, Placement
+
+if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection does without
+    from yolo.data.sample import Target
 
 Picture = str | os.PathLike[str] | np.ndarray
 """A path, or RGB pixels uint8 `[h, w, 3]` (`[h, w, channels]` for a network of other channels)."""
@@ -25,6 +28,16 @@ class Detector(ABC):
 
     network: nn.Module
     names: list[str]
+    wrapped: nn.Module | None = None
+    """`network` within DDP or torch.compile, through which training goes; None where it is trained as it is."""
+
+    @abstractmethod
+    def losses(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """The terms of the loss of a batch, scalars by name, whose sum is what training lowers.
+
+        `images` uint8 `[B, channels, h, w]` on the network's device; B targets with boxes in pixels of `images`. The
+        same in training and evaluation mode; with gradient where gradients are on.
+        """
 
     @abstractmethod
     def prepare(self, picture: Picture) -> tuple[Tensor, Placement]:

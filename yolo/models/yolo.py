@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,11 +13,17 @@ from torch import Tensor
 
 from yolo.boxes import Detections, Placement
 from yolo.darknet import Darknet
+from yolo.data.labels import pack_labels
 from yolo.fold import inference_copy, resolve_precision
+from yolo.loss import compute_loss
 from yolo.models.detector import Detector, Picture
 from yolo.options import Filter
 from yolo.pictures import darknet_place, place, read_picture
 from yolo.postprocess import postprocess
+from yolo.train_options import LossOptions
+
+if TYPE_CHECKING:
+    from yolo.data.sample import Target
 
 
 class YoloDetector(Detector):
@@ -31,6 +38,7 @@ class YoloDetector(Detector):
         exact: darknet's own resize in float32 (`prepare` then gives float32), for darknet's numbers.
         precision: "fp32", "bf16", or "auto" (see `yolo.fold.resolve_precision`), of the inference copy.
         options: thresholds of detection.
+        loss: what training lowers.
     """
 
     network: Darknet
@@ -45,6 +53,7 @@ class YoloDetector(Detector):
         exact: bool = False,
         precision: str = "auto",
         options: Filter | None = None,
+        loss: LossOptions | None = None,
     ) -> None:
         if not network.heads:
             raise network.cfg.error(-1, "no [yolo] or [region] section follows, so there is nothing to detect with")
@@ -52,7 +61,7 @@ class YoloDetector(Detector):
         self.names = names
         self.size = size or network.size
         self.letterbox, self.exact, self.precision = letterbox, exact, precision
-        self.options = options or Filter()
+        self.options, self.loss = options or Filter(), loss or LossOptions()
         self._inference: Darknet | None = None
         self._copied: tuple[object, ...] = ()  # what the inference copy was made of
 
@@ -72,6 +81,15 @@ class YoloDetector(Detector):
         if self.exact:
             return torch.from_numpy(darknet_place(pixels, placement)), placement
         return torch.from_numpy(place(pixels, placement)).permute(2, 0, 1), placement
+
+    def losses(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """`box`, `obj` and `cls` of `compute_loss` with their gains; the network's arithmetic is that of autocast."""
+        labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(images.device, non_blocking=True)
+        raw = (self.wrapped or self.network)(images.float() / 255)
+        with torch.autocast(images.device.type, enabled=False):
+            terms = compute_loss(raw, labels, self.network, **vars(self.loss))
+        gains = {"box": self.loss.box_gain, "obj": self.loss.obj_gain, "cls": self.loss.cls_gain}
+        return {name: gain * getattr(terms, name) for name, gain in gains.items()}
 
     def predict(self, images: Tensor) -> list[Tensor]:
         """Raw predictions of prepared pictures `[B, channels, h, w]`, by the inference copy: `[B, A, H, W, 5 + C]`."""
