@@ -290,7 +290,7 @@ def loader(workers: int, data: Drawn | None = None) -> Loader:
     """Batches of 4 with everything that chance decides."""
     data = data or Drawn(18)
     batches = Batches(len(data), 4, SIZE, seed=7, options=EVERYTHING)
-    return Loader(Augmented(data, EVERYTHING, seed=7), batches, workers=workers)  # type: ignore[arg-type]
+    return Loader(Augmented(data, EVERYTHING, seed=7), batches, workers=workers)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # on a machine of two cores
@@ -374,7 +374,7 @@ def test_workers_that_are_not_forked_compute_on_one_core() -> None:
     before = torch.multiprocessing.get_start_method(allow_none=True)
     torch.multiprocessing.set_start_method("spawn", force=True)
     try:
-        (batch,) = Loader(Threads(1), Batches(1, 1, SIZE), workers=1)  # type: ignore[arg-type]
+        (batch,) = Loader(Threads(1), Batches(1, 1, SIZE), workers=1)
     finally:
         torch.multiprocessing.set_start_method(before, force=True)
     assert batch.targets[0]["labels"].item() <= 1
@@ -519,7 +519,7 @@ def test_the_chance_of_a_transform() -> None:
 
     def batches(workers: int) -> list[Batch]:
         data = Augmented(Drawn(10), Augment(), seed=7, transform=transform)
-        return list(Loader(data, Batches(10, 4, SIZE, seed=7), workers=workers))  # type: ignore[arg-type]
+        return list(Loader(data, Batches(10, 4, SIZE, seed=7), workers=workers))
 
     torch.manual_seed(3)
     expected = torch.rand(2)
@@ -593,7 +593,7 @@ def test_the_cache_changes_nothing(kind: str, tmp_path: Path) -> None:
     file = cached.file
     for workers in (0, 2):
         batches = Batches(len(data), 4, SIZE)
-        loaders = Loader(Augmented(data), batches, workers=workers), Loader(Augmented(cached), batches, workers=workers)  # type: ignore[arg-type]
+        loaders = Loader(Augmented(data), batches, workers=workers), Loader(Augmented(cached), batches, workers=workers)
         for a, b in zip(*loaders, strict=True):
             assert a.images.equal(b.images)
             for s, t in zip(a.targets, b.targets, strict=True):

@@ -14,7 +14,8 @@ from yolo.__main__ import main
 from yolo.cfg import read_cfg
 from yolo.darknet import Darknet
 from yolo.options import parse_size
-from yolo.weights import load_safetensors, save_weights
+from yolo.saved import load_safetensors
+from yolo.weights import save_weights
 
 ROOT = Path(__file__).parents[1]
 

@@ -26,7 +26,8 @@ from yolo.cfg import read_cfg
 from yolo.darknet import Darknet
 from yolo.draw import draw
 from yolo.pictures import read_picture
-from yolo.weights import save_safetensors, save_weights
+from yolo.saved import save_safetensors
+from yolo.weights import save_weights
 
 ROOT = Path(__file__).parents[1]
 DARKNET = SHARED.parent / "data" / "darknet"

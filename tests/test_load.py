@@ -16,7 +16,8 @@ from yolo.darknet import Darknet
 from yolo.models.yolo import YoloDetector
 from yolo.names import COCO, class_names, read_names
 from yolo.options import Filter
-from yolo.weights import load_weights, save_safetensors, save_weights
+from yolo.saved import save_safetensors
+from yolo.weights import load_weights, save_weights
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / ".." / "shared" / "data"

@@ -7,7 +7,8 @@ from yolo.darknet import Darknet
 from yolo.export import export_onnx
 from yolo.names import class_names
 from yolo.options import Convert, parse_size
-from yolo.weights import Header, load_safetensors, load_weights, save_safetensors, save_weights
+from yolo.saved import load_safetensors, save_safetensors
+from yolo.weights import Header, load_weights, save_weights
 
 
 def run(options: Convert) -> None:
@@ -34,7 +35,7 @@ def _read(options: Convert) -> tuple[Darknet, list[str], Header]:
     if options.source.suffix == ".safetensors":
         if options.cfg is not None or options.names is not None:
             raise ValueError(f"{options.source} holds its own cfg and names; leave out --cfg and --names")
-        return load_safetensors(options.source)
+        return load_safetensors(options.source)[:3]
     if options.cfg is None:
         raise ValueError(f"{options.source} does not say what it belongs to; give --cfg FILE.cfg")
     file_bytes = options.source.stat().st_size if options.source.is_file() else 0

@@ -120,7 +120,8 @@ def _model(options: Detect) -> YoloDetector:
         cfg = weights if weights.suffix == ".safetensors" else Path("yolov3.cfg")
     model = load(cfg, None if cfg == weights else weights, options.names, options.device)
     model.size = parse_size(options.size) if options.size else model.size
-    model.letterbox, model.exact = options.placement == "letterbox", options.exact
+    model.letterbox = options.placement == "letterbox" if options.placement else model.letterbox
+    model.exact = options.exact
     model.precision = options.precision
     limits = Filter(confidence=options.conf, nms=options.iou, max_detections=options.max_det, agnostic=options.agnostic)
     # A limit counts what the user sees, so with --classes it waits until those are picked.

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+@contextmanager
+def together(device: torch.device | str | None) -> Iterator[str | None]:
+    """Joins the processes that torchrun started, for as long as the block lasts; the device of this one.
+
+    Outside of torchrun, or with one process, nothing happens and the device is the one that was given. ValueError for a
+    GPU of a number, which several processes cannot share.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield None if device is None else str(device)
+        return
+    kind = str(device) if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"device {kind} with several processes; give cpu or cuda, each process takes its own GPU")
+    own = f"cuda:{os.environ['LOCAL_RANK']}" if kind == "cuda" else kind
+    if kind == "cuda":
+        torch.cuda.set_device(own)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        yield own
+    finally:
+        dist.destroy_process_group()
 
 
 def world_size() -> int:
@@ -15,6 +42,12 @@ def world_size() -> int:
 def rank() -> int:
     """Which of them this is, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
+
+
+def wait_for_all() -> None:
+    """Goes on when every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:

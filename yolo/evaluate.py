@@ -126,7 +126,8 @@ def _model(options: Evaluate) -> YoloDetector:
     else:
         model = load(options.cfg, weights, options.names, options.device)
     model.size = parse_size(options.size) if options.size else model.size
-    model.letterbox, model.precision = options.placement == "letterbox", options.precision
+    model.letterbox = options.placement == "letterbox" if options.placement else model.letterbox
+    model.precision = options.precision
     model.options = Filter(confidence=options.conf, nms=options.iou, max_detections=options.max_det)
     return model
 

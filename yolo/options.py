@@ -159,8 +159,9 @@ class Detect:
     """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network. auto is fp32: bf16 is faster where the device is made for it, and moves some boxes."""
-    placement: Literal["letterbox", "stretch"] = "letterbox"
-    """Keep the proportions of a picture (grey bars), or stretch it to the network's input."""
+    placement: Literal["letterbox", "stretch"] | None = None
+    """Keep the proportions of a picture (grey bars), or stretch it to the network's input; by default what the weights
+    were trained with, else letterbox."""
     exact: bool = False
     """Darknet's own resize in float32: darknet's numbers, slower."""
     classes: str | None = None
@@ -248,8 +249,9 @@ class Evaluate:
     """NMS: a box is dropped if it overlaps a better one of its class by more than this."""
     max_det: int | None = EVALUATION.max_detections
     """At most so many per picture, the best ones; None keeps all (COCO counts 100 of each class)."""
-    placement: Literal["letterbox", "stretch"] = "letterbox"
-    """Keep the proportions of a picture (grey bars), or stretch it to the network's input."""
+    placement: Literal["letterbox", "stretch"] | None = None
+    """Keep the proportions of a picture (grey bars), or stretch it to the network's input; by default what the weights
+    were trained with, else letterbox."""
     batch_size: int = 16
     """Pictures that go through the network at once."""
     device: str | None = None

@@ -62,9 +62,13 @@ def write_yaml(path: str | Path, options: Any) -> None:
 
     The file is written whole or not at all.
     """
-    text = yaml.dump(_plain(options), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
     with replacing(Path(path)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(yaml_text(options), encoding="utf-8")
+
+
+def yaml_text(options: Any) -> str:
+    """What `write_yaml` writes."""
+    return yaml.dump(_plain(options), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
 
 
 def _merged(node: yaml.Node, base: T, file: Path, known: list[tuple[str, ...]]) -> T:

@@ -1,4 +1,4 @@
-"""Darknet `.weights` and safetensors <-> Darknet. Every byte of a `.weights` file is accounted for.
+"""Darknet `.weights` files <-> Darknet. Every byte is accounted for.
 
 A `.weights` file is a header (three int32: major, minor, revision; then the number of pictures seen, 64 bits
 from version 0.2 on, 32 before), then float32 values without names, little endian: for every convolution in the
@@ -9,7 +9,6 @@ length, is made to the byte before anything is read.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import struct
@@ -20,12 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from yolo.atomic import replacing
-from yolo.cfg import parse_cfg
 from yolo.darknet import Darknet
 from yolo.layers import ConvBlock
 from yolo.plan import Plan
@@ -149,52 +145,6 @@ def save_weights(
             if layer.floats:
                 for tensor in _tensors(_block(network, layer.index)):
                     file.write(tensor.detach().cpu().contiguous().numpy().astype("<f4", copy=False).tobytes())
-
-
-def save_safetensors(
-    network: Darknet, path: str | os.PathLike[str], names: list[str], header: Header | None = None
-) -> None:
-    """Writes the network with its cfg text, class names and darknet header as metadata, whole or not at all."""
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {
-        "format": "exact-yolov3",
-        "cfg": network.cfg.to_text(),
-        "names": json.dumps(names, ensure_ascii=False),
-        "darknet_header": json.dumps(header or Header()),
-    }
-    with replacing(Path(path)) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as problem:
-            raise OSError(f"{path}: not written, {problem}") from None
-
-
-def load_safetensors(path: str | os.PathLike[str]) -> tuple[Darknet, list[str], Header]:
-    """Network, class names and darknet header out of a file that `save_safetensors` wrote.
-
-    Raises ValueError for other and damaged files: missing metadata, missing or surplus tensors, other shapes.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except SafetensorError as problem:
-        raise ValueError(f"{path}: not a whole safetensors file ({problem}); was the copy cut short?") from None
-    if not {"cfg", "names", "darknet_header"} <= metadata.keys():
-        raise ValueError(f"{path}: a safetensors file without this program's metadata (cfg, names, darknet_header)")
-    cfg = parse_cfg(metadata["cfg"], f"{path}, cfg in its metadata")
-    network = Darknet(cfg, file_bytes=path.stat().st_size, initialise=False)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as problem:
-        raise ValueError(f"{path}: its tensors do not fit its own cfg: {problem}") from None
-    try:
-        return network, list(map(str, json.loads(metadata["names"]))), Header(*json.loads(metadata["darknet_header"]))
-    except (TypeError, json.JSONDecodeError) as problem:
-        raise ValueError(f"{path}: names or darknet_header in its metadata are damaged: {problem}") from None
 
 
 def _cutoff(path: Path, cutoff: int | None, layers: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 
+from yolo.data.order import Draw
 from yolo.data.sample import Sample, Target
 from yolo.data.sampler import Batches
 
@@ -27,6 +28,12 @@ class Batch(NamedTuple):
 
     images: Tensor
     targets: list[Target]
+
+
+class Drawn(Protocol):
+    """Gives the sample of a draw, as `Augmented` does."""
+
+    def __getitem__(self, draw: Draw, /) -> Sample: ...
 
 
 class Loader:
@@ -42,7 +49,7 @@ class Loader:
     and a loader that loads it goes on with the next batch. After the last one it stands before the next epoch.
     """
 
-    def __init__(self, data: Dataset[Sample], batches: Batches, *, workers: int = 0, pin: bool = False) -> None:
+    def __init__(self, data: Drawn, batches: Batches, *, workers: int = 0, pin: bool = False) -> None:
         self.data, self.batches, self.workers, self.pin = data, batches, workers, pin
         self.epoch, self.position = 0, 0
 
@@ -74,7 +81,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         ahead: DataLoader[Any] = DataLoader(
-            self.data,
+            cast("Dataset[Sample]", self.data),
             batch_sampler=self.batches.epoch(self.epoch)[self.position :],
             collate_fn=_packed,
             worker_init_fn=_on_one_core,

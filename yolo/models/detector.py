@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo.boxes import Detections, Placement
+from yolo.options import Filter
 
 if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection does without
     from yolo.data.sample import Target
@@ -28,6 +29,8 @@ class Detector(ABC):
 
     network: nn.Module
     names: list[str]
+    options: Filter
+    """Which predictions become detections."""
     wrapped: nn.Module | None = None
     """`network` within DDP or torch.compile, through which training goes; None where it is trained as it is."""
 

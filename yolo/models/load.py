@@ -12,7 +12,8 @@ from yolo.cfg import read_cfg
 from yolo.darknet import Darknet
 from yolo.models.yolo import YoloDetector
 from yolo.names import class_names
-from yolo.weights import load_safetensors, load_weights
+from yolo.saved import load_safetensors
+from yolo.weights import load_weights
 
 log = logging.getLogger("yolo")
 
@@ -42,22 +43,24 @@ def load(
             raise ValueError(f"{cfg} holds its own weights; give it alone, or give a .cfg with {weights}")
         cfg, weights = "", cfg
     if weights is not None and Path(weights).suffix == ".safetensors":
-        network, own_names, _ = load_safetensors(weights)
+        saved = load_safetensors(weights)
+        network, size, letterbox = saved.network, saved.size, saved.letterbox
         if cfg and read_cfg(cfg) != network.cfg:
             raise ValueError(f"{weights} was saved with another cfg than {cfg}; give the safetensors file alone")
-        names = own_names if names is None else names
+        names = saved.names if names is None else names
     else:
         file_bytes = Path(weights).stat().st_size if weights is not None and Path(weights).is_file() else 0
         network = Darknet(read_cfg(cfg), file_bytes=file_bytes, initialise=weights is None)
+        size, letterbox = network.size, True
         if weights is not None:
             report = load_weights(network, weights)
             if not report.complete:
                 log.warning("%s", report)
     classes = network.heads[-1].classes if network.heads else 0
-    return YoloDetector(network.to(_device(device)), class_names(names, classes))
+    return YoloDetector(network.to(find_device(device)), class_names(names, classes), size=size, letterbox=letterbox)
 
 
-def _device(name: str | torch.device | None) -> torch.device:
+def find_device(name: str | torch.device | None) -> torch.device:
     """A device that this machine has; for None a GPU if there is one. ValueError if it has none of that name."""
     device = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,0 +1,68 @@
+"""Where the first number went wrong: a report on a step whose loss or gradient is NaN or infinite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yolo.data.loader import Batch
+from yolo.models.detector import Detector
+
+
+def diagnosis(
+    detector: Detector,
+    batch: Batch,
+    step: int,
+    terms: Mapping[str, float],
+    norm: float,
+    arithmetic: Callable[[], AbstractContextManager[None]],
+) -> str:
+    """The report: step, pictures, terms, the first module whose output is no number, and what to try.
+
+    The batch goes through the network once more, with the weights that it met: such a step changes none.
+    """
+    pictures = ", ".join(str(target["image_id"]) for target in batch.targets)
+    losses = ", ".join(f"{name} {value:g}" for name, value in terms.items())
+    where = _first_broken(detector, batch, arithmetic)
+    return (
+        f"step {step}: a loss or a gradient is not a finite number ({losses}, gradient norm {norm:g}). Pictures with "
+        f"the ids {pictures}. {where} The weights are those before this step, the last checkpoint is good. Try a lower "
+        f"learning rate, --clip 10, or --precision fp32; python -m yolo show-data shows the pictures and their boxes"
+    )
+
+
+def _first_broken(detector: Detector, batch: Batch, arithmetic: Callable[[], AbstractContextManager[None]]) -> str:
+    """The first module, in the order of the network, whose output is not finite; or the first such gradient."""
+    network = detector.network
+    broken: list[str] = []
+
+    def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if not broken and isinstance(output, Tensor) and not bool(output.isfinite().all()):
+                broken.append(name)
+
+        return hook
+
+    leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(look(name)) for name, module in leaves]
+    weights = [name for name, p in network.named_parameters() if not bool(p.isfinite().all())]
+    images = batch.images.to(next(network.parameters()).device)
+    try:
+        with arithmetic():
+            terms = detector.losses(images, batch.targets)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if weights:
+        return f"The weights {weights[0]} themselves are not finite."
+    if broken:
+        return f"The first layer with such an output is {broken[0]}."
+    torch.stack(list(terms.values())).sum().backward()
+    gradients = [name for name, p in network.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    if gradients:
+        return f"Every output is finite; the gradient of {gradients[-1]}, the last such layer, is not."
+    return "The same batch gives finite numbers now: batch statistics or the arithmetic of the device differ."

@@ -1,0 +1,252 @@
+"""The training loop. It knows a `Detector`, and never which.
+
+A *batch* goes forward and backward; `accumulate` batches make a *step* of the optimizer; an *epoch* is every picture
+once. A checkpoint is taken between two steps, so nothing of a step that is under way has to be kept, and what follows
+depends on nothing but the checkpoint: `state_dict` names all of it.
+
+Nothing in a step waits for the device: a step that would do harm, one with a loss or gradient that is no number, is
+left out by the optimizer's own kernel, and the host learns of it when the numbers of the step arrive
+(`yolo/readings.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from yolo.arithmetic import autocast
+from yolo.checkpoint import random_state, save_checkpoint, set_random_state
+from yolo.data.loader import Batch, Loader
+from yolo.diagnose import diagnosis
+from yolo.distributed import rank, sum_over_ranks, world_size
+from yolo.ema import Ema
+from yolo.interrupt import Interrupt
+from yolo.models.detector import Detector
+from yolo.progress import Progress
+from yolo.readings import Reading, Readings
+from yolo.runs import LAST, Run
+from yolo.settings import yaml_text
+from yolo.train_options import Train
+
+Evaluate = Callable[[Detector], Mapping[str, float]]
+
+
+class Trainer:
+    """A run: what is trained, with what, and how far it is.
+
+    Args:
+        detector: its `network` is trained, through `wrapped` where that is set.
+        loader: batches of every epoch; it knows which is next.
+        optimizer: of the network's parameters.
+        schedule: the learning rate of a step, counted from 1.
+        evaluate: the metrics of a detector, by name: `AP`, `val/box`, ...
+        keep: saves a detector as the best one so far.
+        run: the folder that everything is written to.
+        options: epochs, accumulation, clipping and how often to evaluate and save.
+        precision: arithmetic of the network; bfloat16 and float16 by autocast.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        loader: Loader,
+        optimizer: torch.optim.Optimizer,
+        schedule: Callable[[int], float],
+        *,
+        evaluate: Evaluate,
+        keep: Callable[[Detector], None],
+        run: Run,
+        options: Train,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.detector, self.loader, self.optimizer, self.schedule = detector, loader, optimizer, schedule
+        self.evaluate, self.keep, self.run, self.options = evaluate, keep, run, options
+        self.device = next(detector.network.parameters()).device
+        self.ema = Ema(detector.network, options.ema) if options.ema else None
+        self.arithmetic = partial(autocast, self.device, precision)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
+        self.readings = Readings(self.device)
+        self.step = 0  # optimizer steps done
+        self.sums: dict[str, Tensor] = {}  # of the terms over the pictures of this epoch so far, float64
+        self.pictures = 0  # this process's share of them
+        self.best, self.best_epoch = -math.inf, -1
+        self.progress = Progress(len(loader), options)
+
+    def fit(self, asked: Interrupt) -> bool:
+        """Trains to the end, or until somebody asks for it; whether it is the end. A checkpoint is there in both cases.
+
+        Raises ValueError with a diagnosis when a loss or gradient is no number; the last checkpoint is from before.
+        """
+        while self.loader.epoch < self.options.epochs and not self._waited_enough():
+            epoch = self.loader.epoch
+            if not self._epoch(asked):
+                self.save()
+                return False
+            self._finish(epoch)
+        return True
+
+    def averaged(self) -> Detector:
+        """The detector that is evaluated and kept: with the averaged weights, where there are some."""
+        shown = copy(self.detector)
+        shown.wrapped = None
+        if self.ema:
+            shown.network = self.ema.network
+        return shown
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on."""
+        return {
+            "network": self.detector.network.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "loader": self.loader.state_dict(),
+            "step": self.step,
+            "sums": self.sums,
+            "pictures": self.pictures,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "random": random_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from there, to the bit. ValueError, RuntimeError or KeyError for the state of another run."""
+        self.detector.network.load_state_dict(state["network"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.loader.load_state_dict(state["loader"])
+        self.step, self.pictures = state["step"], state["pictures"]
+        self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        set_random_state(state["random"])
+
+    def save(self) -> None:
+        """Writes `last.pt`."""
+        if rank() == 0:
+            save_checkpoint(self.run.folder / LAST, {"trainer": self.state_dict(), "options": run_text(self.options)})
+
+    def _epoch(self, asked: Interrupt) -> bool:
+        """The rest of the epoch; False if it was interrupted, between two steps."""
+        self.detector.network.train()
+        with self.progress.epoch(self.loader.epoch, self.loader.position) as bar:
+            for batch in bar.timed(self.loader):
+                first = (self.loader.position - 1) // self.options.accumulate * self.options.accumulate
+                size = min(self.options.accumulate, len(self.loader) - first)  # batches of this step
+                last = self.loader.position == first + size
+                self._batch(batch, size, last)
+                if last:
+                    self._step(batch)
+                    if self._all_agree(asked):
+                        return False
+        return True
+
+    def _batch(self, batch: Batch, size: int, last: bool) -> None:
+        """Forward and backward; the gradients of `size` batches add up to that of their mean."""
+        images = batch.images.to(self.device, non_blocking=True)
+        with self.arithmetic(), self._communication(last):
+            terms = self.detector.losses(images, batch.targets)
+            self.scaler.scale(torch.stack(list(terms.values())).sum() / size).backward()
+        for name, value in terms.items():
+            weighted = value.detach().double() * len(images)
+            self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
+        self.pictures += len(images)
+        self._terms = torch.stack([value.detach() for value in terms.values()])
+
+    def _step(self, batch: Batch) -> None:
+        """One step of the optimizer, unless a number is broken."""
+        self.step += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule(self.step)
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p for p in self.detector.network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(gradients, self.options.clip or math.inf)
+        if not self.scaler.is_enabled():  # with float16 the scaler looks, and infinite gradients are ordinary
+            self.optimizer.grad_scale = None  # type: ignore[attr-defined]
+            self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update()
+        terms = sum_over_ranks(self._terms) / world_size()
+        self.readings.put(self.step, torch.cat((terms, norm[None].to(terms.dtype))), batch)
+        for reading in self.readings.take():
+            self._read(reading)
+
+    def _read(self, reading: Reading) -> None:
+        """The numbers of a step have arrived."""
+        *values, norm = reading.values
+        terms = dict(zip(self.sums, values, strict=True))
+        if not all(map(math.isfinite, values if self.scaler.is_enabled() else reading.values)):
+            raise ValueError(diagnosis(self.detector, reading.about, reading.step, terms, norm, self.arithmetic))
+        self.progress.show(terms)
+        numbers = {f"step/{name}": value for name, value in terms.items()}
+        self.run.scalars(reading.step, {**numbers, "step/gradient": norm, "step/lr": self.schedule(reading.step)})
+
+    def _finish(self, epoch: int) -> None:
+        """What comes behind an epoch: its numbers, the evaluation where it is due, the checkpoints."""
+        for reading in self.readings.take(everything=True):
+            self._read(reading)
+        totals = sum_over_ranks(torch.stack([*self.sums.values(), self._terms.new_tensor(self.pictures).double()]))
+        means = dict(zip(self.sums, (totals[:-1] / totals[-1]).tolist(), strict=True))
+        self.sums, self.pictures = {}, 0
+        values = {"train/loss": sum(means.values()), **{f"train/{name}": mean for name, mean in means.items()}}
+        values["lr"] = self.schedule(self.step)
+        done = epoch + 1
+        if self._due(done, self.options.eval_every):
+            start = time.perf_counter()
+            shown = self.averaged()
+            values |= self.evaluate(shown)
+            values["eval_seconds"] = time.perf_counter() - start
+            self._choose(shown, epoch, values)
+        self.run.log(epoch, self.step, values | self.progress.measured())
+        if self._due(done, self.options.save_every):
+            self.save()
+        self.progress.epoch_line(epoch, values, self.best, self.best_epoch)
+
+    def _choose(self, shown: Detector, epoch: int, values: Mapping[str, float]) -> None:
+        """Keeps the detector if it is the best so far: the highest metric, or the lowest loss."""
+        metric = self.options.early_metric
+        if metric not in values:
+            raise ValueError(f"early_metric={metric!r}: expected one of {', '.join(values)}")
+        value = -values[metric] if "/" in metric else values[metric]
+        if value > self.best or self.best_epoch < 0:
+            self.best, self.best_epoch = value, epoch
+            if rank() == 0:
+                self.keep(shown)
+
+    def _due(self, done: int, every: int) -> bool:
+        return done == self.options.epochs or (every > 0 and done % every == 0)
+
+    def _waited_enough(self) -> bool:
+        """Whether `early_stop` epochs were no better than the best before them."""
+        patience = self.options.early_stop
+        return patience is not None and self.best_epoch >= 0 and self.loader.epoch - 1 - self.best_epoch >= patience
+
+    def _all_agree(self, asked: Interrupt) -> bool:
+        """Whether any process was asked to stop; then all of them do, after the same step."""
+        if world_size() == 1:
+            return bool(asked)
+        return bool(sum_over_ranks(torch.tensor(float(bool(asked)), device=self.device)))
+
+    def _communication(self, last: bool) -> AbstractContextManager[None]:
+        """Gradients are exchanged with the last batch of a step only."""
+        wrapped = self.detector.wrapped
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
+
+
+def run_text(options: Train) -> str:
+    """The options of a run as YAML, without its folder, which may be moved."""
+    return yaml_text(replace(options, out=None))

@@ -1,0 +1,279 @@
+"""`python -m yolo train`: puts a run together from its options, starts it or goes on with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import shlex
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from yolo.allocator import keep_large_blocks
+from yolo.arithmetic import autocast, training_precision
+from yolo.cfg import read_cfg
+from yolo.checkpoint import load_checkpoint
+from yolo.darknet import Darknet
+from yolo.data.cache import Cached
+from yolo.data.contact import contact_sheet
+from yolo.data.datasets import Pictures, open_data, splits
+from yolo.data.loader import Loader
+from yolo.data.order import Draw
+from yolo.data.sample import DataSet, Sample
+from yolo.data.sampler import Batches
+from yolo.data.shapes import make_shapes
+from yolo.data.transforms import Augmented
+from yolo.distributed import rank, together, wait_for_all, world_size
+from yolo.engine import Trainer, run_text
+from yolo.interrupt import interruptible
+from yolo.layers import ConvBlock
+from yolo.models.detector import Detector
+from yolo.models.load import find_device
+from yolo.models.yolo import YoloDetector
+from yolo.optim import freeze, make_optimizer
+from yolo.options import EVALUATION, parse_size
+from yolo.pictures import write_picture
+from yolo.retarget import with_classes
+from yolo.runs import BEST, LAST, OPTIONS, Run, next_folder
+from yolo.saved import save_safetensors
+from yolo.schedule import make_schedule
+from yolo.sections import Region, Yolo
+from yolo.settings import read_yaml, yaml_text
+from yolo.train_options import Train
+from yolo.transfer import transfer
+from yolo.validate import Validation
+
+SHAPES = Path("data/shapes")
+"""Where the embedded set is drawn, under the folder that the command runs in."""
+
+
+def run(options: Train) -> int:
+    """Trains; 0 at the end, 130 if it was interrupted and can go on. ValueError or OSError for what is wrong."""
+    with together(options.device) as device, interruptible() as asked:
+        state = None
+        if options.resume:
+            options, state = _resumed(options)
+        torch.use_deterministic_algorithms(options.deterministic)
+        trainer = assemble(options, find_device(device), state)
+        with trainer.run as folder:
+            done = trainer.fit(asked)
+    if not done:
+        command = f"python train.py --resume {shlex.quote(str(folder.folder))}"
+        _say(f"{asked.name or 'another process'}: the step is done and saved; this goes on exactly there: {command}")
+        return 130
+    _say(f"done: {folder.folder / BEST}; python detect.py PICTURE detects with it, the newest run is the default")
+    return 0
+
+
+def assemble(options: Train, device: torch.device, state: dict[str, Any] | None = None) -> Trainer:
+    """The whole run, new, or with the `state` of a checkpoint where it stood in the folder `options.out`."""
+    torch.manual_seed(options.seed)
+    np.random.seed(options.seed % 2**32)  # nothing here draws from it, or from Python's; a user's transform may
+    random.seed(options.seed)
+    data, held_out = _data(options)
+    detector = _detector(options, data.names, device)
+    _wrap(detector, options)
+    precision = training_precision(options.precision, device)
+    seen, batches = _batches(options, data, detector.size)
+    loader = Loader(seen, batches, workers=options.workers, pin=device.type == "cuda")
+    steps = options.epochs * -(-len(loader) // options.accumulate)
+    schedule = make_schedule(options.schedule, steps)
+    optimizer = make_optimizer(
+        detector.network, options.optimizer, options.schedule.lr, options.momentum, options.weight_decay
+    )
+    if device.type == "cpu":
+        keep_large_blocks()
+    run = _folder(options, state)
+    validation = Validation(
+        held_out, detector.size, arithmetic=partial(autocast, device, precision), workers=options.workers
+    )
+    trainer = Trainer(
+        detector,
+        loader,
+        optimizer,
+        schedule,
+        evaluate=partial(_evaluate, validation, run),
+        keep=partial(_keep, run.folder / BEST),
+        run=run,
+        options=options,
+        precision=precision,
+    )
+    if state is None:
+        _first_batch(seen, batches, run)
+    else:
+        trainer.load_state_dict(state["trainer"])
+    h, w = detector.size
+    _say(
+        f"{run.folder}: {len(data):,} pictures, {len(data.names)} classes, input {w}x{h}, {options.epochs} epochs, "
+        f"{steps:,} steps, {str(precision).removeprefix('torch.')} on {device}"
+    )
+    return trainer
+
+
+def _resumed(asked: Train) -> tuple[Train, dict[str, Any]]:
+    """The options and the checkpoint of the run that goes on. ValueError for options beside --resume."""
+    folder = asked.resume
+    assert folder is not None
+    others = [
+        f.name for f in dataclasses.fields(Train) if getattr(asked, f.name) != getattr(Train(resume=folder), f.name)
+    ]
+    if others:
+        raise ValueError(
+            f"{', '.join(others)} beside --resume: a run goes on with the options it began with, those in "
+            f"{folder / OPTIONS}; leave them out, or start a new run from its weights with --weights {folder / BEST}"
+        )
+    state = load_checkpoint(folder / LAST)
+    options = replace(read_yaml(folder / OPTIONS, Train()), out=folder)
+    if state["options"] != run_text(options):
+        raise ValueError(
+            f"{folder / OPTIONS} is not what the run began with; put it back, or start a new run with "
+            f"--options {folder / OPTIONS} --weights {folder / BEST}"
+        )
+    return options, state
+
+
+def _data(options: Train) -> tuple[Pictures, Pictures]:
+    """What is trained on, and what is evaluated on. The classes of both are those of the training pictures."""
+    path = Path(options.data)
+    if options.data == "shapes":
+        path = make_shapes(SHAPES) if rank() == 0 else SHAPES
+        wait_for_all()
+    data = open_data(path, split=options.split, limit=options.limit, bad=options.bad)
+    if not len(data):
+        raise ValueError(f"{path}: no pictures in the split {options.split!r}; nothing to train on")
+    if options.eval_on == "train":
+        return data, data
+    found = splits(path)
+    if not any(name.startswith(options.val_split) for name in found):
+        raise ValueError(
+            f"{path}: no split begins with {options.val_split!r} to evaluate on; there is {', '.join(found)}: "
+            f"give --val-split NAME, or --eval-on train for the training pictures"
+        )
+    return data, open_data(path, split=options.val_split, bad=options.bad, classes=None, names=None)
+
+
+def _detector(options: Train, names: list[str], device: torch.device) -> YoloDetector:
+    """The network of the cfg with the data's number of classes, and with the weights that it starts from."""
+    cfg = read_cfg(options.cfg)
+    before = {layer.classes for layer in cfg.layers if isinstance(layer, (Yolo, Region))}
+    cfg = with_classes(cfg, len(names))
+    if before != {len(names)}:
+        _say(f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}")
+    network = Darknet(cfg)
+    if options.weights is not None:
+        _say(transfer(network, options.weights, names))
+    elif options.obj_bias is not None:
+        set_objectness_bias(network, options.obj_bias)
+    network = network.to(device)
+    if options.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    size = parse_size(options.size) if options.size else network.size
+    return YoloDetector(network, names, size=size, options=EVALUATION, loss=options.loss)
+
+
+def set_objectness_bias(network: Darknet, bias: float) -> None:
+    """Sets the objectness that every slot begins with, before it has learned anything; a logit, -4.5 is 1 %.
+
+    Nearly all slots see nothing. With a bias of 0 the first steps go into learning that, with gradients that drown
+    those of the objects (Lin et al. 2017, §3.3).
+    """
+    for index, head in zip(network.cfg.heads, network.heads, strict=True):
+        block = network.layers[index - 1]
+        assert isinstance(block, ConvBlock)
+        assert block.conv.bias is not None
+        with torch.no_grad():
+            block.conv.bias.view(len(head.anchors), -1)[:, 4] = bias
+
+
+def _wrap(detector: YoloDetector, options: Train) -> None:
+    """Freezes, compiles, and distributes the network."""
+    if options.sync_bn and world_size() > 1:
+        detector.network = nn.SyncBatchNorm.convert_sync_batchnorm(detector.network)
+    if options.freeze:
+        frozen = freeze(detector.network, options.freeze)
+        _say(f"frozen: {len(frozen)} parameters, {frozen[0]} to {frozen[-1]}")
+    trained: nn.Module = detector.network
+    if options.compile:
+        trained = cast(nn.Module, torch.compile(trained))
+    if world_size() > 1:
+        trained = nn.parallel.DistributedDataParallel(trained)
+    detector.wrapped = None if trained is detector.network else trained
+
+
+def _batches(options: Train, data: Pictures, size: tuple[int, int]) -> tuple[Augmented, Batches]:
+    """The pictures as training sees them, and which of them make a batch of this process."""
+    share, rest = divmod(options.batch_size, world_size())
+    if rest or not share:
+        raise ValueError(f"batch_size={options.batch_size} over {world_size()} processes: expected a multiple of them")
+    pictures: DataSet = data
+    if options.cache != "none":
+        pictures = Cached(data, size, options.cache, Path("runs/cache"))
+    seen = Augmented(pictures, options.augmentation, seed=options.seed, epochs=options.epochs)
+    batches = Batches(
+        len(data),
+        share,
+        size,
+        seed=options.seed,
+        shuffle=options.shuffle,
+        options=options.augmentation,
+        epochs=options.epochs,
+        rank=rank(),
+        world=world_size(),
+    )
+    return seen, batches
+
+
+def _folder(options: Train, state: dict[str, Any] | None) -> Run:
+    """The run's folder, new, or where the state left it."""
+    if state is not None:
+        assert options.out is not None
+        return Run.open(options.out, state["trainer"]["loader"]["epoch"], state["trainer"]["step"])
+    return Run.create(options.out or next_folder(), yaml_text(options))
+
+
+def _evaluate(validation: Validation, run: Run, detector: Detector) -> dict[str, float]:
+    """The numbers; and a sheet of detections, which replaces the one before."""
+    numbers = validation(detector)
+    if rank() == 0:
+        write_picture(run.folder / "detections.png", validation.sheet(detector))
+    return numbers
+
+
+def _keep(path: Path, detector: YoloDetector) -> None:
+    save_safetensors(detector.network, path, detector.names, size=detector.size, letterbox=detector.letterbox)
+
+
+def _first_batch(seen: Augmented, batches: Batches, run: Run) -> None:
+    """A sheet of the very first batch as the network gets it, boxes drawn: what is wrong with the data shows here."""
+    if rank() > 0:
+        return
+    draws = batches.epoch(0)[0][:16]
+    sheet = contact_sheet(_Batch(seen, draws), range(len(draws)), draws[0].size, "the first batch, as training sees it")
+    write_picture(run.folder / "first_batch.png", sheet)
+    run.image(0, "first batch", sheet)
+
+
+class _Batch:
+    """The samples of a batch by plain index."""
+
+    def __init__(self, seen: Augmented, draws: list[Draw]) -> None:
+        self.seen, self.draws, self.names = seen, draws, seen.names
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def path(self, k: int) -> Path:
+        return self.seen.path(self.draws[k].picture)
+
+    def __getitem__(self, k: int) -> Sample:
+        return self.seen[self.draws[k]]
+
+
+def _say(line: str) -> None:
+    if rank() == 0:
+        print(line, flush=True)
