@@ -81,6 +81,17 @@ class Problem:
             gaps += [(first - other) / first for other in others if first > 0]
         return min(gaps)
 
+    def ignore_gap(self, threshold: float) -> float:
+        """How near the threshold the nearest overlap of a prediction with a label of its picture is."""
+        gaps = [math.inf]
+        for s, scale in enumerate(self.raw):
+            grid = oracles.grid_of(self.raw, s)
+            for b, a, i, j in np.ndindex(*scale.shape[:4]):
+                box = oracles.box_at(self.raw, self.facts, (s, b, a, i, j))
+                mine = [label for label in self.labels.tolist() if label[0] == b]
+                gaps += [abs(oracles.iou(box, oracles.in_cells(label, grid)) - threshold) for label in mine]
+        return min(gaps)
+
 
 def real_head(head: YoloHead) -> Head:
     """The head that a [yolo] section of the cfg becomes."""
@@ -102,7 +113,10 @@ def random_problem(seed: int) -> Problem:
     # eighths of a pixel are the same number in float32, which is what a head keeps
     facts = [
         YoloHead(
-            [(math.ceil(8 * a) / 8, math.ceil(8 * b) / 8) for a, b in np.exp(rng.uniform(1, 5.2, (n_anchors, 2)))],
+            [
+                (math.ceil(8 * a) / 8, math.ceil(8 * b) / 8)
+                for a, b in np.exp(rng.uniform(1, 5.2, (n_anchors, 2))).tolist()
+            ],
             stride,
             classes,
             float(rng.choice(SHIFTS)),
@@ -136,7 +150,7 @@ def _label(
     centre = [float(rng.choice([0.0, 1.0, rng.integers(cells + 1) / cells, *rng.random(4)])) for cells in grid]
     kind = rng.random()
     if kind < 0.5:  # like an anchor
-        anchor = head.anchors[rng.integers(len(head.anchors))]
+        anchor = head.anchors[int(rng.integers(len(head.anchors)))]
         shape = np.array(anchor) / (size[1], size[0]) * np.exp(rng.normal(0, 0.3, 2))
     elif kind < 0.7:  # anything
         shape = np.exp(rng.uniform(math.log(0.01), 0, 2))
