@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from tests.oracles import Row, YoloHead
 from yolo.heads import Head
 from yolo.sections import Yolo
 
+RULES = ["ratio", "prediction", "prior"]
+BOX_LOSSES = ["mse", "iou", "giou", "diou", "ciou"]
+OBJ_LABELS = ["1", "iou"]
 MAX_SLOTS = 200  # in all pictures and scales
 SHIFTS = (1.0, 1.05, 1.2, 2.0)  # scale_x_y
 
@@ -174,6 +178,26 @@ def _predict(rng: np.random.Generator, raw: list[np.ndarray], facts: list[YoloHe
     sides = np.array([w, h]) * head.stride / np.array(head.anchors[a])
     values = np.concatenate((np.log(within / (1 - within)), np.log(sides)))
     raw[s][int(label[0]), a, i, j, :4] = values + rng.normal(0, 0.1, 4)
+
+
+def variants() -> st.SearchStrategy[dict[str, Any]]:
+    """Every variant of the loss, as keyword arguments of `compute_loss` and of the oracle."""
+    gains = st.sampled_from([0.0, 0.05, 1.0, 3.0])
+    return st.fixed_dictionaries(
+        {
+            "bbox_loss": st.sampled_from(BOX_LOSSES),
+            "obj_label": st.sampled_from(OBJ_LABELS),
+            "assign": st.sampled_from(RULES),
+            "ignore_thresh": st.sampled_from([None, 0.3, 0.5, 0.7]),
+            "pos_weight": st.sampled_from(["auto", 0.5, 1.0, 3.7]),
+            "obj_reduction": st.sampled_from(["mean", "sum"]),
+            "box_gain": gains,
+            "obj_gain": gains,
+            "cls_gain": gains,
+            "label_smoothing": st.sampled_from([0.0, 0.1, 0.3]),
+            "focal_gamma": st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]),
+        }
+    )
 
 
 def problems() -> st.SearchStrategy[Problem]:

@@ -10,11 +10,10 @@ import torch
 from hypothesis import assume, given, settings
 from torch import Tensor
 
-from tests.loss_problems import Problem, problems, real_head
+from tests.loss_problems import RULES, Problem, problems, real_head
 from tests.oracles import YoloHead
 from yolo.assign import Assignment, assign
 
-RULES = ["ratio", "prediction", "prior"]
 Columns = tuple[int, int, int, int, int, int]  # s, n, b, a, i, j
 NOTHING: Columns = (0, 0, 0, 0, 0, 0)
 
@@ -33,7 +32,7 @@ def blank(pictures: int = 2) -> list[Tensor]:
     ]
 
 
-def label(x: float, y: float, w: float, h: float, b: int = 0) -> list[float]:
+def label(x: float, y: float, w: float, h: float, *, b: int = 0) -> list[float]:
     """A label from pixels of the board."""
     return [b, x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT, 0]
 
