@@ -200,7 +200,7 @@ def test_defaults(problem: Problem) -> None:
 
 
 @given(problem=problems(), chosen=variants(), seed=st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_order_of_labels(problem: Problem, chosen: dict[str, Any], seed: int) -> None:
     """Labels in another order have the same loss, up to the rounding of a sum in another order."""
     labels = problem.targets()

@@ -172,7 +172,7 @@ def test_targets_have_no_gradient() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @given(seed=st.integers(0, 2**32), chosen=variants())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_extreme_values_are_finite(dtype: torch.dtype, seed: int, chosen: dict[str, Any]) -> None:
     """Raw values from -1e4 to 1e4, the ends often, in the precisions of training: loss and gradients stay numbers."""
     problem, rng = random_problem(seed), np.random.default_rng(seed)
@@ -233,7 +233,7 @@ def fake(problem: Problem, mode: FakeTensorMode, dtype: torch.dtype) -> tuple[li
     return predictions, mode.from_tensor(problem.targets(torch.float32)), SimpleNamespace(heads=heads)
 
 
-@pytest.mark.parametrize("extra", EXTRAS[:3], ids=NAMES[:3])
+@pytest.mark.parametrize("extra", EXTRAS[:2], ids=NAMES[:2])
 @pytest.mark.parametrize(("bbox_loss", "obj_label", "rule"), COMBINATIONS)
 def test_no_value_is_read(bbox_loss: str, obj_label: str, rule: str, extra: dict[str, Any]) -> None:
     """Forward and backward of every variant."""
