@@ -140,6 +140,13 @@ def test_ignore_by_hand(label: list[float], threshold: float | None, paying: int
     assert_close(terms.obj.item(), (paying + 2) * LOG2 / 4, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("count", [255, 256, 257])
+def test_a_crowd_is_ignored_once(count: int) -> None:
+    """As many pictures as labels, which are all in the first: near to all of them is near, too."""
+    terms = one_cell([SAME] * count, anchors=2, pictures=count, ignore_thresh=0.5, pos_weight=1.0)
+    assert_close(terms.obj.item(), (2 * count - 1) * LOG2 / (2 * count), rtol=1e-12, atol=0)
+
+
 def test_smoothing_by_hand() -> None:
     """The one class is seen with probability 3/4 and wanted with 0.9 + 0.05."""
     plain = one_cell([SAME], logit=math.log(3)).cls
