@@ -1,8 +1,9 @@
 """Slow, obvious references in float64 that import nothing from yolo: overlaps, NMS, decoding, letterbox, VOC's and
-darknet's average precision.
+darknet's average precision, the assignments and the loss.
 
 Every formula is written as its source states it, in plain Python numbers and one loop per index. Boxes are
-`(cx, cy, w, h)`. Sources: darknet (AlexeyAB), YOLOv2 §2, YOLOv3 §2.1, DIoU (Zheng et al. 2020, eq. 7).
+`(cx, cy, w, h)`. Sources: darknet (AlexeyAB), YOLOv2 §2, YOLOv3 §2.1, GIoU (Rezatofighi et al. 2019, alg. 1),
+DIoU and CIoU (Zheng et al. 2020, eq. 7 to 11), focal loss (Lin et al. 2017, eq. 4).
 """
 
 from __future__ import annotations
@@ -66,6 +67,33 @@ def diou(a: Box, b: Box, beta: float = 1.0) -> float:
     return iou(a, b) - float((distance / diagonal) ** beta)
 
 
+def giou(a: Box, b: Box) -> float:
+    """IoU minus the share of the smallest enclosing box that neither box covers."""
+    left_a, top_a, right_a, bottom_a = corners(a)
+    left_b, top_b, right_b, bottom_b = corners(b)
+    enclosing = (max(right_a, right_b) - min(left_a, left_b)) * (max(bottom_a, bottom_b) - min(top_a, top_b))
+    width = max(min(right_a, right_b) - max(left_a, left_b), 0.0)
+    height = max(min(bottom_a, bottom_b) - max(top_a, top_b), 0.0)
+    union = a[2] * a[3] + b[2] * b[3] - width * height
+    return iou(a, b) - (enclosing - union) / enclosing
+
+
+def aspect(a: Box, b: Box) -> float:
+    """CIoU's v: the squared difference of the two angles atan(w/h), 1 for a right angle."""
+    return 4 / math.pi**2 * (math.atan(b[2] / b[3]) - math.atan(a[2] / a[3])) ** 2
+
+
+def ciou_alpha(a: Box, b: Box) -> float:
+    """CIoU's weight of v, a constant for the gradient; 0 for equal boxes, where it is 0/0."""
+    v = aspect(a, b)
+    return v / (1 - iou(a, b) + v) if 1 - iou(a, b) + v > 0 else 0.0
+
+
+def ciou(a: Box, b: Box, alpha: float | None = None) -> float:
+    """DIoU minus alpha times v. `alpha`: the constant, if it is not that of these boxes."""
+    return diou(a, b) - (ciou_alpha(a, b) if alpha is None else alpha) * aspect(a, b)
+
+
 # non-maximum suppression
 
 
@@ -102,8 +130,8 @@ def nms(
 
 
 def sigmoid(t: float) -> float:
-    """1 / (1 + e^-t)."""
-    return 1 / (1 + math.exp(-t))
+    """1 / (1 + e^-t), for t < 0 as e^t / (1 + e^t), which does not overflow."""
+    return 1 / (1 + math.exp(-t)) if t >= 0 else math.exp(t) / (1 + math.exp(t))
 
 
 def decode(
@@ -328,3 +356,285 @@ def darknet_ap(
                 area += max([p[k] for k in range(len(ranked)) if r[k] >= at], default=0.0) / points
         aps.append(area)
     return aps
+
+
+# the assignments; labels are rows (b, x, y, w, h, class), the box in fractions of the input
+
+
+class YoloHead(NamedTuple):
+    """What a [yolo] section says: anchors (w, h) and stride in pixels of the input, classes, k = scale_x_y."""
+
+    anchors: Sequence[tuple[float, float]]
+    stride: int
+    classes: int
+    k: float = 1.0
+
+
+class Row(NamedTuple):
+    """Label n of picture b is the business of anchor a in cell (i, j) of scale s; all 0 if it is not matched."""
+
+    s: int
+    n: int
+    b: int
+    a: int
+    i: int
+    j: int
+    matched: bool
+
+
+Raw = Sequence[np.ndarray]  # per scale [B, A, H, W, 5 + C]
+Slot = tuple[int, int, int, int, int]  # s, b, a, i, j
+
+
+def cell_of(label: Box, grid: tuple[int, int]) -> tuple[int, int]:
+    """Row and column of the cell that the centre of a label lies in; the right and the bottom border belong to it."""
+    rows, columns = grid
+    i, j = math.floor(label[2] * rows), math.floor(label[1] * columns)
+    return min(max(i, 0), rows - 1), min(max(j, 0), columns - 1)
+
+
+def in_cells(label: Box, grid: tuple[int, int]) -> Box:
+    """The box of a label with a cell of this grid as the unit."""
+    rows, columns = grid
+    return label[1] * columns, label[2] * rows, label[3] * columns, label[4] * rows
+
+
+def grid_of(raw: Raw, s: int) -> tuple[int, int]:
+    """Rows and columns of a scale."""
+    return raw[s].shape[2], raw[s].shape[3]
+
+
+def box_at(raw: Raw, heads: Sequence[YoloHead], slot: Slot) -> Box:
+    """The predicted box of a slot in cells; sizes are kept within [1e-12, the longer side of the grid]."""
+    s, b, a, i, j = slot
+    tx, ty, tw, th = raw[s][b, a, i, j, :4].tolist()
+    k, stride, anchor, longest = heads[s].k, heads[s].stride, heads[s].anchors[a], max(grid_of(raw, s))
+    size = [math.exp(min(t, 700.0)) * side / stride for t, side in zip((tw, th), anchor, strict=True)]
+    w, h = (min(max(side, 1e-12), float(longest)) for side in size)
+    return j + sigmoid(tx) * k - (k - 1) / 2, i + sigmoid(ty) * k - (k - 1) / 2, w, h
+
+
+def ratio_distance(label: Box, head: YoloHead, a: int, grid: tuple[int, int]) -> float:
+    """How far the sides of a label are from those of an anchor, relative to the anchor."""
+    _, _, w, h = in_cells(label, grid)
+    anchor_w, anchor_h = head.anchors[a]
+    return abs(w * head.stride / anchor_w - 1) + abs(h * head.stride / anchor_h - 1)
+
+
+def prior_overlap(label: Box, head: YoloHead, a: int, grid: tuple[int, int]) -> float:
+    """IoU of a label with an anchor around the same centre."""
+    _, _, w, h = in_cells(label, grid)
+    return iou((0, 0, w * head.stride, h * head.stride), (0, 0, *head.anchors[a]))
+
+
+def prediction_overlap(raw: Raw, label: Box, heads: Sequence[YoloHead], s: int, a: int) -> float:
+    """IoU of a label with what anchor a predicts in the label's cell of scale s."""
+    grid = grid_of(raw, s)
+    return iou(box_at(raw, heads, (s, int(label[0]), a, *cell_of(label, grid))), in_cells(label, grid))
+
+
+def assign_ratio(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead]) -> list[Row]:
+    """At every scale the anchor nearest in width and height, if it is near at all. S times N rows."""
+    rows = []
+    for s, head in enumerate(heads):
+        grid = grid_of(raw, s)
+        for n, label in enumerate(labels.tolist()):
+            distances = [ratio_distance(label, head, a, grid) for a in range(len(head.anchors))]
+            nearest = distances.index(min(distances))  # the first of equals
+            if distances[nearest] < 2:
+                rows.append(Row(s, n, int(label[0]), nearest, *cell_of(label, grid), True))
+            else:
+                rows.append(Row(0, 0, 0, 0, 0, 0, False))
+    return rows
+
+
+def assign_prediction(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead]) -> list[Row]:
+    """The one anchor of all scales whose predicted box in the label's cell overlaps the label most. N rows."""
+    rows = []
+    for n, label in enumerate(labels.tolist()):
+        best, most = (0, 0), -1.0
+        for s, head in enumerate(heads):
+            for a in range(len(head.anchors)):
+                overlap = prediction_overlap(raw, label, heads, s, a)
+                if overlap > most:
+                    best, most = (s, a), overlap
+        s, a = best
+        rows.append(Row(s, n, int(label[0]), a, *cell_of(label, grid_of(raw, s)), True))
+    return rows
+
+
+def assign_prior(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead]) -> list[Row]:
+    """The one anchor of all scales whose shape overlaps that of the label most. N rows."""
+    rows = []
+    for n, label in enumerate(labels.tolist()):
+        best, most = (0, 0), -1.0
+        for s, head in enumerate(heads):
+            for a in range(len(head.anchors)):
+                overlap = prior_overlap(label, head, a, grid_of(raw, s))
+                if overlap > most:
+                    best, most = (s, a), overlap
+        s, a = best
+        rows.append(Row(s, n, int(label[0]), a, *cell_of(label, grid_of(raw, s)), True))
+    return rows
+
+
+ASSIGN = {"ratio": assign_ratio, "prediction": assign_prediction, "prior": assign_prior}
+
+
+# the loss
+
+
+class Terms(NamedTuple):
+    """The loss and its three parts, these without their gains."""
+
+    total: float
+    box: float
+    obj: float
+    cls: float
+
+
+def log_sigmoid(t: float) -> float:
+    """log(1 / (1 + e^-t)) without overflow."""
+    return -math.log1p(math.exp(-t)) if t >= 0 else t - math.log1p(math.exp(t))
+
+
+def cross_entropy(logit: float, target: float, pos_weight: float = 1.0) -> float:
+    """Binary cross entropy of a logit; `pos_weight` multiplies the part of the positives."""
+    return -(pos_weight * target * log_sigmoid(logit) + (1 - target) * log_sigmoid(-logit))
+
+
+def box_term(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list[Row], kind: str, at: Raw) -> float:
+    """Sum over scales of the mean over their positives. `at`: where CIoU's alpha is computed."""
+    total = 0.0
+    for s in range(len(heads)):
+        costs = []
+        for row in rows:
+            if not row.matched or row.s != s:
+                continue
+            slot = (s, row.b, row.a, row.i, row.j)
+            p, y = box_at(raw, heads, slot), in_cells(labels[row.n].tolist(), grid_of(raw, s))
+            if kind == "mse":
+                centre = ((p[0] - y[0]) ** 2 + (p[1] - y[1]) ** 2) / 2
+                costs.append(centre + ((p[2] - y[2]) ** 2 + (p[3] - y[3]) ** 2) / 2 / 10)
+            elif kind == "ciou":
+                costs.append(1 - ciou(p, y, ciou_alpha(box_at(at, heads, slot), y)))
+            else:
+                costs.append(1 - {"iou": iou, "giou": giou, "diou": diou}[kind](p, y))
+        if costs:
+            total += sum(costs) / len(costs)
+    return total
+
+
+def objectness_targets(
+    raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list[Row], kind: str
+) -> dict[Slot, float]:
+    """Slot to target of all matched slots: 1 or the IoU, the largest where several labels meet."""
+    targets: dict[Slot, float] = {}
+    for row in rows:
+        if row.matched:
+            slot = (row.s, row.b, row.a, row.i, row.j)
+            overlap = iou(box_at(raw, heads, slot), in_cells(labels[row.n].tolist(), grid_of(raw, row.s)))
+            target = 1.0 if kind == "1" else min(max(overlap, 0.0), 1.0)
+            targets[slot] = max(target, targets.get(slot, 0.0))
+    return targets
+
+
+def is_ignored(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], slot: Slot, threshold: float) -> bool:
+    """Whether the predicted box overlaps any label of its picture by more than the threshold."""
+    box, grid = box_at(raw, heads, slot), grid_of(raw, slot[0])
+    mine = [label for label in labels.tolist() if int(label[0]) == slot[1]]
+    return any(iou(box, in_cells(label, grid)) > threshold for label in mine)
+
+
+def obj_term(
+    raw: Raw,
+    labels: np.ndarray,
+    heads: Sequence[YoloHead],
+    targets: dict[Slot, float],
+    *,
+    ignore_thresh: float | None,
+    pos_weight: float,
+    reduction: str,
+    focal_gamma: float,
+    at: Raw,
+) -> float:
+    """Sum over scales of the mean over all slots, or the sum over all slots for each picture. `at`: as in the loss."""
+    total = 0.0
+    for s in range(len(heads)):
+        costs = []
+        for b, a, i, j in np.ndindex(*raw[s].shape[:4]):
+            slot = (s, b, a, i, j)
+            y, logit = targets.get(slot, 0.0), float(raw[s][b, a, i, j, 4])
+            cost = cross_entropy(logit, y, pos_weight)
+            if focal_gamma > 0:
+                cost *= abs(y - sigmoid(logit)) ** focal_gamma
+            if ignore_thresh is not None and slot not in targets and is_ignored(at, labels, heads, slot, ignore_thresh):
+                cost = 0.0
+            costs.append(cost)
+        total += sum(costs) / (len(costs) if reduction == "mean" else raw[s].shape[0])
+    return total
+
+
+def cls_term(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list[Row], smoothing: float) -> float:
+    """Sum over scales of the mean over their positives and all classes."""
+    total = 0.0
+    for s, head in enumerate(heads):
+        costs = []
+        for row in rows:
+            if row.matched and row.s == s:
+                for c in range(head.classes):
+                    hot = 1.0 if c == int(labels[row.n, 5]) else 0.0
+                    logit = float(raw[s][row.b, row.a, row.i, row.j, 5 + c])
+                    costs.append(cross_entropy(logit, hot * (1 - smoothing) + smoothing / 2))
+        if costs:
+            total += sum(costs) / len(costs)
+    return total
+
+
+def auto_pos_weight(raw: Raw, labels: np.ndarray) -> float:
+    """Half of the negatives of a picture for each label of the batch, at least 1."""
+    slots = sum(scale.shape[1] * scale.shape[2] * scale.shape[3] for scale in raw)
+    return max(1.0, 0.5 * (slots - len(labels)) / len(labels)) if len(labels) else 1.0
+
+
+def yolo_loss(
+    raw: Raw,
+    labels: np.ndarray,
+    heads: Sequence[YoloHead],
+    *,
+    bbox_loss: str = "iou",
+    obj_label: str = "iou",
+    assign: str = "ratio",
+    ignore_thresh: float | None = None,
+    pos_weight: float | str = "auto",
+    obj_reduction: str = "mean",
+    box_gain: float = 1.0,
+    obj_gain: float = 1.0,
+    cls_gain: float = 1.0,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+    at: Raw | None = None,
+) -> Terms:
+    """The loss of raw predictions and labels `[N, 6]`.
+
+    `at`: predictions from which everything is taken that is a constant for the gradient, which are the assignment,
+    the IoU as a target, the ignored slots and CIoU's alpha; left out, the predictions themselves. With `at` held,
+    finite differences in `raw` are the gradient as it is defined.
+    """
+    at = raw if at is None else at
+    rows = ASSIGN[assign](at, labels, heads)
+    targets = objectness_targets(at, labels, heads, rows, obj_label)
+    box = box_term(raw, labels, heads, rows, bbox_loss, at)
+    obj = obj_term(
+        raw,
+        labels,
+        heads,
+        targets,
+        ignore_thresh=ignore_thresh,
+        pos_weight=auto_pos_weight(raw, labels) if isinstance(pos_weight, str) else pos_weight,
+        reduction=obj_reduction,
+        focal_gamma=focal_gamma,
+        at=at,
+    )
+    cls = cls_term(raw, labels, heads, rows, label_smoothing)
+    return Terms(box_gain * box + obj_gain * obj + cls_gain * cls, box, obj, cls)

@@ -34,7 +34,7 @@ def near_any(boxes: Tensor, labels: Tensor, pictures: Tensor, threshold: float) 
     table = labels.new_zeros(Q, K, 4).index_put((block, place), labels)  # places left over have no area: no overlap
     owner = pictures.new_zeros(Q).index_put((block,), pictures)
     near = _any_above(boxes.unbind(-1), table.unbind(-1), owner, threshold)
-    return torch.zeros(boxes.shape[:2], dtype=torch.uint8, device=boxes.device).index_add(0, owner, near) > 0
+    return torch.zeros(boxes.shape[:2], dtype=torch.int32, device=boxes.device).index_add(0, owner, near) > 0
 
 
 def _blocks(pictures: Tensor, B: int, K: int) -> tuple[Tensor, Tensor]:
@@ -49,7 +49,7 @@ def _blocks(pictures: Tensor, B: int, K: int) -> tuple[Tensor, Tensor]:
 
 
 def _any_above(boxes: tuple[Tensor, ...], table: tuple[Tensor, ...], owner: Tensor, threshold: float) -> Tensor:
-    """Whether a box `[B, P]` x 4 of the picture `owner` `[Q]` overlaps any of K labels `[Q, K]` x 4: uint8 `[Q, P]`.
+    """Whether a box `[B, P]` x 4 of the picture `owner` `[Q]` overlaps any of K labels `[Q, K]` x 4: int32 `[Q, P]`.
 
     IoU > t without a division: inter / (a + b - inter) > t where inter > (a + b) · t / (1 + t).
     """
@@ -58,4 +58,4 @@ def _any_above(boxes: tuple[Tensor, ...], table: tuple[Tensor, ...], owner: Tens
     share = threshold / (1 + threshold)
     inter = torch.minimum(cx + w / 2, lx + lw / 2).sub_(torch.maximum(cx - w / 2, lx - lw / 2)).clamp_(min=0)
     inter *= torch.minimum(cy + h / 2, ly + lh / 2).sub_(torch.maximum(cy - h / 2, ly - lh / 2)).clamp_(min=0)
-    return (inter > w * h * share + lw * lh * share).any(dim=1).to(torch.uint8)
+    return (inter > w * h * share + lw * lh * share).any(dim=1).to(torch.int32)  # a picture may have over 255 blocks
