@@ -174,6 +174,8 @@ def predicted_boxes(values: Tensor, anchors: Tensor, k: float, i: Tensor, j: Ten
     the grid. The limit is laid on the exponent, so a value beyond it has no gradient in place of an infinite one.
     """
     x, y = (values[..., :2].sigmoid() * k - (k - 1) / 2).unbind(-1)
-    lowest, highest = (SMALLEST / anchors).log(), (max(raw.shape[2:4]) / anchors).log()
-    w, h = (torch.clamp(values[..., 2:], lowest, highest).exp() * anchors).unbind(-1)
+    t, longest = values[..., 2:], max(raw.shape[2:4])
+    lowest, highest = (SMALLEST / anchors).log(), (longest / anchors).log()
+    sizes = torch.clamp(t, lowest, highest).exp() * anchors
+    w, h = torch.where(t < highest, sizes, longest).unbind(-1)  # exactly, so that boxes of the longest size tie
     return torch.stack((j + x, i + y, w, h), dim=-1)

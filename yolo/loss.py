@@ -110,7 +110,7 @@ def compute_loss(
     counts = [labels.new_full((), float(count)) for count in (len(labels), len(predictions[0]))]
     N, B, *M = sum_over_ranks(torch.stack([*counts, *(on.sum().to(dtype) for on in positives)])).unbind()
     if pos_weight == "auto":
-        P = sum(raw[0, ..., 0].numel() for raw in predictions)
+        P = sum(raw.shape[1:4].numel() for raw in predictions)
         weight = torch.where(N > 0, (P - N) / (2 * N.clamp(min=1)), 1).clamp(min=1)
     else:
         weight = labels.new_full((), float(pos_weight))
@@ -118,7 +118,7 @@ def compute_loss(
     box = obj = cls = labels.new_zeros(())
     for raw, head, on, positive in zip(predictions, heads, positives, M, strict=True):
         scale = _look_up(raw, head, labels, found, on)
-        slots = B * raw[0, ..., 0].numel() if obj_reduction == "mean" else B
+        slots = B * raw.shape[1:4].numel() if obj_reduction == "mean" else B
         box = box + _box_loss(scale, bbox_loss).sum() / positive.clamp(min=1)
         cls = cls + _class_loss(scale, labels, label_smoothing).sum() / (positive.clamp(min=1) * head.classes)
         pays = None if ignore_thresh is None else ~_near(raw, head, labels, ignore_thresh)
@@ -258,10 +258,10 @@ def _check_shapes(predictions: Sequence[Tensor], labels: Tensor, heads: Sequence
             raise ValueError(
                 f"head {s} is {kind}; the loss is that of plain [yolo] heads, so this network only detects"
             )
-        if raw.ndim != 5 or raw.shape[1] != len(head.anchors) or raw.shape[4] != 5 + head.classes:
+        if raw.ndim != 5 or not len(raw) or raw.shape[1] != len(head.anchors) or raw.shape[4] != 5 + head.classes:
             raise ValueError(
                 f"scale {s}: got predictions {list(raw.shape)}, "
-                f"expected [B, {len(head.anchors)}, H, W, {5 + head.classes}]"
+                f"expected [B from 1, {len(head.anchors)}, H, W, {5 + head.classes}]"
             )
     if labels.ndim != 2 or labels.shape[1] != 6 or labels.dtype not in (torch.float32, torch.float64):
         raise ValueError(
