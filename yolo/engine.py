@@ -38,7 +38,7 @@ from yolo.runs import LAST, Run
 from yolo.settings import yaml_text
 from yolo.train_options import Train
 
-Evaluate = Callable[[Detector], Mapping[str, float]]
+Evaluate = Callable[[Detector, int], Mapping[str, float]]
 
 
 class Trainer:
@@ -49,7 +49,7 @@ class Trainer:
         loader: batches of every epoch; it knows which is next.
         optimizer: of the network's parameters.
         schedule: the learning rate of a step, counted from 1.
-        evaluate: the metrics of a detector, by name: `AP`, `val/box`, ...
+        evaluate: the metrics of a detector after so many steps, by name: `AP`, `val/box`, ...
         keep: saves a detector as the best one so far.
         run: the folder that everything is written to.
         options: epochs, accumulation, clipping and how often to evaluate and save.
@@ -208,7 +208,7 @@ class Trainer:
         if self._due(done, self.options.eval_every):
             start = time.perf_counter()
             shown = self.averaged()
-            values |= self.evaluate(shown)
+            values |= self.evaluate(shown, self.step)
             values["eval_seconds"] = time.perf_counter() - start
             self._choose(shown, epoch, values)
         self.run.log(epoch, self.step, values | self.progress.measured())

@@ -236,11 +236,13 @@ def _folder(options: Train, state: dict[str, Any] | None) -> Run:
     return Run.create(options.out or next_folder(), yaml_text(options))
 
 
-def _evaluate(validation: Validation, run: Run, detector: Detector) -> dict[str, float]:
-    """The numbers; and a sheet of detections, which replaces the one before."""
+def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -> dict[str, float]:
+    """The numbers; and a sheet of objects beside detections, which replaces the one before in the folder."""
     numbers = validation(detector)
     if rank() == 0:
-        write_picture(run.folder / "detections.png", validation.sheet(detector))
+        sheet = validation.sheet(detector)
+        write_picture(run.folder / "detections.png", sheet)
+        run.image(step, "objects and detections", sheet)
     return numbers
 
 
