@@ -74,6 +74,11 @@ class Assignment(NamedTuple):
         s, n, b, a, i, j = (index[self.matched] for index in self[:6])
         return s, n, b, a, i, j
 
+    def unmatched(self, labels: int) -> Tensor:
+        """How many of so many labels have no match, int64 scalar. Does not wait."""
+        matches = self.matched.new_zeros(labels, dtype=torch.int64).index_add(0, self.n, self.matched.long())
+        return (matches == 0).sum()
+
 
 def assign(predictions: Sequence[Tensor], labels: Tensor, heads: Sequence[Head], rule: str) -> Assignment:
     """Which anchors answer for which labels.

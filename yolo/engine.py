@@ -78,7 +78,9 @@ class Trainer:
         self.readings = Readings(self.device)
         self.step = 0  # optimizer steps done
         self.sums: dict[str, Tensor] = {}  # of the terms over the pictures of this epoch so far, float64
+        self.counts: dict[str, Tensor] = {}  # what the detector counted in them, int64
         self.pictures = 0  # this process's share of them
+        self._terms = torch.zeros(0)  # mean of the terms over the batches of this step
         self.best, self.best_epoch = -math.inf, -1
         self.progress = Progress(len(loader), options)
 
@@ -113,6 +115,7 @@ class Trainer:
             "loader": self.loader.state_dict(),
             "step": self.step,
             "sums": self.sums,
+            "counts": self.counts,
             "pictures": self.pictures,
             "best": self.best,
             "best_epoch": self.best_epoch,
@@ -129,6 +132,7 @@ class Trainer:
         self.loader.load_state_dict(state["loader"])
         self.step, self.pictures = state["step"], state["pictures"]
         self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+        self.counts = {name: value.to(self.device) for name, value in state["counts"].items()}
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         set_random_state(state["random"])
 
@@ -145,24 +149,25 @@ class Trainer:
                 first = (self.loader.position - 1) // self.options.accumulate * self.options.accumulate
                 size = min(self.options.accumulate, len(self.loader) - first)  # batches of this step
                 last = self.loader.position == first + size
-                self._batch(batch, size, last)
+                self._batch(batch, size, first=self.loader.position == first + 1, last=last)
                 if last:
                     self._step(batch)
                     if self._all_agree(asked):
                         return False
         return True
 
-    def _batch(self, batch: Batch, size: int, last: bool) -> None:
+    def _batch(self, batch: Batch, size: int, *, first: bool, last: bool) -> None:
         """Forward and backward; the gradients of `size` batches add up to that of their mean."""
         images = batch.images.to(self.device, non_blocking=True)
         with self.arithmetic(), self._communication(last):
             terms = self.detector.losses(images, batch.targets)
             self.scaler.scale(torch.stack(list(terms.values())).sum() / size).backward()
-        for name, value in terms.items():
-            weighted = value.detach().double() * len(images)
-            self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
+        values = {name: value.detach() for name, value in terms.items()}
+        _add(self.sums, {name: value.double() * len(images) for name, value in values.items()})
+        _add(self.counts, self.detector.counts)
         self.pictures += len(images)
-        self._terms = torch.stack([value.detach() for value in terms.values()])
+        mean = torch.stack(list(values.values())) / size
+        self._terms = mean if first else self._terms + mean
 
     def _step(self, batch: Batch) -> None:
         """One step of the optimizer, unless a number is broken."""
@@ -199,10 +204,7 @@ class Trainer:
         """What comes behind an epoch: its numbers, the evaluation where it is due, the checkpoints."""
         for reading in self.readings.take(everything=True):
             self._read(reading)
-        totals = sum_over_ranks(torch.stack([*self.sums.values(), self._terms.new_tensor(self.pictures).double()]))
-        means = dict(zip(self.sums, (totals[:-1] / totals[-1]).tolist(), strict=True))
-        self.sums, self.pictures = {}, 0
-        values = {"train/loss": sum(means.values()), **{f"train/{name}": mean for name, mean in means.items()}}
+        values = self._totals()
         values["lr"] = self.schedule(self.step)
         done = epoch + 1
         if self._due(done, self.options.eval_every):
@@ -215,6 +217,15 @@ class Trainer:
         if self._due(done, self.options.save_every):
             self.save()
         self.progress.epoch_line(epoch, values, self.best, self.best_epoch)
+
+    def _totals(self) -> dict[str, float]:
+        """The means of the terms and the counts of the epoch, over all processes; begins the next one's at 0."""
+        pictures = torch.tensor(float(self.pictures), dtype=torch.float64, device=self.device)
+        *sums, pictures = sum_over_ranks(torch.stack([*self.sums.values(), pictures])).unbind()
+        means = {f"train/{name}": float(total / pictures) for name, total in zip(self.sums, sums, strict=True)}
+        counts = {f"train/{name}": int(sum_over_ranks(count)) for name, count in self.counts.items()}
+        self.sums, self.counts, self.pictures = {}, {}, 0
+        return {"train/loss": sum(means.values()), **means, **counts}
 
     def _choose(self, shown: Detector, epoch: int, values: Mapping[str, float]) -> None:
         """Keeps the detector if it is the best so far: the highest metric, or the lowest loss."""
@@ -250,3 +261,9 @@ class Trainer:
 def run_text(options: Train) -> str:
     """The options of a run as YAML, without its folder, which may be moved."""
     return yaml_text(replace(options, out=None))
+
+
+def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Adds to the sums of these names, which begin at 0."""
+    for name, value in values.items():
+        sums[name] = sums[name] + value if name in sums else value

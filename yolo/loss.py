@@ -65,7 +65,7 @@ def compute_loss(
     *,
     bbox_loss: str = "iou",
     obj_label: str = "iou",
-    assign: str = "ratio",
+    assign: str | Assignment = "ratio",
     ignore_thresh: float | None = None,
     pos_weight: float | str = "auto",
     obj_reduction: str = "mean",
@@ -84,7 +84,7 @@ def compute_loss(
         bbox_loss: `mse`, or 1 minus `iou`, `giou`, `diou`, `ciou`.
         obj_label: the objectness target of a positive: `1`, or the `iou` of its box with the label, as a constant.
             Where labels share a slot the larger target stands.
-        assign: `ratio`, `prediction` or `prior`, see `yolo/assign.py`.
+        assign: `ratio`, `prediction` or `prior`, see `yolo/assign.py`; or the assignment itself.
         ignore_thresh: a prediction that is no positive and whose box has an IoU above it with any label of its picture
             pays no objectness.
         pos_weight: factor of a positive's objectness. `auto` weighs positives half as much as all the others
@@ -105,7 +105,7 @@ def compute_loss(
     _check_shapes(predictions, labels, heads)
     dtype = torch.float64 if predictions[0].dtype == torch.float64 else torch.float32
     labels = labels.to(dtype)
-    found = responsible([raw.detach() for raw in predictions], labels, heads, assign)
+    found = responsible(predictions, labels, heads, assign) if isinstance(assign, str) else assign
     positives = [found.matched & (found.s == s) for s in range(len(heads))]
     counts = [labels.new_full((), float(count)) for count in (len(labels), len(predictions[0]))]
     N, B, *M = sum_over_ranks(torch.stack([*counts, *(on.sum().to(dtype) for on in positives)])).unbind()

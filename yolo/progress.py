@@ -78,6 +78,8 @@ class Progress:
         losses = (name for name in ("train/loss", "train/box", "train/obj", "train/cls") if name in values)
         shown += [f"{name.removeprefix('train/')} {values[name]:.4g}" for name in losses]
         shown += [f"{name} {values[name]:.4f}" for name in ("AP", "AP50") if name in values]
+        if values.get("train/unmatched"):
+            shown.append(f"{values['train/unmatched']:,} of {values['train/labels']:,} labels without an anchor")
         if best_epoch >= 0:
             shown.append(f"best {self.options.early_metric} {abs(best):.4f} in epoch {best_epoch + 1}")
         self._say(", ".join(shown))

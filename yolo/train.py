@@ -154,7 +154,7 @@ def _data(options: Train) -> tuple[Pictures, Pictures]:
             f"{path}: no split begins with {options.val_split!r} to evaluate on; there is {', '.join(found)}: "
             f"give --val-split NAME, or --eval-on train for the training pictures"
         )
-    return data, open_data(path, split=options.val_split, bad=options.bad, classes=None, names=None)
+    return data, open_data(path, split=options.val_split, bad=options.bad, names=data.names)
 
 
 def _detector(options: Train, names: list[str], device: torch.device) -> YoloDetector:

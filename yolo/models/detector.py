@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -33,6 +34,9 @@ class Detector(ABC):
     """Which predictions become detections."""
     wrapped: nn.Module | None = None
     """`network` within DDP or torch.compile, through which training goes; None where it is trained as it is."""
+
+    counts: Mapping[str, Tensor] = MappingProxyType({})
+    """What the last call of `losses` counted, scalars by name: numbers of a batch that add up over batches."""
 
     @abstractmethod
     def losses(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:

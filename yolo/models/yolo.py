@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yolo.assign import assign
 from yolo.boxes import Detections, Placement
 from yolo.darknet import Darknet
 from yolo.data.labels import pack_labels
@@ -83,11 +84,15 @@ class YoloDetector(Detector):
         return torch.from_numpy(place(pixels, placement)).permute(2, 0, 1), placement
 
     def losses(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        """`box`, `obj` and `cls` of `compute_loss` with their gains; the network's arithmetic is that of autocast."""
+        """`box`, `obj` and `cls` of `compute_loss` with their gains, in the arithmetic of autocast; counts labels,
+        positives, and labels that no anchor answers for."""
         labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(images.device, non_blocking=True)
         raw = (self.wrapped or self.network)(images.float() / 255)
         with torch.autocast(images.device.type, enabled=False):
-            terms = compute_loss(raw, labels, self.network, **vars(self.loss))
+            found = assign([scale.detach() for scale in raw], labels, self.network.heads, self.loss.assign)
+            terms = compute_loss(raw, labels, self.network, **{**vars(self.loss), "assign": found})
+        total = torch.full((), len(labels), device=images.device)
+        self.counts = {"labels": total, "positives": found.matched.sum(), "unmatched": found.unmatched(len(labels))}
         gains = {"box": self.loss.box_gain, "obj": self.loss.obj_gain, "cls": self.loss.cls_gain}
         return {name: gain * getattr(terms, name) for name, gain in gains.items()}
 
