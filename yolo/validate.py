@@ -35,6 +35,10 @@ SHOWN = 6
 """Pictures whose detections are drawn."""
 
 
+MOST = 20
+"""Detections drawn in a picture: an untrained network finds hundreds."""
+
+
 class Validation:
     """Evaluates detectors on a data set; every process of a run calls it, and each takes its share of the pictures.
 
@@ -89,7 +93,7 @@ class Validation:
     def sheet(self, detector: Detector) -> np.ndarray:
         """Some pictures twice, one below the other: the objects, and what was detected above confidence 0.25."""
         shown = copy(detector)
-        shown.options = Filter()
+        shown.options = Filter(max_detections=MOST)
         columns = []
         for k in spread(len(self.data), SHOWN):
             image, _ = sample = self.data[k]
