@@ -5,6 +5,7 @@ Letters: `B` pictures of a batch, `N` their objects, `h, w` height and width of 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, cast
@@ -84,7 +85,7 @@ class Loader:
             cast("Dataset[Sample]", self.data),
             batch_sampler=self.batches.epoch(self.epoch)[self.position :],
             collate_fn=_packed,
-            worker_init_fn=_on_one_core,
+            worker_init_fn=_as_worker,
             num_workers=self.workers,
             pin_memory=self.pin,
             generator=torch.Generator().manual_seed(self.epoch),  # it draws a number that nobody uses: not from ours
@@ -141,9 +142,12 @@ def _unpacked(packed: _Packed) -> Batch:
     return Batch(packed.images, targets)
 
 
-def _on_one_core(_worker: int) -> None:
-    """For workers that are not forked, and so have OpenCV's threads."""
+def _as_worker(_worker: int) -> None:
+    """A worker computes on one core (one that is not forked has OpenCV's threads). It outlives signals that are meant
+    for the run, as Ctrl-C and job schedulers send them to every process: the main one decides, then workers end."""
     cv2.setNumThreads(0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
