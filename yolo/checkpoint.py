@@ -10,6 +10,7 @@ import errno
 import os
 import pickle
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,17 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote, on the CPU. ValueError for other and damaged files."""
+    """What `save_checkpoint` wrote, on the CPU. ValueError for other and damaged files, FileNotFoundError for none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file, so there is no run to resume; give a folder of runs/")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            if (broken := archive.testzip()) is not None:
+                raise RuntimeError(f"{broken} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as problem:
-        raise ValueError(
-            f"{path}: not a whole checkpoint of this program ({str(problem).splitlines()[0]}); was the copy cut short?"
-        ) from None
+    except (zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError, EOFError) as problem:
+        why = (str(problem) or type(problem).__name__).splitlines()[0]
+        raise ValueError(f"{path}: not a whole checkpoint of this program ({why}); was the copy cut short?") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path}: a checkpoint of format {found}; this program reads format {FORMAT}")
