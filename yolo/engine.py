@@ -89,9 +89,10 @@ class Trainer:
 
         Raises ValueError with a diagnosis when a loss or gradient is no number; the last checkpoint is from before.
         """
-        while self.loader.epoch < self.options.epochs and not self._waited_enough():
+        while not self._done(self.loader.epoch):
             epoch = self.loader.epoch
             if not self._epoch(asked):
+                self._read_all()
                 self.save()
                 return False
             self._finish(epoch)
@@ -200,21 +201,24 @@ class Trainer:
         numbers = {f"step/{name}": value for name, value in terms.items()}
         self.run.scalars(reading.step, {**numbers, "step/gradient": norm, "step/lr": self.schedule(reading.step)})
 
-    def _finish(self, epoch: int) -> None:
-        """What comes behind an epoch: its numbers, the evaluation where it is due, the checkpoints."""
+    def _read_all(self) -> None:
+        """The numbers of every step, before something is saved that a broken one may have touched."""
         for reading in self.readings.take(everything=True):
             self._read(reading)
+
+    def _finish(self, epoch: int) -> None:
+        """What comes behind an epoch: its numbers, the evaluation where it is due, the checkpoints."""
+        self._read_all()
         values = self._totals()
         values["lr"] = self.schedule(self.step)
-        done = epoch + 1
-        if self._due(done, self.options.eval_every):
+        if self._evaluated(epoch + 1):
             start = time.perf_counter()
             shown = self.averaged()
             values |= self.evaluate(shown, self.step)
             values["eval_seconds"] = time.perf_counter() - start
             self._choose(shown, epoch, values)
         self.run.log(epoch, self.step, values | self.progress.measured())
-        if self._due(done, self.options.save_every):
+        if (epoch + 1) % self.options.save_every == 0 or self._done(epoch + 1):
             self.save()
         self.progress.epoch_line(epoch, values, self.best, self.best_epoch)
 
@@ -230,21 +234,25 @@ class Trainer:
     def _choose(self, shown: Detector, epoch: int, values: Mapping[str, float]) -> None:
         """Keeps the detector if it is the best so far: the highest metric, or the lowest loss."""
         metric = self.options.early_metric
-        if metric not in values:
-            raise ValueError(f"early_metric={metric!r}: expected one of {', '.join(values)}")
         value = -values[metric] if "/" in metric else values[metric]
         if value > self.best or self.best_epoch < 0:
             self.best, self.best_epoch = value, epoch
             if rank() == 0:
                 self.keep(shown)
 
-    def _due(self, done: int, every: int) -> bool:
+    def _evaluated(self, done: int) -> bool:
+        """Whether there is an evaluation behind so many epochs."""
+        every = self.options.eval_every
         return done == self.options.epochs or (every > 0 and done % every == 0)
 
-    def _waited_enough(self) -> bool:
-        """Whether `early_stop` epochs were no better than the best before them."""
+    def _done(self, done: int) -> bool:
+        """Whether so many epochs are all: the last evaluation was `early_stop` epochs or more behind the best one."""
+        if done >= self.options.epochs:
+            return True
         patience = self.options.early_stop
-        return patience is not None and self.best_epoch >= 0 and self.loader.epoch - 1 - self.best_epoch >= patience
+        if patience is None or self.best_epoch < 0 or not self._evaluated(done):
+            return False
+        return done - 1 - self.best_epoch >= patience
 
     def _all_agree(self, asked: Interrupt) -> bool:
         """Whether any process was asked to stop; then all of them do, after the same step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import shlex
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,8 @@ from yolo.distributed import rank, together, wait_for_all, world_size
 from yolo.engine import Trainer, run_text
 from yolo.interrupt import interruptible
 from yolo.layers import ConvBlock
+from yolo.metrics.coco import evaluate
+from yolo.metrics.collect import Collector
 from yolo.models.detector import Detector
 from yolo.models.load import find_device
 from yolo.models.yolo import YoloDetector
@@ -76,6 +79,7 @@ def assemble(options: Train, device: torch.device, state: dict[str, Any] | None 
     np.random.seed(options.seed % 2**32)  # nothing here draws from it, or from Python's; a user's transform may
     random.seed(options.seed)
     data, held_out = _data(options)
+    _check_metric(options.early_metric, data.names)
     detector = _detector(options, data.names, device)
     _wrap(detector, options)
     precision = training_precision(options.precision, device)
@@ -157,6 +161,15 @@ def _data(options: Train) -> tuple[Pictures, Pictures]:
     return data, open_data(path, split=options.val_split, bad=options.bad, names=data.names)
 
 
+def _check_metric(name: str, names: list[str]) -> None:
+    """ValueError now, and not behind the first epoch, if no metric has this name."""
+    of_nothing = evaluate(Collector(names, torch.device("cpu")).records(), names)
+    losses = [f"{part}/{term}" for part in ("val", "train") for term in ("loss", "box", "obj", "cls")]
+    known = [*of_nothing.numbers(), *losses]
+    if name not in known:
+        raise ValueError(f"early_metric={name!r}: expected one of {', '.join(known)}")
+
+
 def _detector(options: Train, names: list[str], device: torch.device) -> YoloDetector:
     """The network of the cfg with the data's number of classes, and with the weights that it starts from."""
     cfg = read_cfg(options.cfg)
@@ -165,10 +178,12 @@ def _detector(options: Train, names: list[str], device: torch.device) -> YoloDet
     if before != {len(names)}:
         _say(f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}")
     network = Darknet(cfg)
+    fresh = frozenset(range(len(network.layers)))
     if options.weights is not None:
-        _say(transfer(network, options.weights, names))
-    elif options.obj_bias is not None:
-        set_objectness_bias(network, options.obj_bias)
+        table, fresh = transfer(network, options.weights, names)
+        _say(table)
+    if options.obj_bias is not None:
+        set_objectness_bias(network, options.obj_bias, fresh)
     network = network.to(device)
     if options.channels_last:
         network = network.to(memory_format=torch.channels_last)
@@ -176,13 +191,17 @@ def _detector(options: Train, names: list[str], device: torch.device) -> YoloDet
     return YoloDetector(network, names, size=size, options=EVALUATION, loss=options.loss)
 
 
-def set_objectness_bias(network: Darknet, bias: float) -> None:
-    """Sets the objectness that every slot begins with, before it has learned anything; a logit, -4.5 is 1 %.
+def set_objectness_bias(network: Darknet, bias: float, fresh: Collection[int]) -> None:
+    """Sets the objectness that a slot begins with, before it has learned anything; a logit, -4.5 is 1 %.
+
+    Only of heads whose convolution is among the `fresh` sections of the cfg, those with initial weights.
 
     Nearly all slots see nothing. With a bias of 0 the first steps go into learning that, with gradients that drown
     those of the objects (Lin et al. 2017, §3.3).
     """
     for index, head in zip(network.cfg.heads, network.heads, strict=True):
+        if index - 1 not in fresh:
+            continue
         block = network.layers[index - 1]
         assert isinstance(block, ConvBlock)
         assert block.conv.bias is not None

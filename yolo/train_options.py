@@ -214,8 +214,8 @@ class Train:
     freeze: str | None = None
     """Layers that stay as they are, batch norm included: names or a range of sections, such as 0-73."""
     obj_bias: float | None = None
-    """Objectness bias of the heads at the start: -4.5 means that a prediction is an object once in 90; None keeps the
-    network's own."""
+    """Objectness bias at the start, of heads that `weights` do not fill: -4.5 means that a prediction is an object once
+    in 90; None is 0."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network; auto is bf16 where the device is made for it, else fp32."""

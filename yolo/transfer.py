@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -14,8 +15,15 @@ from yolo.saved import read_tensors
 from yolo.weights import load_weights
 
 
-def transfer(network: Darknet, path: Path, names: Sequence[str]) -> str:
-    """Fills a network, built with initial weights, from a file of the same network; the table of what became of what.
+class Transfer(NamedTuple):
+    """The `table` of what became of what, and the sections of the cfg that have `initial` weights."""
+
+    table: str
+    initial: frozenset[int]
+
+
+def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
+    """Fills a network, built with initial weights, from a file of the same network.
 
     The convolution before a head is left as it is where its shape differs, as with another number of classes, or where
     the file says that its classes are not `names`, those of `network`, in this order. All else must be in the file, in
@@ -28,7 +36,9 @@ def transfer(network: Darknet, path: Path, names: Sequence[str]) -> str:
     Raises ValueError for a file of another network, with the first thing that does not fit.
     """
     if path.suffix != ".safetensors":
-        return str(load_weights(network, path, transfer=True))
+        report = load_weights(network, path, transfer=True)
+        rows = (row for row in report.rows if row.fate != "loaded")
+        return Transfer(str(report), frozenset(layer for row in rows for layer in range(row.first, row.last + 1)))
     tensors, metadata = read_tensors(path)
     same_classes = json.loads(metadata["names"]) == list(names)
     own = network.state_dict()
@@ -49,7 +59,7 @@ def transfer(network: Darknet, path: Path, names: Sequence[str]) -> str:
         for name, value in taken.items():
             own[name].copy_(value)
     lines = [f"{path}: {len(taken)} of {len(own)} tensors loaded"]
-    layers = sorted({int(re.findall(r"[0-9]+", name)[0]) for name in left})
+    layers = {int(re.findall(r"[0-9]+", name)[0]) for name in left}
     if layers:
-        lines.append(f"  layers {', '.join(map(str, layers))} have initial weights: the classes are others")
-    return "\n".join(lines)
+        lines.append(f"  layers {', '.join(map(str, sorted(layers)))} have initial weights: the classes are others")
+    return Transfer("\n".join(lines), frozenset(layers))
