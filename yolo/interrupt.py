@@ -28,7 +28,8 @@ def interruptible() -> Iterator[Interrupt]:
 
     def note(number: int, _frame: FrameType | None) -> None:
         asked.name = signal.Signals(number).name
-        signal.signal(number, before[signal.Signals(number)])
+        for known, handler in before.items():
+            signal.signal(known, handler)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
