@@ -80,7 +80,7 @@ def assemble(options: Train, device: torch.device, state: dict[str, Any] | None 
     random.seed(options.seed)
     data, held_out = _data(options)
     _check_metric(options.early_metric, data.names)
-    detector = _detector(options, data.names, device)
+    detector = _detector(options, data.names, device, options.weights if state is None else None)
     _wrap(detector, options)
     precision = training_precision(options.precision, device)
     seen, batches = _batches(options, data, detector.size)
@@ -170,8 +170,8 @@ def _check_metric(name: str, names: list[str]) -> None:
         raise ValueError(f"early_metric={name!r}: expected one of {', '.join(known)}")
 
 
-def _detector(options: Train, names: list[str], device: torch.device) -> YoloDetector:
-    """The network of the cfg with the data's number of classes, and with the weights that it starts from."""
+def _detector(options: Train, names: list[str], device: torch.device, weights: Path | None) -> YoloDetector:
+    """The network of the cfg with the data's number of classes, and with the weights that it starts from, if any."""
     cfg = read_cfg(options.cfg)
     before = {layer.classes for layer in cfg.layers if isinstance(layer, (Yolo, Region))}
     cfg = with_classes(cfg, len(names))
@@ -179,8 +179,8 @@ def _detector(options: Train, names: list[str], device: torch.device) -> YoloDet
         _say(f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}")
     network = Darknet(cfg)
     fresh = frozenset(range(len(network.layers)))
-    if options.weights is not None:
-        table, fresh = transfer(network, options.weights, names)
+    if weights is not None:
+        table, fresh = transfer(network, weights, names)
         _say(table)
     if options.obj_bias is not None:
         set_objectness_bias(network, options.obj_bias, fresh)
