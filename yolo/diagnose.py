@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from yolo.models.detector import Detector
 
 def diagnosis(
     detector: Detector,
-    batch: Batch,
+    batches: Sequence[Batch],
     step: int,
     terms: Mapping[str, float],
     norm: float,
@@ -23,11 +24,20 @@ def diagnosis(
 ) -> str:
     """The report: step, pictures, terms, the first module whose output is no number, and what to try.
 
-    The batch goes through the network once more, with the weights that it met: such a step changes none.
+    The batches of the step go through the network once more, with the weights that they met: such a step changes none.
+    Processes that train together call it together, and each tells of its own pictures.
     """
-    pictures = ", ".join(str(target["image_id"]) for target in batch.targets)
+    alone = copy(detector)
+    alone.wrapped = None
+    network = alone.network
+    weights = [name for name, p in network.named_parameters() if not bool(p.isfinite().all())]
+    found = [_first_broken(alone, batch, arithmetic) for batch in batches]  # all: losses are a collective call
+    guilty = [batch for batch, where in zip(batches, found, strict=True) if where][:1] or batches
+    where = next(filter(None, found), "The same pictures give finite numbers now.")
+    if weights:
+        guilty, where = batches, f"The weights {weights[0]} themselves are not finite."
+    pictures = ", ".join(str(target["image_id"]) for batch in guilty for target in batch.targets)
     losses = ", ".join(f"{name} {value:g}" for name, value in terms.items())
-    where = _first_broken(detector, batch, arithmetic)
     return (
         f"step {step}: a loss or a gradient is not a finite number ({losses}, gradient norm {norm:g}). Pictures with "
         f"the ids {pictures}. {where} The weights are those before this step, the last checkpoint is good. Try a lower "
@@ -36,7 +46,7 @@ def diagnosis(
 
 
 def _first_broken(detector: Detector, batch: Batch, arithmetic: Callable[[], AbstractContextManager[None]]) -> str:
-    """The first module, in the order of the network, whose output is not finite; or the first such gradient."""
+    """The first module, in the order of the network, whose output is not finite; or the first such gradient; or ""."""
     network = detector.network
     broken: list[str] = []
 
@@ -49,20 +59,18 @@ def _first_broken(detector: Detector, batch: Batch, arithmetic: Callable[[], Abs
 
     leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
     hooks = [module.register_forward_hook(look(name)) for name, module in leaves]
-    weights = [name for name, p in network.named_parameters() if not bool(p.isfinite().all())]
     images = batch.images.to(next(network.parameters()).device)
+    network.zero_grad(set_to_none=True)
     try:
         with arithmetic():
             terms = detector.losses(images, batch.targets)
     finally:
         for hook in hooks:
             hook.remove()
-    if weights:
-        return f"The weights {weights[0]} themselves are not finite."
+    torch.stack(list(terms.values())).sum().backward()
     if broken:
         return f"The first layer with such an output is {broken[0]}."
-    torch.stack(list(terms.values())).sum().backward()
     gradients = [name for name, p in network.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     if gradients:
         return f"Every output is finite; the gradient of {gradients[-1]}, the last such layer, is not."
-    return "The same batch gives finite numbers now: batch statistics or the arithmetic of the device differ."
+    return ""

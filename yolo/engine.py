@@ -81,6 +81,7 @@ class Trainer:
         self.counts: dict[str, Tensor] = {}  # what the detector counted in them, int64
         self.pictures = 0  # this process's share of them
         self._terms = torch.zeros(0)  # mean of the terms over the batches of this step
+        self._broken = torch.zeros((), device=self.device)  # 1 from the first step on that must not change the weights
         self.best, self.best_epoch = -math.inf, -1
         self.progress = Progress(len(loader), options)
 
@@ -145,14 +146,17 @@ class Trainer:
     def _epoch(self, asked: Interrupt) -> bool:
         """The rest of the epoch; False if it was interrupted, between two steps."""
         self.detector.network.train()
+        step: list[Batch] = []
         with self.progress.epoch(self.loader.epoch, self.loader.position) as bar:
             for batch in bar.timed(self.loader):
                 first = (self.loader.position - 1) // self.options.accumulate * self.options.accumulate
                 size = min(self.options.accumulate, len(self.loader) - first)  # batches of this step
                 last = self.loader.position == first + size
-                self._batch(batch, size, first=self.loader.position == first + 1, last=last)
+                self._batch(batch, size, first=not step, last=last)
+                step.append(batch)
                 if last:
-                    self._step(batch)
+                    self._step(step)
+                    step = []
                     if self._all_agree(asked):
                         return False
         return True
@@ -170,24 +174,26 @@ class Trainer:
         mean = torch.stack(list(values.values())) / size
         self._terms = mean if first else self._terms + mean
 
-    def _step(self, batch: Batch) -> None:
-        """One step of the optimizer, unless a number is broken."""
+    def _step(self, batches: list[Batch]) -> None:
+        """One step of the optimizer, unless a number is broken, in this step or one before that is not read yet."""
         self.step += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule(self.step)
         self.scaler.unscale_(self.optimizer)
         gradients = [p for p in self.detector.network.parameters() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(gradients, self.options.clip or math.inf)
+        terms = sum_over_ranks(self._terms) / world_size()
         if not self.scaler.is_enabled():  # with float16 the scaler looks, and infinite gradients are ordinary
+            finite = terms.isfinite().all() & norm.isfinite()
+            self._broken = torch.maximum(self._broken, (~finite).float())
             self.optimizer.grad_scale = None  # type: ignore[attr-defined]
-            self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+            self.optimizer.found_inf = self._broken  # type: ignore[attr-defined]
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
             self.ema.update()
-        terms = sum_over_ranks(self._terms) / world_size()
-        self.readings.put(self.step, torch.cat((terms, norm[None].to(terms.dtype))), batch)
+        self.readings.put(self.step, torch.cat((terms, norm[None].to(terms.dtype))), batches)
         for reading in self.readings.take():
             self._read(reading)
 
@@ -235,7 +241,7 @@ class Trainer:
         """Keeps the detector if it is the best so far: the highest metric, or the lowest loss."""
         metric = self.options.early_metric
         value = -values[metric] if "/" in metric else values[metric]
-        if value > self.best or self.best_epoch < 0:
+        if value > self.best or self.best_epoch < 0 or math.isnan(self.best):
             self.best, self.best_epoch = value, epoch
             if rank() == 0:
                 self.keep(shown)
