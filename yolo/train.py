@@ -65,12 +65,14 @@ def run(options: Train) -> int:
         trainer = assemble(options, find_device(device), state)
         with trainer.run as folder:
             done = trainer.fit(asked)
-    if not done:
+        if done:
+            _say(
+                f"done: {folder.folder / BEST}; python detect.py PICTURE detects with it, the newest run is the default"
+            )
+            return 0
         command = f"python train.py --resume {shlex.quote(str(folder.folder))}"
         _say(f"{asked.name or 'another process'}: the step is done and saved; this goes on exactly there: {command}")
         return 130
-    _say(f"done: {folder.folder / BEST}; python detect.py PICTURE detects with it, the newest run is the default")
-    return 0
 
 
 def assemble(options: Train, device: torch.device, state: dict[str, Any] | None = None) -> Trainer:
