@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -66,6 +66,13 @@ def first_says(text: str) -> str:
     said = [text]
     dist.broadcast_object_list(said, src=0)
     return said[0]
+
+
+def first_fills(tensors: Iterable[Tensor]) -> None:
+    """Writes the values of process 0 into the tensors of all. A collective call: every process makes it."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def gather(values: Tensor) -> Tensor:

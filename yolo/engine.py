@@ -28,7 +28,7 @@ from yolo.arithmetic import autocast
 from yolo.checkpoint import random_state, save_checkpoint, set_random_state
 from yolo.data.loader import Batch, Loader
 from yolo.diagnose import diagnosis
-from yolo.distributed import rank, sum_over_ranks, world_size
+from yolo.distributed import first_fills, gather, rank, sum_over_ranks, world_size
 from yolo.ema import Ema
 from yolo.interrupt import Interrupt
 from yolo.models.detector import Detector
@@ -108,7 +108,7 @@ class Trainer:
         return shown
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the run depends on."""
+        """Everything that the rest of the run depends on. A collective call: each process has sums of its own."""
         return {
             "network": self.detector.network.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
@@ -116,8 +116,8 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "loader": self.loader.state_dict(),
             "step": self.step,
-            "sums": self.sums,
-            "counts": self.counts,
+            "sums": {name: gather(value[None]) for name, value in self.sums.items()},
+            "counts": {name: gather(value[None]) for name, value in self.counts.items()},
             "pictures": self.pictures,
             "best": self.best,
             "best_epoch": self.best_epoch,
@@ -133,15 +133,16 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
         self.step, self.pictures = state["step"], state["pictures"]
-        self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
-        self.counts = {name: value.to(self.device) for name, value in state["counts"].items()}
+        self.sums = {name: values[rank()].to(self.device) for name, values in state["sums"].items()}
+        self.counts = {name: values[rank()].to(self.device) for name, values in state["counts"].items()}
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         set_random_state(state["random"])
 
     def save(self) -> None:
-        """Writes `last.pt`."""
+        """Writes `last.pt`. A collective call."""
+        state = self.state_dict()
         if rank() == 0:
-            save_checkpoint(self.run.folder / LAST, {"trainer": self.state_dict(), "options": run_text(self.options)})
+            save_checkpoint(self.run.folder / LAST, {"trainer": state, "options": run_text(self.options)})
 
     def _epoch(self, asked: Interrupt) -> bool:
         """The rest of the epoch; False if it was interrupted, between two steps."""
@@ -220,6 +221,7 @@ class Trainer:
         if self._evaluated(epoch + 1):
             start = time.perf_counter()
             shown = self.averaged()
+            first_fills(shown.network.buffers())  # batch norm counts in each process on its own; one is evaluated
             values |= self.evaluate(shown, self.step)
             values["eval_seconds"] = time.perf_counter() - start
             self._choose(shown, epoch, values)
