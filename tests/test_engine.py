@@ -280,14 +280,14 @@ def test_validation_leaves_no_trace(training: bool, detector: YoloDetector, data
     network = detector.network.train(training)
     network.get_parameter("layers.0.conv.weight").grad = torch.ones(8, 3, 3, 3)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    chance, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    chance, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
     first = validation(detector)
     validation.sheet(detector)
     assert validation(detector) == first
     assert all(module.training == training for module in network.modules())
     assert difference(before, dict(network.state_dict())) == ""
     assert torch.equal(torch.get_rng_state(), chance)
-    assert np.array_equal(np.random.get_state()[1], numpys)  # type: ignore[index, arg-type]
+    assert np.array_equal(np.random.get_state()[1], numpys)  # type: ignore[index]
     gradient = network.get_parameter("layers.0.conv.weight").grad
     assert gradient is not None
     assert float(gradient.sum()) == 216

@@ -154,7 +154,7 @@ def test_kill_minus_nine(workers: int, long: Place) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal(number: signal.Signals, place: Place) -> None:
-    """The whole group gets it, as at Ctrl-C and from job schedulers: one line that says how to go on, status 130, no traceback."""
+    """The whole group gets it, as at Ctrl-C and from job schedulers: one line, status 130, no traceback."""
     child = process(*place.words, "--epochs", "500", "--workers", "2", "--eval-every", "0", "--out", "run")
     wait_until(lambda: lines(Path("run")) >= 2, child)
     os.killpg(child.pid, number)

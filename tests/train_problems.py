@@ -59,13 +59,16 @@ def words(data: Path, cfg: Path, *more: object) -> list[str]:
     return ["--data", str(data), "--cfg", str(cfg), *rest, *told]
 
 
-def process(*arguments: object, torchrun: list[str] | None = None, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """`python -m yolo train ...` as a process group of its own, one thread of PyTorch each."""
+def process(*arguments: object, torchrun: list[str] | None = None, module: bool = True) -> subprocess.Popen[str]:
+    """`python -m yolo train ...` as a process group of its own, one thread of PyTorch each.
+
+    With the options of `torchrun` as several processes; if not `module`, these options end with a script in its place.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     start = ["-m", "torch.distributed.run", *torchrun] if torchrun else []
     return subprocess.Popen(
-        [sys.executable, *start, "-m", "yolo", "train", *map(str, arguments)],
-        env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        [sys.executable, *start, *(["-m", "yolo", "train"] if module else []), *map(str, arguments)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
