@@ -21,7 +21,6 @@ import importlib
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import peak_memory
+from measure import Worker, peak_memory
 
 OURS = ("plain", "fp32", "bf16")
 PEERS = ("opencv", "onnxruntime", "openvino fp32", "openvino bf16")
@@ -177,32 +176,14 @@ class Contender:
     def __init__(self, kind: str, python: str, folder: Path, threads: int) -> None:
         self.kind, self.folder = kind, folder
         command = [python, __file__, "--worker", kind, "--folder", str(folder), "--threads", str(threads)]
-        self.log = (folder / f"{kind}.log").open("w+")
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
-        )
+        self.worker = Worker(command, folder / f"{kind}.log")
+        self.version, self.best = self.worker.ready["version"], self.worker.ready["best"]
         self.times: list[float] = []
         self.rss = 0.0
-        ready = self._answer()
-        self.version, self.best = ready["version"], ready["best"]
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            self.log.seek(0)
-            raise RuntimeError(f"{self.kind} ended: {(self.log.read().strip().splitlines() or ['no word'])[-1]}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
     def turn(self, forwards: int) -> None:
         """Some forwards, while the others wait."""
-        assert self.process.stdin is not None
-        time.sleep(0.05)  # the threads of the one before spin for a while
-        self.process.stdin.write(f"{forwards}\n")
-        self.process.stdin.flush()
-        answer = self._answer()
+        answer = self.worker.ask(str(forwards))
         self.times += answer["times"]
         self.rss = answer["rss"]
 
@@ -212,12 +193,6 @@ class Contender:
         heads = [arrays[name] for name in arrays.files]
         heads = [np.moveaxis(head, -1, 2) if head.ndim == 5 else head for head in heads]
         return sorted((head.ravel() for head in heads), key=len)
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.log.close()
 
 
 def race(cfg: str, arguments: argparse.Namespace) -> None:
@@ -233,7 +208,7 @@ def race(cfg: str, arguments: argparse.Namespace) -> None:
                     python = arguments.peers if kind in peers else sys.executable
                     contenders.append(Contender(kind, python, folder, arguments.threads))
                 except RuntimeError as error:
-                    print(f"left out: {error}")
+                    print(f"left out: {kind}: {error}")
             for _ in range(arguments.rounds):
                 for contender in contenders:
                     contender.turn(arguments.forwards)
@@ -241,7 +216,7 @@ def race(cfg: str, arguments: argparse.Namespace) -> None:
             report(contenders, gflop)
         finally:
             for contender in contenders:
-                contender.close()
+                contender.worker.close()
 
 
 def report(contenders: list[Contender], gflop: float) -> None:

@@ -1,0 +1,309 @@
+"""Training steps of the same network: as `yolo.train` takes them against plain PyTorch; and whole epochs with data.
+
+    python benchmarks/train.py [--net yolov3-tiny.cfg:16 yolov3.cfg:4] [--size 416] [--rounds 6]
+    python benchmarks/train.py --data FOLDER                   # the same, and epochs on the pictures of a data set
+
+A step is forward, loss, backward and optimizer (SGD) on one batch that lies in memory as a loader hands it out, uint8.
+
+- `plain`: float32, contiguous memory, `torch.optim.SGD` as it comes, the loss of benchmarks/loss.py in plain indexing.
+- `ours`: `Trainer.fit` as `yolo.train.assemble` makes it with the default options, evaluation and checkpoints left out:
+  bfloat16 where the processor is made for it, channels_last, fused optimizer, large blocks kept by the allocator, check
+  of every gradient, log. Only its loader is replaced, by one that gives the same batch again and again.
+
+Both are processes that take turns within one run; a turn is a step that is not counted, then `--steps` that are. Both
+start from the same weights; `loss apart` is how far their losses are before the first step. Pictures per second:
+minimum, median, maximum. Ratios are those of the median and of the fastest steps. `peak MB` is the resident memory of
+the whole process. `limit`: the GFLOP/s of one large bfloat16 convolution alone (benchmarks/inference.py); a step is
+three forwards (backward is one for the inputs and one for the weights).
+
+With data an epoch is everything from the start of the worker processes to the last step: reading, augmentation by
+default, batches. Between two epochs bare steps are taken in the same process; the share is the median of the epochs'
+rates to the bare rate beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from inference import best_rate
+from loss import plain_loss
+from measure import Worker, peak_memory
+from torch import Tensor
+
+from yolo.cfg import Cfg, read_cfg
+from yolo.darknet import Darknet
+from yolo.data.datasets import open_data
+from yolo.data.labels import pack_labels
+from yolo.data.loader import Batch, Loader
+from yolo.data.sampler import Batches
+from yolo.data.transforms import Augmented
+from yolo.engine import Trainer
+from yolo.interrupt import Interrupt
+from yolo.names import COCO, COCO_IDS
+from yolo.options import PLAIN
+from yolo.plan import make_plan
+from yolo.retarget import with_classes
+from yolo.train import assemble
+from yolo.train_options import Schedule, Train
+
+Step = Callable[[], object]
+
+
+def write_data(folder: Path, pictures: int) -> None:
+    """A COCO set of drawn noise with seven objects a picture, as many as COCO has."""
+    g = np.random.default_rng(0)
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
+    (folder / "images" / "train").mkdir(parents=True)
+    for k in range(pictures):
+        cv2.imwrite(str(folder / "images" / "train" / f"{k}.jpg"), g.integers(0, 256, (480, 640, 3), dtype=np.uint8))
+        images.append({"id": k, "file_name": f"{k}.jpg", "width": 640, "height": 480})
+        for _ in range(7):
+            w, h = 8 + (g.random(2) ** 3 * (600, 440)).round()
+            x, y = (g.random(2) * (640 - w, 480 - h)).round()
+            annotations.append({"id": len(annotations), "image_id": k, "category_id": COCO_IDS[g.integers(80)],
+                                "iscrowd": 0, "bbox": [x, y, w, h], "area": w * h})  # fmt: skip
+    categories = [{"id": number, "name": name} for number, name in zip(COCO_IDS, COCO, strict=True)]
+    (folder / "annotations").mkdir()
+    text = json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    (folder / "annotations" / "instances_train.json").write_text(text)
+
+
+class Repeated(Loader):
+    """Stands in for a loader: the same batch `steps` times an epoch, and how long the trainer took with each."""
+
+    def __init__(self, batch: Batch, steps: int) -> None:
+        self.batch, self.steps, self.epoch, self.position = batch, steps, 0, 0
+        self.times: list[float] = []
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        for _ in range(self.steps):
+            self.position += 1
+            start = time.perf_counter()
+            yield self.batch
+            self.times.append(time.perf_counter() - start)
+        self.epoch, self.position = self.epoch + 1, 0
+
+
+def options(arguments: argparse.Namespace, folder: Path, **others: Any) -> Train:
+    """What both contenders have in common is set, the rest is the default."""
+    return Train(
+        data=str(arguments.data),
+        cfg=Path(arguments.cfg),
+        size=str(arguments.size),
+        batch_size=arguments.batch,
+        optimizer="sgd",
+        schedule=Schedule(schedule="constant", lr=1e-4, warmup_steps=0),
+        eval_on="train",
+        save_every=10**9,
+        out=folder / "run",
+        **others,
+    )
+
+
+def network_cfg(arguments: argparse.Namespace) -> Cfg:
+    """The cfg for the classes of the drawn set."""
+    return with_classes(read_cfg(arguments.cfg), len(COCO))
+
+
+def first_batch(arguments: argparse.Namespace) -> Batch:
+    """The first pictures of the data, without augmentation."""
+    data = open_data(arguments.data, split="train")
+    batches = Batches(len(data), arguments.batch, (arguments.size, arguments.size))
+    return next(iter(Loader(Augmented(data, PLAIN), batches)))
+
+
+def without_files(trainer: Trainer, between: Callable[[], None]) -> Trainer:
+    """Evaluates and keeps nothing; does something else between two epochs."""
+
+    def evaluate(_detector: object, _step: int) -> dict[str, float]:
+        between()
+        return {"AP": 0.0}
+
+    trainer.evaluate, trainer.keep = evaluate, lambda _detector: None
+    return trainer
+
+
+def ours(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
+    """Every epoch of `Trainer.fit` is a turn."""
+    trainer = assemble(options(arguments, folder, plain=True, workers=0, epochs=10**6), torch.device("cpu"))
+    batch = first_batch(arguments)
+    trainer.loader = repeated = Repeated(batch, arguments.steps + 1)
+    trainer.detector.network.train()
+    with torch.no_grad(), trainer.arithmetic():
+        loss = float(sum(trainer.detector.losses(batch.images, batch.targets).values()))
+
+    def between() -> None:
+        answer(times=repeated.times[1:], rss=peak_memory())
+        repeated.times.clear()
+        if not sys.stdin.readline():
+            sys.exit()
+
+    answer(loss=loss, best=best_rate(torch.bfloat16))
+    sys.stdin.readline()
+    without_files(trainer, between).fit(Interrupt())
+
+
+def plain(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
+    """The loop that one writes first."""
+    torch.manual_seed(0)
+    network = Darknet(network_cfg(arguments)).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
+    images, targets = first_batch(arguments)
+    images = images.contiguous()
+
+    def loss() -> Tensor:
+        raws = network(images.float() / 255)
+        return plain_loss(raws, pack_labels(targets, (arguments.size, arguments.size)), network.heads)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+    with torch.no_grad():
+        answer(loss=float(loss()))
+    while sys.stdin.readline():
+        times = [clock(step) for _ in range(arguments.steps + 1)]
+        answer(times=times[1:], rss=peak_memory())
+
+
+def clock(step: Step) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def epochs(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
+    """Epochs with data, and between two of them one of bare steps; an answer holds the pictures per second of both."""
+    trainer = assemble(options(arguments, folder, workers=arguments.workers, epochs=10**6), torch.device("cpu"))
+    with_data, bare = trainer.loader, Repeated(first_batch(arguments), arguments.steps + 1)
+    rates: list[float] = []
+
+    def between() -> None:
+        if trainer.loader is with_data:
+            rates.append(with_data.batches.pictures / trainer.progress.seconds)
+            trainer.loader = bare
+            return
+        answer(epoch=rates.pop(), bare=arguments.batch / statistics.median(bare.times[1:]))
+        bare.times.clear()
+        trainer.loader = with_data
+        if not sys.stdin.readline():
+            sys.exit()
+
+    answer(pictures=with_data.batches.pictures)
+    sys.stdin.readline()
+    without_files(trainer, between).fit(Interrupt())
+
+
+def work(arguments: argparse.Namespace, folder: Path) -> None:
+    """A contender: says when it is ready, then answers every line on stdin with the figures of a turn."""
+    torch.set_num_threads(arguments.threads)
+    out = sys.stdout
+
+    def answer(**values: object) -> None:
+        print(json.dumps(values), file=out, flush=True)
+
+    with contextlib.redirect_stdout(sys.stderr):  # what the trainer says is no answer
+        if arguments.worker == "plain":
+            plain(arguments, answer)
+        else:
+            {"ours": ours, "epochs": epochs}[arguments.worker](arguments, folder, answer)
+
+
+@contextlib.contextmanager
+def workers(arguments: argparse.Namespace, data: Path, *kinds: str) -> Iterator[list[Worker]]:
+    """The processes of these contenders on a data set."""
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        found = []
+        for kind in kinds:
+            command = [sys.executable, __file__, "--worker", kind, "--folder", name, "--data", str(data)]
+            for option in ("cfg", "batch", "size", "threads", "steps", "workers"):
+                command += [f"--{option}", str(getattr(arguments, option))]
+            found.append(Worker(command, Path(name) / f"{kind}.log"))
+            stack.callback(found[-1].close)
+        yield found
+
+
+def race(arguments: argparse.Namespace) -> None:
+    """Both contenders on one cfg, and their table."""
+    with tempfile.TemporaryDirectory() as name:
+        write_data(Path(name), arguments.batch)
+        with workers(arguments, Path(name), "plain", "ours") as found:
+            times: list[list[float]] = [[], []]
+            memory = [0.0, 0.0]
+            for _ in range(arguments.rounds):
+                for k, worker in enumerate(found):
+                    turn = worker.ask("")
+                    times[k] += turn["times"]
+                    memory[k] = turn["rss"]
+            losses, best = [worker.ready["loss"] for worker in found], found[1].ready["best"]
+    medians, fastest = ([choose(values) for values in times] for choose in (statistics.median, min))
+    print("              min  median     max pictures/s | peak MB")
+    for kind, values, peak in zip(("plain", "ours"), times, memory, strict=True):
+        rates = " ".join(f"{arguments.batch / pick(values):7.2f}" for pick in (max, statistics.median, min))
+        print(f"{kind:<9} {rates}            | {peak:7.0f}")
+    size = (arguments.size, arguments.size)
+    gflop = 3 * arguments.batch * make_plan(network_cfg(arguments), size).flops / 1e9
+    print(f"ours: x plain {medians[0] / medians[1]:.2f} (median), {fastest[0] / fastest[1]:.2f} (fastest); ", end="")
+    print(f"{gflop / fastest[1]:.0f} GFLOP/s, {gflop / fastest[1] / best:.0%} of the limit, {best:.0f}")
+    print(f"loss apart: {abs(losses[1] / losses[0] - 1):.1e} of {losses[0]:.4g}")
+
+
+def race_with_data(arguments: argparse.Namespace) -> None:
+    """Whole epochs beside bare steps."""
+    with workers(arguments, arguments.data, "epochs") as (worker,):
+        turns = [worker.ask("") for _ in range(arguments.rounds)]
+        pictures = worker.ready["pictures"]
+    print(f"epochs of {pictures} pictures, {arguments.workers} workers:")
+    for kind in ("epoch", "bare"):
+        rates = [turn[kind] for turn in turns]
+        print(f"{kind:<9} {min(rates):7.2f} {statistics.median(rates):7.2f} {max(rates):7.2f} pictures/s")
+    shares = [turn["epoch"] / turn["bare"] for turn in turns]
+    print(f"share     {min(shares):7.1%} {statistics.median(shares):7.1%} {max(shares):7.1%}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--net", nargs="+", metavar="CFG:BATCH", default=["yolov3-tiny.cfg:16", "yolov3.cfg:4"])
+    parser.add_argument("--data", type=Path, help="a data set with a split that begins with train")
+    parser.add_argument("--size", type=int, default=416)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=Train().workers)
+    for name, kind in (("worker", str), ("folder", Path), ("cfg", str), ("batch", int)):
+        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work(arguments, arguments.folder)
+        return
+    print(f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}")
+    for net in arguments.net:
+        arguments.cfg, batch = net.rsplit(":", 1)
+        arguments.batch = int(batch)
+        print(f"\n{arguments.cfg} at {arguments.size}, batch {arguments.batch}")
+        race(arguments)
+        if arguments.data:
+            race_with_data(arguments)
+
+
+if __name__ == "__main__":
+    main()
