@@ -33,8 +33,9 @@ NAMES = tuple(USED)
     ],
 )
 def test_warmup_of_the_blog(t: int, rate: float) -> None:
-    """1e-4 to 8e-4 in 333 steps, p = 1: at k times the warm-up a k-th of the way is left. It is the default."""
-    assert make_schedule(Schedule(), 3750)(t) == pytest.approx(rate, rel=1e-12)
+    """1e-4 to 8e-4 in 333 steps, p = 1: at k times the warm-up a k-th of the way is left."""
+    options = Schedule(schedule="warmup", lr=1e-4, peak_lr=8e-4, warmup_steps=333)
+    assert make_schedule(options, 3750)(t) == pytest.approx(rate, rel=1e-12)
 
 
 @pytest.mark.parametrize(("p", "shares"), [(0, (1, 1, 1)), (0.5, (1, 1 / 2, 1 / 4)), (2, (1, 1 / 16, 1 / 256))])
@@ -163,7 +164,7 @@ def test_the_floor_of_warmup() -> None:
     [
         (
             {"schedule": "darknet", "peak_lr": 1e-3},
-            r"without effect: peak_lr=0.001 \(by default 0.0008\) with schedule=darknet, which reads lr, burn_in",
+            r"without effect: peak_lr=0.001 \(by default 0.003\) with schedule=darknet, which reads lr, burn_in",
         ),
         (
             {"schedule": "constant", "final_lr": 0.1, "burn_in": 3},
@@ -175,19 +176,22 @@ def test_the_floor_of_warmup() -> None:
             "without effect: lr=1e-05 .* reads peak_lr, warmup_steps, f",
         ),
         (
-            {"steps": (3,), "scales": (0.1,)},
+            {"schedule": "warmup", "steps": (3,), "scales": (0.1,)},
             r"without effect: steps=\(3,\) .*, scales=\(0.1,\) .* with schedule=warmup",
         ),
         ({"lr": -1.0}, "lr=-1.0: expected a learning rate from 0"),
         ({"lr": float("nan")}, "lr=nan: expected"),
         ({"peak_lr": float("inf")}, "peak_lr=inf: expected"),
-        ({"lr": 0.0, "peak_lr": 0.0}, "peak_lr=0.0 with schedule=warmup: expected a rate above 0"),
+        (
+            {"schedule": "warmup", "lr": 0.0, "peak_lr": 0.0},
+            "peak_lr=0.0 with schedule=warmup: expected a rate above 0",
+        ),
         ({"schedule": "constant", "lr": 0.0}, "lr=0.0 with schedule=constant: expected a rate above 0"),
-        ({"lr": 1e-3}, "lr=0.001 is above peak_lr=0.0008"),
-        ({"schedule": "cosine", "final_lr": 1e-3}, "final_lr=0.001 is above peak_lr=0.0008"),
-        ({"warmup_steps": 0}, "warmup_steps=0: expected at least 1 with warmup"),
+        ({"lr": 1e-2}, "lr=0.01 is above peak_lr=0.003"),
+        ({"schedule": "cosine", "final_lr": 1e-2}, "final_lr=0.01 is above peak_lr=0.003"),
+        ({"schedule": "warmup", "warmup_steps": 0}, "warmup_steps=0: expected at least 1 with warmup"),
         ({"schedule": "constant", "warmup_steps": -1}, "warmup_steps=-1: expected at least 0 with constant"),
-        ({"warmup_power": -0.5}, "warmup_power=-0.5: expected a power from 0"),
+        ({"schedule": "warmup", "warmup_power": -0.5}, "warmup_power=-0.5: expected a power from 0"),
         ({"schedule": "darknet", "burn_in": -1}, "burn_in=-1: expected"),
         ({"schedule": "darknet", "steps": (1, 2, 3)}, "3 steps and 2 scales"),
         ({"schedule": "darknet", "steps": (5, 5)}, "each above the one before"),
@@ -203,16 +207,19 @@ def test_settings_that_cannot_be(changed: dict[str, Any], message: str) -> None:
 
 def test_a_cosine_needs_steps_behind_its_warm_up() -> None:
     """333 of 333 steps are refused, 333 of 334 are not."""
-    options = Schedule(schedule="cosine")
+    options = Schedule(schedule="cosine", warmup_steps=333)
     with pytest.raises(ValueError, match="warmup_steps=333 of 333 steps"):
         make_schedule(options, 333)
     assert make_schedule(options, 334)(334) == 0
 
 
+BLOG = ["--schedule", "warmup", "--lr", "1e-4", "--peak-lr", "8e-4", "--warmup-steps", "333"]
+
+
 def test_plot_lr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All four with the same start, rise and peak; the table has the corners, the picture something in each quarter."""
     out = tmp_path / "lr.png"
-    assert main(["plot-lr", "--total-steps", "3330", "--out", str(out)]) == 0
+    assert main(["plot-lr", *BLOG, "--total-steps", "3330", "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["step", "warmup", "darknet", "cosine", "constant"]
     assert [line.split() for line in lines if line.split()[0] in ("333", "666", "2,664", "3,330")] == [
@@ -243,10 +250,10 @@ def test_plot_lr_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     out = tmp_path / "lr.png"
     assert main(["plot-lr", "--schedule", "darknet", "--peak-lr", "0.1", "--out", str(out)]) == 1
     assert capsys.readouterr().err.startswith(
-        "error: without effect: peak_lr=0.1 (by default 0.0008) with schedule=darknet"
+        "error: without effect: peak_lr=0.1 (by default 0.003) with schedule=darknet"
     )
-    assert main(["plot-lr", "--schedule", "cosine", "--total-steps", "300", "--out", str(out)]) == 1
-    assert "warmup_steps=333 of 300 steps" in capsys.readouterr().err
+    assert main(["plot-lr", "--schedule", "cosine", "--total-steps", "100", "--out", str(out)]) == 1
+    assert "warmup_steps=100 of 100 steps" in capsys.readouterr().err
     with pytest.raises(ValueError, match="total_steps=1: expected at least 2"):
         PlotLr(total_steps=1)
     assert not out.exists()

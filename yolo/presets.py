@@ -1,4 +1,4 @@
-"""The options of training, gathered: defaults, then a preset, then a file, then the command line."""
+"""The options of training, gathered: a preset, then a file, then the command line."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 from yolo.settings import read_yaml
 from yolo.train_options import Train
 
+DEFAULT = "default"
+"""The recipe where none is asked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Command:
     """Trains a detector on a data set and evaluates it as it goes.
 
-    What counts is what comes last: defaults, --preset, --options, the other options of the command line. The defaults
-    shown are those after the preset and the file that are given.
+    What counts is what comes last: --preset, --options, the other options of the command line. The defaults shown are
+    those after the preset and the file that are given.
     """
 
     train: Train
     """What to train, on what, for how long."""
-    preset: str | None = None
+    preset: str = DEFAULT
     """A recipe of config/presets/, by name."""
     options: Path | None = None
     """YAML file of differences, such as a run's options.yaml: `epochs: 50`, and `lr: 1e-4` under `schedule:`."""
@@ -36,12 +39,10 @@ def parse_train(arguments: Sequence[str]) -> Train:
     Raises ValueError (with file and line) and OSError; SystemExit behind `--help` or a wrong word.
     """
     early = argparse.ArgumentParser(prog="python -m yolo train", add_help=False, allow_abbrev=False)
-    early.add_argument("--preset")
+    early.add_argument("--preset", default=DEFAULT)
     early.add_argument("--options", type=Path)
     files, _ = early.parse_known_args(arguments)
-    train = Train()
-    if files.preset is not None:
-        train = read_yaml(find_preset(files.preset), train)
+    train = read_yaml(find_preset(files.preset), Train())
     if files.options is not None:
         train = read_yaml(files.options, train)
     return tyro.cli(

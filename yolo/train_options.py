@@ -29,13 +29,13 @@ class Schedule:
     A setting that the schedule does not use is refused unless it has its default, so that none is without effect.
     """
 
-    schedule: ScheduleName = "warmup"
+    schedule: ScheduleName = "cosine"
     """warmup rises to a peak and falls as 1/step, darknet falls in stairs, cosine falls along half a cosine."""
     lr: float = 1e-4
     """Where warmup and cosine start from; darknet and constant: the full rate."""
-    peak_lr: float = 8e-4
+    peak_lr: float = 3e-3
     """warmup, cosine: the highest rate, reached at the end of the warm-up."""
-    warmup_steps: int = 333
+    warmup_steps: int = 100
     """warmup, cosine, constant: steps of the optimizer until the highest rate is reached."""
     warmup_power: float = 1.0
     """warmup: behind the peak the rate falls as 1/step to this power; 0 stays at the peak."""
