@@ -25,10 +25,11 @@ from yolo.interrupt import Interrupt
 from yolo.metrics.coco import CocoMetrics
 from yolo.models.yolo import YoloDetector
 from yolo.options import EVALUATION
+from yolo.progress import Progress
 from yolo.readings import Readings
 from yolo.retarget import with_classes
 from yolo.saved import save_safetensors
-from yolo.train import assemble
+from yolo.train import _batches, assemble
 from yolo.train_options import Schedule, Train
 from yolo.transfer import transfer
 from yolo.validate import Validation
@@ -291,3 +292,27 @@ def test_validation_leaves_no_trace(training: bool, detector: YoloDetector, data
     gradient = network.get_parameter("layers.0.conv.weight").grad
     assert gradient is not None
     assert float(gradient.sum()) == 216
+
+
+def test_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a run of 30 epochs of 12 batches that goes on in the last one: after ten measured batches of a second each,
+    half of it waiting, nothing is left, and the data are the limit."""
+    clock = iter(range(1000))
+    monkeypatch.setattr("yolo.progress.time.perf_counter", lambda: next(clock) / 2)
+    progress = Progress(12, Train(epochs=30, batch_size=8, workers=0))
+    with progress.epoch(29, 0) as bar:
+        assert list(bar.timed(range(12))) == list(range(12))
+    said = capsys.readouterr().out
+    assert said.startswith("8.0 pictures/s, about 0 min 0 s to the end")
+    assert "the data are the limit, 50% of the time is waiting for them; --workers 2, or --cache ram would help" in said
+    with progress.epoch(0, 11) as bar:
+        list(bar.timed(range(1)))
+    assert progress.left == 29 * 12
+
+
+def test_a_batch_that_processes_cannot_share(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused with both numbers."""
+    monkeypatch.setattr("yolo.train.world_size", lambda: 2)
+    options = Train(data=str(data), batch_size=3)
+    with pytest.raises(ValueError, match="batch_size=3 over 2 processes: expected a multiple of them"):
+        _batches(options, open_data(data, split="train"), (64, 64))

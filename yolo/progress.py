@@ -28,6 +28,7 @@ class Progress:
         self.batches, self.options = batches, options
         self.quiet = rank() > 0
         self.seen = 0  # batches since this process began
+        self.left = batches * options.epochs  # batches to the end of the run
         self.waited = self.worked = 0.0  # seconds for data and for everything else, over MEASURED
         self._bar: tqdm[Any] | None = None
         self.seconds = self._start = 0.0
@@ -36,6 +37,7 @@ class Progress:
     def epoch(self, epoch: int, position: int) -> Iterator[Progress]:
         """An epoch, from batch `position` on."""
         self._start = time.perf_counter()
+        self.left = self.batches * (self.options.epochs - epoch) - position
         title = f"epoch {epoch + 1}/{self.options.epochs}"
         disable = True if self.quiet else None  # None: not where nobody looks
         with tqdm(total=self.batches, initial=position, desc=title, unit="batch", leave=False, disable=disable) as bar:
@@ -57,7 +59,7 @@ class Progress:
             if self.seen in MEASURED:
                 self.waited += came - start
                 self.worked += time.perf_counter() - came
-            self.seen += 1
+            self.seen, self.left = self.seen + 1, self.left - 1
             if self.seen == MEASURED.stop:
                 self._say(self._advice())
             if self._bar is not None:
@@ -92,7 +94,6 @@ class Progress:
     def _advice(self) -> str:
         """What limits the speed, when it will end, what would help."""
         each = (self.waited + self.worked) / len(MEASURED)
-        left = each * (self.batches * self.options.epochs - self.seen)
         share = self.waited / (self.waited + self.worked)
         if share > 0.15:
             remedy = "--cache ram" if self.options.workers else "--workers 2, or --cache ram"
@@ -106,7 +107,7 @@ class Progress:
             )
             limit = f"the network is the limit ({share:.0%} is waiting for data); {remedy}"
         rate = self.options.batch_size / each
-        return f"{rate:.1f} pictures/s, about {_clock(left)} to the end without evaluation: {limit}"
+        return f"{rate:.1f} pictures/s, about {_clock(each * self.left)} to the end without evaluation: {limit}"
 
 
 def memory_mb() -> float:
