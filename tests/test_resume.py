@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,13 +116,18 @@ def test_killed_between_the_files(
     assert difference(one, other) == ""
 
 
-def wait_until(reached: Callable[[], bool], child: subprocess.Popen[str]) -> None:
+def wait_until(true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
     """Looks a thousand times a second. Fails if the process ends before, or takes two minutes."""
     deadline = time.monotonic() + 120
-    while not reached():
+    while not true():
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def reached(run: Path, epochs: int) -> bool:
+    """Whether a run that is being written has done so many epochs."""
+    return lines(run) >= epochs
 
 
 def lines(run: Path) -> int:
@@ -142,7 +148,7 @@ def long(place: Place) -> Place:
 def test_kill_minus_nine(workers: int, long: Place) -> None:
     """A process of its own, killed from outside somewhere behind its second epoch, resumed by another one."""
     child = process(*long.words, "--workers", str(workers), "--out", "run")
-    wait_until(lambda: lines(Path("run")) >= 2, child)
+    wait_until(partial(reached, Path("run"), 2), child)
     time.sleep(random.uniform(0, 0.1))
     os.kill(child.pid, signal.SIGKILL)
     child.communicate()
@@ -152,21 +158,21 @@ def test_kill_minus_nine(workers: int, long: Place) -> None:
     assert same_run(long.run, Path("run")) == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal(number: signal.Signals, place: Place) -> None:
+def test_signals(place: Place) -> None:
     """The whole group gets it, as at Ctrl-C and from job schedulers: one line, status 130, no traceback."""
-    child = process(*place.words, "--epochs", "500", "--workers", "2", "--eval-every", "0", "--out", "run")
-    wait_until(lambda: lines(Path("run")) >= 2, child)
-    os.killpg(child.pid, number)
-    out, errors = child.communicate(timeout=60)
-    assert child.returncode == 130, errors
-    assert errors == ""
-    last = out.splitlines()[-1]
-    assert (
-        last == f"{number.name}: the step is done and saved; this goes on exactly there: python train.py --resume run"
-    )
-    state = checkpoint(Path("run"))
-    assert state["step"] > 6
+    more = ["--epochs", "500", "--workers", "2", "--eval-every", "0"]
+    signals = (signal.SIGINT, signal.SIGTERM)
+    children = [process(*place.words, *more, "--out", number.name) for number in signals]
+    for number, child in zip(signals, children, strict=True):
+        run = Path(number.name)
+        wait_until(partial(reached, run, 2), child)
+        os.killpg(child.pid, number)
+        out, errors = child.communicate(timeout=60)
+        assert child.returncode == 130, errors
+        assert errors == ""
+        how = f"this goes on exactly there: python train.py --resume {run}"
+        assert out.splitlines()[-1] == f"{number.name}: the step is done and saved; {how}"
+        assert checkpoint(run)["step"] > 6
 
 
 def test_a_second_signal_acts_at_once() -> None:
