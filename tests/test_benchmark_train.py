@@ -37,10 +37,21 @@ def test_table_and_epochs(tmp_path: Path) -> None:
     assert float(apart[1]) < 0.02  # bfloat16 has 8 bits
 
 
-def test_failure_of_a_worker_is_told() -> None:
-    """A contender that cannot start ends the benchmark with its last word."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "train.py"), "--net", "nowhere.cfg:2", "--threads", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
-    assert done.returncode != 0
-    assert "nowhere.cfg" in done.stderr.splitlines()[-1]
+def test_failure_of_a_worker_is_told(tmp_path: Path) -> None:
+    """A contender that ends without an answer ends the benchmark with the last line of its log."""
+    fails = (
+        "import sys; print(1, flush=True); sys.stdin.readline(); print('first', file=sys.stderr); raise OSError('lost')"
+    )
+    asks = f"""
+import sys
+from pathlib import Path
+from measure import Worker
+worker = Worker([sys.executable, "-c", {fails!r}], Path({str(tmp_path / "log")!r}))
+print(worker.ready)
+worker.ask("")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", asks], capture_output=True, text=True, cwd=ROOT / "benchmarks", check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "1\n")
+    assert done.stderr.splitlines()[-1] == "RuntimeError: OSError: lost"
