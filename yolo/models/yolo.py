@@ -87,7 +87,7 @@ class YoloDetector(Detector):
         """`box`, `obj` and `cls` of `compute_loss` with their gains, in the arithmetic of autocast; counts labels,
         positives, and labels that no anchor answers for."""
         labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(images.device, non_blocking=True)
-        raw = (self.wrapped or self.network)(images.float() / 255)
+        raw = (self.wrapped or self.network)(images / 255)
         with torch.autocast(images.device.type, enabled=False):
             found = assign([scale.detach() for scale in raw], labels, self.network.heads, self.loss.assign)
             terms = compute_loss(raw, labels, self.network, **{**vars(self.loss), "assign": found})
