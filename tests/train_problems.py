@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,16 @@ def process(*arguments: object, torchrun: list[str] | None = None, module: bool 
         [sys.executable, *start, *(["-m", "yolo", "train"] if module else []), *map(str, arguments)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
+
+
+def ended(child: subprocess.Popen[str], seconds: float = 120) -> tuple[str, str]:
+    """Stdout and stderr of a process that ends by itself. One that does not is killed, with its group, and fails."""
+    try:
+        return child.communicate(timeout=seconds)
+    finally:
+        if child.returncode is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
 
 
 def checkpoint(run: Path) -> dict[str, Any]:
