@@ -77,7 +77,7 @@ def kill_within(process: subprocess.Popen[bytes], note: Path, draw: random.Rando
     while where(note) < target and process.poll() is None:
         time.sleep(0.001)
     time.sleep(draw.uniform(0, 0.05))
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     age, status = time.monotonic() - began, process.wait()
     if status not in (0, -signal.SIGKILL):
         raise SystemExit(f"the run failed with status {status}")
@@ -131,7 +131,7 @@ def main() -> int:
     folder = arguments.folder or Path(tempfile.mkdtemp())
     data, draw = make_shapes(folder / "shapes", train=4 * BATCHES, val=8), random.Random(arguments.seed)
     words: list[object] = ["--data", data, "--size", 64, "--batch-size", 4, "--accumulate", 2, "--epochs", EPOCHS]
-    words += ["--ema", 0.9, "--eval-every", 2, "--device", "cpu", "--precision", "fp32"]
+    words += ["--ema", 0.9, "--eval-every", 2, "--device", "cpu", "--precision", "fp32", "--warmup-steps", 5]
     expected = {}
     for workers in (0, 2):
         whole = folder / f"undisturbed-{workers}"

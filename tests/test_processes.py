@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.train_problems import checkpoint, process, same_run, shapes, tiny_cfg, words
+from tests.train_problems import checkpoint, ended, process, same_run, shapes, tiny_cfg, words
 from yolo.__main__ import main
 from yolo.runs import read_metrics
 
@@ -60,7 +60,7 @@ def losses(run: Path) -> list[dict[str, float]]:
 def test_two_processes_are_one(place: Place) -> None:
     """The terms of twenty steps within 1e-5, the epochs' numbers, the metrics; one writes, and says each line once."""
     child = process(*place.words, "--out", "two", torchrun=TWO)
-    out, errors = child.communicate(timeout=300)
+    out, errors = ended(child)
     assert child.returncode == 0, errors
     assert out.count("done: two/best.safetensors") == 1
     assert out.count("epoch 10/10") == 1
@@ -93,13 +93,13 @@ def test_two_processes_go_on(place: Place) -> None:
     Path("stop.py").write_text(STOP)
     whole = process(*thawed, "--out", "whole", torchrun=TWO)
     stopped = process(*thawed, "--out", "run", torchrun=[*TWO, "stop.py"], module=False)
-    _, errors = whole.communicate(timeout=300)
+    _, errors = ended(whole)
     assert whole.returncode == 0, errors
-    out, errors = stopped.communicate(timeout=300)
+    out, errors = ended(stopped)
     assert "this goes on exactly there: python train.py --resume run" in out, errors
     assert checkpoint(Path("run"))["loader"]["position"] == 1
     resumed = process("--resume", "run", torchrun=TWO)
-    _, errors = resumed.communicate(timeout=300)
+    _, errors = ended(resumed)
     assert resumed.returncode == 0, errors
     assert same_run(Path("whole"), Path("run")) == ""
     data = place.words[place.words.index("--data") + 1]
@@ -119,7 +119,7 @@ def test_a_signal_stops_both(place: Place) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGTERM)
-    out, errors = child.communicate(timeout=60)
+    out, errors = ended(child)
     assert out.splitlines()[-1].endswith("this goes on exactly there: python train.py --resume run"), errors
     state = checkpoint(Path("run"))
     assert state["step"] >= 4

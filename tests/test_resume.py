@@ -8,6 +8,7 @@ import random
 import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,18 @@ import pytest
 import torch
 
 import yolo.train
-from tests.train_problems import checkpoint, difference, numbers, process, same_run, shapes, tiny_cfg, words
+from tests.train_problems import (
+    ROOT,
+    checkpoint,
+    difference,
+    ended,
+    numbers,
+    process,
+    same_run,
+    shapes,
+    tiny_cfg,
+    words,
+)
 from yolo.__main__ import main
 from yolo.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
 from yolo.engine import Trainer
@@ -167,12 +179,35 @@ def test_signals(place: Place) -> None:
         run = Path(number.name)
         wait_until(partial(reached, run, 2), child)
         os.killpg(child.pid, number)
-        out, errors = child.communicate(timeout=60)
+        out, errors = ended(child, 60)
         assert child.returncode == 130, errors
         assert errors == ""
         how = f"this goes on exactly there: python train.py --resume {run}"
         assert out.splitlines()[-1] == f"{number.name}: the step is done and saved; {how}"
         assert checkpoint(run)["step"] > 6
+
+
+CRASH = """
+import sys
+from torch.utils.data import _utils
+from yolo.__main__ import main
+
+def crash(*_):
+    raise RuntimeError("a worker died")
+
+_utils.signal_handling._set_SIGCHLD_handler = crash
+main(["train", *sys.argv[1:]])
+"""
+"""A run whose first epoch fails when its workers have been started, and PyTorch does not yet know of them."""
+
+
+def test_a_crash_ends_the_workers(place: Place) -> None:
+    """An error that nobody expects ends the whole run: the main process does not wait for workers for ever."""
+    command = [sys.executable, "-c", CRASH, *place.words, "--workers", "2", "--out", str(Path.cwd() / "run")]
+    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    _, errors = ended(child, 60)
+    assert child.returncode == 1
+    assert "RuntimeError: a worker died" in errors
 
 
 def test_a_second_signal_acts_at_once() -> None:

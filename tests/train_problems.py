@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,8 @@ def words(data: Path, cfg: Path, *more: object) -> list[str]:
     """A command line: the tiny run, in two epochs of three batches, on the CPU in float32, without workers."""
     told = [str(word) for word in more]
     usual = {"--epochs": "2", "--batch-size": "4", "--workers": "0", "--device": "cpu", "--precision": "fp32"}
-    usual |= {"--schedule": "constant", "--lr": "1e-3", "--warmup-steps": "0"}
+    usual |= {"--schedule": "constant", "--lr": "1e-3", "--warmup-steps": "0", "--eval-every": "1", "--ema": "0"}
+    usual |= {"--clip": "None", "--obj-bias": "None", "--obj-reduction": "mean", "--box-gain": "1", "--cls-gain": "1"}
     rest = [word for name, value in usual.items() if name not in told for word in (name, value)]
     return ["--data", str(data), "--cfg", str(cfg), *rest, *told]
 
@@ -70,6 +72,16 @@ def process(*arguments: object, torchrun: list[str] | None = None, module: bool 
         [sys.executable, *start, *(["-m", "yolo", "train"] if module else []), *map(str, arguments)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
+
+
+def ended(child: subprocess.Popen[str], seconds: float = 120) -> tuple[str, str]:
+    """Stdout and stderr of a process that ends by itself. One that does not is killed, with its group, and fails."""
+    try:
+        return child.communicate(timeout=seconds)
+    finally:
+        if child.returncode is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
 
 
 def checkpoint(run: Path) -> dict[str, Any]:

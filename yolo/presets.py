@@ -39,17 +39,20 @@ def parse_train(arguments: Sequence[str]) -> Train:
     Raises ValueError (with file and line) and OSError; SystemExit behind `--help` or a wrong word.
     """
     early = argparse.ArgumentParser(prog="python -m yolo train", add_help=False, allow_abbrev=False)
-    early.add_argument("--preset", default=DEFAULT)
+    early.add_argument("--preset")
     early.add_argument("--options", type=Path)
+    early.add_argument("--resume")
     files, _ = early.parse_known_args(arguments)
-    train = read_yaml(find_preset(files.preset), Train())
+    train = Train()
+    if files.preset is not None or files.resume is None:  # a run that goes on has its own options
+        train = read_yaml(find_preset(files.preset or DEFAULT), train)
     if files.options is not None:
         train = read_yaml(files.options, train)
     return tyro.cli(
         _Command,
         prog="python -m yolo train",
         args=arguments,
-        default=_Command(train=train, preset=files.preset, options=files.options),
+        default=_Command(train=train, preset=files.preset or DEFAULT, options=files.options),
         config=(OmitArgPrefixes, FlagCreatePairsOff),
     ).train
 

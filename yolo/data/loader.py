@@ -5,7 +5,9 @@ Letters: `B` pictures of a batch, `N` their objects, `h, w` height and width of 
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, cast
@@ -90,7 +92,7 @@ class Loader:
             pin_memory=self.pin,
             generator=torch.Generator().manual_seed(self.epoch),  # it draws a number that nobody uses: not from ours
         )
-        with _opencv_without_threads():
+        with _opencv_without_threads(), _signals_held():
             made = iter(ahead)
         for batch in made:
             self.position += 1
@@ -146,8 +148,31 @@ def _as_worker(_worker: int) -> None:
     """A worker computes on one core (one that is not forked has OpenCV's threads). It outlives signals that are meant
     for the run, as Ctrl-C and job schedulers send them to every process: the main one decides, then workers end."""
     cv2.setNumThreads(0)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # elsewhere SIGTERM ends a worker, whoever sent it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_parent, daemon=True).start()
+
+
+def _obey_parent() -> None:
+    """Waits for a SIGTERM of the main process, which Python sends to daemons when it ends by an error."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals wait until the block is over, and processes that begin in it are born with them blocked: none is ended
+    before it knows which ones to outlive."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
