@@ -56,7 +56,7 @@ from yolo.names import COCO, COCO_IDS
 from yolo.options import PLAIN
 from yolo.plan import make_plan
 from yolo.retarget import with_classes
-from yolo.train import assemble
+from yolo.train import assemble, loader_workers
 from yolo.train_options import Schedule, Train
 
 Step = Callable[[], object]
@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--workers", type=int, default=Train().workers)
+    parser.add_argument("--workers", type=int, default=loader_workers(None))
     for name, kind in (("worker", str), ("folder", Path), ("cfg", str), ("batch", int)):
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

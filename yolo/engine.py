@@ -83,7 +83,7 @@ class Trainer:
         self._terms = torch.zeros(0)  # mean of the terms over the batches of this step
         self._broken = torch.zeros((), device=self.device)  # 1 from the first step on that must not change the weights
         self.best, self.best_epoch = -math.inf, -1
-        self.progress = Progress(len(loader), options)
+        self.progress = Progress(len(loader), options, loader.workers)
 
     def fit(self, asked: Interrupt) -> bool:
         """Trains to the end, or until somebody asks for it; whether it is the end. A checkpoint is there in both cases.

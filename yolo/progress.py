@@ -22,10 +22,10 @@ MEASURED = range(2, 12)
 
 
 class Progress:
-    """Of a run with so many `batches` an epoch."""
+    """Of a run with so many `batches` an epoch, made by so many `workers`."""
 
-    def __init__(self, batches: int, options: Train) -> None:
-        self.batches, self.options = batches, options
+    def __init__(self, batches: int, options: Train, workers: int = 0) -> None:
+        self.batches, self.options, self.workers = batches, options, workers
         self.quiet = rank() > 0
         self.seen = 0  # batches since this process began
         self.left = batches * options.epochs  # batches to the end of the run
@@ -96,7 +96,7 @@ class Progress:
         each = (self.waited + self.worked) / len(MEASURED)
         share = self.waited / (self.waited + self.worked)
         if share > 0.15:
-            remedy = "--cache ram" if self.options.workers else "--workers 2, or --cache ram"
+            remedy = "--cache ram" if self.workers else "--workers 2, or --cache ram"
             limit = f"the data are the limit, {share:.0%} of the time is waiting for them; {remedy} would help"
         else:
             fp32 = self.options.precision == "fp32"

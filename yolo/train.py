@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
 import shlex
 from collections.abc import Collection
@@ -86,7 +87,8 @@ def assemble(options: Train, device: torch.device, state: dict[str, Any] | None 
     _wrap(detector, options)
     precision = training_precision(options.precision, device)
     seen, batches = _batches(options, data, detector.size)
-    loader = Loader(seen, batches, workers=options.workers, pin=device.type == "cuda")
+    workers = loader_workers(options.workers)
+    loader = Loader(seen, batches, workers=workers, pin=device.type == "cuda")
     steps = options.epochs * -(-len(loader) // options.accumulate)
     schedule = make_schedule(options.schedule, steps)
     optimizer = make_optimizer(
@@ -95,9 +97,7 @@ def assemble(options: Train, device: torch.device, state: dict[str, Any] | None 
     if device.type == "cpu":
         keep_large_blocks()
     run = _folder(options, state)
-    validation = Validation(
-        held_out, detector.size, arithmetic=partial(autocast, device, precision), workers=options.workers
-    )
+    validation = Validation(held_out, detector.size, arithmetic=partial(autocast, device, precision), workers=workers)
     trainer = Trainer(
         detector,
         loader,
@@ -247,6 +247,14 @@ def _batches(options: Train, data: Pictures, size: tuple[int, int]) -> tuple[Aug
         world=world_size(),
     )
     return seen, batches
+
+
+def loader_workers(asked: int | None) -> int:
+    """The worker processes of one training process: those that were asked for, or one for each core beyond two."""
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(0, cores // world_size() - 2))
 
 
 def _folder(options: Train, state: dict[str, Any] | None) -> Run:

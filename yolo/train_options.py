@@ -188,8 +188,9 @@ class Train:
     """A new order of the pictures in each epoch; off is that of the annotations."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
-    workers: int = 2
-    """Processes that read and augment pictures; 0 does it between the steps."""
+    workers: int | None = None
+    """Processes that read and augment pictures; 0 does it between the steps. By default one for each core beyond two,
+    at most 8: on two cores they would take from the network what they give."""
     cache: Literal["none", "ram", "disk"] = "none"
     """Keep the pictures decoded and shrunk to the input: in memory, or in a file for the next runs too."""
     bad: Literal["error", "skip"] = "error"
@@ -251,7 +252,8 @@ class Train:
     def __post_init__(self) -> None:
         if self.size is not None:
             parse_size(self.size)
-        least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "workers": 0, "eval_every": 0, "save_every": 1}
+        least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "eval_every": 0, "save_every": 1}
+        least |= {} if self.workers is None else {"workers": 0}
         least |= {name: 1 for name in ("limit", "early_stop") if getattr(self, name) is not None}
         for name, bound in least.items():
             if getattr(self, name) < bound:
