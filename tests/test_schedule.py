@@ -164,7 +164,7 @@ def test_the_floor_of_warmup() -> None:
     [
         (
             {"schedule": "darknet", "peak_lr": 1e-3},
-            r"without effect: peak_lr=0.001 \(by default 0.003\) with schedule=darknet, which reads lr, burn_in",
+            r"without effect: peak_lr=0.001 \(by default 0.006\) with schedule=darknet, which reads lr, burn_in",
         ),
         (
             {"schedule": "constant", "final_lr": 0.1, "burn_in": 3},
@@ -187,8 +187,8 @@ def test_the_floor_of_warmup() -> None:
             "peak_lr=0.0 with schedule=warmup: expected a rate above 0",
         ),
         ({"schedule": "constant", "lr": 0.0}, "lr=0.0 with schedule=constant: expected a rate above 0"),
-        ({"lr": 1e-2}, "lr=0.01 is above peak_lr=0.003"),
-        ({"schedule": "cosine", "final_lr": 1e-2}, "final_lr=0.01 is above peak_lr=0.003"),
+        ({"lr": 1e-2}, "lr=0.01 is above peak_lr=0.006"),
+        ({"schedule": "cosine", "final_lr": 1e-2}, "final_lr=0.01 is above peak_lr=0.006"),
         ({"schedule": "warmup", "warmup_steps": 0}, "warmup_steps=0: expected at least 1 with warmup"),
         ({"schedule": "constant", "warmup_steps": -1}, "warmup_steps=-1: expected at least 0 with constant"),
         ({"schedule": "warmup", "warmup_power": -0.5}, "warmup_power=-0.5: expected a power from 0"),
@@ -250,7 +250,7 @@ def test_plot_lr_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     out = tmp_path / "lr.png"
     assert main(["plot-lr", "--schedule", "darknet", "--peak-lr", "0.1", "--out", str(out)]) == 1
     assert capsys.readouterr().err.startswith(
-        "error: without effect: peak_lr=0.1 (by default 0.003) with schedule=darknet"
+        "error: without effect: peak_lr=0.1 (by default 0.006) with schedule=darknet"
     )
     assert main(["plot-lr", "--schedule", "cosine", "--total-steps", "100", "--out", str(out)]) == 1
     assert "warmup_steps=100 of 100 steps" in capsys.readouterr().err

@@ -33,7 +33,7 @@ class Schedule:
     """warmup rises to a peak and falls as 1/step, darknet falls in stairs, cosine falls along half a cosine."""
     lr: float = 1e-4
     """Where warmup and cosine start from; darknet and constant: the full rate."""
-    peak_lr: float = 3e-3
+    peak_lr: float = 6e-3
     """warmup, cosine: the highest rate, reached at the end of the warm-up."""
     warmup_steps: int = 100
     """warmup, cosine, constant: steps of the optimizer until the highest rate is reached."""
