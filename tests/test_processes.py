@@ -105,7 +105,6 @@ def test_two_processes_go_on(place: Place) -> None:
     data = place.words[place.words.index("--data") + 1]
     assert main(["eval", "--weights", "run", "--data", data, "--split", "val", "--device", "cpu", "--out", "e"]) == 0
     found, logged = json.loads(Path("e/metrics.json").read_text()), read_metrics("run")[-1]
-    print(logged)
     assert logged["AR100"] > 0
     assert {name: found[name] for name in logged if name[0] == "A"} == {k: v for k, v in logged.items() if k[0] == "A"}
 

@@ -57,6 +57,7 @@ def words(data: Path, cfg: Path, *more: object) -> list[str]:
     usual = {"--epochs": "2", "--batch-size": "4", "--workers": "0", "--device": "cpu", "--precision": "fp32"}
     usual |= {"--schedule": "constant", "--lr": "1e-3", "--warmup-steps": "0", "--eval-every": "1", "--ema": "0"}
     usual |= {"--clip": "None", "--obj-bias": "None", "--obj-reduction": "mean", "--box-gain": "1", "--cls-gain": "1"}
+    usual |= {"--pos-weight": "auto", "--ignore-thresh": "None", "--weight-decay": "1e-4"}
     rest = [word for name, value in usual.items() if name not in told for word in (name, value)]
     return ["--data", str(data), "--cfg", str(cfg), *rest, *told]
 
