@@ -178,7 +178,7 @@ def test_nothing_but_background() -> None:
 
 
 @given(problem=problems(), chosen=variants())
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 def test_every_variant_is_the_oracle(problem: Problem, chosen: dict[str, Any]) -> None:
     """All four numbers to 1e-9 in float64.
 
