@@ -321,7 +321,7 @@ def test_two_processes_share_a_folder(tmp_path: Path) -> None:
     for worker in workers:
         out, errors = worker.communicate(timeout=120)
         assert worker.returncode == 0, errors
-        assert out == "runs/train\n"
+        assert out.splitlines()[-1] == "runs/train"  # some of gloo talks here, too
     assert read_metrics("runs/train") == [{"epoch": 0, "step": 1, "loss": 0.5}]
     assert [path.name for path in Path("runs").iterdir()] == ["train"]
     assert len(list(Path("runs/train").glob("events.*"))) == 1
