@@ -7,11 +7,10 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from tests.train_problems import checkpoint, ended, process, same_run, shapes, tiny_cfg, words
+from tests.train_problems import Place, checkpoint, ended, process, same_run, shapes, tiny_cfg, words
 from yolo.__main__ import main
 from yolo.runs import read_metrics
 
@@ -20,13 +19,6 @@ TWO = ["--standalone", "--nproc-per-node=2"]
 
 RECIPE = ["--epochs", "10", "--batch-size", "6", "--schedule", "constant", "--lr", "1e-2", "--optimizer", "sgd"]
 RECIPE += ["--ema", "0.9", "--eval-every", "10"]
-
-
-class Place(NamedTuple):
-    """The command line without `--out`, and a run of twenty steps in one process."""
-
-    words: list[str]
-    run: Path
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ import torch
 import yolo.train
 from tests.train_problems import (
     ROOT,
+    Place,
     checkpoint,
     difference,
     ended,
@@ -43,13 +44,6 @@ STEPS = 3
 
 RECIPE = ["--batch-size", "2", "--accumulate", "2", "--ema", "0.9", "--epochs", "2", "--limit", "11"]
 RECIPE += ["--eval-every", "2", "--multi-scale", "1.5", "--mosaic", "0.5"]
-
-
-class Place(NamedTuple):
-    """The command line of a run without `--out`, and the run that nobody disturbed."""
-
-    words: list[str]
-    run: Path
 
 
 @pytest.fixture(scope="module")

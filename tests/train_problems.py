@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -44,6 +44,13 @@ def tiny_cfg(folder: Path, *, norm: bool = True, size: int = 64) -> Path:
     path = folder / ("tiny.cfg" if norm else "plain.cfg")
     path.write_text(text)
     return path
+
+
+class Place(NamedTuple):
+    """A command line without `--out`, and the run that it makes in one process that nobody disturbs."""
+
+    words: list[str]
+    run: Path
 
 
 def shapes(folder: Path) -> Path:

@@ -182,7 +182,9 @@ class Trainer:
             group["lr"] = self.schedule(self.step)
         self.scaler.unscale_(self.optimizer)
         gradients = [p for p in self.detector.network.parameters() if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(gradients, self.options.clip or math.inf)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in gradients if p.grad is not None])
+        if self.options.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(gradients, self.options.clip, norm)
         terms = sum_over_ranks(self._terms) / world_size()
         if not self.scaler.is_enabled():  # with float16 the scaler looks, and infinite gradients are ordinary
             finite = terms.isfinite().all() & norm.isfinite()

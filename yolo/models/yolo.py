@@ -89,7 +89,7 @@ class YoloDetector(Detector):
         labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(images.device, non_blocking=True)
         raw = (self.wrapped or self.network)(images / 255)
         with torch.autocast(images.device.type, enabled=False):
-            found = assign([scale.detach() for scale in raw], labels, self.network.heads, self.loss.assign)
+            found = assign(raw, labels, self.network.heads, self.loss.assign)
             terms = compute_loss(raw, labels, self.network, **{**vars(self.loss), "assign": found})
         total = torch.full((), len(labels), device=images.device)
         self.counts = {"labels": total, "positives": found.matched.sum(), "unmatched": found.unmatched(len(labels))}
