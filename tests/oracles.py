@@ -404,13 +404,20 @@ def grid_of(raw: Raw, s: int) -> tuple[int, int]:
     return raw[s].shape[2], raw[s].shape[3]
 
 
-def box_at(raw: Raw, heads: Sequence[YoloHead], slot: Slot) -> Box:
-    """The predicted box of a slot in cells; sizes are kept within [1e-12, the longer side of the grid]."""
+def box_at(raw: Raw, heads: Sequence[YoloHead], slot: Slot, at: Raw | None = None) -> Box:
+    """The predicted box of a slot in cells; sizes are kept within [1e-12, the longer side of the grid].
+
+    `at`: predictions that are kept within, from where those of `raw` are a free step: with it held, differences in
+    `raw` are the gradient that a size beyond a limit has by definition, that on the limit.
+    """
     s, b, a, i, j = slot
-    tx, ty, tw, th = raw[s][b, a, i, j, :4].tolist()
+    tx, ty, *moved = raw[s][b, a, i, j, :4].tolist()
+    held = moved if at is None else at[s][b, a, i, j, 2:4].tolist()
     k, stride, anchor, longest = heads[s].k, heads[s].stride, heads[s].anchors[a], max(grid_of(raw, s))
-    size = [math.exp(min(t, 700.0)) * side / stride for t, side in zip((tw, th), anchor, strict=True)]
-    w, h = (min(max(side, 1e-12), float(longest)) for side in size)
+    size = [math.exp(min(t, 700.0)) * side / stride for t, side in zip(held, anchor, strict=True)]
+    w, h = (
+        min(max(side, 1e-12), float(longest)) * math.exp(t - t0) for side, t, t0 in zip(size, moved, held, strict=True)
+    )
     return j + sigmoid(tx) * k - (k - 1) / 2, i + sigmoid(ty) * k - (k - 1) / 2, w, h
 
 
@@ -504,7 +511,7 @@ def cross_entropy(logit: float, target: float, pos_weight: float = 1.0) -> float
 
 
 def box_term(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list[Row], kind: str, at: Raw) -> float:
-    """Sum over scales of the mean over their positives. `at`: where CIoU's alpha is computed."""
+    """Sum over scales of the mean over their positives. `at`: where CIoU's alpha is computed and sizes are limited."""
     total = 0.0
     for s in range(len(heads)):
         costs = []
@@ -512,7 +519,7 @@ def box_term(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list
             if not row.matched or row.s != s:
                 continue
             slot = (s, row.b, row.a, row.i, row.j)
-            p, y = box_at(raw, heads, slot), in_cells(labels[row.n].tolist(), grid_of(raw, s))
+            p, y = box_at(raw, heads, slot, at), in_cells(labels[row.n].tolist(), grid_of(raw, s))
             if kind == "mse":
                 centre = ((p[0] - y[0]) ** 2 + (p[1] - y[1]) ** 2) / 2
                 costs.append(centre + ((p[2] - y[2]) ** 2 + (p[3] - y[3]) ** 2) / 2 / 10)
@@ -617,9 +624,9 @@ def yolo_loss(
 ) -> Terms:
     """The loss of raw predictions and labels `[N, 6]`.
 
-    `at`: predictions from which everything is taken that is a constant for the gradient, which are the assignment,
-    the IoU as a target, the ignored slots and CIoU's alpha; left out, the predictions themselves. With `at` held,
-    finite differences in `raw` are the gradient as it is defined.
+    `at`: predictions from which everything is taken that is a constant for the gradient, which are the assignment, the
+    IoU as a target, the ignored slots, CIoU's alpha and the sizes that are limited; left out, the predictions
+    themselves. With `at` held, finite differences in `raw` are the gradient as it is defined.
     """
     at = raw if at is None else at
     rows = ASSIGN[assign](at, labels, heads)

@@ -43,10 +43,11 @@ cells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from yolo.boxes import iou
 from yolo.heads import Head
@@ -176,11 +177,28 @@ def predicted_boxes(values: Tensor, anchors: Tensor, k: float, i: Tensor, j: Ten
         raw: all predictions of the head: the size of its grid.
 
     As the head decodes them (YOLOv3 §2.1), but safe for any value: sizes lie between `SMALLEST` and the longer side of
-    the grid. The limit is laid on the exponent, so a value beyond it has no gradient in place of an infinite one.
+    the grid. A size beyond a limit has the gradient that it has on the limit, which is finite and leads back: without
+    one, a box that overshot in the first steps would stay as large as the picture for ever.
     """
     x, y = (values[..., :2].sigmoid() * k - (k - 1) / 2).unbind(-1)
     t, longest = values[..., 2:], max(raw.shape[2:4])
-    lowest, highest = (SMALLEST / anchors).log(), (longest / anchors).log()
-    sizes = torch.clamp(t, lowest, highest).exp() * anchors
-    w, h = torch.where(t < highest, sizes, longest).unbind(-1)  # exactly, so that boxes of the longest size tie
+    w, h = _Sizes.apply(t, anchors, longest).unbind(-1)
     return torch.stack((j + x, i + y, w, h), dim=-1)
+
+
+class _Sizes(torch.autograd.Function):
+    """`exp(t) * anchor` within the limits, with the derivative `size` beyond them, too."""
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor, anchors: Tensor, longest: int) -> Tensor:
+        lowest, highest = (SMALLEST / anchors).log(), (longest / anchors).log()
+        sizes = torch.clamp(t, lowest, highest).exp() * anchors  # limits on the exponent: nothing overflows
+        sizes = torch.where(t < highest, sizes, longest)  # exactly, so that boxes of the longest size tie
+        ctx.save_for_backward(sizes)
+        return sizes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (sizes,) = ctx.saved_tensors
+        return gradient * sizes, None, None
