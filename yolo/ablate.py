@@ -14,14 +14,14 @@ from yolo.ablation_report import write_report
 from yolo.interrupt import Interrupt, interruptible
 from yolo.launch_local import LOCK, Machine, command, find_machine, hold, run_local
 from yolo.launch_ray import require_ray, run_ray
-from yolo.runs import read_metrics
+from yolo.runs import OPTIONS, read_metrics
 from yolo.settings import read_yaml, write_yaml
 from yolo.study import LOG, STUDY, Study, StudyRun, finished, read_study, write_study
 from yolo.study_grid import find_grid, read_grid
 from yolo.study_options import Ablate
 from yolo.study_progress import Told
 from yolo.train_options import Train
-from yolo.variants import differences, option_of, pilot_runs, variant_options
+from yolo.variants import decided, differences, option_of, pilot_runs, variant_options
 
 DIVERGED = "is not a finite number"
 """In the log of a run that its rate ended: as a pilot it has lost, and nothing else is wrong."""
@@ -34,40 +34,41 @@ def run(options: Ablate) -> int:
     file = find_grid(options.grid)
     folder = options.out or Path("runs") / f"ablate-{file.stem}"
     study = read_grid(file, folder, options.seeds, options.train)
+    variants = variant_options(study)
     if (folder / STUDY).is_file():
-        study = _grown(read_study(folder), study)
+        study = _grown(read_study(folder), study, variants)
     elif folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
         raise FileExistsError(f"{folder}: no {STUDY} in it, so it is no study; give another folder with --out")
-    files = _files(study)
+    pilots = pilot_runs(study, variants)
     if options.dry:
-        _show(study)
+        _show(study, [pilot for pilot, _, _ in pilots])
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     lock = hold(folder / LOCK)
     if lock is None:
         raise OSError(f"{folder}: another `ablate` is at this study; wait for its end, or end it")
     try:
-        cpu = all(train.device == "cpu" for train in files.values())
-        return _work(study, options, find_machine(options.jobs, options.threads, cpu=cpu))
+        cpu = all(train.device == "cpu" for train in variants.values())
+        return _work(study, variants, options, find_machine(options.jobs, options.threads, cpu=cpu))
     finally:
         os.close(lock)
 
 
-def _work(study: Study, options: Ablate, machine: Machine) -> int:
+def _work(study: Study, variants: dict[str, Train], options: Ablate, machine: Machine) -> int:
     """The pilots, what they chose, the runs, the report; the exit status."""
     failed = 0
     with interruptible() as asked:
-        _write(study)
-        pilots = pilot_runs(study, variant_options(study))
-        if pilots:
+        _write(study, variants)
+        if pilots := pilot_runs(study, variants):
             told = _launch([pilot for pilot, _, _ in pilots], options, machine, asked)
             told.failed = [pilot for pilot in told.failed if not _diverged(pilot)]
             study = _chosen(study, pilots, told)
             failed += told.report_failures()
-            _write(study)
-        decided = [run for run in study.runs() if study.pilot is None or run.variant in study.chosen]
+            _write(study, variants)
         if not asked:
-            failed += _launch(decided, options, machine, asked).report_failures()
+            ready = decided(study, variants)
+            runs = [run for run in study.runs() if run.variant in ready]
+            failed += _launch(runs, options, machine, asked).report_failures()
     if any(finished(run.folder) for run in study.runs()):
         write_report(study.folder)
     if asked and not all(finished(run.folder) for run in study.runs()):
@@ -88,24 +89,21 @@ def _launch(runs: Sequence[StudyRun], options: Ablate, machine: Machine, asked: 
     return told
 
 
-def _files(study: Study) -> dict[Path, Train]:
+def _files(study: Study, variants: dict[str, Train]) -> dict[Path, Train]:
     """The files of options that the study needs now: those of its pilots, and of variants that have their values."""
-    options = variant_options(study)
-    files = {run.options: train for run, train, _ in pilot_runs(study, options)}
-    if study.pilot is not None:
-        options = {name: train for name, train in options.items() if name in study.chosen}
-    return files | {study.folder / name / "options.yaml": train for name, train in options.items()}
+    files = {run.options: train for run, train, _ in pilot_runs(study, variants)}
+    return files | {study.folder / name / OPTIONS: train for name, train in decided(study, variants).items()}
 
 
-def _write(study: Study) -> None:
+def _write(study: Study, variants: dict[str, Train]) -> None:
     """study.yaml, and the files of options that are not there yet."""
     write_study(study)
-    for file, train in _files(study).items():
+    for file, train in _files(study, variants).items():
         if not file.is_file():
             write_yaml(file, train)
 
 
-def _grown(old: Study, new: Study) -> Study:
+def _grown(old: Study, new: Study, variants: dict[str, Train]) -> Study:
     """The study that is there, with the seeds of this command. ValueError if anything else of its runs differs."""
     found = []
     if new.seeds < old.seeds:
@@ -116,9 +114,9 @@ def _grown(old: Study, new: Study) -> Study:
         found.append(f"pilot: {new.pilot}, not {old.pilot}")
     else:
         new = replace(new, chosen=old.chosen)
-        for file, train in _files(new).items():
+        for file, train in _files(new, variants).items():
             if file.is_file():
-                own = f"{file.parent.name}: " if file.name == "options.yaml" else f"{file.parent.name}/{file.stem}: "
+                own = f"{file.parent.name}: " if file.name == OPTIONS else f"{file.parent.name}/{file.stem}: "
                 found += [own + change for change in differences(train, read_yaml(file, Train()))]
     if found:
         raise ValueError(
@@ -157,9 +155,8 @@ def _diverged(run: StudyRun) -> bool:
     return not finished(run.folder) and log.is_file() and DIVERGED in log.read_text(errors="replace")[-4000:]
 
 
-def _show(study: Study) -> None:
+def _show(study: Study, pilots: list[StudyRun]) -> None:
     """The commands of all that is not done, and how many they are."""
-    pilots = [pilot for pilot, _, _ in pilot_runs(study, variant_options(study))]
     rest = [run for run in (*pilots, *study.runs()) if not finished(run.folder)]
     for run in rest:
         print(shlex.join(["python", *command(run)[1:]]))

@@ -102,8 +102,13 @@ def run_local(runs: Sequence[StudyRun], machine: Machine, asked: Interrupt, told
     """
     waiting, slots = list(runs), list(range(machine.jobs))
     working: list[_Working] = []
-    while waiting and not asked:
-        for run in waiting[:]:
+    terminated = False
+    while working or (waiting and not asked):
+        if asked and not terminated:
+            terminated = True
+            for work in working:
+                work.child.terminate()
+        for run in () if asked else tuple(waiting):
             if slots and (child := start(run, machine.threads, machine.gpu(slots[0]))):
                 told.started(run)
                 waiting.remove(run)
@@ -111,12 +116,6 @@ def run_local(runs: Sequence[StudyRun], machine: Machine, asked: Interrupt, told
             elif slots:
                 told.waits(run)
         slots += _ended(working, asked, told)
-        time.sleep(PAUSE)
-    if asked:
-        for work in working:
-            work.child.terminate()
-    while working:
-        _ended(working, asked, told)
         time.sleep(PAUSE)
 
 

@@ -122,13 +122,20 @@ def study_of(values: Mapping[str, Any], folder: Path, source: Path) -> Study:
     given = {key: value for key, value in values.items() if value is not None}
     try:
         if "pilot" in given:
-            pilot = given["pilot"]
-            given["pilot"] = Pilot(**{**pilot, "values": tuple(pilot["values"])})
+            given["pilot"] = _pilot(given["pilot"])
         figures = {title: tuple(map(str, names)) for title, names in given.get("figures", {}).items()}
         words = tuple(map(str, given.pop("words", ())))
         return Study(folder=folder, **{**given, "figures": figures, "words": words})
-    except (TypeError, KeyError, ValueError) as problem:
+    except (TypeError, ValueError) as problem:
         raise ValueError(f"{source}: {problem}") from None
+
+
+def _pilot(values: dict[str, Any]) -> Pilot:
+    """The pilot that a file describes. ValueError, TypeError."""
+    keys = [f.name for f in dataclasses.fields(Pilot)]
+    if not {"option", "values"} <= values.keys() <= set(keys) or not isinstance(values["values"], list):
+        raise ValueError(f"pilot: expected an option, its values as a list, and of {', '.join(keys[2:])}; got {values}")
+    return Pilot(**{**values, "values": tuple(values["values"])})
 
 
 def read_study(path: Path) -> Study:

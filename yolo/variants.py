@@ -24,7 +24,7 @@ OWN = ("--out", "--seed", "--resume", "--preset", "--options")
 
 
 def variant_options(study: Study) -> dict[str, Train]:
-    """Variant -> its options, but for seed and folder; with what the pilot chose, where it has.
+    """Variant -> its options, but for seed and folder, before the pilot.
 
     What counts is what comes last: the preset, `base` and the variant, the words of the command line, which may not
     undo what a variant is about. Raises ValueError that names the variant; SystemExit for wrong words.
@@ -33,8 +33,6 @@ def variant_options(study: Study) -> dict[str, Train]:
     found: dict[str, Train] = {}
     for name, changes in study.variants.items():
         train = _parsed(study, name, changes)
-        if study.pilot and name in study.chosen:
-            train = with_option(train, study.pilot.option, study.chosen[name])
         if train.early_stop is not None:
             raise ValueError(f"variant {name}: early_stop={train.early_stop}: runs that are compared are equally long")
         if train.device not in (None, "cpu", "cuda"):
@@ -45,6 +43,13 @@ def variant_options(study: Study) -> dict[str, Train]:
         if twin := next((one for one in names[:k] if found[one] == found[name]), None):
             raise ValueError(f"variants {twin} and {name} have the same options; expected a difference, or one of them")
     return found
+
+
+def decided(study: Study, options: dict[str, Train]) -> dict[str, Train]:
+    """Variant -> its options with what the pilot chose; without those for which it has not chosen yet."""
+    if study.pilot is None:
+        return options
+    return {name: with_option(options[name], study.pilot.option, value) for name, value in study.chosen.items()}
 
 
 def pilot_runs(study: Study, options: dict[str, Train]) -> list[tuple[StudyRun, Train, Any]]:
