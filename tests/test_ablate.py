@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import yolo.ablate
 from tests.train_problems import ROOT, difference, numbers, shapes, tiny_cfg, words
 from yolo import launch_local
 from yolo.__main__ import main
@@ -256,7 +257,7 @@ def test_another_study(
 ) -> None:  # fmt: skip
     """What differs is said, and nothing runs or is written."""
     with monkeypatch.context() as patch:
-        patch.setattr("yolo.ablate.run_local", lambda *_: None)
+        patch.setattr(yolo.ablate, "run_local", lambda *_: None)
         assert ablate() == 0
     before = Path("study/study.yaml").read_bytes()
     Path("grid.yaml").write_text(GRID + change)
@@ -293,18 +294,20 @@ def test_a_failed_run(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert done() == ["iou/seed-0", "mse/seed-1", "iou/seed-1", "mse/seed-0"]
 
 
-def test_weights_without_a_checkpoint(toy: None) -> None:
+def test_weights_without_a_checkpoint(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was killed between its first weights and its first checkpoint starts anew."""
     folder = Path("study/mse/seed-0")
     assert ablate(seeds=1) == 0
     (folder / "metrics.jsonl").unlink()
     seen = []
-    with pytest.MonkeyPatch.context() as patch:
-        before = launch_local.command
-        patch.setattr(
-            launch_local, "command", lambda run: (seen.append((folder / "best.safetensors").exists()), before(run))[1]
-        )
-        assert ablate(seeds=1) == 0
+    toy_command = launch_local.command
+
+    def command(run: StudyRun) -> list[str]:
+        seen.append((folder / "best.safetensors").exists())
+        return toy_command(run)
+
+    monkeypatch.setattr(launch_local, "command", command)
+    assert ablate(seeds=1) == 0
     assert seen == [False]
     assert finished(folder)
 
@@ -368,12 +371,13 @@ def test_two_commands_at_one_study(toy: None, capsys: pytest.CaptureFixture[str]
     assert ablate() == 0
 
 
-def test_dry(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry(capsys: pytest.CaptureFixture[str]) -> None:
     """The commands and their number; nothing is started or written."""
     Path("grid.yaml").write_text(GRID + "pilot: {option: schedule.peak_lr, values: [1e-3, 2e-3]}\n")
     assert ablate("--dry") == 0
     *commands, last = capsys.readouterr().out.splitlines()
     assert len(commands) == 8
+    assert commands[0].startswith("python -m yolo train --options study/mse/pilot-1e-3.yaml --out study/mse/pilot-1e-3")
     assert last == "8 runs: 2 variants times 2 seeds, 4 pilots, 0 are finished"
     assert not Path("study").exists()
 

@@ -214,7 +214,8 @@ def test_no_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["seeds", "jobs", "threads"])
 def test_none_is_too_few(name: str) -> None:
     """And a study does not reach the seed of the pilots."""
+    few: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"{name}=0: expected at least 1"):
-        Ablate(grid="blog", **{name: 0})
+        Ablate(grid="blog", **few)
     with pytest.raises(ValueError, match="expected at most 1,000,000"):
         Ablate(grid="blog", seeds=PILOT_SEED + 1)
