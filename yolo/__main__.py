@@ -6,11 +6,13 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import tyro
 
 from yolo.options import Convert, Detect, Evaluate, Get, ShowData, Summary
 from yolo.presets import parse_train
+from yolo.study_options import Ablate
 from yolo.train_options import PlotLr, Train
 
 VERBS: dict[str, Callable[..., object]] = {
@@ -22,6 +24,7 @@ VERBS: dict[str, Callable[..., object]] = {
     "get": Get,
     "train": Train,
     "plot-lr": PlotLr,
+    "ablate": Ablate,
 }
 
 
@@ -41,6 +44,11 @@ def parse(arguments: Sequence[str]) -> object:
     """The options of a verb; training's come from presets and files, too. ValueError, OSError, SystemExit."""
     if arguments[:1] == ["train"]:
         return parse_train(arguments[1:])
+    if arguments[:1] == ["ablate"] and "--" in arguments:  # behind it stand options of `train`
+        cut = list(arguments).index("--")
+        options = parse(arguments[:cut])
+        assert isinstance(options, Ablate)
+        return replace(options, train=tuple(arguments[cut + 1 :]))
     return tyro.extras.subcommand_cli_from_dict(
         VERBS, prog="python -m yolo", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
     )

@@ -1,0 +1,175 @@
+"""`python -m yolo ablate`: every variant of a grid with several seeds, as processes of their own, and the report."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from yolo.ablation_report import write_report
+from yolo.interrupt import Interrupt, interruptible
+from yolo.launch_local import LOCK, Machine, command, find_machine, hold, run_local
+from yolo.launch_ray import require_ray, run_ray
+from yolo.runs import OPTIONS, read_metrics
+from yolo.settings import read_yaml, write_yaml
+from yolo.study import LOG, STUDY, Study, StudyRun, finished, read_study, write_study
+from yolo.study_grid import find_grid, read_grid
+from yolo.study_options import Ablate
+from yolo.study_progress import Told
+from yolo.train_options import Train
+from yolo.variants import decided, differences, option_of, pilot_runs, variant_options
+
+DIVERGED = "is not a finite number"
+"""In the log of a run that its rate ended: as a pilot it has lost, and nothing else is wrong."""
+
+
+def run(options: Ablate) -> int:
+    """Runs what is not done yet; 0 at the end, 1 if runs failed, 130 if it was interrupted. ValueError, OSError."""
+    if options.launcher == "ray":
+        require_ray()
+    file = find_grid(options.grid)
+    folder = options.out or Path("runs") / f"ablate-{file.stem}"
+    study = read_grid(file, folder, options.seeds, options.train)
+    variants = variant_options(study)
+    if (folder / STUDY).is_file():
+        study = _grown(read_study(folder), study, variants)
+    elif folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+        raise FileExistsError(f"{folder}: no {STUDY} in it, so it is no study; give another folder with --out")
+    pilots = pilot_runs(study, variants)
+    if options.dry:
+        _show(study, [pilot for pilot, _, _ in pilots])
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = hold(folder / LOCK)
+    if lock is None:
+        raise OSError(f"{folder}: another `ablate` is at this study; wait for its end, or end it")
+    try:
+        cpu = all(train.device == "cpu" for train in variants.values())
+        return _work(study, variants, options, find_machine(options.jobs, options.threads, cpu=cpu))
+    finally:
+        os.close(lock)
+
+
+def _work(study: Study, variants: dict[str, Train], options: Ablate, machine: Machine) -> int:
+    """The pilots, what they chose, the runs, the report; the exit status."""
+    failed = 0
+    with interruptible() as asked:
+        _write(study, variants)
+        if pilots := pilot_runs(study, variants):
+            told = _launch([pilot for pilot, _, _ in pilots], options, machine, asked)
+            told.failed = [pilot for pilot in told.failed if not _diverged(pilot)]
+            study = _chosen(study, pilots, told)
+            failed += told.report_failures()
+            _write(study, variants)
+        if not asked:
+            ready = decided(study, variants)
+            runs = [run for run in study.runs() if run.variant in ready]
+            failed += _launch(runs, options, machine, asked).report_failures()
+    if any(finished(run.folder) for run in study.runs()):
+        write_report(study.folder)
+    if asked and not all(finished(run.folder) for run in study.runs()):
+        print(f"{asked.name}: what was under way is saved; the same command goes on: {_again(options)}", flush=True)
+        return 130
+    print(
+        f"{study.folder}: {sum(finished(run.folder) for run in study.runs())} of {len(study.runs())} runs are finished"
+    )
+    return int(failed > 0)
+
+
+def _launch(runs: Sequence[StudyRun], options: Ablate, machine: Machine, asked: Interrupt) -> Told:
+    """Those of the runs that are not finished, to their ends; what became of them."""
+    rest = [run for run in runs if not finished(run.folder)]
+    told = Told(len(rest), machine.jobs)
+    if rest:
+        (run_ray if options.launcher == "ray" else run_local)(rest, machine, asked, told)
+    return told
+
+
+def _files(study: Study, variants: dict[str, Train]) -> dict[Path, Train]:
+    """The files of options that the study needs now: those of its pilots, and of variants that have their values."""
+    files = {run.options: train for run, train, _ in pilot_runs(study, variants)}
+    return files | {study.folder / name / OPTIONS: train for name, train in decided(study, variants).items()}
+
+
+def _write(study: Study, variants: dict[str, Train]) -> None:
+    """study.yaml, and the files of options that are not there yet."""
+    write_study(study)
+    for file, train in _files(study, variants).items():
+        if not file.is_file():
+            write_yaml(file, train)
+
+
+def _grown(old: Study, new: Study, variants: dict[str, Train]) -> Study:
+    """The study that is there, with the seeds of this command. ValueError if anything else of its runs differs."""
+    found = []
+    if new.seeds < old.seeds:
+        found.append(f"seeds: {new.seeds}, not {old.seeds} or more")
+    if list(new.variants) != list(old.variants):
+        found.append(f"variants: {', '.join(new.variants)}, not {', '.join(old.variants)}")
+    elif new.pilot != old.pilot:
+        found.append(f"pilot: {new.pilot}, not {old.pilot}")
+    else:
+        new = replace(new, chosen=old.chosen)
+        for file, train in _files(new, variants).items():
+            if file.is_file():
+                own = f"{file.parent.name}: " if file.name == OPTIONS else f"{file.parent.name}/{file.stem}: "
+                found += [own + change for change in differences(train, read_yaml(file, Train()))]
+    if found:
+        raise ValueError(
+            f"{old.folder} is another study, this command asks for {'; '.join(found)}. Give the command that it began "
+            f"with (more --seeds are fine), or another folder with --out"
+        )
+    return new
+
+
+def _chosen(study: Study, pilots: list[tuple[StudyRun, Train, Any]], told: Told) -> Study:
+    """The study with the best value of every variant whose pilots are done; the first one of equally good ones."""
+    assert study.pilot is not None
+    chosen = dict(study.chosen)
+    for name in dict.fromkeys(run.variant for run, _, _ in pilots):
+        tried = [(run, option_of(train, study.pilot.option)) for run, train, _ in pilots if run.variant == name]
+        scores = {value: _score(run, study.pilot.metric) for run, value in tried if finished(run.folder)}
+        if not scores or not all(finished(run.folder) or _diverged(run) for run, _ in tried):
+            told.failed += [run for run, _ in tried if _diverged(run) and not scores and run not in told.failed]
+            continue
+        chosen[name] = max(scores, key=lambda value: scores[value])
+        shown = ", ".join(f"{value}: {score:.4g}" for value, score in scores.items())
+        print(f"{name}: {study.pilot.option} is {chosen[name]}, by {study.pilot.metric} of the pilots ({shown})")
+    return replace(study, chosen=chosen)
+
+
+def _score(run: StudyRun, metric: str) -> float:
+    """The best value of the metric over the epochs; for losses the negative of the lowest one."""
+    sign = -1 if "/" in metric else 1
+    values = (line.get(metric) for line in read_metrics(run.folder))
+    return max((sign * value for value in values if value is not None), default=-math.inf)
+
+
+def _diverged(run: StudyRun) -> bool:
+    """Whether the log of the run, which is not finished, says that a loss became no number."""
+    log = run.folder / LOG
+    return not finished(run.folder) and log.is_file() and DIVERGED in log.read_text(errors="replace")[-4000:]
+
+
+def _show(study: Study, pilots: list[StudyRun]) -> None:
+    """The commands of all that is not done, and how many they are."""
+    rest = [run for run in (*pilots, *study.runs()) if not finished(run.folder)]
+    for run in rest:
+        print(shlex.join(["python", *command(run)[1:]]))
+    print(
+        f"{len(rest)} runs: {len(study.variants)} variants times {study.seeds} seeds, {len(pilots)} pilots, "
+        f"{len(study.runs()) + len(pilots) - len(rest)} are finished"
+    )
+
+
+def _again(options: Ablate) -> str:
+    """The command line."""
+    words = ["python", "-m", "yolo", "ablate", options.grid]
+    for name in ("out", "seeds", "jobs", "threads", "launcher"):
+        if (value := getattr(options, name)) != Ablate.__dataclass_fields__[name].default:
+            words += [f"--{name}", str(value)]
+    return shlex.join([*words, "--", *options.train] if options.train else words)

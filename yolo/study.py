@@ -1,0 +1,190 @@
+"""A study: variants of a training, each with several seeds, in one folder. No torch.
+
+STUDY/study.yaml            what is compared: this file reads and writes it
+STUDY/VARIANT/options.yaml  every option of the variant, but for its seed and folder
+STUDY/VARIANT/seed-K/       a run, as `train --out` writes it, and train.log, what it printed
+STUDY/VARIANT/pilot-VALUE/  a pilot run, if the study has a pilot
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolo.atomic import replacing
+from yolo.settings import read_yaml
+from yolo.train_options import Train
+
+STUDY, LOG = "study.yaml", "train.log"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
+"""A variant's name is the name of its folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pilot:
+    """Short runs of every variant, one for each value of an option; the best value is that of all its seeds."""
+
+    option: str
+    """Which, with its groups: schedule.peak_lr."""
+    values: tuple[Any, ...]
+    epochs_share: float = 0.5
+    """Epochs of a pilot run, as a part of those of the study."""
+    metric: str = "AP50"
+    """The higher its best value, the better."""
+
+    def __post_init__(self) -> None:
+        if len(self.values) < 2 or not 0 < self.epochs_share <= 1:
+            raise ValueError("pilot: expected two values or more, and epochs_share above 0, at most 1")
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One training of a study; its options are those of the file beside the folders of its variant."""
+
+    variant: str
+    seed: int
+    folder: Path
+    options: Path
+
+    @property
+    def name(self) -> str:
+        """As it is spoken of: mse/seed-3."""
+        return f"{self.variant}/{self.folder.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What is compared, and where."""
+
+    folder: Path
+    seeds: int
+    variants: dict[str, dict[str, Any]]
+    """Name -> options of `Train` that differ from the others', nested as in files of options."""
+    preset: str = "default"
+    base: dict[str, Any] = field(default_factory=dict)
+    """Options of all variants, nested."""
+    words: tuple[str, ...] = ()
+    """Options of all variants, as words of the command line of `train`."""
+    figures: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Title -> the variants that are compared with each other."""
+    question: dict[str, str] = field(default_factory=dict)
+    """Title of a figure -> the question that it answers."""
+    pilot: Pilot | None = None
+    chosen: dict[str, Any] = field(default_factory=dict)
+    """Variant -> the value of the pilot's option that its runs have."""
+
+    def __post_init__(self) -> None:
+        """ValueError for names that cannot be folders, and for figures of variants that are not there."""
+        if not self.variants or self.seeds < 1:
+            raise ValueError("expected at least one variant and one seed")
+        for name, changes in self.variants.items():
+            if not NAME.fullmatch(name):
+                raise ValueError(f"variant {name!r}: expected letters, digits and ._+=- as in the name of a folder")
+            if not isinstance(changes, dict):
+                raise ValueError(f"variant {name!r}: expected options of train, nested, or {{}}; got {changes!r}")
+        for title, names in self.figures.items():
+            unknown = [name for name in names if name not in self.variants]
+            if unknown or len(names) < 2:
+                raise ValueError(
+                    f"figure {title!r}: expected two or more of {', '.join(self.variants)}; got {', '.join(names)}"
+                )
+        for what, given, known in (
+            ("question", self.question, self.figures),
+            ("chosen", self.chosen, self.variants if self.pilot else {}),
+        ):
+            if unknown := [name for name in given if name not in known]:
+                raise ValueError(f"{what}: {', '.join(unknown)}: expected some of {', '.join(known) or 'nothing'}")
+
+    def runs(self) -> list[StudyRun]:
+        """All runs, seed by seed, so that an interrupted study has pairs. Pilots are not among them."""
+        return [
+            StudyRun(name, seed, self.folder / name / f"seed-{seed}", self.folder / name / "options.yaml")
+            for seed in range(self.seeds)
+            for name in self.variants
+        ]
+
+
+def study_of(values: Mapping[str, Any], folder: Path, source: Path) -> Study:
+    """The study that nested values describe; `source` is their file. ValueError for unknown, missing and wrong ones."""
+    known = [f.name for f in dataclasses.fields(Study) if f.name != "folder"]
+    if unknown := [str(key) for key in values if key not in known]:
+        raise ValueError(f"{source}: unknown key {', '.join(unknown)}; expected some of {', '.join(known)}")
+    for key in ("variants", "base", "figures", "question", "pilot", "chosen"):
+        if not isinstance(values.get(key, {}), dict | None):
+            raise ValueError(f"{source}: {key}: expected lines of `name: value`, got {values[key]!r}")
+    given = {key: value for key, value in values.items() if value is not None}
+    try:
+        if "pilot" in given:
+            given["pilot"] = _pilot(given["pilot"])
+        figures = {title: tuple(map(str, names)) for title, names in given.get("figures", {}).items()}
+        words = tuple(map(str, given.pop("words", ())))
+        return Study(folder=folder, **{**given, "figures": figures, "words": words})
+    except (TypeError, ValueError) as problem:
+        raise ValueError(f"{source}: {problem}") from None
+
+
+def _pilot(values: dict[str, Any]) -> Pilot:
+    """The pilot that a file describes. ValueError, TypeError."""
+    keys = [f.name for f in dataclasses.fields(Pilot)]
+    if not {"option", "values"} <= values.keys() <= set(keys) or not isinstance(values["values"], list):
+        raise ValueError(f"pilot: expected an option, its values as a list, and of {', '.join(keys[2:])}; got {values}")
+    return Pilot(**{**values, "values": tuple(values["values"])})
+
+
+def read_study(path: Path) -> Study:
+    """The study of a folder, or of its study.yaml. FileNotFoundError where there is none; ValueError."""
+    file = path / STUDY if path.is_dir() or path.name != STUDY else path
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file, so {file.parent} is no study; python -m yolo ablate makes one")
+    return study_of(plain_yaml(file), file.parent, file)
+
+
+def write_study(study: Study) -> None:
+    """Writes its study.yaml, whole or not at all."""
+    values = dataclasses.asdict(study)
+    del values["folder"]
+    order = ["question", "preset", "seeds", "words", "base", "variants", "figures", "pilot", "chosen"]
+    text = yaml.safe_dump({key: _lists(values[key]) for key in order}, sort_keys=False, allow_unicode=True, width=120)
+    with replacing(study.folder / STUDY) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def plain_yaml(file: Path) -> dict[str, Any]:
+    """The mapping of a YAML file. ValueError for anything else in it, with file and line."""
+    try:
+        values = yaml.safe_load(file.read_bytes())
+    except yaml.MarkedYAMLError as problem:
+        line = f":{problem.problem_mark.line + 1}" if problem.problem_mark else ""
+        raise ValueError(f"{file}{line}: this is not YAML: {problem.problem}") from None
+    except yaml.YAMLError as problem:
+        raise ValueError(f"{file}: this is not YAML text: {' '.join(str(problem).split())}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: expected lines of `key: value`, got {type(values).__name__}")
+    return values
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run is done: its last epoch is in metrics.jsonl and best.safetensors is there. Reads only."""
+    files = [folder / name for name in ("options.yaml", "metrics.jsonl", "best.safetensors")]
+    if not all(file.is_file() for file in files):
+        return False
+    epochs = read_yaml(files[0], Train()).epochs
+    *_, last = [b"", *files[1].read_bytes().split(b"\n")[:-1]]  # what no newline ends was cut off
+    try:
+        return bool(json.loads(last)["epoch"] + 1 >= epochs) if last else False
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{files[1]}: its last line is not a line of metrics: {last[:60]!r}") from None
+
+
+def _lists(value: Any) -> Any:
+    """The same with lists in place of tuples, which YAML has not."""
+    if isinstance(value, dict):
+        return {key: _lists(part) for key, part in value.items()}
+    return [_lists(part) for part in value] if isinstance(value, (list, tuple)) else value

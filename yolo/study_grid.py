@@ -1,0 +1,93 @@
+"""What is compared, from a YAML file: variants by name, or a grid of axes. No torch.
+
+question: {title of a figure: one sentence}
+preset: blog                         options of all variants: a recipe of config/presets/, ...
+base: {epochs: 50}                   ... and what differs from it
+variants:                            the names of the variants, and their options; or in place of it
+  mse: {loss: {bbox_loss: mse}}
+grid:                                every combination of these values
+  loss.bbox_loss: [mse, iou]
+figures: {title: [mse, iou]}         which variants stand beside each other; by default all
+pilot: {option: schedule.peak_lr, values: [4e-4, 8e-4], epochs_share: 0.5, metric: AP50}
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from yolo.study import Study, plain_yaml, study_of
+
+
+def find_grid(name: str) -> Path:
+    """The file of a grid: a YAML file, or the name of a shipped one. FileNotFoundError that lists those."""
+    if Path(name).is_file():
+        return Path(name)
+    package = Path(__file__).parent
+    folders = [package / "config" / "ablations", package.parent / "config" / "ablations"]
+    shipped = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    if name not in shipped:
+        raise FileNotFoundError(f"grid {name!r}: no such file; expected a YAML file or one of {', '.join(shipped)}")
+    return shipped[name]
+
+
+def read_grid(file: Path, folder: Path, seeds: int, words: tuple[str, ...]) -> Study:
+    """The study in `folder` that the file describes, with that many seeds and words of options for all runs.
+
+    Raises ValueError with the file for what it does not understand.
+    """
+    values = plain_yaml(file)
+    if own := [key for key in ("seeds", "words", "chosen") if key in values]:
+        raise ValueError(f"{file}: {', '.join(own)}: the command line says it, not the file; leave it out")
+    if ("variants" in values) == ("grid" in values):
+        raise ValueError(f"{file}: expected either `variants` or `grid`")
+    if "grid" in values:
+        values["variants"] = combinations(values.pop("grid"), file)
+    variants = values["variants"]
+    if isinstance(variants, dict):
+        values["variants"] = {str(name): {} if own is None else own for name, own in variants.items()}
+        if not values.get("figures") and len(variants) > 1:
+            values["figures"] = {file.stem: list(values["variants"])}
+    return study_of({**values, "seeds": seeds, "words": words}, folder, file)
+
+
+def combinations(axes: Any, file: Path) -> dict[str, dict[str, Any]]:
+    """Axes, option -> values, as variants: every combination, named by its values joined with a hyphen."""
+    if not isinstance(axes, dict) or not axes or not all(isinstance(v, list) and v for v in axes.values()):
+        raise ValueError(f"{file}: grid: expected lines as `loss.bbox_loss: [mse, iou]`, got {axes!r}")
+    variants: dict[str, dict[str, Any]] = {}
+    for values in product(*axes.values()):
+        name = "-".join(_named(option, value) for option, value in zip(axes, values, strict=True))
+        changes: dict[str, Any] = {}
+        for option, value in zip(axes, values, strict=True):
+            changes = merged(changes, nested(option, value))
+        if name in variants:
+            raise ValueError(f"{file}: grid: two combinations are called {name}; expected every value once")
+        variants[name] = changes
+    return variants
+
+
+def nested(option: str, value: Any) -> dict[str, Any]:
+    """`loss.bbox_loss` and its value as in files of options: {"loss": {"bbox_loss": value}}."""
+    for part in reversed(option.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Both nested mappings; where they disagree the second counts."""
+    both = {**one, **other}
+    for key in one.keys() & other.keys():
+        if isinstance(one[key], dict) and isinstance(other[key], dict):
+            both[key] = merged(one[key], other[key])
+    return both
+
+
+def _named(option: str, value: Any) -> str:
+    """A value as a part of a variant's name: a word as it is, a number, null or truth value with its option."""
+    last = option.rpartition(".")[2]
+    word = re.sub(r"[^A-Za-z0-9._+]+", "_", "none" if value is None else str(value))
+    return word if isinstance(value, str) and word[:1].isalpha() else f"{last}={word}"
