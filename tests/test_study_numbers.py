@@ -74,7 +74,7 @@ def rows(*values: Any, metric: str = "AP50", **others: Any) -> list[dict[str, An
 def test_paired_by_hand() -> None:
     """Differences 1, 2, 3: mean 2, sd 1, so 2 ± 4.3027 / sqrt(3); p is 1 - t / sqrt(2 + t²) with t = 2 sqrt(3)."""
     found = paired({0: 2.0, 1: 4.0, 2: 6.0}, {0: 1.0, 1: 2.0, 2: 3.0})
-    assert (found.mean, found.seeds) == (2, [0, 1, 2])
+    assert (found.mean, found.seeds) == (2, (0, 1, 2))
     assert found.low == pytest.approx(2 - 4.302653 / math.sqrt(3), abs=1e-6)
     assert found.high == pytest.approx(2 + 4.302653 / math.sqrt(3), abs=1e-6)
     t = 2 * math.sqrt(3)
@@ -84,7 +84,7 @@ def test_paired_by_hand() -> None:
 def test_seeds_are_paired_by_their_number() -> None:
     """A seed that one of them lacks does not count; what is left has the order of the seeds and not of the rows."""
     found = paired({4: 10.0, 0: 1.0, 2: 5.0}, {2: 4.0, 1: 100.0, 4: 7.0})
-    assert (found.seeds, found.mean) == ([2, 4], 2)
+    assert (found.seeds, found.mean) == ((2, 4), 2)
 
 
 def test_one_seed_and_none() -> None:
@@ -92,7 +92,7 @@ def test_one_seed_and_none() -> None:
     one, none = paired({0: 0.5}, {0: 0.1}), paired({0: 0.5}, {1: 0.1})
     assert math.isnan(one.low)
     assert math.isnan(one.high)
-    assert (one.p, one.differs, none.p, none.differs, none.seeds) == (1, False, 1, False, [])
+    assert (one.p, one.differs, none.p, none.differs, none.seeds) == (1, False, 1, False, ())
     assert verdict(Comparison("a", "b", "AP50", one, 1)) == (
         "a and b are not distinguishable with 1 seed, of which at least 5 are needed (AP50 +0.400, no interval)."
     )
@@ -163,7 +163,7 @@ def test_nothing_finished() -> None:
     assert (runs.final("AP"), runs.best("AP"), runs.seconds()) == ({}, {}, [])
     assert spread([])[2] == 0
     assert shown_metrics([runs]) == ([], [])
-    assert compare({"a": runs, "b": runs}, "AP")[0].paired.seeds == []
+    assert compare({"a": runs, "b": runs}, "AP")[0].paired.seeds == ()
 
 
 def test_band_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""The numbers of an ablation study: curves over its seeds, final values, differences with intervals, in words. No torch.
+"""The numbers of an ablation study: curves over seeds, final values, differences with intervals, words. No torch.
 
 Letters: `E` epochs, `K` seeds. A number that is not there, or was none in the run (null), is NaN.
 
@@ -71,7 +71,7 @@ class Paired(NamedTuple):
     low: float
     high: float
     p: float
-    seeds: list[int]
+    seeds: tuple[int, ...]
 
     @property
     def differs(self) -> bool:
@@ -125,7 +125,7 @@ def band(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def paired(first: Mapping[int, float], second: Mapping[int, float], level: float = LEVEL) -> Paired:
     """First minus second for every seed that both have, with Student's interval for the mean."""
-    seeds = sorted(first.keys() & second.keys())
+    seeds = tuple(sorted(first.keys() & second.keys()))
     mean, sd, number = spread([first[seed] - second[seed] for seed in seeds])
     if number < 2:
         return Paired(mean, math.nan, math.nan, 1.0, seeds)
@@ -165,7 +165,8 @@ def verdict(comparison: Comparison) -> str:
 def shown_metrics(variants: Sequence[Histories]) -> tuple[list[str], list[str]]:
     """The metrics that get curves, and those that have one value in all runs and epochs, or none."""
     names = dict.fromkeys(name for runs in variants for name in runs.curves if name not in NO_METRICS)
-    shown, flat = [], []
+    shown: list[str] = []
+    flat: list[str] = []
     for name in names:
         parts = [runs.curves[name].ravel() for runs in variants if name in runs.curves]
         values = np.concatenate(parts)
