@@ -68,7 +68,7 @@ def write_report(study: Path) -> None:
         blocks += [Text(evidence.study.question[title])] if title in evidence.study.question else []
         blocks += _figure(number, names, evidence, draw)
     blocks += _options(evidence)
-    blocks += [Heading(2, "Program and machine of this report"), Table(("what", "value"), [*provenance().items()], 2)]
+    blocks += [Heading(2, "Program and machine of this report"), Table(("what", "value"), [*provenance().items()])]
     blocks += [Text("This writes the report again, and runs what is not finished:"), Code(_command(evidence.study))]
     write_markdown(study / "report.md", blocks)
     write_html(study / "report.html", blocks)
@@ -165,7 +165,7 @@ def _values(number: int, names: Sequence[str], evidence: Evidence) -> Table:
         ]
         done = f"{len(runs.seeds)} of {evidence.study.seeds}"
         rows.append([f"V{number}.{row}", name, done, *cells, _time(runs.seconds())])
-    return Table([*header, "time of a run"], rows, 2)
+    return Table([*header, "time of a run"], rows, range(2, len(header) + 1))
 
 
 def _differences(labels: Mapping[Comparison, str], pairs: Pairs) -> Table:
@@ -181,13 +181,13 @@ def _differences(labels: Mapping[Comparison, str], pairs: Pairs) -> Table:
             f"{len(one.seeds)}",
             f"{one.mean:+.4f}" if one.seeds else "-",
             "-" if alone else f"{one.low:+.4f} to {one.high:+.4f}",
-            "-" if alone else f"{one.p:.3g}",
-            "-" if alone else f"{found.adjusted:.3g}",
+            "-" if alone else f"{one.p:.2g}",
+            "-" if alone else f"{found.adjusted:.2g}",
             f"{pictures[0]:+.4f}" if pictures else "-",
             f"{pictures[1].low:+.4f} to {pictures[1].high:+.4f}" if pictures else "-",
             "" if not one.differs else f"{found.first if one.mean > 0 else found.second} is better",
         ])  # fmt: skip
-    return Table([*header, "best weights", "95 % over pictures", "finding"], rows, 3)
+    return Table([*header, "mean, best weights", "95 % over pictures", "finding"], rows, range(3, 10))
 
 
 class _Drawer:
@@ -266,7 +266,7 @@ def _options(evidence: Evidence) -> list[Block]:
     ]
     if differing:
         rows = [[name, *(options.get(key, "-") for key in differing)] for name, options in begun.items()]
-        blocks += [Heading(3, "Of each variant"), Table(["variant", *differing], rows, len(differing) + 1)]
+        blocks += [Heading(3, "Of each variant"), Table(["variant", *differing], rows)]
     if (pilot := evidence.study.pilot) is not None and evidence.study.chosen:
         words = ", ".join(f"{name}: {value}" for name, value in evidence.study.chosen.items())
         blocks.append(

@@ -36,11 +36,11 @@ class Items(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of cells under a header; the columns of numbers, from `numbers` on, stand right."""
+    """Rows of cells under a header; `numbers` are the columns that stand right."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    numbers: int = 1
+    numbers: range = range(0)
 
 
 class Code(NamedTuple):
@@ -69,6 +69,7 @@ th, td { border-bottom: 1px solid #ddd; padding: 4px 12px 4px 0; text-align: lef
          overflow-wrap: normal; }
 th { border-bottom: 2px solid #999; vertical-align: bottom; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.number { white-space: normal; }
 img { max-width: 100%; height: auto; display: block; margin: 8px 0; }
 pre { background: #f5f5f5; padding: 10px 14px; font-size: 12.5px; line-height: 1.4; white-space: pre-wrap; }
 .warning { background: #fff4e0; border-left: 4px solid #d55e00; padding: 8px 12px; }
@@ -111,9 +112,8 @@ def _html(block: Block, folder: Path) -> str:
     return '<div class="wide"><table>\n' + "\n".join(rows) + "\n</table></div>"
 
 
-def _html_row(cells: Sequence[str], tag: str, numbers: int) -> str:
-    """The cells from `numbers` on stand right."""
-    marked = (f"<{tag}{_class('number', k >= numbers)}>{html.escape(cell)}</{tag}>" for k, cell in enumerate(cells))
+def _html_row(cells: Sequence[str], tag: str, numbers: range) -> str:
+    marked = (f"<{tag}{_class('number', k in numbers)}>{html.escape(cell)}</{tag}>" for k, cell in enumerate(cells))
     return f"<tr>{''.join(marked)}</tr>"
 
 
@@ -132,7 +132,7 @@ def _markdown(block: Block) -> str:
         return f"```\n{block.text}\n```"
     if isinstance(block, Picture):
         return f"![{_plain(block.about)}]({block.name})"
-    line = "|" + "|".join(" --- " if k < block.numbers else " ---: " for k in range(len(block.header))) + "|"
+    line = "|" + "|".join(" ---: " if k in block.numbers else " --- " for k in range(len(block.header))) + "|"
     rows = ["| " + " | ".join(map(_plain, row)) + " |" for row in (block.header, *block.rows)]
     return "\n".join([rows[0], line, *rows[1:]])
 

@@ -24,7 +24,7 @@ STYLES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 """Whole, dashed, dotted, both. Their number and that of the colours have no common divisor: 28 kinds of lines."""
 
 GROUPS = ("Precision and recall", "Losses", "Assignment", "Probes", "The run")
-FIRST = ("AP50", "AP", "AR100", DERIVED)
+FIRST = ("AP50", "AP", "AR100", "train/loss", "val/loss", DERIVED)
 TITLES = {
     "AR100": "AR100 (recall)",
     "train/unmatched": "labels without a match",
@@ -77,8 +77,9 @@ def limits(variants: Sequence[Histories], metric: str) -> tuple[float, float, bo
         return float(mean.min() / 1.5), float((mean + sd).max() * 1.5), True
     low, high = float((mean - sd).min()), float((mean + sd).max())
     margin = 0.05 * (high - low)
-    floor = 0.0 if mean.min() >= 0 else low - margin
-    return max(floor, low - margin), high + margin, False
+    if mean.min() >= 0 and low < 0.3 * high:
+        return 0.0, high + margin, False
+    return low - margin, high + margin, False
 
 
 def style(place: int) -> dict[str, object]:
@@ -114,6 +115,9 @@ def plot_curves(
     figure.legend(
         handles, texts, loc="outside upper center", ncols=columns, fontsize=9, handlelength=3.5, frameon=False
     )
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(h_pad=0.1, w_pad=0.06)  # type: ignore[call-arg]  # inches; those of constrained layout
     save(figure, path)
 
 
