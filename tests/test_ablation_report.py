@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 import torch
 
 from tests.study_problems import lines, moved, weights, write_made_up, write_run
+from tests.train_problems import ROOT
 from yolo.ablation_report import write_report
 from yolo.boxes import Detections
 from yolo.data.datasets import Pictures, open_data
@@ -97,7 +100,6 @@ def test_what_stands_in_it(study: Path) -> None:
         "schedule.peak_lr: 0.006",
         "git commit",
         "PyTorch",
-        f"python -m yolo ablate {study}/study.yaml --out {study} --seeds 5",
     ):
         assert expected in words, expected
     sentence = re.search(
@@ -109,6 +111,17 @@ def test_what_stands_in_it(study: Path) -> None:
     }
     assert float(sentence[1]) == pytest.approx(np.mean(finals["1-iou"]) - np.mean(finals["mse"]), abs=5e-4)
     assert f"{np.mean(finals['mse']):.3f} ± {np.std(finals['mse'], ddof=1):.3f}" in words
+
+
+def test_the_command_in_it_writes_it_again(tmp_path: Path) -> None:
+    """As it is printed, pasted into a shell, also for a folder with a blank and a quote in its name."""
+    folder = tmp_path / "it's a study"
+    write_study(Study(folder=folder, seeds=1, variants={"a": {}, "b": {}}))
+    write_report(folder)
+    code = re.findall(r"```\n(python -c .*)\n```", (folder / "report.md").read_text())
+    (folder / "report.md").unlink()
+    subprocess.run(code[0].replace("python", sys.executable, 1), shell=True, check=True, cwd=ROOT)
+    assert (folder / "report.md").is_file()
 
 
 def test_markdown_shows_the_pictures_beside_it(study: Path) -> None:

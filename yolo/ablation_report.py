@@ -7,7 +7,6 @@ are not finished are left out and named.
 from __future__ import annotations
 
 import logging
-import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -15,29 +14,18 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo.document import Block, Code, Heading, Items, Picture, Table, Text, write_html, write_markdown
-from yolo.metrics.bootstrap import Interval
+from yolo.document import Block, Code, Heading, Picture, Table, Text, write_html, write_markdown
 from yolo.pictures import write_picture
 from yolo.provenance import provenance
 from yolo.runs import read_metrics
-from yolo.study import STUDY, Study, StudyRun, finished, read_study
-from yolo.study_numbers import SEEDS, Comparison, Histories, compare, histories, shown_metrics, spread, verdict
+from yolo.study import Study, StudyRun, finished, read_study
+from yolo.study_numbers import SEEDS, Histories, compare, histories, shown_metrics
 from yolo.study_pictures import METRICS, Albums, Detected, detected, paired_bootstrap, sheet
 from yolo.study_plots import grouped, limits, plot_curves
 from yolo.study_settings import common_and_own, flat_options
+from yolo.study_tables import OverPictures, Pairs, differences, findings, values
 
 log = logging.getLogger("yolo")
-
-TABLE = ("AP50", "AP", "AR100")
-"""Metrics of the table of values."""
-
-MANY = 20
-"""Of more comparisons only the findings are said in sentences; the table has all."""
-
-ALPHA = 0.05
-
-Pairs = dict[tuple[str, str], dict[str, tuple[float, Interval]]]
-"""By two variants and metric: the difference of the best weights and its interval over pictures."""
 
 
 class Evidence(NamedTuple):
@@ -69,15 +57,19 @@ def write_report(study: Path) -> None:
         blocks += _figure(number, names, evidence, draw)
     blocks += _options(evidence)
     blocks += [Heading(2, "Program and machine of this report"), Table(("what", "value"), [*provenance().items()])]
-    blocks += [Text("This writes the report again, and runs what is not finished:"), Code(_command(evidence.study))]
+    blocks += _again(evidence.study)
     write_markdown(study / "report.md", blocks)
     write_html(study / "report.html", blocks)
 
 
-def _command(study: Study) -> str:
+def _again(study: Study) -> list[Block]:
     """What writes the report again."""
-    folder = shlex.quote(str(study.folder))
-    return f"python -m yolo ablate {folder}/{STUDY} --out {folder} --seeds {study.seeds}"
+    lines = ("from pathlib import Path", "from yolo.ablation_report import write_report")
+    code = "; ".join((*lines, f"write_report(Path({str(study.folder)!r}))"))
+    return [
+        Text("The command of the study writes this report whenever it ends. This writes it again and runs nothing:"),
+        Code(f"python -c {shlex.quote(code)}"),
+    ]
 
 
 def _evidence(study: Study) -> Evidence:
@@ -127,67 +119,11 @@ def _figure(number: int, names: Sequence[str], evidence: Evidence, draw: _Drawer
     labels = {found: f"D{number}.{row}" for row, found in enumerate(comparisons, start=1)}
     blocks: list[Block] = []
     if comparisons:
-        blocks += [Heading(3, "Findings"), *_findings(labels)]
-    blocks += [Heading(3, "Values"), _values(number, names, evidence)]
+        blocks += [Heading(3, "Findings"), *findings(labels)]
+    blocks += [Heading(3, "Values"), values(number, names, evidence.histories, evidence.study.seeds)]
     if comparisons:
-        blocks += [Heading(3, "Final differences, seed by seed"), _differences(labels, pairs)]
+        blocks += [Heading(3, "Final differences, seed by seed"), differences(labels, pairs)]
     return blocks + draw.curves(number, there) + sheets
-
-
-def _findings(labels: Mapping[Comparison, str]) -> list[Block]:
-    """The comparisons in words, and what many of them mean."""
-    together = sum(found.metric == METRICS[0] for found in labels)
-    said = [found for found in labels if len(labels) <= MANY or found.paired.differs]
-    blocks: list[Block] = [Items([f"{verdict(found)} [{labels[found]}]" for found in said])] if said else []
-    if len(said) < len(labels):
-        rest = f"The other {len(labels) - len(said)} comparisons" if said else f"All {len(labels)} comparisons"
-        blocks.append(Text(f"{rest} are not distinguishable; the table of differences has them."))
-    if together > 1:
-        kept = [label for found, label in labels.items() if found.paired.differs and found.adjusted < ALPHA]
-        blocks.append(
-            Text(
-                f"{together} pairs are compared in each metric. Each interval alone is wrong once in twenty times, so "
-                f"of pairs that do not differ some will seem to. With Holm's correction for all pairs of a metric "
-                f"together, {'the findings ' + ', '.join(kept) + ' stand' if kept else 'no finding stands'}.",
-                warning=True,
-            )
-        )
-    return blocks
-
-
-def _values(number: int, names: Sequence[str], evidence: Evidence) -> Table:
-    header = ["row", "variant", "seeds done", *(f"{m} {when}" for m in TABLE for when in ("final", "best"))]
-    rows = []
-    for row, name in enumerate(names, start=1):
-        runs = evidence.histories[name]
-        cells = [
-            _cell(list(by_seed.values()), len(runs.seeds)) for m in TABLE for by_seed in (runs.final(m), runs.best(m))
-        ]
-        done = f"{len(runs.seeds)} of {evidence.study.seeds}"
-        rows.append([f"V{number}.{row}", name, done, *cells, _time(runs.seconds())])
-    return Table([*header, "time of a run"], rows, range(2, len(header) + 1))
-
-
-def _differences(labels: Mapping[Comparison, str], pairs: Pairs) -> Table:
-    header = ["row", "difference", "metric", "seeds", "mean", "95 % over seeds", "p", "p, Holm"]
-    rows = []
-    for found, label in labels.items():
-        one, pictures = found.paired, pairs.get((found.first, found.second), {}).get(found.metric)
-        alone = len(one.seeds) < 2
-        rows.append([
-            label,
-            f"{found.first} − {found.second}",
-            found.metric,
-            f"{len(one.seeds)}",
-            f"{one.mean:+.4f}" if one.seeds else "-",
-            "-" if alone else f"{one.low:+.4f} to {one.high:+.4f}",
-            "-" if alone else f"{one.p:.2g}",
-            "-" if alone else f"{found.adjusted:.2g}",
-            f"{pictures[0]:+.4f}" if pictures else "-",
-            f"{pictures[1].low:+.4f} to {pictures[1].high:+.4f}" if pictures else "-",
-            "" if not one.differs else f"{found.first if one.mean > 0 else found.second} is better",
-        ])  # fmt: skip
-    return Table([*header, "mean, best weights", "95 % over pictures", "finding"], rows, range(3, 10))
 
 
 class _Drawer:
@@ -241,7 +177,7 @@ class _Drawer:
         about = f"The first pictures of the evaluation set, with their objects and what {', '.join(rows)} find"
         return [Heading(3, "The same pictures under each variant"), Picture(name, about)]
 
-    def _pair(self, first: str, second: str) -> dict[str, tuple[float, Interval]]:
+    def _pair(self, first: str, second: str) -> Mapping[str, OverPictures]:
         a, b = self.evidence.folders[first], self.evidence.folders[second]
         seeds = sorted(a.keys() & b.keys())
         return paired_bootstrap([self._of(a[seed]) for seed in seeds], [self._of(b[seed]) for seed in seeds])
@@ -277,20 +213,3 @@ def _options(evidence: Evidence) -> list[Block]:
         )
     lines = "\n".join(f"{key}: {value}" for key, value in common.items())
     return [*blocks, Heading(3, "Of all runs"), Code(lines)]
-
-
-def _cell(values: Sequence[float], runs: int) -> str:
-    """Mean ± standard deviation, and of how many runs if not of all."""
-    mean, sd, number = spread(values)
-    if not number:
-        return "-"
-    of = f" ({number} of {runs})" if number < runs else ""
-    return f"{mean:.3f}" + ("" if math.isnan(sd) else f" ± {sd:.3f}") + of
-
-
-def _time(seconds: Sequence[float]) -> str:
-    mean, sd, number = spread(seconds)
-    if not number:
-        return "-"
-    unit, size = ("s", 1) if mean < 600 else ("min", 60)
-    return f"{mean / size:.1f}" + ("" if math.isnan(sd) else f" ± {sd / size:.1f}") + f" {unit}"

@@ -119,8 +119,11 @@ def spread(values: Sequence[float]) -> Spread:
 
 def band(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over the seeds of `[K, E]`, both `[E]`: over those that have a number there."""
-    columns = [spread(column[~np.isnan(column)].tolist()) for column in curve.T]
-    return np.array([s.mean for s in columns]), np.array([s.sd for s in columns])
+    there = ~np.isnan(curve)
+    number = there.sum(axis=0)
+    mean = np.where(number > 0, np.nansum(curve, axis=0) / number.clip(1), np.nan)
+    square = np.nansum((curve - mean) ** 2, axis=0) / (number - 1).clip(1)
+    return mean, np.where(number > 1, np.sqrt(square), np.nan)
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float], level: float = LEVEL) -> Paired:
