@@ -162,7 +162,7 @@ def test_nothing_finished() -> None:
     runs = histories({})
     assert (runs.final("AP"), runs.best("AP"), runs.seconds()) == ({}, {}, [])
     assert spread([])[2] == 0
-    assert shown_metrics([runs]) == ([], [])
+    assert shown_metrics([runs]) == ([], {})
     assert compare({"a": runs, "b": runs}, "AP")[0].paired.seeds == ()
 
 
@@ -188,7 +188,11 @@ def test_which_metrics_are_shown() -> None:
     """Those that change, within a run or between runs. Words are none; epoch and step are the axis."""
     first = histories({0: rows(0.1, 0.2, lr=1e-3, same=-1.0, gone=None, word="x")})
     second = histories({0: rows(0.1, 0.1, lr=2e-3, same=-1.0)})
-    assert shown_metrics([first, second]) == (["AP50", "lr"], ["same", "gone"])
+    shown, flat = shown_metrics([first, second])
+    assert shown == ["AP50", "lr"]
+    assert [*flat] == ["same", "gone"]
+    assert flat["same"] == -1
+    assert math.isnan(flat["gone"])
 
 
 def test_all_pairs_with_holm() -> None:

@@ -6,7 +6,9 @@ are not finished are left out and named.
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -65,7 +67,7 @@ def write_report(study: Path) -> None:
 def _again(study: Study) -> list[Block]:
     """What writes the report again."""
     lines = ("from pathlib import Path", "from yolo.ablation_report import write_report")
-    code = "; ".join((*lines, f"write_report(Path({str(study.folder)!r}))"))
+    code = "; ".join((*lines, f"write_report(Path({json.dumps(str(study.folder), ensure_ascii=False)}))"))
     return [
         Text("The command of the study writes this report whenever it ends. This writes it again and runs nothing:"),
         Code(f"python -c {shlex.quote(code)}"),
@@ -119,7 +121,7 @@ def _figure(number: int, names: Sequence[str], evidence: Evidence, draw: _Drawer
     labels = {found: f"D{number}.{row}" for row, found in enumerate(comparisons, start=1)}
     blocks: list[Block] = []
     if comparisons:
-        blocks += [Heading(3, "Findings"), *findings(labels)]
+        blocks += [Heading(3, "Findings"), *findings(labels, pairs)]
     blocks += [Heading(3, "Values"), values(number, names, evidence.histories, evidence.study.seeds)]
     if comparisons:
         blocks += [Heading(3, "Final differences, seed by seed"), differences(labels, pairs)]
@@ -132,8 +134,7 @@ class _Drawer:
     def __init__(self, folder: Path, evidence: Evidence) -> None:
         self.folder, self.evidence = folder, evidence
         there = list(evidence.having(list(evidence.study.variants)).values())
-        self.shown, self.flat = shown_metrics(there)
-        self.limits = {metric: limits(there, metric) for metric in self.shown}
+        self.limits = {metric: limits(there, metric) for metric in shown_metrics(there)[0]}
         self.places = {name: place for place, name in enumerate(evidence.study.variants)}
         self.epochs = max((max(runs.epochs) for runs in there), default=0)
         self._albums, self._detected = Albums(), dict[Path, Detected]()
@@ -141,17 +142,17 @@ class _Drawer:
     def curves(self, number: int, variants: Mapping[str, Histories]) -> list[Block]:
         """A picture for each group of metrics, and which metrics have none."""
         blocks: list[Block] = []
-        own, _ = shown_metrics(list(variants.values()))
-        for group, metrics in grouped([metric for metric in self.shown if metric in own]).items():
+        own, flat = shown_metrics(list(variants.values()))
+        for group, metrics in grouped(own).items():
             name = f"figure-{number}-{re.sub('[^a-z]+', '-', group.lower())}.png"
             plot_curves(self.folder / name, variants, metrics, self.limits, self.places, self.epochs)
             about = f"{group} of {', '.join(variants)}: {', '.join(metrics)} over the epochs"
             blocks += [Heading(3, f"Curves: {group.lower()}"), Picture(name, about)]
         if blocks:
             blocks.append(Text("Lines are means over the seeds, bands ± one standard deviation."))
-        flat = [*self.flat, *(metric for metric in self.shown if metric not in own)]
         if flat:
-            blocks.append(Text(f"Without curves, as they have one value throughout or none: {', '.join(flat)}."))
+            said = (name if math.isnan(value) else f"{name} ({value:g})" for name, value in flat.items())
+            blocks.append(Text(f"Without curves, as they have one value throughout, or none: {', '.join(said)}."))
         return blocks
 
     def pictures(self, number: int, names: Sequence[str]) -> tuple[Pairs, list[Block]]:

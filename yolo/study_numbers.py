@@ -165,14 +165,16 @@ def verdict(comparison: Comparison) -> str:
     return f"{first} is better than {second} ({metric} {found.mean:+.3f}, {interval}, {seeds})."
 
 
-def shown_metrics(variants: Sequence[Histories]) -> tuple[list[str], list[str]]:
-    """The metrics that get curves, and those that have one value in all runs and epochs, or none."""
+def shown_metrics(variants: Sequence[Histories]) -> tuple[list[str], dict[str, float]]:
+    """The metrics that get curves; and those that have one value in all runs and epochs, with it, NaN if none."""
     names = dict.fromkeys(name for runs in variants for name in runs.curves if name not in NO_METRICS)
     shown: list[str] = []
-    flat: list[str] = []
+    flat: dict[str, float] = {}
     for name in names:
-        parts = [runs.curves[name].ravel() for runs in variants if name in runs.curves]
-        values = np.concatenate(parts)
+        values = np.concatenate([runs.curve(name).ravel() for runs in variants])
         values = values[~np.isnan(values)]
-        (shown if len(values) and values.min() < values.max() else flat).append(name)
+        if len(values) and values.min() < values.max():
+            shown.append(name)
+        else:
+            flat[name] = float(values[0]) if len(values) else math.nan
     return shown, flat

@@ -36,7 +36,7 @@ from yolo.train_options import Train
 CACHE = "detections.npz"
 RESAMPLES = 1000
 METRICS = ("AP50", "AP")
-SHOWN, SIDE, MOST = 4, 256, 20
+SHOWN, SIDE, MOST = 4, 256, 12
 """Pictures on a sheet, pixels of a tile, boxes drawn in it at most."""
 
 CONFIDENCE = Filter().confidence

@@ -26,11 +26,13 @@ Pairs = Mapping[tuple[str, str], Mapping[str, OverPictures]]
 """These by two variants and metric."""
 
 
-def findings(labels: Mapping[Comparison, str]) -> list[Block]:
-    """The comparisons in words, and what many of them mean."""
+def findings(labels: Mapping[Comparison, str], pairs: Pairs) -> list[Block]:
+    """The comparisons in words, each with its row in brackets, and what many of them mean."""
     together = sum(found.metric == next(iter(labels)).metric for found in labels)
     said = [found for found in labels if len(labels) <= MANY or found.paired.differs]
-    blocks: list[Block] = [Items([f"{verdict(found)} [{labels[found]}]" for found in said])] if said else []
+    blocks: list[Block] = (
+        [Items([f"{verdict(found)}{_on_pictures(found, pairs)} [{labels[found]}]" for found in said])] if said else []
+    )
     if len(said) < len(labels):
         rest = f"The other {len(labels) - len(said)} comparisons" if said else f"All {len(labels)} comparisons"
         blocks.append(Text(f"{rest} are not distinguishable; the table of differences has them."))
@@ -82,6 +84,17 @@ def differences(labels: Mapping[Comparison, str], pairs: Pairs) -> Table:
             "" if not one.differs else f"{found.first if one.mean > 0 else found.second} is better",
         ])  # fmt: skip
     return Table([*header, "mean, best weights", "95 % over pictures", "finding"], rows, range(3, 10))
+
+
+def _on_pictures(found: Comparison, pairs: Pairs) -> str:
+    """The interval over pictures as a sentence, with the sign of the sentence before it."""
+    pictures = pairs.get((found.first, found.second), {}).get(found.metric)
+    if pictures is None:
+        return ""
+    low, high = pictures[1]
+    if found.paired.differs and found.paired.mean < 0:
+        low, high = -high, -low
+    return f" On other pictures: {low:+.3f} to {high:+.3f}."
 
 
 def _cell(values: Sequence[float], runs: int) -> str:
