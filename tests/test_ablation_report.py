@@ -34,10 +34,11 @@ from yolo.pictures import read_picture, write_picture
 from yolo.provenance import git_commit, provenance
 from yolo.settings import write_yaml
 from yolo.study import Study, read_study, write_study
-from yolo.study_numbers import Histories, histories
+from yolo.study_numbers import Comparison, Histories, compare, histories
 from yolo.study_pictures import CACHE, Albums, Detected, detected, judged, paired_bootstrap, sheet
 from yolo.study_plots import COLOURS, STYLES, grouped, limits, plot_curves, style
 from yolo.study_settings import common_and_own, flat_options
+from yolo.study_tables import differences, findings
 from yolo.train_options import Train
 
 
@@ -105,7 +106,7 @@ def test_what_stands_in_it(study: Path) -> None:
         assert expected in words, expected
     sentence = re.search(
         r"1-iou is better than mse \(AP50 \+(0\.\d+), 95 % interval 0\.\d+ to 0\.\d+, 5 seeds\)\. "
-        r"On other pictures: \+0\.\d+ to \+0\.\d+\. \[D1\.1\]",
+        r"Over pictures: \+0\.\d+ to \+0\.\d+\. \[D1\.1\]",
         words,
     )
     assert sentence
@@ -217,6 +218,50 @@ def test_real_weights_are_detected_with_once(tmp_path: Path, monkeypatch: pytest
     again = [detected(folder, Albums()) for folder in folders]
     assert len(calls) == 6
     assert all(np.array_equal(a.resamples, b.resamples) for a, b in zip(kept, again, strict=True))
+
+
+# findings and tables
+
+
+def made_up_comparisons(variants: int) -> dict[Comparison, str]:
+    """All pairs of variants, each 0.01 better than the one before but for the last, which is the same as the first."""
+    rng = np.random.default_rng(0)
+    runs = {
+        str(n): histories(
+            {k: [{"epoch": 0, "AP50": 0.01 * (n % (variants - 1)) + rng.normal(0, 1e-4)}] for k in range(5)}
+        )
+        for n in range(variants)
+    }
+    return {found: f"D1.{row}" for row, found in enumerate(compare(runs, "AP50"), start=1)}
+
+
+def test_findings_of_few_pairs() -> None:
+    """A sentence for each with its row, the interval over pictures turned as the sentence is."""
+    labels = made_up_comparisons(3)
+    pairs = {("0", "1"): {"AP50": (-0.02, (-0.03, -0.015))}}
+    items, warning = findings(labels, pairs)
+    assert isinstance(items, Items)
+    assert isinstance(warning, Text)
+    assert items.texts[0].startswith("1 is better than 0 (AP50 +0.0")
+    assert items.texts[0].endswith(", 5 seeds). Over pictures: +0.015 to +0.030. [D1.1]")
+    assert items.texts[1].startswith("0 and 2 are not distinguishable with 5 seeds")
+    assert warning.text.endswith("these findings stand: D1.1, D1.3.")
+    rows = differences(labels, pairs).rows
+    assert [row[-2:] for row in rows] == [["second is better", "stands"], ["", ""], ["first is better", "stands"]]
+    assert [row[8:10] for row in rows] == [["-0.0200", "-0.0300 to -0.0150"], ["-", "-"], ["-", "-"]]
+
+
+def test_findings_of_many_pairs() -> None:
+    """Of 36 pairs those that stand are said, and that there are more."""
+    labels = made_up_comparisons(9)
+    items, note, warning = findings(labels, {})
+    assert isinstance(items, Items)
+    assert isinstance(note, Text)
+    assert isinstance(warning, Text)
+    assert len(items.texts) == 35
+    assert "35 of 36 comparisons; the table of differences has all" in note.text
+    assert "36 pairs are compared" in warning.text
+    assert len(differences(labels, {}).rows) == 36
 
 
 # the bootstrap over pictures

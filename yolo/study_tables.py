@@ -15,7 +15,7 @@ TABLE = ("AP50", "AP", "AR100")
 """Metrics of the table of values."""
 
 MANY = 20
-"""Of more comparisons only the findings are said in sentences; the table has all."""
+"""Of more comparisons only some are said in sentences; the table has all."""
 
 ALPHA = 0.05
 
@@ -28,25 +28,34 @@ Pairs = Mapping[tuple[str, str], Mapping[str, OverPictures]]
 
 def findings(labels: Mapping[Comparison, str], pairs: Pairs) -> list[Block]:
     """The comparisons in words, each with its row in brackets, and what many of them mean."""
-    together = sum(found.metric == next(iter(labels)).metric for found in labels)
-    said = [found for found in labels if len(labels) <= MANY or found.paired.differs]
-    blocks: list[Block] = (
-        [Items([f"{verdict(found)}{_on_pictures(found, pairs)} [{labels[found]}]" for found in said])] if said else []
-    )
+    first = [found for found in labels if found.metric == next(iter(labels)).metric]
+    standing = [found for found in labels if _stands(found)]
+    said = list(labels) if len(labels) <= MANY else [found for found in first if _stands(found)]
+    lines = [f"{verdict(found)}{_over_pictures(found, pairs)} [{labels[found]}]" for found in said]
+    blocks: list[Block] = [Items(lines)] if lines else []
     if len(said) < len(labels):
-        rest = f"The other {len(labels) - len(said)} comparisons" if said else f"All {len(labels)} comparisons"
-        blocks.append(Text(f"{rest} are not distinguishable; the table of differences has them."))
-    if together > 1:
-        kept = [label for found, label in labels.items() if found.paired.differs and found.adjusted < ALPHA]
         blocks.append(
             Text(
-                f"{together} pairs are compared in each metric. Each interval alone is wrong once in twenty times, so "
-                f"of pairs that do not differ some will seem to. With Holm's correction for all pairs of a metric "
-                f"together, {'the findings ' + ', '.join(kept) + ' stand' if kept else 'no finding stands'}.",
+                f"Said in words are only findings in {first[0].metric} that stand after Holm's correction, {len(said)} "
+                f"of {len(first)} comparisons; the table of differences has all."
+            )
+        )
+    if len(first) > 1:
+        names = ", ".join(labels[found] for found in standing) if len(standing) <= MANY else "those the table names"
+        blocks.append(
+            Text(
+                f"{len(first)} pairs are compared in each metric. Each interval alone is wrong once in twenty times, "
+                f"so of pairs that do not differ some will seem to. With Holm's correction for all pairs of a metric "
+                f"together {'these findings stand: ' + names if standing else 'no finding stands'}.",
                 warning=True,
             )
         )
     return blocks
+
+
+def _stands(found: Comparison) -> bool:
+    """Whether it is a finding among all comparisons of its metric together."""
+    return found.paired.differs and found.adjusted < ALPHA
 
 
 def values(number: int, names: Sequence[str], histories: Mapping[str, Histories], seeds: int) -> Table:
@@ -81,12 +90,13 @@ def differences(labels: Mapping[Comparison, str], pairs: Pairs) -> Table:
             "-" if alone else f"{found.adjusted:.2g}",
             f"{pictures[0]:+.4f}" if pictures else "-",
             f"{pictures[1][0]:+.4f} to {pictures[1][1]:+.4f}" if pictures else "-",
-            "" if not one.differs else f"{found.first if one.mean > 0 else found.second} is better",
+            "" if not one.differs else f"{'first' if one.mean > 0 else 'second'} is better",
+                "stands" if _stands(found) else "",
         ])  # fmt: skip
-    return Table([*header, "mean, best weights", "95 % over pictures", "finding"], rows, range(3, 10))
+    return Table([*header, "mean, best weights", "95 % over pictures", "finding", "after Holm"], rows, range(3, 10))
 
 
-def _on_pictures(found: Comparison, pairs: Pairs) -> str:
+def _over_pictures(found: Comparison, pairs: Pairs) -> str:
     """The interval over pictures as a sentence, with the sign of the sentence before it."""
     pictures = pairs.get((found.first, found.second), {}).get(found.metric)
     if pictures is None:
@@ -94,7 +104,7 @@ def _on_pictures(found: Comparison, pairs: Pairs) -> str:
     low, high = pictures[1]
     if found.paired.differs and found.paired.mean < 0:
         low, high = -high, -low
-    return f" On other pictures: {low:+.3f} to {high:+.3f}."
+    return f" Over pictures: {low:+.3f} to {high:+.3f}."
 
 
 def _cell(values: Sequence[float], runs: int) -> str:
