@@ -101,7 +101,7 @@ def plot_curves(
     """
     rows = math.ceil(len(metrics) / COLUMNS)
     labels = dict(zip(variants, words([*variants]), strict=True))
-    columns = max(1, min(len(variants), int(110 / (9 + max(map(len, labels.values()))))))
+    columns = max(1, min(len(variants), int(125 / (9 + max(map(len, labels.values()))))))
     lines = math.ceil(len(variants) / columns)
     figure = Figure(figsize=(11, 2.6 * rows + 0.25 * lines + 0.2), layout="constrained", dpi=110)
     diagrams = figure.subplots(rows, COLUMNS, squeeze=False)
@@ -109,7 +109,7 @@ def plot_curves(
         axes.set_visible(False)
     for axes, metric in zip(diagrams.flat, metrics, strict=False):
         for name, runs in variants.items():
-            _line(axes, runs.curve(metric), places[name], labels[name])
+            _line(axes, runs.curve(metric), places[name], labels[name], 0.15 if len(variants) <= 4 else 0.07)
         _finish(axes, metric, axes_limits[metric], epochs)
     handles, texts = diagrams.flat[0].get_legend_handles_labels()
     figure.legend(
@@ -121,15 +121,15 @@ def plot_curves(
     save(figure, path)
 
 
-def _line(axes: Axes, curve: np.ndarray, place: int, label: str) -> None:
-    """One variant; epochs without a number (not evaluated) are stepped over. A single one is a dot."""
+def _line(axes: Axes, curve: np.ndarray, place: int, label: str, alpha: float) -> None:
+    """One variant, its band of this opacity. Epochs that were not evaluated are stepped over; a single one is a dot."""
     mean, sd = band(curve)
     there = ~np.isnan(mean)
     x, mean, sd = np.arange(1, len(mean) + 1)[there], mean[there], sd[there]
     marker = "o" if len(x) == 1 else None
     axes.plot(x, mean, linewidth=1.6, label=label, marker=marker, markersize=4, **style(place))  # type: ignore[arg-type]
     if not np.isnan(sd).all():
-        axes.fill_between(x, mean - sd, mean + sd, color=COLOURS[place % len(COLOURS)], alpha=0.15, linewidth=0)
+        axes.fill_between(x, mean - sd, mean + sd, color=COLOURS[place % len(COLOURS)], alpha=alpha, linewidth=0)
 
 
 def _finish(axes: Axes, metric: str, ends: tuple[float, float, bool], epochs: int) -> None:
