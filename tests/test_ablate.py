@@ -198,7 +198,7 @@ def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str]) -> N
     assert difference(numbers(folder), numbers(Path("whole"))) == ""
     log = (folder / "train.log").read_text()
     assert log.count("SIGTERM: the step is done and saved") == 2  # the run ended with its killed parent, too
-    assert "| mse | 1 |" in Path("study/report.md").read_text()
+    assert "| V1.1 | mse | 1 of 1 |" in Path("study/report.md").read_text()
 
 
 def test_a_run_ends_with_its_parent() -> None:
@@ -289,7 +289,7 @@ def test_a_failed_run(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     log = Path("study/mse/seed-0/train.log")
     lines = ["two", "three", "four", "five", "error: no room on the disk"]
     assert error == f"error: mse/seed-0 failed; the last lines of {log}:\n" + "".join(f"    {x}\n" for x in lines)
-    assert "| mse | 1 |" in Path("study/report.md").read_text()
+    assert "| V1.1 | mse | 1 of 2 |" in Path("study/report.md").read_text()
     assert ablate() == 0
     assert done() == ["iou/seed-0", "mse/seed-1", "iou/seed-1", "mse/seed-0"]
 

@@ -261,8 +261,8 @@ def test_other_data(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == 2)
         assert main(["train", *place.words, "--out", "run"]) == 130
-        kept = yolo.train._data
-        patch.setattr(yolo.train, "_data", lambda options: (kept(options)[1], kept(options)[1]))
+        kept = yolo.train.open_sets
+        patch.setattr(yolo.train, "open_sets", lambda options: (kept(options)[1], kept(options)[1]))
         capsys.readouterr()
         assert main(["train", "--resume", "run"]) == 1
     assert "the run was saved with pictures 11, here 6" in capsys.readouterr().err

@@ -1,37 +1,216 @@
-"""What a study says: a table of final and best values for every variant."""
+"""The report of an ablation study: report.html, which needs no network, and report.md with the same pictures beside it.
+
+What is written follows from the folder of the study alone, except for the lines on commit, machine and day. Runs that
+are not finished are left out and named.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import logging
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
-from statistics import mean, stdev
+from typing import NamedTuple
 
-from yolo.atomic import replacing
+from yolo.document import Block, Code, Heading, Picture, Table, Text, write_html, write_markdown
+from yolo.pictures import write_picture
+from yolo.provenance import provenance
 from yolo.runs import read_metrics
-from yolo.study import finished, read_study
+from yolo.study import Study, StudyRun, finished, read_study
+from yolo.study_numbers import SEEDS, Histories, compare, histories, shown_metrics
+from yolo.study_pictures import METRICS, Albums, Detected, detected, paired_bootstrap, sheet
+from yolo.study_plots import grouped, limits, plot_curves
+from yolo.study_settings import common_and_own, flat_options
+from yolo.study_tables import OverPictures, Pairs, differences, findings, values
 
-METRICS = ("AP50", "AP")
-
-
-def write_report(folder: Path) -> None:
-    """Writes report.md of the finished runs: mean ± standard deviation over the seeds, of the last and best epoch."""
-    study = read_study(folder)
-    heads = ["variant", "runs", *(f"{when} {name}" for name in METRICS for when in ("final", "best"))]
-    rows = [heads, ["---"] * len(heads)]
-    for variant in study.variants:
-        runs = [read_metrics(run.folder) for run in study.runs() if run.variant == variant and finished(run.folder)]
-        row = [variant, str(len(runs))]
-        for name in METRICS:
-            curves = [[line[name] for line in run if line.get(name) is not None] for run in runs]
-            row += [_cell(curve[-1] for curve in curves), _cell(max(curve) for curve in curves)]
-        rows.append(row)
-    with replacing(study.folder / "report.md") as temporary:
-        temporary.write_text("".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
+log = logging.getLogger("yolo")
 
 
-def _cell(values: Iterable[float]) -> str:
-    """Mean and standard deviation; a dash where there is no run, no deviation where there is one."""
-    found = list(values)
-    if not found:
-        return "-"
-    return f"{mean(found):.4f}" + (f" ± {stdev(found):.4f}" if len(found) > 1 else "")
+class Evidence(NamedTuple):
+    """What a study has: by variant the `histories` of its finished runs and their `folders` by seed; runs `waiting`."""
+
+    study: Study
+    histories: dict[str, Histories]
+    folders: dict[str, dict[int, Path]]
+    waiting: list[StudyRun]
+
+    def having(self, names: Sequence[str]) -> dict[str, Histories]:
+        """Those of these variants that have a finished run."""
+        return {name: self.histories[name] for name in names if self.folders[name]}
+
+
+def write_report(study: Path) -> None:
+    """Writes report.html, report.md and the PNGs that it shows into the folder of the study.
+
+    Detects with the best weights of each run where that was not done before (`detections.npz` of the run). ValueError
+    or OSError for a damaged study.yaml or metrics.jsonl; pictures that are not there are said in the report.
+    """
+    evidence = _evidence(read_study(study))
+    figures = evidence.study.figures or {"All variants": tuple(evidence.study.variants)}
+    blocks = _head(study, evidence)
+    draw = _Drawer(study, evidence)
+    for number, (title, names) in enumerate(figures.items(), start=1):
+        blocks += [Heading(2, f"{number}. {title}")]
+        blocks += [Text(evidence.study.question[title])] if title in evidence.study.question else []
+        blocks += _figure(number, names, evidence, draw)
+    blocks += _options(evidence)
+    blocks += [Heading(2, "Program and machine of this report"), Table(("what", "value"), [*provenance().items()])]
+    blocks += _again(evidence.study)
+    write_markdown(study / "report.md", blocks)
+    write_html(study / "report.html", blocks)
+
+
+def _again(study: Study) -> list[Block]:
+    """What writes the report again."""
+    lines = ("from pathlib import Path", "from yolo.ablation_report import write_report")
+    code = "; ".join((*lines, f"write_report(Path({json.dumps(str(study.folder), ensure_ascii=False)}))"))
+    return [
+        Text("The command of the study writes this report whenever it ends. This writes it again and runs nothing:"),
+        Code(f"python -c {shlex.quote(code)}"),
+    ]
+
+
+def _evidence(study: Study) -> Evidence:
+    folders: dict[str, dict[int, Path]] = {name: {} for name in study.variants}
+    waiting = []
+    for run in study.runs():
+        if finished(run.folder):
+            folders[run.variant][run.seed] = run.folder
+        else:
+            waiting.append(run)
+    read = {name: histories({seed: read_metrics(f) for seed, f in runs.items()}) for name, runs in folders.items()}
+    return Evidence(study, read, folders, waiting)
+
+
+def _head(study: Path, evidence: Evidence) -> list[Block]:
+    """Title, what is there, what is missing, how to read it."""
+    asked, waiting = len(evidence.study.runs()), evidence.waiting
+    blocks: list[Block] = [
+        Heading(1, f"Ablation study: {study.resolve().name}"),
+        Text(
+            f"{len(evidence.study.variants)} variants, {evidence.study.seeds} seeds each: {asked - len(waiting)} of "
+            f"{asked} runs are finished. Within one seed all variants start from the same weights and see the same "
+            f"pictures in the same order, so they are compared seed by seed."
+        ),
+    ]
+    if waiting:
+        names = ", ".join(run.name for run in waiting)
+        blocks.append(Text(f"Not finished, and left out of every number here: {names}.", warning=True))
+    return [
+        *blocks,
+        Text(
+            "Values are mean ± standard deviation over seeds; final is after the last epoch, best is the highest of "
+            f"all epochs. One variant is called better only if at least {SEEDS} seeds are paired and the 95 % interval "
+            "of Student's t over the seeds leaves zero out: this says what another seed would do on the same pictures. "
+            "The interval over pictures beside it is a bootstrap of the evaluation pictures, the same resamples for "
+            "both variants, with the best weights of each run: it says what other pictures of the same kind would do "
+            "with these weights."
+        ),
+    ]
+
+
+def _figure(number: int, names: Sequence[str], evidence: Evidence, draw: _Drawer) -> list[Block]:
+    """What is said about one figure of the study."""
+    there = evidence.having(names)
+    pairs, sheets = draw.pictures(number, [*there])
+    comparisons = [found for metric in METRICS for found in compare(there, metric)]
+    labels = {found: f"D{number}.{row}" for row, found in enumerate(comparisons, start=1)}
+    blocks: list[Block] = []
+    if comparisons:
+        blocks += [Heading(3, "Findings"), *findings(labels, pairs)]
+    blocks += [Heading(3, "Values"), values(number, names, evidence.histories, evidence.study.seeds)]
+    if comparisons:
+        blocks += [Heading(3, "Final differences, seed by seed"), differences(labels, pairs)]
+    return blocks + draw.curves(number, there) + sheets
+
+
+class _Drawer:
+    """Draws what the figures of a study show; axes and detections are the same for all of them."""
+
+    def __init__(self, folder: Path, evidence: Evidence) -> None:
+        self.folder, self.evidence = folder, evidence
+        there = list(evidence.having(list(evidence.study.variants)).values())
+        self.limits = {metric: limits(there, metric) for metric in shown_metrics(there)[0]}
+        self.places = {name: place for place, name in enumerate(evidence.study.variants)}
+        self.epochs = max((max(runs.epochs) for runs in there), default=0)
+        self._albums, self._detected = Albums(), dict[Path, Detected]()
+
+    def curves(self, number: int, variants: Mapping[str, Histories]) -> list[Block]:
+        """A picture for each group of metrics, and which metrics have none."""
+        blocks: list[Block] = []
+        own, flat = shown_metrics(list(variants.values()))
+        for group, metrics in grouped(own).items():
+            name = f"figure-{number}-{re.sub('[^a-z]+', '-', group.lower())}.png"
+            plot_curves(self.folder / name, variants, metrics, self.limits, self.places, self.epochs)
+            about = f"{group} of {', '.join(variants)}: {', '.join(metrics)} over the epochs"
+            blocks += [Heading(3, f"Curves: {group.lower()}"), Picture(name, about)]
+        if blocks:
+            blocks.append(Text("Lines are means over the seeds, bands ± one standard deviation."))
+        if flat:
+            said = (name if math.isnan(value) else f"{name} ({value:g})" for name, value in flat.items())
+            blocks.append(Text(f"Without curves, as they have one value throughout, or none: {', '.join(said)}."))
+        return blocks
+
+    def pictures(self, number: int, names: Sequence[str]) -> tuple[Pairs, list[Block]]:
+        """The intervals over pictures of every pair of variants, and the sheet; or why they are not there."""
+        if not names:
+            return {}, []
+        try:
+            pairs = {(a, b): self._pair(a, b) for a, b in combinations(names, 2)}
+            return pairs, self._sheet(number, names)
+        except (OSError, ValueError) as problem:
+            log.warning("figure %d without pictures: %s", number, problem)
+            return {}, [Text(f"No intervals over pictures and no detections to look at: {problem}", warning=True)]
+
+    def _sheet(self, number: int, names: Sequence[str]) -> list[Block]:
+        """The first evaluation pictures under each variant, with the first seed that all of them have."""
+        folders = self.evidence.folders
+        shared = set.intersection(*(set(folders[name]) for name in names))
+        seeds = {name: min(shared or folders[name]) for name in names}
+        rows = {f"{name}, seed {seed}": self._of(folders[name][seed]) for name, seed in seeds.items()}
+        name = f"figure-{number}-pictures.png"
+        data = self._albums.of(folders[names[0]][seeds[names[0]]])
+        write_picture(self.folder / name, sheet(data, rows))
+        about = f"The first pictures of the evaluation set, with their objects and what {', '.join(rows)} find"
+        return [Heading(3, "The same pictures under each variant"), Picture(name, about)]
+
+    def _pair(self, first: str, second: str) -> Mapping[str, OverPictures]:
+        a, b = self.evidence.folders[first], self.evidence.folders[second]
+        seeds = sorted(a.keys() & b.keys())
+        return paired_bootstrap([self._of(a[seed]) for seed in seeds], [self._of(b[seed]) for seed in seeds])
+
+    def _of(self, run: Path) -> Detected:
+        if run not in self._detected:
+            self._detected[run] = detected(run, self._albums)
+        return self._detected[run]
+
+
+def _options(evidence: Evidence) -> list[Block]:
+    """The exact options of the runs: what they share, and what is each variant's own."""
+    own = {name: flat_options(run.folder for run in evidence.study.runs() if run.variant == name)
+           for name in evidence.study.variants}  # fmt: skip
+    begun = {name: options for name, options in own.items() if options}
+    if not begun:
+        return []
+    common, differing = common_and_own(begun)
+    blocks: list[Block] = [
+        Heading(2, "Options"),
+        Text("As the runs wrote them into options.yaml; seed and folder are their own."),
+    ]
+    if differing:
+        rows = [[name, *(options.get(key, "-") for key in differing)] for name, options in begun.items()]
+        blocks += [Heading(3, "Of each variant"), Table(["variant", *differing], rows)]
+    if (pilot := evidence.study.pilot) is not None and evidence.study.chosen:
+        words = ", ".join(f"{name}: {value}" for name, value in evidence.study.chosen.items())
+        blocks.append(
+            Text(
+                f"{pilot.option} was chosen for each variant by a pilot of {pilot.epochs_share:g} times the "
+                f"epochs among {', '.join(map(str, pilot.values))}, for the best {pilot.metric}: {words}."
+            )
+        )
+    lines = "\n".join(f"{key}: {value}" for key, value in common.items())
+    return [*blocks, Heading(3, "Of all runs"), Code(lines)]

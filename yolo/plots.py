@@ -31,7 +31,7 @@ def plot_precision_recall(path: Path, precision: np.ndarray, ap: Sequence[float]
     `precision` `[R, C]` at R recalls from 0 to 1, -1 for classes without objects; `ap` `[C]` fractions for the legend.
     """
     figure, axes = _axes("recall", "precision", f"Precision and recall at IoU 0.50 ({_count(ap)} classes)")
-    recall, names = np.linspace(0, 1, len(precision)), _words(names)
+    recall, names = np.linspace(0, 1, len(precision)), words(names)
     with_objects = [c for c in range(len(names)) if ap[c] > -1]
     for n, c in enumerate(with_objects):
         _class_line(axes, recall, precision[:, c], f"{names[c]}  {ap[c]:.3f}", n, len(with_objects))
@@ -40,7 +40,7 @@ def plot_precision_recall(path: Path, precision: np.ndarray, ap: Sequence[float]
         label = f"mean of the classes  {np.mean([ap[c] for c in with_objects]):.3f}"
         axes.plot(recall, mean, color="black", linewidth=2.5, label=label)
         figure.legend(title="AP50", loc="outside right upper", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_f1(
@@ -51,14 +51,14 @@ def plot_f1(
     `f1` `[C + 1, N]`, last all classes together, NaN for classes without objects; `best` its confidence and F1.
     """
     figure, axes = _axes("confidence", "F1", "F1 at IoU 0.50")
-    names = _words(names)
+    names = words(names)
     with_objects = [c for c in range(len(names)) if not np.isnan(f1[c]).all()]
     for n, c in enumerate(with_objects):
         _class_line(axes, confidence, f1[c], names[c], n, len(with_objects))
     axes.plot(confidence, f1[-1], color="black", linewidth=2.5, label="all objects together")
     axes.plot(*best, "o", color="black", label=f"best: {best[1]:.3f} at {best[0]:.3f}")
     figure.legend(loc="outside right upper", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_confusion(path: Path, matrix: np.ndarray, names: Sequence[str], confidence: float) -> None:
@@ -66,7 +66,7 @@ def plot_confusion(path: Path, matrix: np.ndarray, names: Sequence[str], confide
 
     `matrix` `[C + 1, C + 1]` counts. Of more than 30 classes those with the most confusions are shown.
     """
-    shown, names = _most_confused(matrix), _words(names)
+    shown, names = _most_confused(matrix), words(names)
     part = matrix[np.ix_(shown, shown)]
     share = part / matrix[shown].sum(axis=1, keepdims=True).clip(min=1)
     labels = [*(names[c] for c in shown[:-1]), "background"]
@@ -89,7 +89,7 @@ def plot_confusion(path: Path, matrix: np.ndarray, names: Sequence[str], confide
         axes.text(column, row, f"{part[row, column]}", ha="center", va="center", color=ink, fontsize=size)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.7, label="share of the row")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_errors(path: Path, ap: float, cost: Mapping[str, float], number: Mapping[str, int]) -> None:
@@ -103,7 +103,7 @@ def plot_errors(path: Path, ap: float, cost: Mapping[str, float], number: Mappin
     low, high = min(0.0, *cost.values()), max(0.01, *cost.values())
     axes.set_xlim(low, high * 1.3)
     axes.grid(visible=False, axis="y")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_schedules(path: Path, curves: Mapping[str, Sequence[float]], chosen: str) -> None:
@@ -122,10 +122,10 @@ def plot_schedules(path: Path, curves: Mapping[str, Sequence[float]], chosen: st
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("step of the optimizer")
     figure.supylabel("learning rate")
-    _save(figure, path)
+    save(figure, path)
 
 
-def _words(names: Sequence[str]) -> list[str]:
+def words(names: Sequence[str]) -> list[str]:
     """Names as matplotlib shows them: `$` is no formula, `_` at the start hides nothing, unknown letters are boxes."""
     known = _letters()
     return [
@@ -173,6 +173,7 @@ def _count(ap: Sequence[float]) -> int:
     return sum(value > -1 for value in ap)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes the page."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")

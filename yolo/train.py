@@ -81,7 +81,7 @@ def assemble(options: Train, device: torch.device, state: dict[str, Any] | None 
     torch.manual_seed(options.seed)
     np.random.seed(options.seed % 2**32)  # nothing here draws from it, or from Python's; a user's transform may
     random.seed(options.seed)
-    data, held_out = _data(options)
+    data, held_out = open_sets(options)
     _check_metric(options.early_metric, data.names)
     detector = _detector(options, data.names, device, options.weights if state is None else None)
     _wrap(detector, options)
@@ -143,7 +143,7 @@ def _resumed(asked: Train) -> tuple[Train, dict[str, Any]]:
     return options, state
 
 
-def _data(options: Train) -> tuple[Pictures, Pictures]:
+def open_sets(options: Train) -> tuple[Pictures, Pictures]:
     """What is trained on, and what is evaluated on. The classes of both are those of the training pictures."""
     path = Path(options.data)
     if options.data == "shapes":

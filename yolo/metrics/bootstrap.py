@@ -36,6 +36,19 @@ def bootstrap(result: CocoResult, resamples: int = 1000, *, level: float = 0.95,
     The draws depend on the seed alone, not on the device. AP50 is left out if 0.5 is not among the thresholds; nothing
     comes out without objects.
     """
+    by_threshold = resampled(result, resamples, seed)
+    chosen = {"AP": (result.ap(), by_threshold.mean(1))}
+    if 0.5 in result.rules.thresholds:
+        chosen["AP50"] = result.ap(0.5), by_threshold[:, result.rules.thresholds.index(0.5)]
+    return {name: _centred(value, ap[~ap.isnan()].cpu(), level) for name, (value, ap) in chosen.items() if value > -1}
+
+
+def resampled(result: CocoResult, resamples: int, seed: int = 0) -> Tensor:
+    """AP at each threshold of so many random resamples, float64 `[B, T]`; NaN where one has no objects.
+
+    The draws depend on the seed and the number of pictures alone: the results of two detectors on the same pictures
+    can be compared resample by resample.
+    """
     images = result.records.images
     chunk = max(1, _ELEMENTS // max(len(result.records.rank), len(result.records.truths.label), images, 1))
     generator = torch.Generator().manual_seed(seed)
@@ -44,11 +57,7 @@ def bootstrap(result: CocoResult, resamples: int = 1000, *, level: float = 0.95,
         drawn = torch.randint(images, (min(chunk, resamples - first), images), generator=generator)
         weights = torch.zeros_like(drawn).scatter_add_(1, drawn, torch.ones_like(drawn))
         values.append(resampled_ap(result, weights.to(result.records.image_ids.device)))
-    by_threshold = torch.cat(values)
-    chosen = {"AP": (result.ap(), by_threshold.mean(1))}
-    if 0.5 in result.rules.thresholds:
-        chosen["AP50"] = result.ap(0.5), by_threshold[:, result.rules.thresholds.index(0.5)]
-    return {name: _centred(value, ap[~ap.isnan()].cpu(), level) for name, (value, ap) in chosen.items() if value > -1}
+    return torch.cat(values)
 
 
 def _centred(value: float, resamples: Tensor, level: float) -> Interval:

@@ -1,0 +1,51 @@
+"""What a report was written with: the commit of the program, the machine, the day."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+
+def provenance() -> dict[str, str]:
+    """Lines for a table, what to value. Nothing that names the machine or its user."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    return {
+        "written": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        "git commit": git_commit(Path(__file__).parents[1]),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "GPU": ", ".join(gpus) or "none",
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+    }
+
+
+def git_commit(tree: Path) -> str:
+    """The commit of a working tree, and whether files differ from it."""
+    if not (tree / ".git").exists() or shutil.which("git") is None:
+        return "not a git working tree"
+    commit = _git(tree, "rev-parse", "HEAD")
+    if not commit:
+        return "unknown: git cannot read the working tree"
+    return commit + (" and changes that are not committed" if _git(tree, "status", "--porcelain") else "")
+
+
+def _git(tree: Path, *words: str) -> str:
+    """What a git command prints, "" if it fails."""
+    done = subprocess.run(["git", "-C", str(tree), *words], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _processor() -> str:
+    """The processor's name as Linux gives it, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown processor")
