@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
-from yolo.options import Convert, Detect, Evaluate, Get, ShowData, Summary
+from yolo.options import Convert, Detect, Evaluate, Explain, Get, ShowData, Summary
 from yolo.presets import parse_train
 from yolo.train_options import PlotLr, Train
 
 VERBS: dict[str, Callable[..., object]] = {
     "detect": Detect,
     "eval": Evaluate,
+    "explain": Explain,
     "summary": Summary,
     "convert": Convert,
     "show-data": ShowData,

@@ -78,21 +78,25 @@ def look(
         beta=head.nms_beta,
         agnostic=options.agnostic or head.classes == 1,
     )
-    slots, firsts = _all_slots(predictions, heads, size, placement)
-    s, i, j, a = where[order].unbind(1)
-    columns = torch.tensor([raw.shape[2] for raw in predictions], device=s.device)[s]
-    anchors = torch.tensor([raw.shape[0] for raw in predictions], device=s.device)[s]
-    slot = torch.tensor(firsts, device=s.device)[s] + (i * columns + j) * anchors + a
+    slots, slot = _all_slots(predictions, heads, size, placement), numbered(predictions, where[order])
     slots.scores[slot, labels] = scores  # the last bit of a product depends on how many numbers are computed at once
     slots.boxes[slot] = cxcywh_to_xyxy(boxes) * pixels
     return slots, Candidates(slot, labels, scores, slots.boxes[slot], by, measure)
 
 
+def numbered(predictions: Sequence[Tensor], places: Tensor) -> Tensor:
+    """The numbers of slots, their rows in `Slots`, int64 `[...]`, by their places (s, i, j, a) int64 `[..., 4]`; the
+    predictions are those of one picture, `[A, H, W, 5 + C]`."""
+    s, i, j, a = places.unbind(-1)
+    A, H, W = places.new_tensor([list(raw.shape[:3]) for raw in predictions]).unbind(1)
+    first = (A * H * W).cumsum(0) - A * H * W
+    return first[s] + (i * W[s] + j) * A[s] + a
+
+
 def _all_slots(
     predictions: Sequence[Tensor], heads: Sequence[Head], size: tuple[int, int], placement: Placement
-) -> tuple[Slots, list[int]]:
-    """Every slot, and the number of the first one of each head."""
-    parts, firsts, total = [], [], 0
+) -> Slots:
+    parts = []
     for s, (raw, head) in enumerate(zip(predictions, heads, strict=True)):
         boxes, objectness, classes = (value[0] for value in head.decode(raw[None], size))
         A, H, W = objectness.shape
@@ -102,9 +106,7 @@ def _all_slots(
         boxes, objectness, classes = (value.reshape(H * W * A, *value.shape[3:]) for value in rows)
         boxes = cxcywh_to_xyxy(placement.relative(boxes)) * boxes.new_tensor([*placement.picture, *placement.picture])
         parts.append(Slots(place.view(-1, 4), boxes, objectness, classes, objectness.unsqueeze(-1) * classes))
-        firsts.append(total)
-        total += A * H * W
-    return Slots(*(torch.cat(values) for values in zip(*parts, strict=True))), firsts
+    return Slots(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 def suppressors(
