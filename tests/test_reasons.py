@@ -108,9 +108,9 @@ def test_the_box_of_another_object_is_no_wrong_class() -> None:
 
 
 def test_badly_placed() -> None:
-    """A detection of its class covers 30 of its 100 pixels."""
-    scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 3), 0.9, (1.0, 0))])
-    assert only(scene) == Reason("badly placed", "D1 cat 0.900 answers, but with IoU 0.300 < 0.5", 0, 0)
+    """A detection of its class covers 30 of its 100 pixels; another one 20."""
+    scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 3), 0.8, (1.0, 0)), ((0, 8, 10, 10), 0.9, (1.0, 0))])
+    assert only(scene) == Reason("badly placed", "D2 cat 0.800 answers, but with IoU 0.300 < 0.5", 0, 1)
 
 
 def test_a_duplicate_of_another_object_is_not_badly_placed() -> None:

@@ -30,7 +30,7 @@ REASON_COLOURS = {
     "set aside": (160, 160, 160),
 }
 RULE_COLOURS = {"ratio": (0, 110, 255), "prediction": (255, 120, 0), "prior": (210, 0, 130)}
-RIGHT, FALSE = (255, 255, 255), (0, 0, 0)  # of detections
+RIGHT, FALSE = REASON_COLOURS["found"], (0, 0, 0)  # of detections
 
 
 def draw_explanation(picture: np.ndarray, explained: Explained) -> np.ndarray:
@@ -60,17 +60,17 @@ def draw_explanation(picture: np.ndarray, explained: Explained) -> np.ndarray:
 
 
 def _found_and_missed(pixels: Image.Image, explained: Explained, scale: float) -> Image.Image:
-    """Objects in the colours of their reasons, detections in white (right) and black (false)."""
+    """Objects in the colours of their reasons; detections dashed, in that of found or black."""
     panel = pixels.copy()
     pen, scene = ImageDraw.Draw(panel), explained.scene
     tags: list[Tag] = []
     for d, role in enumerate(scene.roles):
         box = [side * scale for side in scene.candidates.boxes[scene.kept[d]].tolist()]
-        right = role.name in ("found", "crowd")
+        rgb = RIGHT if role.name in ("found", "crowd") else FALSE
         corners = corners_of(box, panel.size)
-        pen.rectangle(corners, outline=FALSE if right else RIGHT, width=3)
-        _dashed(pen, corners, RIGHT if right else FALSE)
-        tags.append(_tag(pen, f"D{d + 1}" if right else scene.said(d), corners, RIGHT if right else FALSE, tags, panel))
+        pen.rectangle(corners, outline=PAPER, width=3)
+        _dashed(pen, corners, rgb)
+        tags.append(_tag(pen, scene.said(d), corners, rgb, tags, panel))
     for g, reason in enumerate(explained.reasons):
         corners = corners_of(_corners(explained, g, scale), panel.size)
         rgb = REASON_COLOURS[reason.name]
@@ -105,7 +105,7 @@ def _words(explained: Explained, width: int) -> list[tuple[tuple[int, int, int] 
     """The legend, then a line for each object and each false detection: its colour and its text."""
     scene = explained.scene
     rows: list[tuple[tuple[int, int, int] | None, str]] = [
-        (None, "left: solid: objects, in the colour of the reason; dashed: detections, white right, black false"),
+        (None, "left: solid: objects, in the colour of the reason; dashed: detections, green right, black false"),
         (None, "right: for each object the cells (thick) and anchors (thin) that answer for it, by rule:"),
         *((RULE_COLOURS[rule], rule) for rule in scene.answers),
     ]

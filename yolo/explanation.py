@@ -132,10 +132,7 @@ def as_text(explained: Explained) -> str:
     for thing in found["objects"]:
         lines.append(f"{thing['object']:>4} {thing['class']:<16}{_box(thing['box'])}  {thing['reason'].upper()}")
         lines.append(f"       {thing['text']}")
-        for rule, slots in thing["responsible"].items():
-            lines += [f"       {rule:<11}{_answer(slot)}" for slot in slots]
-            if not slots and thing["reason"] != "set aside":
-                lines.append(f"       {rule:<11}no anchor fits")
+        lines += _answers(thing)
     lines += [] if found["objects"] else ["     none"]
     lines += ["", "detections"]
     for thing in found["detections"]:
@@ -146,9 +143,17 @@ def as_text(explained: Explained) -> str:
     return "\n".join(lines)
 
 
-def _answer(slot: dict[str, Any]) -> str:
-    objectness, own, score = (_shown(slot[key]) for key in ("objectness", "class_score", "score"))
-    return f"{_where(slot)}: IoU {slot['iou']:.3f}, objectness {objectness} x class {own} = {score}"
+def _answers(thing: dict[str, Any]) -> list[str]:
+    """A line for each slot that is responsible for an object, with the rules that say so."""
+    rules: dict[str, list[str]] = {}
+    for rule, slots in thing["responsible"].items():
+        for slot in slots:
+            objectness, own, score = (_shown(slot[key]) for key in ("objectness", "class_score", "score"))
+            line = f"{_where(slot)}: IoU {slot['iou']:.3f}, objectness {objectness} x class {own} = {score}"
+            rules.setdefault(line, []).append(rule)
+        if not slots and thing["reason"] != "set aside":
+            rules.setdefault("no anchor fits", []).append(rule)
+    return [f"       {line}  [{', '.join(names)}]" for line, names in rules.items()]
 
 
 def _where(slot: dict[str, Any]) -> str:

@@ -103,11 +103,12 @@ def _wrong_class(scene: Scene, g: int) -> Reason | None:
 
 
 def _badly_placed(scene: Scene, g: int) -> Reason | None:
-    for d, role in enumerate(scene.roles):
-        if role.name == "badly placed" and role.object == g:
-            text = f"{scene.said(d)} answers, but with IoU {role.iou:.3f} < {scene.match_iou:g}"
-            return Reason("badly placed", text, scene.slot_of(d), d)
-    return None
+    answers = [d for d, role in enumerate(scene.roles) if role.name == "badly placed" and role.object == g]
+    if not answers:
+        return None
+    d = max(answers, key=lambda d: scene.roles[d].iou)
+    text = f"{scene.said(d)} answers, but with IoU {scene.roles[d].iou:.3f} < {scene.match_iou:g}"
+    return Reason("badly placed", text, scene.slot_of(d), d)
 
 
 def _below_threshold(scene: Scene, g: int) -> Reason | None:
