@@ -117,7 +117,7 @@ def test_a_duplicate_of_another_object_is_not_badly_placed() -> None:
     """The second detection lies on a cat that has a better one; that it touches the other cat says nothing."""
     cats = [((5, 0, 15, 10), CAT), (WHOLE, CAT)]
     scene = make_scene(cats, [(WHOLE, 1.0, (0.9, 0)), ((0, 0, 10, 6), 1.0, (0.8, 0))], nms=0.7)
-    assert [reason.name for reason in reasons(scene)] == ["never confident", "found"]
+    assert [reason.name for reason in reasons(scene)] == ["no box", "found"]
     assert [role.name for role in scene.roles] == ["found", "duplicate"]
 
 
@@ -155,7 +155,7 @@ def test_one_slot_of_its_own_is_no_collision() -> None:
     cats = [((0, 0, 10, 4), CAT), (WHOLE, CAT)]
     said = [(WHOLE, 0.1, (1.0, 0)), (WHOLE, 0.01, (1.0, 0.0))]
     first, second = reasons(make_scene(cats, said, answers=[[0, 1], [0]]))
-    assert (first.name, second.name) == ("never confident", "collision")
+    assert (first.name, second.name) == ("no box", "collision")
 
 
 def test_taken() -> None:
@@ -174,17 +174,23 @@ def test_no_anchor() -> None:
 
 
 def test_never_confident() -> None:
-    """A good box, but far below the threshold: which factor; and no good box at all: the nearest."""
+    """A good box, but far below the threshold: which factor."""
     scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 8), 0.01, (0.9, 0)), ((0, 0, 10, 3), 0.2, (1.0, 0))], answers=[[0]])
     assert only(scene) == Reason(
         "never confident",
         "its best box, IoU 0.800, scores 0.009: objectness 0.010 x class 0.900, objectness holds it down",
         slot=0,
     )
-    scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 3), 0.2, (0.1, 0))])
-    assert only(scene).text == (
-        "no box has IoU 0.5 with it; the nearest has 0.300 and scores 0.020: objectness 0.200 x class 0.100, "
-        "class holds it down"
+
+
+def test_no_box() -> None:
+    """No good box at all, though one has a score: the nearest. An object of another class has a detection here."""
+    scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 3), 0.2, (0.1, 0)), ((9, 9, 19, 19), 0.9, (0.9, 0))])
+    assert only(scene) == Reason(
+        "no box",
+        "no box of the network has IoU 0.5 with it; the nearest has 0.300 (score 0.020: objectness 0.200 x class "
+        "0.100)",
+        slot=0,
     )
 
 
@@ -219,6 +225,7 @@ def test_not_a_number() -> None:
     nan = float("nan")
     scene = make_scene([(WHOLE, CAT)], [((nan, 0, 10, nan), nan, (nan, nan)), (WHOLE, nan, (0.5, 0))])
     assert only(scene).name == "never confident"
+    assert "objectness nan x class 0.500" in only(scene).text
 
 
 @given(st.data())

@@ -26,10 +26,12 @@ REASON_COLOURS = {
     "collision": (120, 60, 200),
     "taken": (150, 90, 30),
     "no anchor": (90, 90, 90),
+    "no box": (130, 0, 0),
     "never confident": (220, 20, 20),
     "set aside": (160, 160, 160),
 }
 RULE_COLOURS = {"ratio": (0, 110, 255), "prediction": (255, 120, 0), "prior": (210, 0, 130)}
+MANY = 30  # objects and detections; labels are numbers then
 RIGHT, FALSE = REASON_COLOURS["found"], (0, 0, 0)  # of detections
 
 
@@ -48,7 +50,7 @@ def draw_explanation(picture: np.ndarray, explained: Explained) -> np.ndarray:
     below = top + step[1] + pixels.height + GAP
     sheet = Image.new("RGB", (width, below + len(rows) * LINE + GAP), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((GAP, GAP), _fitted(headline(explained), width - 2 * GAP), fill=INK, font=lettering(LETTER + 2))
+    pen.text((GAP, GAP), _fitted(headline(explained), width - 2 * GAP), fill=INK, font=lettering(LETTER))
     for k, panel in enumerate(panels):
         sheet.paste(panel, (GAP + k * step[0], top + k * step[1]))
     for row, (rgb, text) in enumerate(rows):
@@ -64,18 +66,20 @@ def _found_and_missed(pixels: Image.Image, explained: Explained, scale: float) -
     panel = pixels.copy()
     pen, scene = ImageDraw.Draw(panel), explained.scene
     tags: list[Tag] = []
+    few = len(scene.roles) + len(explained.reasons) <= MANY
     for d, role in enumerate(scene.roles):
         box = [side * scale for side in scene.candidates.boxes[scene.kept[d]].tolist()]
         rgb = RIGHT if role.name in ("found", "crowd") else FALSE
         corners = corners_of(box, panel.size)
         pen.rectangle(corners, outline=PAPER, width=3)
         _dashed(pen, corners, rgb)
-        tags.append(_tag(pen, scene.said(d), corners, rgb, tags, panel))
+        tags.append(_tag(pen, scene.said(d) if few else f"D{d + 1}", corners, rgb, tags, panel))
     for g, reason in enumerate(explained.reasons):
         corners = corners_of(_corners(explained, g, scale), panel.size)
         rgb = REASON_COLOURS[reason.name]
         pen.rectangle(corners, outline=rgb, width=3)
-        tags.append(_tag(pen, f"{g + 1} {scene.names[int(scene.labels[g])]}", corners, rgb, tags, panel))
+        name = f"{g + 1} {scene.names[int(scene.labels[g])]}" if few else str(g + 1)
+        tags.append(_tag(pen, name, corners, rgb, tags, panel))
     _write(pen, tags)
     return panel
 

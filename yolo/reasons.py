@@ -16,7 +16,8 @@ An object has the first reason of this list that holds:
 | collision       | every slot that is responsible for it is also responsible for another label |
 | taken           | the detection that is good was given to another object |
 | no anchor       | no slot is responsible for it |
-| never confident | what is left: no good box comes near the threshold |
+| no box          | no box of the network is good, whatever its score |
+| never confident | what is left: there are good boxes, and none scores half of the threshold |
 
 First what detection did with boxes that it has, then what training cannot have taught, then what it did not teach. A
 collision stands before the detection it leads to: two objects share a box.
@@ -81,7 +82,8 @@ def _suppressed(scene: Scene, g: int) -> Reason | None:
     k = int(dropped[0])  # they stand by descending score
     d = scene.kept.index(int(found.by[k]))
     p, owner, iou = int(found.slot[k]), scene.truth[d], scene.overlaps[scene.slot_of(d), g]
-    whose = f"which is the box of {scene.thing(owner)}" if owner >= 0 else "which found nothing"
+    lies = "lies in the crowd" if owner >= 0 and scene.crowd[owner] else "is the box of"
+    whose = f"which {lies} {scene.thing(owner)}" if owner >= 0 else "which found nothing"
     text = (
         f"a box with IoU {scene.overlaps[p, g]:.3f} and score {float(found.scores[k]):.3f} was dropped by NMS for "
         f"{scene.said(d)} (overlap {found.measure[k]:.3f} > {scene.nms:g}), {whose} (IoU {iou:.3f} here)"
@@ -117,7 +119,7 @@ def _below_threshold(scene: Scene, g: int) -> Reason | None:
         return None
     text = (
         f"a box with IoU {scene.overlaps[p, g]:.3f} scores {scene.scores[p, scene.labels[g]]:.3f}, not above "
-        f"{scene.confidence:g}: {scene.split(p, g)}"
+        f"{scene.confidence:g}: {scene.factors(p, g)}, {scene.weak(p, g)} holds it down"
     )
     return Reason("below threshold", text, p)
 
@@ -172,18 +174,22 @@ def _no_anchor(scene: Scene, g: int) -> Reason | None:
     return Reason("no anchor", f"no anchor of any scale is like its {w:.0f} x {h:.0f} pixels ({scene.rule})")
 
 
-def _never_confident(scene: Scene, g: int) -> Reason:
-    p = scene.best_good(g)
-    if p >= 0:
-        text = (
-            f"its best box, IoU {scene.overlaps[p, g]:.3f}, scores {scene.scores[p, scene.labels[g]]:.3f}: "
-            f"{scene.split(p, g)}"
-        )
-        return Reason("never confident", text, p)
+def _no_box(scene: Scene, g: int) -> Reason | None:
+    if scene.best_good(g) >= 0:
+        return None
     p = int(scene.overlaps[:, g].argmax())
     text = (
-        f"no box has IoU {scene.match_iou:g} with it; the nearest has {scene.overlaps[p, g]:.3f} and scores "
-        f"{scene.scores[p, scene.labels[g]]:.3f}: {scene.split(p, g)}"
+        f"no box of the network has IoU {scene.match_iou:g} with it; the nearest has {scene.overlaps[p, g]:.3f} "
+        f"(score {scene.scores[p, scene.labels[g]]:.3f}: {scene.factors(p, g)})"
+    )
+    return Reason("no box", text, p)
+
+
+def _never_confident(scene: Scene, g: int) -> Reason:
+    p = scene.best_good(g)
+    text = (
+        f"its best box, IoU {scene.overlaps[p, g]:.3f}, scores {scene.scores[p, scene.labels[g]]:.3f}: "
+        f"{scene.factors(p, g)}, {scene.weak(p, g)} holds it down"
     )
     return Reason("never confident", text, p)
 
@@ -198,6 +204,7 @@ DECISIONS: tuple[Callable[[Scene, int], Reason | None], ...] = (
     _collision,
     _taken,
     _no_anchor,
+    _no_box,
     _never_confident,
 )
 """In the order of the table; the last one always answers."""

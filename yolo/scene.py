@@ -128,11 +128,13 @@ class Scene:
         """An object in words: its number and class."""
         return f"object {g + 1} ({self.names[int(self.labels[g])]})"
 
-    def split(self, p: int, g: int) -> str:
-        """The score of a slot for an object's class as its factors, and which of them is the smaller one."""
-        objectness, own = float(self.slots.objectness[p]), float(self.slots.classes[p, self.labels[g]])
-        weak = "objectness" if objectness <= own else "class"
-        return f"objectness {objectness:.3f} x class {own:.3f}, {weak} holds it down"
+    def factors(self, p: int, g: int) -> str:
+        """The score of a slot for an object's class as what it is made of."""
+        return f"objectness {self.slots.objectness[p]:.3f} x class {self.slots.classes[p, self.labels[g]]:.3f}"
+
+    def weak(self, p: int, g: int) -> str:
+        """Which of the two is the smaller one."""
+        return "objectness" if self.slots.objectness[p] <= self.slots.classes[p, self.labels[g]] else "class"
 
     def best_good(self, g: int, among: Tensor | None = None) -> int:
         """The slot of the highest score among those that are good for the object (and in `among`, bool `[P]`); -1."""
