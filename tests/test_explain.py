@@ -219,6 +219,7 @@ def test_the_rule_of_a_run(constant: Path, capsys: pytest.CaptureFixture[str]) -
         (["p9.png"], "p9.png: no such picture in set/truth.json (truth); did you mean p"),
         (["nothing-like-it"], "it has p0.png and 5 others"),
         (["--image-id", "3"], "id 3: no such picture"),
+        (["p1.png", "--out", "set/images"], "set/images/p1.png is a picture of the data set and would be replaced"),
         (["p1.png", "--size", "100"], "a multiple of 32"),
         (["p1.png", "--conf", "2"], "confidence=2"),
         (["p3.png", "--names", "few.names"], "names"),
@@ -232,7 +233,20 @@ def test_errors(
 ) -> None:
     """One line, exit status 1, nothing written."""
     Path("few.names").write_text("a\nb\n")
-    assert main(["explain", *words, "--data", str(write_data()), "--weights", str(constant), "--out", "out"]) == 1
+    assert (
+        main(
+            [
+                "explain",
+                *words,
+                "--data",
+                str(write_data()),
+                "--weights",
+                str(constant),
+                *(["--out", "out"] if "--out" not in words else []),
+            ]
+        )
+        == 1
+    )
     assert message in capsys.readouterr().err
     assert not Path("out").exists()
 

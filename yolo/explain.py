@@ -29,6 +29,13 @@ from yolo.train_options import Train
 def run(options: Explain) -> None:
     """Explains one picture: prints, writes explain.json and a drawing. ValueError or OSError with what is wrong."""
     data, k = find_picture(options)
+    drawing = options.out / f"{data.path(k).stem}.png"
+    if any(
+        path.name == drawing.name and path.resolve() == drawing.resolve() for path in map(data.path, range(len(data)))
+    ):
+        raise ValueError(
+            f"{drawing} is a picture of the data set and would be replaced; choose another folder with --out"
+        )
     model = load_trained(options.weights, options.cfg, options.names, options.device)
     model.size = parse_size(options.size) if options.size else model.size
     model.letterbox = options.placement == "letterbox" if options.placement else model.letterbox
@@ -37,7 +44,6 @@ def run(options: Explain) -> None:
     print(as_text(explained))
     with replacing(options.out / "explain.json") as temporary:
         temporary.write_text(json.dumps(as_json(explained), indent=1, allow_nan=False), encoding="utf-8")
-    drawing = options.out / f"{data.path(k).stem}.png"
     write_picture(drawing, draw_explanation(read_picture(data.path(k)), explained))
     print(f"\nwritten: {options.out / 'explain.json'}, {drawing}")
 
@@ -78,7 +84,7 @@ def explain(model: YoloDetector, data: Pictures, k: int, *, rule: str, match_iou
         "NMS": model.options.nms,
         "match IoU": match_iou,
         "input": f"{size[1]}x{size[0]} {'letterbox' if model.letterbox else 'stretch'}",
-        "trained with": rule,
+        "trained with": rule if answers else "heads that training refuses; nothing is responsible",
     }
     return Explained(
         name=data.path(k).name,

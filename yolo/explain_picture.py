@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from yolo.draw import Tag, corners_of, free_place, lettering
 from yolo.explanation import Explained, headline
 
-PANEL = 1000  # pixels, at least, of the longer side of each of the two pictures
+PANEL, LARGEST = 1000, 1600  # pixels of the longer side of each of the two pictures, at least and at most
 GAP, LINE, LETTER = 14, 20, 14  # pixels between parts, from line to line of text, of its letters
 PAPER, INK = (255, 255, 255), (25, 25, 25)
 
@@ -36,9 +36,12 @@ RIGHT, FALSE = REASON_COLOURS["found"], (0, 0, 0)  # of detections
 
 
 def draw_explanation(picture: np.ndarray, explained: Explained) -> np.ndarray:
-    """The drawing, uint8 RGB `[., ., 3]`, of a uint8 picture `[h, w, C]`, C 1 or 3. Small pictures are enlarged."""
+    """The drawing, uint8 RGB `[., ., 3]`, of a uint8 picture `[h, w, C]`, C 1 or 3.
+
+    Small pictures are enlarged so that lines and letters fit, very large ones shrunk.
+    """
     h, w = picture.shape[:2]
-    scale = max(1.0, PANEL / max(h, w))
+    scale = min(max(1.0, PANEL / max(h, w)), LARGEST / max(h, w))
     pixels = Image.fromarray(np.ascontiguousarray(np.broadcast_to(picture, (h, w, 3))))
     pixels = pixels.resize((max(1, round(w * scale)), max(1, round(h * scale))), Image.Resampling.BICUBIC)
     panels = [_found_and_missed(pixels, explained, scale), _answers(pixels, explained, scale)]
