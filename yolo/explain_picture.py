@@ -1,4 +1,4 @@
-"""An explained picture, drawn: left what was found and missed, right what answers for each object, the words below.
+"""An explained picture, drawn twice: first what was found and missed, then what answers for each object; words below.
 
 Letters: `G` objects, `D` detections. The numbers are those of the text: `3 dog` is object 3, `D3` detection 3.
 """
@@ -112,8 +112,11 @@ def _words(explained: Explained, width: int) -> list[tuple[tuple[int, int, int] 
     """The legend, then a line for each object and each false detection: its colour and its text."""
     scene = explained.scene
     rows: list[tuple[tuple[int, int, int] | None, str]] = [
-        (None, "left: solid: objects, in the colour of the reason; dashed: detections, green right, black false"),
-        (None, "right: for each object the cells (thick) and anchors (thin) that answer for it, by rule:"),
+        (
+            None,
+            "first picture: solid: objects, in the colour of the reason; dashed: detections, green right, black false",
+        ),
+        (None, "second: for each object the cells (thick) and anchors (thin) that answer for it, by rule:"),
         *((RULE_COLOURS[rule], rule) for rule in scene.answers),
     ]
     for g, reason in enumerate(explained.reasons):
