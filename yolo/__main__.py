@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import tyro
 
-from yolo.options import Convert, Detect, Evaluate, Get, ShowData, Summary
+from yolo.options import Convert, Detect, Evaluate, Explain, Get, ShowData, Summary
 from yolo.presets import parse_train
 from yolo.study_options import Ablate
 from yolo.train_options import PlotLr, Train
@@ -18,6 +18,7 @@ from yolo.train_options import PlotLr, Train
 VERBS: dict[str, Callable[..., object]] = {
     "detect": Detect,
     "eval": Evaluate,
+    "explain": Explain,
     "summary": Summary,
     "convert": Convert,
     "show-data": ShowData,

@@ -38,11 +38,11 @@ def draw(picture: np.ndarray, detections: Detections, names: Sequence[str], *, s
     for box, score, label in zip(
         detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
     ):
-        corners = _corners(box, image.size)
+        corners = corners_of(box, image.size)
         text = f"{names[label]} {score:.2f}" if scores else names[label]
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         size = int(right - left) + 2 * line + 2, int(bottom - top) + 2 * line + 2
-        place = _free_place(corners, size, image.size, tags)
+        place = free_place(corners, size, image.size, tags)
         tags.append(Tag(corners, place, size, (left, top), text, colour(label)))
     for tag in reversed(tags):  # the best on top
         pen.rectangle(tag.corners, outline=tag.rgb, width=line)
@@ -65,7 +65,7 @@ class Tag(NamedTuple):
     rgb: tuple[int, int, int]
 
 
-def _free_place(
+def free_place(
     corners: tuple[int, int, int, int], size: tuple[int, int], picture: tuple[int, int], tags: Sequence[Tag]
 ) -> tuple[int, int]:
     """Where a label hides none of the earlier ones: above the box, inside it at the top, further down; else above."""
@@ -79,7 +79,7 @@ def _meet(place: tuple[int, int], size: tuple[int, int], tag: Tag) -> bool:
     return all(place[k] < tag.place[k] + tag.size[k] and tag.place[k] < place[k] + size[k] for k in (0, 1))
 
 
-def _corners(box: Sequence[float], picture: tuple[int, int]) -> tuple[int, int, int, int]:
+def corners_of(box: Sequence[float], picture: tuple[int, int]) -> tuple[int, int, int, int]:
     """A box as pixel indices inside the picture, wherever it lies, finite or not."""
     x1, y1, x2, y2 = (_clip(value, picture[k % 2]) for k, value in enumerate(box))
     return x1, y1, max(x1, x2), max(y1, y2)

@@ -17,7 +17,7 @@ from yolo.detect_all import detect_all
 from yolo.metrics.collect import Collector
 from yolo.metrics.records import Found, Truths
 from yolo.metrics.referee import referee
-from yolo.models.load import load
+from yolo.models.load import load_trained
 from yolo.models.yolo import YoloDetector
 from yolo.names import read_names
 from yolo.options import Evaluate, Filter, parse_size
@@ -115,16 +115,8 @@ def _of_model(options: Evaluate) -> Case:
 
 def _model(options: Evaluate) -> YoloDetector:
     """The detector that the options describe."""
-    weights = options.weights
-    assert weights is not None
-    if weights.is_dir():
-        weights = weights / "best.safetensors"
-    if weights.suffix == ".safetensors":
-        model = load(options.cfg or weights, weights if options.cfg else None, options.names, options.device)
-    elif options.cfg is None:
-        raise ValueError(f"{weights} does not say what network it belongs to; give --cfg FILE")
-    else:
-        model = load(options.cfg, weights, options.names, options.device)
+    assert options.weights is not None
+    model = load_trained(options.weights, options.cfg, options.names, options.device)
     model.size = parse_size(options.size) if options.size else model.size
     model.letterbox = options.placement == "letterbox" if options.placement else model.letterbox
     model.precision = options.precision

@@ -95,6 +95,18 @@ def candidates(
     return _decode(undecoded, size, confidence)
 
 
+def located_candidates(
+    predictions: Sequence[Tensor], heads: Sequence[Head], size: tuple[int, int], confidence: float
+) -> tuple[Candidates, Tensor]:
+    """`candidates`, and where each comes from: scale, row, column and anchor, (s, i, j, a) int64 `[K, 4]`."""
+    parts, places = [], []
+    for s, (raw, head) in enumerate(zip(predictions, heads, strict=True)):
+        part, where, rows = _decode_head(_rated(raw, head, confidence), size, confidence)
+        parts.append(part)
+        places.append(torch.cat((torch.full_like(rows, s).unsqueeze(1), where[rows]), dim=1))
+    return Candidates(*(torch.cat(values) for values in zip(*parts, strict=True))), torch.cat(places)
+
+
 class _Undecoded(NamedTuple):
     """The boxes of one head before decoding, in darknet's order: cells row by row, anchors in the order of the mask.
 
@@ -127,16 +139,22 @@ def _floors(best: Tensor, options: Filter) -> list[float]:
 
 def _decode(undecoded: Sequence[_Undecoded], size: tuple[int, int], floor: float) -> Candidates:
     """The candidates of all heads with a score above `floor`. Only boxes that can have one are decoded."""
-    parts = []
-    for raw, best, head in undecoded:
-        i, j, a = (~(best <= floor)).nonzero().unbind(1)  # a NaN among the classes leaves the others their chance
-        grid = (raw.shape[0], raw.shape[1])
-        decoded = head.decode_at(raw[i, j, a], torch.stack((j, i), dim=-1), head.anchors[a], grid, size)
-        scores = (decoded.objectness.unsqueeze(-1) * decoded.classes).flatten()
-        found = (scores > floor).nonzero().squeeze(1)  # twice as fast as nonzero of a matrix
-        rows = found // head.classes
-        parts.append(Candidates(decoded.boxes[rows], scores[found], found - rows * head.classes))
+    parts = [_decode_head(head, size, floor)[0] for head in undecoded]
     return Candidates(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def _decode_head(undecoded: _Undecoded, size: tuple[int, int], floor: float) -> tuple[Candidates, Tensor, Tensor]:
+    """The candidates of one head; the cells and anchors (i, j, a) of its decoded boxes `[P, 3]`, and for each candidate
+    its row there, `[K]`."""
+    raw, best, head = undecoded
+    places = (~(best <= floor)).nonzero()  # a NaN among the classes leaves the others their chance
+    i, j, a = places.unbind(1)
+    grid = (raw.shape[0], raw.shape[1])
+    decoded = head.decode_at(raw[i, j, a], torch.stack((j, i), dim=-1), head.anchors[a], grid, size)
+    scores = (decoded.objectness.unsqueeze(-1) * decoded.classes).flatten()
+    found = (scores > floor).nonzero().squeeze(1)  # twice as fast as nonzero of a matrix
+    rows = found // head.classes
+    return Candidates(decoded.boxes[rows], scores[found], found - rows * head.classes), places, rows
 
 
 def nms(

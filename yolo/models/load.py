@@ -60,6 +60,22 @@ def load(
     return YoloDetector(network.to(find_device(device)), class_names(names, classes), size=size, letterbox=letterbox)
 
 
+def load_trained(
+    weights: Path, cfg: Path | None = None, names: Path | None = None, device: str | None = None
+) -> YoloDetector:
+    """What a user calls weights: the folder of a run, a `.safetensors` file, or a `.weights` file with its cfg.
+
+    Raises ValueError and FileNotFoundError as `load`, and ValueError for a `.weights` file without cfg.
+    """
+    if weights.is_dir():
+        weights = weights / "best.safetensors"
+    if weights.suffix == ".safetensors":
+        return load(cfg or weights, weights if cfg else None, names, device)
+    if cfg is None:
+        raise ValueError(f"{weights} does not say what network it belongs to; give --cfg FILE")
+    return load(cfg, weights, names, device)
+
+
 def find_device(name: str | torch.device | None) -> torch.device:
     """A device that this machine has; for None a GPU if there is one. ValueError if it has none of that name."""
     device = name or ("cuda" if torch.cuda.is_available() else "cpu")
