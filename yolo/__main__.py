@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import tyro
 
-from yolo.options import Convert, Detect, Evaluate, Explain, Get, ShowData, Summary
+from yolo.options import Convert, Detect, Evaluate, Get, ShowData, Summary
 from yolo.presets import parse_train
-from yolo.study_options import Ablate
+from yolo.study_options import Ablate, Explain
 from yolo.train_options import PlotLr, Train
 
 VERBS: dict[str, Callable[..., object]] = {

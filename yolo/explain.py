@@ -16,13 +16,14 @@ from yolo.explanation import Explained, as_json, as_text
 from yolo.models.load import load_trained
 from yolo.models.yolo import YoloDetector
 from yolo.names import class_index
-from yolo.options import Explain, Filter, parse_size
+from yolo.options import Filter, parse_size
 from yolo.pictures import read_picture, write_picture
 from yolo.reasons import reasons
 from yolo.responsible import responsible, squares
 from yolo.runs import OPTIONS
 from yolo.scene import Scene
 from yolo.settings import read_yaml
+from yolo.study_options import Explain
 from yolo.train_options import Train
 
 

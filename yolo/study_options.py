@@ -1,4 +1,4 @@
-"""Options of studies: which variants, how often, with what. No torch."""
+"""Options of what takes the loss apart: studies of variants, explanations of pictures. No torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, Suppress, arg
+
+from yolo.options import Filter
 
 PILOT_SEED = 1_000_000
 """Of pilot runs: a seed that no study reaches."""
@@ -46,3 +48,51 @@ class Ablate:
                 raise ValueError(f"{name}={value}: expected at least 1")
         if self.seeds > PILOT_SEED:
             raise ValueError(f"seeds={self.seeds}: expected at most {PILOT_SEED:,}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explain:
+    """Why each object of one picture was found or missed, and what its false detections are: as text, json, a drawing.
+
+    For every object: which scale, anchor and cell answer for it under each assignment, what the network says there, and
+    the one reason.
+    """
+
+    picture: Annotated[Positional[str | None], arg(metavar="PICTURE")] = None
+    """A picture of the data set, by path or file name."""
+    image_id: int | None = None
+    """In place of the picture: its id in the annotations."""
+    data: Path
+    """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
+    weights: Path
+    """.weights, .safetensors or the folder of a run."""
+    split: str | None = None
+    """Of the data: its name or the beginning of it; by default the picture is looked for in all."""
+    cfg: Path | None = None
+    """Darknet .cfg of a .weights file."""
+    names: Path | None = None
+    """.names file of the model, one class per line; by default what the weights say, else COCO's for 80 classes."""
+    size: str | None = None
+    """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
+    placement: Literal["letterbox", "stretch"] | None = None
+    """Keep the proportions of a picture (grey bars), or stretch it to the network's input; by default what the weights
+    were trained with, else letterbox."""
+    conf: float = Filter().confidence
+    """Objectness, and objectness times class score, must exceed this."""
+    iou: float = Filter().nms
+    """NMS: a box is dropped if it overlaps a better one of its class by more than this."""
+    match_iou: float = 0.5
+    """A detection finds an object of its class if their IoU reaches this."""
+    assign: Literal["ratio", "prediction", "prior"] | None = None
+    """The assignment that the network was trained with, which decides who lost a collision and what no anchor fits; by
+    default what the run says, else prior, YOLOv3's own."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
+    out: Path = Path("runs/explain")
+    """Folder for explain.json and the drawing, NAME.png."""
+
+    def __post_init__(self) -> None:
+        if (self.picture is None) == (self.image_id is None):
+            raise ValueError(f"give either a PICTURE or --image-id; got {'none' if self.picture is None else 'both'}")
+        if not 0 < self.match_iou <= 1:
+            raise ValueError(f"match_iou={self.match_iou}: expected an IoU above 0 and up to 1")
