@@ -132,7 +132,7 @@ def first_batch(arguments: argparse.Namespace) -> Batch:
 def without_files(trainer: Trainer, between: Callable[[], None]) -> Trainer:
     """Evaluates and keeps nothing; does something else between two epochs."""
 
-    def evaluate(_detector: object, _step: int) -> dict[str, float]:
+    def evaluate(_detector: object, _step: int, _memory: object) -> dict[str, float]:
         between()
         return {"AP": 0.0}
 

@@ -101,10 +101,10 @@ def test_every_preset(name: str, tmp_path: Path) -> None:
 
 def test_presets_are_found_by_name() -> None:
     """From any folder; a wrong name lists them, a path is none."""
-    assert PRESETS == ["blog", "darknet", "default", "small-data"]
+    assert PRESETS == ["blog", "darknet", "default", "fine-tune", "small-data"]
     assert find_preset("blog").read_text().startswith("# The recipe of the blog")
     for wrong in ("blok", "../presets/blog", ""):
-        with pytest.raises(ValueError, match="expected one of blog, darknet, default, small-data"):
+        with pytest.raises(ValueError, match="expected one of blog, darknet, default, fine-tune, small-data"):
             find_preset(wrong)
 
 
@@ -183,14 +183,14 @@ def test_errors_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["train", "--options", str(tmp_path / "b.yaml")]) == 1
     assert "No such file" in capsys.readouterr().err
     assert main(["train", "--preset", "blok"]) == 1
-    assert "expected one of blog, darknet, default, small-data" in capsys.readouterr().err
+    assert "expected one of blog, darknet, default, fine-tune, small-data" in capsys.readouterr().err
     for wrong, message in (
         (["--obj-label", "2"], "invalid choice '2'"),
         (["--epochs", "x"], "Error parsing --epochs"),
         (["--epoch", "3"], "--epochs"),
         (["--preset"], "expected one argument"),
         (["--epochs", "0"], "epochs=0: expected at least 1"),
-        (["--preset", "small-data", "--schedule", "warmup"], "without effect: final_lr=1e-06 (by default 0.0)"),
+        (["--preset", "small-data", "--schedule", "darknet"], "without effect: peak_lr=0.005 (by default 0.006)"),
     ):
         with pytest.raises(SystemExit) as caught:
             main(["train", *wrong])

@@ -38,7 +38,8 @@ from yolo.runs import LAST, Run
 from yolo.settings import yaml_text
 from yolo.train_options import Train
 
-Evaluate = Callable[[Detector, int], Mapping[str, float]]
+Memory = dict[str, Tensor]
+Evaluate = Callable[[Detector, int, Memory], Mapping[str, float]]
 
 
 class Trainer:
@@ -49,7 +50,8 @@ class Trainer:
         loader: batches of every epoch; it knows which is next.
         optimizer: of the network's parameters.
         schedule: the learning rate of a step, counted from 1.
-        evaluate: the metrics of a detector after so many steps, by name: `AP`, `val/box`, ...
+        evaluate: the metrics of a detector after so many steps, by name: `AP`, `val/box`, ...; it may keep tensors in
+            the memory that it gets for the next time, which a checkpoint has, too.
         keep: saves a detector as the best one so far.
         run: the folder that everything is written to.
         options: epochs, accumulation, clipping and how often to evaluate and save.
@@ -82,6 +84,8 @@ class Trainer:
         self.pictures = 0  # this process's share of them
         self._terms = torch.zeros(0)  # mean of the terms over the batches of this step
         self._broken = torch.zeros((), device=self.device)  # 1 from the first step on that must not change the weights
+        self.gradient = [0.0, 0.0, 0.0]  # steps of this epoch, sum of their gradient norms, the largest
+        self.memory: Memory = {}  # of the evaluation
         self.best, self.best_epoch = -math.inf, -1
         self.progress = Progress(len(loader), options, loader.workers)
 
@@ -119,6 +123,8 @@ class Trainer:
             "sums": {name: gather(value[None]) for name, value in self.sums.items()},
             "counts": {name: gather(value[None]) for name, value in self.counts.items()},
             "pictures": self.pictures,
+            "gradient": self.gradient,
+            "memory": self.memory,
             "best": self.best,
             "best_epoch": self.best_epoch,
             "random": random_state(),
@@ -135,6 +141,7 @@ class Trainer:
         self.step, self.pictures = state["step"], state["pictures"]
         self.sums = {name: values[rank()].to(self.device) for name, values in state["sums"].items()}
         self.counts = {name: values[rank()].to(self.device) for name, values in state["counts"].items()}
+        self.gradient, self.memory = state["gradient"], state["memory"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         set_random_state(state["random"])
 
@@ -206,6 +213,8 @@ class Trainer:
         terms = dict(zip(self.sums, values, strict=True))
         if not all(map(math.isfinite, values if self.scaler.is_enabled() else reading.values)):
             raise ValueError(diagnosis(self.detector, reading.about, reading.step, terms, norm, self.arithmetic))
+        steps, total, largest = self.gradient
+        self.gradient = [steps + 1, total + norm, max(largest, norm)]
         self.progress.show(terms)
         numbers = {f"step/{name}": value for name, value in terms.items()}
         self.run.scalars(reading.step, {**numbers, "step/gradient": norm, "step/lr": self.schedule(reading.step)})
@@ -224,7 +233,7 @@ class Trainer:
             start = time.perf_counter()
             shown = self.averaged()
             first_fills(shown.network.buffers())  # batch norm counts in each process on its own; one is evaluated
-            values |= self.evaluate(shown, self.step)
+            values |= self.evaluate(shown, self.step, self.memory)
             values["eval_seconds"] = time.perf_counter() - start
             self._choose(shown, epoch, values)
         self.run.log(epoch, self.step, values | self.progress.measured())
@@ -238,8 +247,10 @@ class Trainer:
         *sums, pictures = sum_over_ranks(torch.stack([*self.sums.values(), pictures])).unbind()
         means = {f"train/{name}": float(total / pictures) for name, total in zip(self.sums, sums, strict=True)}
         counts = {f"train/{name}": int(sum_over_ranks(count)) for name, count in self.counts.items()}
-        self.sums, self.counts, self.pictures = {}, {}, 0
-        return {"train/loss": sum(means.values()), **means, **counts}
+        steps, total, largest = self.gradient
+        norms = {"train/gradient": total / steps, "train/gradient_max": largest} if steps else {}
+        self.sums, self.counts, self.pictures, self.gradient = {}, {}, 0, [0.0, 0.0, 0.0]
+        return {"train/loss": sum(means.values()), **means, **counts, **norms}
 
     def _choose(self, shown: Detector, epoch: int, values: Mapping[str, float]) -> None:
         """Keeps the detector if it is the best so far: the highest metric, or the lowest loss."""

@@ -31,7 +31,7 @@ from yolo.data.sampler import Batches
 from yolo.data.shapes import make_shapes
 from yolo.data.transforms import Augmented
 from yolo.distributed import rank, together, wait_for_all, world_size
-from yolo.engine import Trainer, run_text
+from yolo.engine import Memory, Trainer, run_text
 from yolo.interrupt import interruptible
 from yolo.layers import ConvBlock
 from yolo.metrics.coco import evaluate
@@ -42,6 +42,7 @@ from yolo.models.yolo import YoloDetector
 from yolo.optim import freeze, make_optimizer
 from yolo.options import EVALUATION, parse_size
 from yolo.pictures import write_picture
+from yolo.probe import probe
 from yolo.retarget import with_classes
 from yolo.runs import BEST, LAST, OPTIONS, Run, next_folder
 from yolo.saved import save_safetensors
@@ -103,7 +104,7 @@ def assemble(options: Train, device: torch.device, state: dict[str, Any] | None 
         loader,
         optimizer,
         schedule,
-        evaluate=partial(_evaluate, validation, run),
+        evaluate=partial(_evaluate, validation, run, options.probe),
         keep=partial(_keep, run.folder / BEST),
         run=run,
         options=options,
@@ -213,6 +214,8 @@ def set_objectness_bias(network: Darknet, bias: float, fresh: Collection[int]) -
 
 def _wrap(detector: YoloDetector, options: Train) -> None:
     """Freezes, compiles, and distributes the network."""
+    if options.probe and world_size() > 1:
+        raise ValueError("probe=True: it compares all labels with those before, in one process; leave it out")
     if options.sync_bn and world_size() > 1:
         detector.network = nn.SyncBatchNorm.convert_sync_batchnorm(detector.network)
     if options.freeze:
@@ -265,9 +268,15 @@ def _folder(options: Train, state: dict[str, Any] | None) -> Run:
     return Run.create(options.out or next_folder(), yaml_text(options))
 
 
-def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -> dict[str, float]:
+def _evaluate(
+    validation: Validation, run: Run, probed: bool, detector: Detector, step: int, memory: Memory
+) -> dict[str, float]:
     """The numbers; and a sheet of objects beside detections, which replaces the one before in the folder."""
     numbers = validation(detector)
+    if probed:
+        assert isinstance(detector, YoloDetector)
+        found, memory["answers"] = probe(detector, validation.loader, validation.arithmetic, memory.get("answers"))
+        numbers |= found
     if rank() == 0:
         sheet = validation.sheet(detector)
         write_picture(run.folder / "detections.png", sheet)

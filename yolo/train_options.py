@@ -239,6 +239,9 @@ class Train:
     """Epochs between evaluations; 0 evaluates after the last one only."""
     save_every: int = 1
     """Epochs between checkpoints; the last one and an interrupted one are always saved."""
+    probe: bool = False
+    """Log at every evaluation what the network makes of labels: IoU of positives, calibration, anchors that changed,
+    near misses (`yolo/probe.py`)."""
     early_stop: int | None = None
     """Ends the training after so many epochs without a better `early_metric`; None does not."""
     early_metric: str = "AP"

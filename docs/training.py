@@ -1,0 +1,57 @@
+"""Draws docs/training.png: AP50 and AP over the epochs of finished runs, a panel for each.
+
+    python docs/training.py "the quick start=runs/train" "100 pictures of COCO=runs/small-data" --out docs/training.png
+
+Several runs of a panel are given as `TITLE=FOLDER,FOLDER`; lines then carry the names of the folders.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from yolo.atomic import replacing
+from yolo.runs import read_metrics
+
+METRICS = {"AP50": "-", "AP": "--"}
+
+
+def main() -> None:
+    """Reads the runs, writes the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("panels", nargs="+", metavar="TITLE=FOLDER[,FOLDER]")
+    parser.add_argument("--out", type=Path, default=Path("docs/training.png"))
+    options = parser.parse_args()
+    figure = Figure(figsize=(4 * len(options.panels), 3), dpi=110, layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(options.panels), squeeze=False)[0], options.panels, strict=True):
+        title, _, folders = panel.partition("=")
+        draw(axes, title, [Path(folder) for folder in folders.split(",")])
+    with replacing(options.out) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def draw(axes: Axes, title: str, runs: list[Path]) -> None:
+    """The curves of some runs: a colour each, AP50 as a line, AP dashed."""
+    for number, run in enumerate(runs):
+        rows = [row for row in read_metrics(run) if "AP" in row]
+        for metric, style in METRICS.items():
+            label = metric if len(runs) == 1 else f"{run.name}, {metric}"
+            axes.plot(
+                [row["epoch"] + 1 for row in rows],
+                [row[metric] for row in rows],
+                style,
+                color=f"C{number}",
+                marker="o",
+                markersize=3,
+                label=label,
+            )
+    axes.set(title=title, xlabel="epoch", ylim=(0, 1), xlim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize="small")
+
+
+if __name__ == "__main__":
+    main()
