@@ -323,12 +323,11 @@ def test_what_is_run(tmp_path: Path) -> None:
 
 
 def test_several_at_once(toy: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two jobs on two GPUs: each run sees one of them, and takes the threads that it was given."""
+    """Two jobs on two GPUs: each run sees one of them, the other job's is another, and it takes the threads that it was
+    given. One after the other, all would have the first."""
     toy(0.4)
     monkeypatch.setattr(launch_local, "_gpus", lambda: ("GPU-a", "GPU-b"))
-    begin = time.monotonic()
     assert main(["ablate", "grid.yaml", "--out", "study", "--seeds", "2", "--threads", "3"]) == 0
-    assert time.monotonic() - begin < 4 * 0.4 + 1
     logs = [(run.folder / "train.log").read_text() for run in read_study(Path("study")).runs()]
     assert sorted(logs) == sorted(f"seed {s} threads 3 gpu GPU-{gpu}\n" for s in (0, 1) for gpu in "ab")
 

@@ -81,7 +81,7 @@ def test_two_processes_go_on(place: Place) -> None:
     """With batch norm, stopped within an epoch: bit for bit the run that did not stop, and what `eval` says of it is
     what was logged, although each process has seen other pictures."""
     thawed = [word for word in place.words if word not in ("--freeze", "*.bn.*")]
-    thawed += ["--optimizer", "adam", "--early-metric", "val/loss"]
+    thawed += ["--optimizer", "adam", "--lr", "1e-3", "--early-metric", "val/loss"]
     Path("stop.py").write_text(STOP)
     whole = process(*thawed, "--out", "whole", torchrun=TWO)
     stopped = process(*thawed, "--out", "run", torchrun=[*TWO, "stop.py"], module=False)
