@@ -50,7 +50,7 @@ def draw(axes: Axes, title: str, runs: list[Path]) -> None:
             )
     axes.set(title=title, xlabel="epoch", ylim=(0, 1), xlim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize="small")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False, fontsize="small")
 
 
 if __name__ == "__main__":
