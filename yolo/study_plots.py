@@ -30,6 +30,16 @@ TITLES = {
     "train/unmatched": "labels without a match",
     "train/labels": "labels",
     "train/positives": "positives",
+    "train/gradient": "gradient norm, mean",
+    "train/gradient_max": "gradient norm, largest",
+    "probe/iou": "IoU of positives",
+    "probe/low_iou": "positives with IoU below 0.1",
+    "probe/objectness": "objectness of positives",
+    "probe/calibration": "distance of objectness from IoU",
+    "probe/moved": "labels whose anchor changed",
+    "probe/near_misses": "near misses",
+    "probe/near_objectness": "objectness of near misses",
+    "probe/near_share": "near misses in the no-object loss",
     "lr": "learning rate",
     "seconds": "training",
     "eval_seconds": "evaluation",
@@ -40,6 +50,9 @@ UNITS = {
     "train/labels": "labels an epoch",
     "train/positives": "positives an epoch",
     DERIVED: "positives / labels",
+    "train/gradient": "norm",
+    "train/gradient_max": "norm",
+    "probe/near_misses": "near misses / labels",
     "lr": "rate",
     "seconds": "seconds an epoch",
     "eval_seconds": "seconds",
@@ -47,7 +60,8 @@ UNITS = {
 }
 COLUMNS = 3
 DECADES = 2.0
-"""Metrics above zero that span more powers of ten than this have a logarithmic axis."""
+"""Metrics above zero that span more powers of ten than this have a logarithmic axis, fractions never."""
+FRACTIONS = ("Precision and recall", "Probes")
 
 
 def group_of(metric: str) -> str:
@@ -56,7 +70,7 @@ def group_of(metric: str) -> str:
         return "Probes"
     if metric in ("train/labels", "train/positives", "train/unmatched", DERIVED):
         return "Assignment"
-    if metric.startswith(("train/", "val/")):
+    if metric.startswith(("train/", "val/")) and "gradient" not in metric:
         return "Losses"
     return "Precision and recall" if metric.startswith(("AP", "AR")) else "The run"
 
@@ -73,7 +87,7 @@ def limits(variants: Sequence[Histories], metric: str) -> tuple[float, float, bo
     means, sds = zip(*(band(runs.curve(metric)) for runs in variants), strict=True)
     mean, sd = np.concatenate(means), np.nan_to_num(np.concatenate(sds))
     mean, sd = mean[~np.isnan(mean)], sd[~np.isnan(mean)]
-    if mean.min() > 0 and math.log10(mean.max() / mean.min()) > DECADES:
+    if group_of(metric) not in FRACTIONS and mean.min() > 0 and math.log10(mean.max() / mean.min()) > DECADES:
         return float(mean.min() / 1.5), float((mean + sd).max() * 1.5), True
     low, high = float((mean - sd).min()), float((mean + sd).max())
     margin = 0.05 * (high - low)
@@ -135,7 +149,8 @@ def _line(axes: Axes, curve: np.ndarray, place: int, label: str, alpha: float) -
 def _finish(axes: Axes, metric: str, ends: tuple[float, float, bool], epochs: int) -> None:
     """Title, labels and the common ends of both axes."""
     low, high, logarithmic = ends
-    unit = UNITS.get(metric, {"Precision and recall": "fraction", "Losses": "loss"}.get(group_of(metric), "value"))
+    group = group_of(metric)
+    unit = UNITS.get(metric, "fraction" if group in FRACTIONS else "loss" if group == "Losses" else "value")
     axes.set_title(words([TITLES.get(metric, metric)])[0], fontsize=10)
     axes.set_xlabel("epoch", fontsize=8)
     axes.set_ylabel(f"{unit}, logarithmic" if logarithmic else unit, fontsize=8)
