@@ -187,7 +187,10 @@ def predicted_boxes(values: Tensor, anchors: Tensor, k: float, i: Tensor, j: Ten
 
 
 class _Sizes(torch.autograd.Function):
-    """`exp(t) * anchor` within the limits, with the derivative `size` beyond them, too."""
+    """Sizes `exp(t) · anchor` within the limits, `[..., 2]` in grid units, and beyond these the derivative `size`, too.
+
+    `t` `[..., 2]`, `anchors` of a shape that broadcasts to it, without a gradient; `longest` in cells.
+    """
 
     @staticmethod
     def forward(ctx: Any, t: Tensor, anchors: Tensor, longest: int) -> Tensor:

@@ -24,7 +24,7 @@ from yolo.models.load import load
 from yolo.models.yolo import YoloDetector
 from yolo.names import chosen
 from yolo.official import WEIGHTS, official_weights
-from yolo.options import Detect, Filter, parse_size
+from yolo.options import Detect, Filter
 from yolo.pictures import write_picture
 from yolo.results import ResultFiles, inputs, targets
 from yolo.runs import newest_run
@@ -119,8 +119,7 @@ def _model(options: Detect) -> YoloDetector:
     if cfg is None:
         cfg = weights if weights.suffix == ".safetensors" else Path("yolov3.cfg")
     model = load(cfg, None if cfg == weights else weights, options.names, options.device)
-    model.size = parse_size(options.size) if options.size else model.size
-    model.letterbox = options.placement == "letterbox" if options.placement else model.letterbox
+    model.set_input(options.size, options.placement)
     model.exact = options.exact
     model.precision = options.precision
     limits = Filter(confidence=options.conf, nms=options.iou, max_detections=options.max_det, agnostic=options.agnostic)

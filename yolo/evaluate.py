@@ -20,7 +20,7 @@ from yolo.metrics.referee import referee
 from yolo.models.load import load_trained
 from yolo.models.yolo import YoloDetector
 from yolo.names import read_names
-from yolo.options import Evaluate, Filter, parse_size
+from yolo.options import Evaluate, Filter
 from yolo.report import class_table, make_report, table, write_report
 
 
@@ -117,8 +117,7 @@ def _model(options: Evaluate) -> YoloDetector:
     """The detector that the options describe."""
     assert options.weights is not None
     model = load_trained(options.weights, options.cfg, options.names, options.device)
-    model.size = parse_size(options.size) if options.size else model.size
-    model.letterbox = options.placement == "letterbox" if options.placement else model.letterbox
+    model.set_input(options.size, options.placement)
     model.precision = options.precision
     model.options = Filter(confidence=options.conf, nms=options.iou, max_detections=options.max_det)
     return model

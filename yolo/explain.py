@@ -16,7 +16,7 @@ from yolo.explanation import Explained, as_json, as_text
 from yolo.models.load import load_trained
 from yolo.models.yolo import YoloDetector
 from yolo.names import class_index
-from yolo.options import Filter, parse_size
+from yolo.options import Filter
 from yolo.pictures import read_picture, write_picture
 from yolo.reasons import reasons
 from yolo.responsible import responsible, squares
@@ -38,8 +38,7 @@ def run(options: Explain) -> None:
             f"{drawing} is a picture of the data set and would be replaced; choose another folder with --out"
         )
     model = load_trained(options.weights, options.cfg, options.names, options.device)
-    model.size = parse_size(options.size) if options.size else model.size
-    model.letterbox = options.placement == "letterbox" if options.placement else model.letterbox
+    model.set_input(options.size, options.placement)
     model.options = Filter(confidence=options.conf, nms=options.iou)
     explained = explain(model, data, k, rule=options.assign or _rule_of(options.weights), match_iou=options.match_iou)
     print(as_text(explained))

@@ -18,7 +18,7 @@ from yolo.data.labels import pack_labels
 from yolo.fold import inference_copy, resolve_precision
 from yolo.loss import compute_loss
 from yolo.models.detector import Detector, Picture
-from yolo.options import Filter
+from yolo.options import Filter, parse_size
 from yolo.pictures import darknet_place, place, read_picture
 from yolo.postprocess import postprocess
 from yolo.train_options import LossOptions
@@ -65,6 +65,12 @@ class YoloDetector(Detector):
         self.options, self.loss = options or Filter(), loss or LossOptions()
         self._inference: Darknet | None = None
         self._copied: tuple[object, ...] = ()  # what the inference copy was made of
+
+    def set_input(self, size: str | None, placement: str | None) -> None:
+        """Another input, in the words of options: `size` in pixels as N or WIDTHxHEIGHT, `letterbox` or `stretch`; None
+        leaves it as it is. ValueError for a size that is none."""
+        self.size = parse_size(size) if size else self.size
+        self.letterbox = placement == "letterbox" if placement else self.letterbox
 
     def prepare(self, picture: Picture) -> tuple[Tensor, Placement]:
         """A picture as network input `[channels, h, w]`, uint8 (float32 in [0, 1] where `exact`), and its place."""
