@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from yolo.keys import Section, SectionError, Source, shown
 from yolo.net import Net
 from yolo.sections import OUT_OF_SCOPE, SECTIONS, Layer, Region, Yolo
+from yolo.shipped import shipped
 
 log = logging.getLogger("yolo")
 
@@ -107,15 +108,12 @@ def parse_cfg(text: str, file: str = "<cfg>") -> Cfg:
 def _find(path: Path) -> Path:
     if path.is_file():
         return path
-    package = Path(__file__).parent
-    shipped = [folder for folder in (package / "config", package.parent / "config") if folder.is_dir()]
-    for folder in shipped:
-        if (folder / path.name).is_file() and path.parent in (Path(), Path("config")):
-            return folder / path.name
-    names = sorted({file.name for folder in shipped for file in folder.glob("*.cfg")})
+    known = {file.name: file for file in shipped("*.cfg")}
+    if path.name in known and path.parent in (Path(), Path("config")):
+        return known[path.name]
     if path.is_dir():
         raise ValueError(f"{path}: a folder; expected a darknet .cfg file")
-    raise FileNotFoundError(f"{path}: no such file; give the path of a darknet .cfg or one of {', '.join(names)}")
+    raise FileNotFoundError(f"{path}: no such file; give the path of a darknet .cfg or one of {', '.join(known)}")
 
 
 def _split(text: str, file: str, notes: list[str]) -> list[_RawSection]:

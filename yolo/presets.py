@@ -11,6 +11,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 
 from yolo.settings import read_yaml
+from yolo.shipped import shipped
 from yolo.train_options import Train
 
 DEFAULT = "default"
@@ -59,15 +60,9 @@ def parse_train(arguments: Sequence[str]) -> Train:
 
 def find_preset(name: str) -> Path:
     """The file of a preset. ValueError that lists them if there is none of that name."""
-    presets = {file.stem: file for folder in _folders() for file in sorted(folder.glob("*.yaml"))}
+    presets = {file.stem: file for file in shipped("presets/*.yaml")}
     if name not in presets:
         raise ValueError(
             f"preset {name!r}: expected one of {', '.join(presets)}; a file of one's own is --options FILE"
         )
     return presets[name]
-
-
-def _folders() -> list[Path]:
-    """Where presets are: in the package, or beside it in a clone."""
-    package = Path(__file__).parent
-    return [package / "config" / "presets", package.parent / "config" / "presets"]

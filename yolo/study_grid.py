@@ -14,10 +14,12 @@ pilot: {option: schedule.peak_lr, values: [4e-4, 8e-4], epochs_share: 0.5, metri
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from yolo.shipped import shipped
 from yolo.study import Study, plain_yaml, study_of
 
 
@@ -25,12 +27,10 @@ def find_grid(name: str) -> Path:
     """The file of a grid: a YAML file, or the name of a shipped one. FileNotFoundError that lists those."""
     if Path(name).is_file():
         return Path(name)
-    package = Path(__file__).parent
-    folders = [package / "config" / "ablations", package.parent / "config" / "ablations"]
-    shipped = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
-    if name not in shipped:
-        raise FileNotFoundError(f"grid {name!r}: no such file; expected a YAML file or one of {', '.join(shipped)}")
-    return shipped[name]
+    known = {file.stem: file for file in shipped("ablations/*.yaml")}
+    if name not in known:
+        raise FileNotFoundError(f"grid {name!r}: no such file; expected a YAML file or one of {', '.join(known)}")
+    return known[name]
 
 
 def read_grid(file: Path, folder: Path, seeds: int, words: tuple[str, ...]) -> Study:
@@ -75,6 +75,15 @@ def nested(option: str, value: Any) -> dict[str, Any]:
         value = {part: value}
     assert isinstance(value, dict)
     return value
+
+
+def dotted(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The way back: the dotted name and the value of everything in nested mappings."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
+
+from yolo.study_grid import dotted
 
 OF_A_RUN = ("seed", "out", "resume")
 """Options that no two runs share."""
@@ -20,8 +21,8 @@ def flat_options(runs: Iterable[Path]) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for run in runs:
         if (run / "options.yaml").is_file():
-            for key, value in _flat(yaml.safe_load((run / "options.yaml").read_text(encoding="utf-8"))).items():
-                found.setdefault(key, []).append(value)
+            for key, value in dotted(yaml.safe_load((run / "options.yaml").read_text(encoding="utf-8"))):
+                found.setdefault(key, []).append("none" if value is None else str(value))
     return {key: " or ".join(dict.fromkeys(values)) for key, values in found.items() if key not in OF_A_RUN}
 
 
@@ -31,12 +32,3 @@ def common_and_own(variants: Mapping[str, Mapping[str, str]]) -> tuple[dict[str,
     values = {key: {options.get(key, "-") for options in variants.values()} for key in keys}
     common = {key: next(iter(found)) for key, found in values.items() if len(found) == 1}
     return common, [key for key in keys if key not in common]
-
-
-def _flat(value: Any, above: str = "") -> dict[str, str]:
-    """Nested mappings as one, with points in the names."""
-    flat: dict[str, str] = {}
-    for key, inner in value.items():
-        name = f"{above}{key}"
-        flat |= _flat(inner, f"{name}.") if isinstance(inner, dict) else {name: "none" if inner is None else str(inner)}
-    return flat

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +13,7 @@ import yaml
 from yolo.presets import parse_train
 from yolo.settings import read_yaml
 from yolo.study import Study, StudyRun
-from yolo.study_grid import merged, nested
+from yolo.study_grid import dotted, merged, nested
 from yolo.study_options import PILOT_SEED
 from yolo.train_options import Train
 
@@ -57,7 +55,7 @@ def pilot_runs(study: Study, options: dict[str, Train]) -> list[tuple[StudyRun, 
     if study.pilot is None:
         return []
     for name, changes in study.variants.items():
-        if study.pilot.option in (option for option, _ in _dotted(changes)):
+        if study.pilot.option in (option for option, _ in dotted(changes)):
             raise ValueError(f"variant {name}: {study.pilot.option} is given, but the pilot chooses it; expected one")
     found = []
     for name in study.variants:
@@ -87,8 +85,8 @@ def option_of(train: Train, option: str) -> Any:
 
 def differences(one: Train, other: Train) -> list[str]:
     """The options in which two runs differ, and how: `loss.bbox_loss: mse, not iou`."""
-    before = dict(_leaves(other))
-    return [f"{name}: {value}, not {before[name]}" for name, value in _leaves(one) if value != before[name]]
+    before = dict(dotted(asdict(other)))
+    return [f"{name}: {value}, not {before[name]}" for name, value in dotted(asdict(one)) if value != before[name]]
 
 
 def _parsed(study: Study, name: str, changes: dict[str, Any]) -> Train:
@@ -132,22 +130,3 @@ def _check_words(study: Study) -> None:
             raise ValueError(f"{word} behind --: the study says {', '.join(OWN)} itself; leave it out")
         if flag in pilots:
             raise ValueError(f"{word} behind --: the pilot chooses it; leave it out, or use a grid without a pilot")
-
-
-def _dotted(changes: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted name and the value of every nested change."""
-    for name, value in changes.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
-
-
-def _leaves(options: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted name and the value of every option."""
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _leaves(value, f"{above}{field.name}.")
-        else:
-            yield f"{above}{field.name}", value
