@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -42,6 +42,19 @@ Memory = dict[str, Tensor]
 Evaluate = Callable[[Detector, int, Memory], Mapping[str, float]]
 
 
+class Watcher(Protocol):
+    """Sees every step, changes nothing, and has numbers of its own at the end of an epoch."""
+
+    def __call__(self, first: int, batches: Sequence[Batch], /) -> None:
+        """The step of these batches is done; `first` counts within the epoch."""
+
+    def numbers(self) -> dict[str, float]:
+        """Of the epoch, which is over."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
 class Trainer:
     """A run: what is trained, with what, and how far it is.
 
@@ -53,6 +66,7 @@ class Trainer:
         evaluate: the metrics of a detector after so many steps, by name: `AP`, `val/box`, ...; it may keep tensors in
             the memory that it gets for the next time, which a checkpoint has, too.
         keep: saves a detector as the best one so far.
+        watcher: of the steps.
         run: the folder that everything is written to.
         options: epochs, accumulation, clipping and how often to evaluate and save.
         precision: arithmetic of the network; bfloat16 and float16 by autocast.
@@ -70,9 +84,10 @@ class Trainer:
         run: Run,
         options: Train,
         precision: torch.dtype = torch.float32,
+        watcher: Watcher | None = None,
     ) -> None:
         self.detector, self.loader, self.optimizer, self.schedule = detector, loader, optimizer, schedule
-        self.evaluate, self.keep, self.run, self.options = evaluate, keep, run, options
+        self.evaluate, self.keep, self.run, self.options, self.watcher = evaluate, keep, run, options, watcher
         self.device = next(detector.network.parameters()).device
         self.ema = Ema(detector.network, options.ema) if options.ema else None
         self.arithmetic = partial(autocast, self.device, precision)
@@ -125,6 +140,7 @@ class Trainer:
             "pictures": self.pictures,
             "gradient": self.gradient,
             "memory": self.memory,
+            "watcher": self.watcher.state_dict() if self.watcher else None,
             "best": self.best,
             "best_epoch": self.best_epoch,
             "random": random_state(),
@@ -142,6 +158,8 @@ class Trainer:
         self.sums = {name: values[rank()].to(self.device) for name, values in state["sums"].items()}
         self.counts = {name: values[rank()].to(self.device) for name, values in state["counts"].items()}
         self.gradient, self.memory = state["gradient"], state["memory"]
+        if self.watcher:
+            self.watcher.load_state_dict(state["watcher"])
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         set_random_state(state["random"])
 
@@ -203,6 +221,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
             self.ema.update()
+        if self.watcher:
+            self.watcher(self.loader.position - len(batches), batches)
         self.readings.put(self.step, torch.cat((terms, norm[None].to(terms.dtype))), batches)
         for reading in self.readings.take():
             self._read(reading)
@@ -229,6 +249,8 @@ class Trainer:
         self._read_all()
         values = self._totals()
         values["lr"] = self.schedule(self.step)
+        if self.watcher:
+            values |= self.watcher.numbers()
         if self._evaluated(epoch + 1):
             start = time.perf_counter()
             shown = self.averaged()

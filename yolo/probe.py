@@ -12,6 +12,13 @@ the pictures:
     probe/near_objectness   probability that such a near miss is an object
     probe/near_share        part of the no-object loss that near misses pay (under `ignore_thresh` they would not)
 
+And of the sure detections, those with confidence 0.3 after NMS at 0.5 (`yolo/glance.py`), at an IoU of 0.5:
+
+    probe/sure_AP50         their AP50, which those with less confidence would raise
+    probe/sure_found        share of the objects that one of them finds
+    probe/duplicates        for each object, sure detections of it beside the one that finds it
+    probe/false             for each object, sure detections that are wrong in another way
+
 Letters: `N` labels of the data set, `S` scales, `B, A, H, W` as everywhere; R = S · N rows of an assignment, or N.
 """
 
@@ -28,8 +35,13 @@ from yolo.assign import Assignment, assign, grid_anchors, label_boxes, predicted
 from yolo.boxes import iou
 from yolo.data.labels import pack_labels
 from yolo.data.loader import Batch
+from yolo.glance import AT_HALF, collect_sure
 from yolo.heads import Head
 from yolo.ignore import near_any
+from yolo.metrics.coco import evaluate
+from yolo.metrics.collect import Collector
+from yolo.metrics.errors import error_breakdown
+from yolo.metrics.verdict import verdict
 from yolo.models.yolo import YoloDetector
 
 LOW, NEAR = 0.1, 0.5
@@ -50,12 +62,14 @@ def probe(
     device, was_training = next(network.parameters()).device, network.training
     network.eval()
     sums = torch.zeros(9, dtype=torch.float64, device=device)
-    answers = []
+    answers, detections = [], Collector(detector.names, device)
     with torch.no_grad():
-        for images, targets in batches:
+        for batch in batches:
+            images, targets = batch
             labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(device)
             with arithmetic():
                 raw = network(images.to(device) / 255)
+            collect_sure(detections, detector, raw, batch)
             raw = [scale.float() for scale in raw]
             found = assign(raw, labels, network.heads, rule)
             answers.append(_answers(found, len(network.heads), len(labels)))
@@ -63,7 +77,7 @@ def probe(
                 sums += _sums(scale, head, labels, found, s)
     network.train(was_training)
     now = torch.cat(answers, dim=1)
-    numbers = _means(sums.tolist(), now.shape[1])
+    numbers = _means(sums.tolist(), now.shape[1]) | _sure(detections)
     if before is not None and before.shape == now.shape and now.shape[1]:
         numbers["probe/moved"] = float((now != before.to(now.device)).any(0).double().mean())
     return numbers, now
@@ -105,6 +119,22 @@ def _sums(raw: Tensor, head: Head, labels: Tensor, found: Assignment, s: int) ->
         (loss * nothing).sum(),
     )
     return torch.stack([part.double() for part in parts])
+
+
+def _sure(detections: Collector) -> dict[str, float]:
+    """What became of the sure detections."""
+    result = evaluate(detections.records(), detections.names, AT_HALF)
+    found = verdict(result)
+    objects, wrong = int(found.objects.sum()), int((found.counted & ~found.hit).sum())
+    if not objects:
+        return {}
+    duplicates = error_breakdown(result).number["duplicate"]
+    return {
+        "probe/sure_AP50": result.ap(),
+        "probe/sure_found": 1 - int(found.missed.sum()) / objects,
+        "probe/duplicates": duplicates / objects,
+        "probe/false": (wrong - duplicates) / objects,
+    }
 
 
 def _means(sums: list[float], N: int) -> dict[str, float]:

@@ -40,6 +40,12 @@ TITLES = {
     "probe/near_misses": "near misses",
     "probe/near_objectness": "objectness of near misses",
     "probe/near_share": "near misses in the no-object loss",
+    "probe/sure_AP50": "AP50 of sure detections",
+    "probe/sure_found": "objects found with confidence 0.3",
+    "probe/duplicates": "duplicates with confidence 0.3",
+    "probe/false": "other false ones with confidence 0.3",
+    "glance/AP50": "glance: AP50 right after the step",
+    "glance/AP50_batch": "the same in training mode",
     "lr": "learning rate",
     "seconds": "training",
     "eval_seconds": "evaluation",
@@ -53,6 +59,8 @@ UNITS = {
     "train/gradient": "norm",
     "train/gradient_max": "norm",
     "probe/near_misses": "near misses / labels",
+    "probe/duplicates": "duplicates / objects",
+    "probe/false": "false / objects",
     "lr": "rate",
     "seconds": "seconds an epoch",
     "eval_seconds": "seconds",
@@ -66,7 +74,7 @@ FRACTIONS = ("Precision and recall", "Probes")
 
 def group_of(metric: str) -> str:
     """The group in which a metric is drawn."""
-    if metric.startswith("probe/"):
+    if metric.startswith(("probe/", "glance/")):
         return "Probes"
     if metric in ("train/labels", "train/positives", "train/unmatched", DERIVED):
         return "Assignment"

@@ -32,6 +32,7 @@ from yolo.data.shapes import make_shapes
 from yolo.data.transforms import Augmented
 from yolo.distributed import rank, together, wait_for_all, world_size
 from yolo.engine import Memory, Trainer, run_text
+from yolo.glance import Glance
 from yolo.interrupt import interruptible
 from yolo.layers import ConvBlock
 from yolo.metrics.coco import evaluate
@@ -98,7 +99,8 @@ def assemble(options: Train, device: torch.device, state: dict[str, Any] | None 
     if device.type == "cpu":
         keep_large_blocks()
     run = _folder(options, state)
-    validation = Validation(held_out, detector.size, arithmetic=partial(autocast, device, precision), workers=workers)
+    arithmetic = partial(autocast, device, precision)
+    validation = Validation(held_out, detector.size, arithmetic=arithmetic, workers=workers)
     trainer = Trainer(
         detector,
         loader,
@@ -109,6 +111,7 @@ def assemble(options: Train, device: torch.device, state: dict[str, Any] | None 
         run=run,
         options=options,
         precision=precision,
+        watcher=Glance(detector, options.glance, arithmetic) if options.glance else None,
     )
     if state is None:
         _first_batch(seen, batches, run)
@@ -214,8 +217,9 @@ def set_objectness_bias(network: Darknet, bias: float, fresh: Collection[int]) -
 
 def _wrap(detector: YoloDetector, options: Train) -> None:
     """Freezes, compiles, and distributes the network."""
-    if options.probe and world_size() > 1:
-        raise ValueError("probe=True: it compares all labels with those before, in one process; leave it out")
+    for name in ("probe", "glance"):
+        if getattr(options, name) and world_size() > 1:
+            raise ValueError(f"{name}={getattr(options, name)}: it sees the pictures of one process; leave it out")
     if options.sync_bn and world_size() > 1:
         detector.network = nn.SyncBatchNorm.convert_sync_batchnorm(detector.network)
     if options.freeze:

@@ -241,7 +241,10 @@ class Train:
     """Epochs between checkpoints; the last one and an interrupted one are always saved."""
     probe: bool = False
     """Log at every evaluation what the network makes of labels: IoU of positives, calibration, anchors that changed,
-    near misses (`yolo/probe.py`)."""
+    near misses, duplicates (`yolo/probe.py`)."""
+    glance: int | None = None
+    """Log the AP50 of every so many batches, right after their step, at confidence 0.3 and NMS 0.5: no evaluation, but
+    how many a curve is drawn (`yolo/glance.py`)."""
     early_stop: int | None = None
     """Ends the training after so many epochs without a better `early_metric`; None does not."""
     early_metric: str = "AP"
@@ -257,7 +260,7 @@ class Train:
             parse_size(self.size)
         least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "eval_every": 0, "save_every": 1}
         least |= {} if self.workers is None else {"workers": 0}
-        least |= {name: 1 for name in ("limit", "early_stop") if getattr(self, name) is not None}
+        least |= {name: 1 for name in ("limit", "early_stop", "glance") if getattr(self, name) is not None}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least {bound}")

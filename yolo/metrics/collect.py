@@ -73,18 +73,35 @@ class Collector:
         self._ids.append(image_ids.to(self.device, non_blocking=True))
         self._pictures += len(image_ids)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What this process has added so far."""
+        ids, truths, found = self._so_far()
+        fields = {f"truths.{name}": field for name, field in truths._asdict().items()}
+        return {"image_ids": ids, **fields, **{f"found.{name}": field for name, field in found._asdict().items()}}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on with that, in place of what was added."""
+        state = {name: field.to(self.device) for name, field in state.items()}
+        self._ids, self._pictures = [state["image_ids"]], len(state["image_ids"])
+        self._truths = [Truths(*(state[f"truths.{name}"] for name in Truths._fields))]
+        self._found = [Found(*(state[f"found.{name}"] for name in Found._fields))]
+
     def records(self) -> Records:
         """What was added so far, by any process, sorted. ValueError for labels or numbers out of range."""
-        ids = torch.cat([torch.zeros(0, dtype=torch.int64, device=self.device), *self._ids])
+        ids, truths, found = self._so_far()
         counts = gather(ids.new_tensor([len(ids)]))
         before = counts[: rank()].sum()  # pictures of the processes before this one
-        no_truths, no_found = _nothing(self.device)
-        truths = Truths(*map(torch.cat, zip(no_truths, *self._truths, strict=True)))
-        found = Found(*map(torch.cat, zip(no_found, *self._found, strict=True)))
         truths = Truths(*(gather(field) for field in truths._replace(image=truths.image + before)))
         found = Found(*(gather(field) for field in found._replace(image=found.image + before)))
         _check(truths, found, len(self.names))
         return make_records(gather(ids), truths, found, len(self.names))
+
+    def _so_far(self) -> tuple[Tensor, Truths, Found]:
+        """The ids, objects and detections of this process."""
+        ids = torch.cat([torch.zeros(0, dtype=torch.int64, device=self.device), *self._ids])
+        no_truths, no_found = _nothing(self.device)
+        truths = Truths(*map(torch.cat, zip(no_truths, *self._truths, strict=True)))
+        return ids, truths, Found(*map(torch.cat, zip(no_found, *self._found, strict=True)))
 
 
 def found_in(detections: Sequence[Detections]) -> Found:
