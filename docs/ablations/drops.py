@@ -1,0 +1,95 @@
+"""Does AP50 drop abruptly late in a training, and who sees it? Table and picture of a study with `--probe --glance`.
+
+    python docs/ablations/drops.py docs/ablations/objectness        # prints the table, draws drops.png there
+
+A fall is how far a curve lies below its best value of the ten epochs before. Of each run the deepest fall of the proper
+AP50, of the sure detections in all pictures, and of a glance at the batches just learned, and behind it the epoch.
+`gradient` is the largest gradient norm in the epoch of the glance's fall, as a multiple of the median over the epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from yolo.atomic import replacing
+from yolo.runs import read_metrics
+from yolo.study import Study, read_study
+
+CURVES = {
+    "AP50": "AP50, evaluated",
+    "probe/sure_AP50": "AP50 at confidence 0.3, all pictures",
+    "glance/AP50": "the same, batches just learned",
+    "glance/AP50_batch": "the same, in training mode",
+}
+WINDOW = 10
+"""Epochs."""
+
+
+def main() -> None:
+    """Reads the study, prints and draws."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--from-epoch", type=int, default=1, help="look for falls only from this epoch on")
+    options = parser.parse_args()
+    study = read_study(options.study)
+    print(table(study, options.from_epoch))
+    with replacing(options.study / "drops.png") as temporary:
+        picture(study).savefig(temporary, format="png")
+
+
+def table(study: Study, start: int) -> str:
+    """A row for each run."""
+    titles = ["run", *(f"fall of {curve}" for curve in CURVES), "gradient"]
+    lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 1)}"]
+    for run in study.runs():
+        rows = read_metrics(run.folder)
+        cells = []
+        for curve in CURVES:
+            depth, epoch = deepest(values(rows, curve), start)
+            cells.append(f"{depth:.3f} ({epoch})")
+        norms = values(rows, "train/gradient_max")
+        _, epoch = deepest(values(rows, "glance/AP50"), start)
+        cells.append(f"{norms[epoch] / statistics.median(norms.values()):.1f}" if epoch in norms else "")
+        lines.append(f"| {run.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def values(rows: list[dict[str, float]], name: str) -> dict[int, float]:
+    """Epoch, from 1, to value, where there is one."""
+    return {int(row["epoch"]) + 1: row[name] for row in rows if name in row}
+
+
+def deepest(curve: dict[int, float], start: int) -> tuple[float, int]:
+    """The deepest fall from that epoch on, and its epoch; 0 and 0 for a curve that never falls."""
+    found = (0.0, 0)
+    for epoch, value in curve.items():
+        before = [v for e, v in curve.items() if epoch - WINDOW <= e < epoch]
+        if epoch >= start and before and max(before) - value > found[0]:
+            found = (max(before) - value, epoch)
+    return found
+
+
+def picture(study: Study) -> Figure:
+    """A row for each variant, a diagram for each curve, a line for each seed."""
+    figure = Figure(figsize=(3.2 * len(CURVES), 2.6 * len(study.variants)), dpi=110, layout="constrained")
+    panels = figure.subplots(len(study.variants), len(CURVES), sharex=True, sharey=True, squeeze=False)
+    for row, variant in zip(panels, study.variants, strict=True):
+        for axes, (curve, title) in zip(row, CURVES.items(), strict=True):
+            for run in study.runs():
+                if run.variant == variant:
+                    points = values(read_metrics(run.folder), curve)
+                    axes.plot(list(points), list(points.values()), linewidth=0.9, label=f"seed {run.seed}")
+            axes.set_title(f"{variant}: {title}", fontsize=9)
+            axes.grid(alpha=0.3)
+            axes.set_ylim(0, 1)
+            axes.set_xlabel("epoch", fontsize=8)
+    panels[0][0].legend(fontsize=7, frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
