@@ -139,7 +139,7 @@ def test_it_builds_with_as_many_floats_as_planned(file: Path) -> None:
         if file.name not in TABLE and ("out of scope" in str(problem) or "not supported" in str(problem)):
             pytest.skip(str(problem))
         raise
-    network = Darknet(plan.cfg, file_bytes=20 + 4 * plan.floats, initialise=False)
+    network = Darknet(plan.cfg, file_bytes=20 + 4 * plan.floats, init=None)
     state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
     assert sum(tensor.numel() for tensor in state.values()) == plan.floats
     assert len(network.layers) == len(plan.cfg.layers)

@@ -152,6 +152,22 @@ def test_initial_weights_keep_the_scale_of_activations() -> None:
     assert all(a.equal(b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
+def test_initial_weights_as_pytorch_draws_them() -> None:
+    """Those of nn.Conv2d for the same seed, biases of heads included; darknet's have a variance six times as large."""
+    torch.manual_seed(3)
+    block = next(
+        layer for layer in Darknet(read_cfg("yolov3-tiny.cfg"), init="torch").layers if isinstance(layer, ConvBlock)
+    )
+    torch.manual_seed(3)
+    assert block.conv.weight.equal(nn.Conv2d(3, 16, 3, bias=False).weight)
+    drawn, ours = (Darknet(read_cfg("yolov3-tiny.cfg"), init=init) for init in ("torch", "darknet"))
+    for a, b in zip(drawn.state_dict().values(), ours.state_dict().values(), strict=True):
+        if a.numel() > 100_000:
+            assert float(b.var() / a.var()) == pytest.approx(6, rel=0.05)
+        elif a.numel() == 255:  # a head's biases
+            assert float(b.abs().max()) == 0 < float(a.abs().max())
+
+
 def test_the_inference_copy_predicts_the_same() -> None:
     """Batch norm folded, channels_last: equal up to rounding; the training module is untouched."""
     network = toy().train()

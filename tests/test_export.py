@@ -26,7 +26,7 @@ needs_onnx = pytest.mark.skipif(
 
 
 def golden(case: Path) -> Darknet:
-    network = Darknet(read_cfg(case / f"{case.name}.cfg"), initialise=False)
+    network = Darknet(read_cfg(case / f"{case.name}.cfg"), init=None)
     load_weights(network, case / f"{case.name}.weights")
     return network
 

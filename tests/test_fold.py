@@ -37,7 +37,7 @@ needs_packing = pytest.mark.skipif(
 
 def golden(case: Path) -> tuple[Darknet, Tensor]:
     """A network with darknet's weights, and its input."""
-    network = Darknet(read_cfg(case / f"{case.name}.cfg"), initialise=False)
+    network = Darknet(read_cfg(case / f"{case.name}.cfg"), init=None)
     load_weights(network, case / f"{case.name}.weights")
     return network.eval(), torch.from_numpy(np.load(case / "input.npy"))
 

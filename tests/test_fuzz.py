@@ -149,7 +149,7 @@ def test_the_seeds_hold_every_kind_of_section() -> None:
     cfgs = [parse_cfg(text) for text in SEEDS]
     assert {type(layer) for cfg in cfgs for layer in cfg.layers} == set(SECTIONS.values())
     for cfg in cfgs:
-        run(Darknet(cfg, initialise=False))
+        run(Darknet(cfg, init=None))
 
 
 INDEX = st.integers(0, 999)  # taken modulo the number of things there are
@@ -239,7 +239,7 @@ def build_and_run(text: str, counts: Counter[str]) -> str:
     """Everything that a cfg goes through; returns the message if it is refused, otherwise nothing."""
     try:
         cfg = parse_cfg(text, "damaged.cfg")
-        network = Darknet(cfg, initialise=False)
+        network = Darknet(cfg, init=None)
     except ValueError as problem:
         return str(problem)
     assert parse_cfg(cfg.to_text()) == cfg

@@ -39,7 +39,7 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/golden 
 
 def build(case: Path) -> Darknet:
     """The network of a golden case with its weights, every float of the file read."""
-    network = Darknet(read_cfg(case / f"{case.name}.cfg"), initialise=False)
+    network = Darknet(read_cfg(case / f"{case.name}.cfg"), init=None)
     assert load_weights(network, case / f"{case.name}.weights").complete
     return network.eval()
 

@@ -68,8 +68,9 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
 def test_the_blogs_recipe() -> None:
     """As the post has it, whatever the defaults are some day."""
     assert parse_train(["--preset", "blog"]) == Train(
-        limit=100, epochs=150, batch_size=4, accumulate=1, shuffle=False, size="416", precision="fp32", plain=True,
-        eval_on="train", early_metric="AP50", optimizer="adam", weight_decay=1e-4, momentum=0.9, clip=None, ema=0.0,
+        limit=100, epochs=150, init="torch", batch_size=4, accumulate=1, shuffle=False, size="416", precision="fp32",
+        plain=True, eval_on="train", early_metric="AP50",
+        optimizer="adam", weight_decay=1e-4, momentum=0.9, clip=None, ema=0.0,
         schedule=Schedule(schedule="warmup", lr=1e-4, peak_lr=8e-4, warmup_steps=333, warmup_power=1.0),
         loss=LossOptions(assign="ratio", bbox_loss="iou", obj_label="iou", pos_weight="auto", obj_reduction="mean"),
     )  # fmt: skip

@@ -134,7 +134,7 @@ def test_weights_are_taken_over(tmp_path: Path) -> None:
         if buffer.is_floating_point() and buffer.ndim == 1:
             buffer.uniform_(0.5, 1.5)
     save_weights(source, tmp_path / "coco.weights")
-    network = Darknet(with_classes(toy, 3), initialise=False)
+    network = Darknet(with_classes(toy, 3), init=None)
     report = load_weights(network, tmp_path / "coco.weights", transfer=True)
     heads = {k - 1 for k in toy.heads}
     others = [row for row in report.rows if row.fate != "loaded"]

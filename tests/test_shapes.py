@@ -54,7 +54,7 @@ def listed(shapes: Path, split: str) -> Annotations:
 def test_every_head_has_its_share(shapes: Path, split: str) -> None:
     """At least 15 % of the objects are nearest, by centre-aligned IoU behind the letterbox, to an anchor of each head
     of toy.cfg."""
-    network = Darknet(read_cfg("toy.cfg"), initialise=False)
+    network = Darknet(read_cfg("toy.cfg"), init=None)
     anchors = torch.stack([head.anchors for head in network.heads])  # [S, A, 2]
     found = listed(shapes, split)
     heads = Counter[int]()
@@ -77,7 +77,7 @@ def test_the_files(shapes: Path, split: str) -> None:
     """COCO's layout and nothing else; pycocotools reads it; sizes are those of the pictures; classes are toy.cfg's."""
     found = listed(shapes, split)
     assert tuple(found.names) == NAMES
-    assert len(NAMES) == Darknet(read_cfg("toy.cfg"), initialise=False).heads[0].classes
+    assert len(NAMES) == Darknet(read_cfg("toy.cfg"), init=None).heads[0].classes
     assert len(found.file_names) == SPLITS[split]
     assert sorted(file.name for file in (shapes / "images" / split).iterdir()) == found.file_names
     assert sorted(file.name for file in shapes.iterdir()) == ["annotations", "images"]

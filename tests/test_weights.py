@@ -59,7 +59,7 @@ FLOATS = [4 * 4 + 4 * 27, 0, 5 + 5 * 4, 24 + 24 * 5, 0]  # biases, scales, means
 
 def network(text: str = TINY) -> Darknet:
     """A tiny network, weights undefined."""
-    return Darknet(parse_cfg(text, "tiny.cfg"), initialise=False)
+    return Darknet(parse_cfg(text, "tiny.cfg"), init=None)
 
 
 def weights_file(path: Path, floats: int = sum(FLOATS), header: bytes | None = None) -> Path:
@@ -125,7 +125,7 @@ def test_trained_files_round_trip(model: str, tmp_path: Path) -> None:
     """Real files: through .weights, and through safetensors and back, byte for byte; 4 bytes off are refused."""
     source = SHARED / f"{model}.weights"
     data = source.read_bytes()
-    net = Darknet(read_cfg(SHARED / f"{model}.cfg"), initialise=False)
+    net = Darknet(read_cfg(SHARED / f"{model}.cfg"), init=None)
     report = load_weights(net, source)
     save_weights(net, tmp_path / "direct.weights", report.header)
     assert (tmp_path / "direct.weights").read_bytes() == data
@@ -230,7 +230,7 @@ def test_backbone(tmp_path: Path) -> None:
 
 def test_darknet53_is_74_layers() -> None:
     """The backbone file that everybody has: 162,482,580 bytes are layers 0 to 73 of yolov3.cfg."""
-    plan = Darknet(read_cfg("yolov3.cfg"), initialise=False).plan
+    plan = Darknet(read_cfg("yolov3.cfg"), init=None).plan
     assert 20 + 4 * sum(layer.floats for layer in plan.layers[:74]) == 162_482_580
 
 

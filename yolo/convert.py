@@ -39,7 +39,7 @@ def _read(options: Convert) -> tuple[Darknet, list[str], Header]:
     if options.cfg is None:
         raise ValueError(f"{options.source} does not say what it belongs to; give --cfg FILE.cfg")
     file_bytes = options.source.stat().st_size if options.source.is_file() else 0
-    network = Darknet(read_cfg(options.cfg), file_bytes=file_bytes, initialise=False)
+    network = Darknet(read_cfg(options.cfg), file_bytes=file_bytes, init=None)
     report = load_weights(network, options.source)
     print(report)
     return network, [], report.header

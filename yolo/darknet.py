@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from yolo.cfg import Cfg
 from yolo.heads import Head
-from yolo.layers import ConvBlock, build_layer
+from yolo.layers import ConvBlock, Init, build_layer
 from yolo.plan import IMAGE, make_plan
 
 MAX_BYTES = 2**31  # of parameters, where no weights file vouches for more
@@ -19,10 +19,11 @@ class Darknet(nn.Module):
         cfg: the parsed cfg.
         file_bytes: size of the weights file that it is built for. Without one, a cfg of more than 2 GiB of
             parameters is refused (ValueError) before anything is allocated.
-        initialise: draw initial weights; False leaves them undefined, for a file that fills them all.
+        init: how initial weights are drawn (`ConvBlock.initialise`); None leaves them undefined, for a file that
+            fills them all.
     """
 
-    def __init__(self, cfg: Cfg, *, file_bytes: int = 0, initialise: bool = True) -> None:
+    def __init__(self, cfg: Cfg, *, file_bytes: int = 0, init: Init | None = "darknet") -> None:
         super().__init__()
         self.cfg = cfg
         self.plan = make_plan(cfg)
@@ -35,10 +36,10 @@ class Darknet(nn.Module):
             )
         self.layers = nn.ModuleList(build_layer(layer) for layer in self.plan.layers)
         self._fitting = {self.plan.size}
-        if initialise:
-            for layer in self.layers:
-                if isinstance(layer, ConvBlock):
-                    layer.initialise()
+        for layer in self.layers:
+            if isinstance(layer, ConvBlock) and init:
+                layer.init = init
+                layer.initialise()
 
     @property
     def heads(self) -> list[Head]:

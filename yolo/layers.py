@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import singledispatch
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,8 @@ from yolo.sections import (
     Yolo,
 )
 
+Init = Literal["darknet", "torch"]
+
 BN_EPSILON = 1e-5  # inside the root; AlexeyAB's darknet, and its GPU code and the original's
 
 
@@ -45,6 +48,9 @@ class UndrawnConv2d(nn.Conv2d):
 
 class ConvBlock(nn.Module):
     """Convolution, batch norm (or the convolution's bias), activation: `[B, c, h, w]` to `[B, filters, h', w']`."""
+
+    init: Init = "darknet"
+    """How initial weights are drawn."""
 
     def __init__(self, section: Convolutional, channels: int) -> None:
         super().__init__()
@@ -62,10 +68,17 @@ class ConvBlock(nn.Module):
         self.activation = activation(section.activation)
 
     def initialise(self) -> None:
-        """He initialisation, as darknet: weights of variance 2 / fan-in, biases 0, batch norm the identity."""
-        nn.init.normal_(self.conv.weight, std=math.sqrt(2 / self.conv.weight[0].numel()))
-        if self.conv.bias is not None:
-            nn.init.zeros_(self.conv.bias)
+        """Draws initial weights; batch norm is the identity.
+
+        `darknet`: normal weights of variance 2 / fan-in (He), biases 0. `torch`: as nn.Conv2d, uniform weights of
+        variance 1/3 / fan-in and such biases.
+        """
+        if self.init == "torch":
+            nn.Conv2d.reset_parameters(self.conv)
+        else:
+            nn.init.normal_(self.conv.weight, std=math.sqrt(2 / self.conv.weight[0].numel()))
+            if self.conv.bias is not None:
+                nn.init.zeros_(self.conv.bias)
         if self.bn is not None:
             self.bn.reset_parameters()
 

@@ -67,7 +67,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> Saved:
     path = Path(path)
     tensors, metadata = read_tensors(path)
     cfg = parse_cfg(metadata["cfg"], f"{path}, cfg in its metadata")
-    network = Darknet(cfg, file_bytes=path.stat().st_size, initialise=False)
+    network = Darknet(cfg, file_bytes=path.stat().st_size, init=None)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as problem:

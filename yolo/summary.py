@@ -61,7 +61,7 @@ def _print_fit(cfg: Cfg, weights: Path) -> None:
     from yolo.weights import load_weights
 
     file_bytes = weights.stat().st_size if weights.is_file() else 0
-    print(load_weights(Darknet(cfg, file_bytes=file_bytes, initialise=False), weights))
+    print(load_weights(Darknet(cfg, file_bytes=file_bytes, init=None), weights))
 
 
 def _row(layer: LayerPlan) -> str:

@@ -183,7 +183,7 @@ def _detector(options: Train, names: list[str], device: torch.device, weights: P
     cfg = with_classes(cfg, len(names))
     if before != {len(names)}:
         _say(f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}")
-    network = Darknet(cfg)
+    network = Darknet(cfg, init=options.init)
     fresh = frozenset(range(len(network.layers)))
     if weights is not None:
         table, fresh = transfer(network, weights, names)

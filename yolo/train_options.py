@@ -174,6 +174,9 @@ class Train:
     """Darknet .cfg; its classes, and the filters before its heads, become those of the data."""
     weights: Path | None = None
     """.weights, .safetensors or a backbone such as darknet53.conv.74 to start from; by default random ones."""
+    init: Literal["darknet", "torch"] = "darknet"
+    """Weights that no file fills start as darknet draws them (normal, variance 2 / inputs) or as PyTorch does (uniform,
+    a sixth of it). Where batch norm follows, the scale only decides how fast they turn: with Adam small ones faster."""
     epochs: int = 30
     """Times that every picture is seen."""
     batch_size: int = 16

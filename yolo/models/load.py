@@ -50,7 +50,7 @@ def load(
         names = saved.names if names is None else names
     else:
         file_bytes = Path(weights).stat().st_size if weights is not None and Path(weights).is_file() else 0
-        network = Darknet(read_cfg(cfg), file_bytes=file_bytes, initialise=weights is None)
+        network = Darknet(read_cfg(cfg), file_bytes=file_bytes, init="darknet" if weights is None else None)
         size, letterbox = network.size, True
         if weights is not None:
             report = load_weights(network, weights)
