@@ -52,6 +52,7 @@ def test_by_hand(tmp_path: Path) -> None:
     assert numbers["probe/calibration"] == pytest.approx(0.5)
     assert numbers["probe/near_misses"] == 0
     assert "probe/moved" not in numbers
+    assert (numbers["probe/scale_0"], numbers["probe/scale_1"]) == (0, 1)
     assert answers.tolist() == [[-1], [1]]
 
 

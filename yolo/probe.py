@@ -8,6 +8,7 @@ the pictures:
     probe/objectness        probability that a positive is an object
     probe/calibration       distance of that probability from the positive's IoU, which it means with target `iou`
     probe/moved             share of labels that another anchor or scale answers for than at the evaluation before
+    probe/scale_S           share of labels that an anchor of scale S answers for, heads in the order of the cfg
     probe/near_misses       for each label, predictions that overlap it by 0.5 or more and answer for none
     probe/near_objectness   probability that such a near miss is an object
     probe/near_share        part of the no-object loss that near misses pay (under `ignore_thresh` they would not)
@@ -78,6 +79,8 @@ def probe(
     network.train(was_training)
     now = torch.cat(answers, dim=1)
     numbers = _means(sums.tolist(), now.shape[1]) | _sure(detections)
+    if now.shape[1]:
+        numbers |= {f"probe/scale_{s}": float((anchors >= 0).double().mean()) for s, anchors in enumerate(now)}
     if before is not None and before.shape == now.shape and now.shape[1]:
         numbers["probe/moved"] = float((now != before.to(now.device)).any(0).double().mean())
     return numbers, now

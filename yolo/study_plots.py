@@ -37,6 +37,7 @@ TITLES = {
     "probe/objectness": "objectness of positives",
     "probe/calibration": "distance of objectness from IoU",
     "probe/moved": "labels whose anchor changed",
+    **{f"probe/scale_{s}": f"labels answered at scale {s}" for s in range(3)},
     "probe/near_misses": "near misses",
     "probe/near_objectness": "objectness of near misses",
     "probe/near_share": "near misses in the no-object loss",
