@@ -16,7 +16,9 @@ import numpy as np
 import torch
 
 from tests.train_problems import tiny_cfg
-from yolo.ablation_report import write_report
+from yolo.ablation.pictures import CACHE, judged, write_detected
+from yolo.ablation.report import write_report
+from yolo.ablation.study import Study, write_study
 from yolo.boxes import Detections, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolo.cfg import read_cfg
 from yolo.darknet import Darknet
@@ -26,8 +28,6 @@ from yolo.metrics.collect import found_in
 from yolo.metrics.records import Found
 from yolo.saved import save_safetensors
 from yolo.settings import write_yaml
-from yolo.study import Study, write_study
-from yolo.study_pictures import CACHE, judged, write_detected
 from yolo.train_options import LossOptions, Train
 
 VARIANTS: dict[str, LossOptions] = {

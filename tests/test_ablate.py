@@ -21,16 +21,16 @@ import torch
 
 import yolo.ablate
 from tests.train_problems import ROOT, difference, numbers, shapes, tiny_cfg, words
-from yolo import launch_local
 from yolo.__main__ import main
+from yolo.ablation import launch_local
+from yolo.ablation.grid import find_grid, read_grid
+from yolo.ablation.launch_local import LOCK, Machine, find_machine
+from yolo.ablation.study import StudyRun, finished, read_study
+from yolo.ablation.variants import variant_options
 from yolo.data.loader import Batch
-from yolo.launch_local import LOCK, Machine, find_machine
 from yolo.settings import read_yaml
-from yolo.study import StudyRun, finished, read_study
-from yolo.study_grid import find_grid, read_grid
 from yolo.train import assemble
 from yolo.train_options import Train
-from yolo.variants import variant_options
 
 GRID = "variants:\n  mse: {loss: {bbox_loss: mse}}\n  iou: {loss: {bbox_loss: iou}}\n"
 TOY = """
@@ -206,7 +206,7 @@ def test_a_run_ends_with_its_parent() -> None:
     code = """
 import os, subprocess, sys, time
 child = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(print('asked', flush=True))); print('up', flush=True); time.sleep(60)"
-subprocess.Popen([sys.executable, "-m", "yolo.tethered", str(os.getpid()), sys.executable, "-c", child])
+subprocess.Popen([sys.executable, "-m", "yolo.ablation.tethered", str(os.getpid()), sys.executable, "-c", child])
 time.sleep(60)
 """  # noqa: E501
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -220,7 +220,7 @@ time.sleep(60)
 
 def test_a_run_without_parent_does_not_begin() -> None:
     """The parent was gone before the kernel knew that it matters."""
-    command = [sys.executable, "-m", "yolo.tethered", "1", sys.executable, "-c", "print('up')"]
+    command = [sys.executable, "-m", "yolo.ablation.tethered", "1", sys.executable, "-c", "print('up')"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "process 1, which started this run, is gone" in ended.stderr

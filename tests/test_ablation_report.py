@@ -16,12 +16,19 @@ import pytest
 import torch
 
 from tests.study_problems import lines, moved, weights, write_made_up, write_run
-from yolo.ablation_report import write_report
+from yolo.ablation.document import Block, Code, Heading, Items, Picture, Table, Text, write_html, write_markdown
+from yolo.ablation.numbers import Comparison, Histories, compare, histories
+from yolo.ablation.pictures import CACHE, Albums, Detected, detected, judged, paired_bootstrap, sheet
+from yolo.ablation.plots import COLOURS, STYLES, grouped, limits, plot_curves, style
+from yolo.ablation.provenance import git_commit, provenance
+from yolo.ablation.report import write_report
+from yolo.ablation.settings import common_and_own, flat_options
+from yolo.ablation.study import Study, read_study, write_study
+from yolo.ablation.tables import differences, findings
 from yolo.boxes import Detections
 from yolo.data.datasets import Pictures, open_data
 from yolo.data.shapes import make_shapes
 from yolo.detect_all import detect_all
-from yolo.document import Block, Code, Heading, Items, Picture, Table, Text, write_html, write_markdown
 from yolo.evaluate import run as evaluate
 from yolo.metrics.coco import CocoMetrics
 from yolo.metrics.collect import found_in
@@ -29,14 +36,7 @@ from yolo.metrics.records import Found
 from yolo.models.detector import Detector
 from yolo.options import Evaluate
 from yolo.pictures import read_picture, write_picture
-from yolo.provenance import git_commit, provenance
 from yolo.settings import write_yaml
-from yolo.study import Study, read_study, write_study
-from yolo.study_numbers import Comparison, Histories, compare, histories
-from yolo.study_pictures import CACHE, Albums, Detected, detected, judged, paired_bootstrap, sheet
-from yolo.study_plots import COLOURS, STYLES, grouped, limits, plot_curves, style
-from yolo.study_settings import common_and_own, flat_options
-from yolo.study_tables import differences, findings
 from yolo.train_options import Train
 
 
@@ -200,7 +200,7 @@ def test_real_weights_are_detected_with_once(tmp_path: Path, monkeypatch: pytest
         calls.append(model)
         return detect_all(model, data, batch_size)
 
-    monkeypatch.setattr("yolo.study_pictures.detect_all", counted)
+    monkeypatch.setattr("yolo.ablation.pictures.detect_all", counted)
     write_report(study.folder)
     assert len(calls) == 4
     assert "a and b are not distinguishable with 2 seeds" in (study.folder / "report.html").read_text()

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from yolo.ablation.grid import combinations, find_grid, merged, nested, read_grid
+from yolo.ablation.study import Pilot, Study, finished, read_study, write_study
+from yolo.ablation.variants import decided, differences, option_of, pilot_runs, variant_options, with_option
 from yolo.settings import write_yaml
-from yolo.study import Pilot, Study, finished, read_study, write_study
-from yolo.study_grid import combinations, find_grid, merged, nested, read_grid
 from yolo.study_options import PILOT_SEED, Ablate
 from yolo.train_options import LossOptions, Train
-from yolo.variants import decided, differences, option_of, pilot_runs, variant_options, with_option
 
 SHIPPED = {"box-loss": (5, 3), "objectness": (2, 0), "assignment": (6, 0), "blog": (4, 0), "full": (11, 3)}
 """Grid -> its variants, and the values of its pilot."""

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolo.student import holm, t_inside, t_quantile
-from yolo.study_numbers import (
+from yolo.ablation.numbers import (
     DERIVED,
     Comparison,
     Histories,
@@ -22,6 +21,7 @@ from yolo.study_numbers import (
     spread,
     verdict,
 )
+from yolo.ablation.student import holm, t_inside, t_quantile
 
 NAN = math.nan
 

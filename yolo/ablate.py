@@ -10,18 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yolo.ablation_report import write_report
+from yolo.ablation.grid import find_grid, read_grid
+from yolo.ablation.launch_local import LOCK, Machine, command, find_machine, hold, run_local
+from yolo.ablation.launch_ray import require_ray, run_ray
+from yolo.ablation.progress import Told
+from yolo.ablation.report import write_report
+from yolo.ablation.study import LOG, STUDY, Study, StudyRun, finished, read_study, write_study
+from yolo.ablation.variants import decided, differences, option_of, pilot_runs, variant_options
 from yolo.interrupt import Interrupt, interruptible
-from yolo.launch_local import LOCK, Machine, command, find_machine, hold, run_local
-from yolo.launch_ray import require_ray, run_ray
 from yolo.runs import OPTIONS, read_metrics
 from yolo.settings import read_yaml, write_yaml
-from yolo.study import LOG, STUDY, Study, StudyRun, finished, read_study, write_study
-from yolo.study_grid import find_grid, read_grid
 from yolo.study_options import Ablate
-from yolo.study_progress import Told
 from yolo.train_options import Train
-from yolo.variants import decided, differences, option_of, pilot_runs, variant_options
 
 DIVERGED = "is not a finite number"
 """In the log of a run that its rate ended: as a pilot it has lost, and nothing else is wrong."""

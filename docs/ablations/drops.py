@@ -15,9 +15,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from yolo.ablation.study import Study, read_study
 from yolo.atomic import replacing
 from yolo.runs import read_metrics
-from yolo.study import Study, read_study
 
 CURVES = {
     "AP50": "AP50, evaluated",

@@ -17,7 +17,7 @@ def provenance() -> dict[str, str]:
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     return {
         "written": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-        "git commit": git_commit(Path(__file__).parents[1]),
+        "git commit": git_commit(Path(__file__).parents[2]),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "GPU": ", ".join(gpus) or "none",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from yolo.study_grid import dotted
+from yolo.ablation.grid import dotted
 
 OF_A_RUN = ("seed", "out", "resume")
 """Options that no two runs share."""

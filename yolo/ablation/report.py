@@ -16,16 +16,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo.document import Block, Code, Heading, Picture, Table, Text, write_html, write_markdown
+from yolo.ablation.document import Block, Code, Heading, Picture, Table, Text, write_html, write_markdown
+from yolo.ablation.numbers import SEEDS, Histories, compare, histories, shown_metrics
+from yolo.ablation.pictures import METRICS, Albums, Detected, detected, paired_bootstrap, sheet
+from yolo.ablation.plots import grouped, limits, plot_curves
+from yolo.ablation.provenance import provenance
+from yolo.ablation.settings import common_and_own, flat_options
+from yolo.ablation.study import Study, StudyRun, finished, read_study
+from yolo.ablation.tables import OverPictures, Pairs, differences, findings, values
 from yolo.pictures import write_picture
-from yolo.provenance import provenance
 from yolo.runs import read_metrics
-from yolo.study import Study, StudyRun, finished, read_study
-from yolo.study_numbers import SEEDS, Histories, compare, histories, shown_metrics
-from yolo.study_pictures import METRICS, Albums, Detected, detected, paired_bootstrap, sheet
-from yolo.study_plots import grouped, limits, plot_curves
-from yolo.study_settings import common_and_own, flat_options
-from yolo.study_tables import OverPictures, Pairs, differences, findings, values
 
 log = logging.getLogger("yolo")
 
@@ -66,7 +66,7 @@ def write_report(study: Path) -> None:
 
 def _again(study: Study) -> list[Block]:
     """What writes the report again."""
-    lines = ("from pathlib import Path", "from yolo.ablation_report import write_report")
+    lines = ("from pathlib import Path", "from yolo.ablation.report import write_report")
     code = "; ".join((*lines, f"write_report(Path({json.dumps(str(study.folder), ensure_ascii=False)}))"))
     return [
         Text("The command of the study writes this report whenever it ends. This writes it again and runs nothing:"),

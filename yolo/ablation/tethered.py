@@ -1,8 +1,8 @@
-"""`python -m yolo.tethered PARENT COMMAND ...`: becomes the command, which is asked to end when its parent is gone.
+"""`python -m yolo.ablation.tethered PARENT COMMAND`: becomes the command, asked to end when its parent is gone.
 
 A run that outlives the process that started it would compute beside the one that the next command starts. On Linux
 the kernel sends SIGTERM, at which a run saves and ends, also behind a SIGKILL of the parent. Elsewhere the run goes on
-to its end, and the next command waits for it (`yolo/launch_local.py` has the lock).
+to its end, and the next command waits for it (`yolo/ablation/launch_local.py` has the lock).
 """
 
 from __future__ import annotations

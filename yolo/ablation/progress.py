@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from yolo.ablation.study import LOG, StudyRun
 from yolo.runs import read_metrics
-from yolo.study import LOG, StudyRun
 
 LAST_LINES = 5
 """Of the log of a run that failed."""

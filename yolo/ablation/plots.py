@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from yolo.ablation.numbers import DERIVED, Histories, band
 from yolo.plots import save, words
-from yolo.study_numbers import DERIVED, Histories, band
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 """Okabe and Ito's, which colour-blind people can tell apart; their yellow is too pale on white."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
+from yolo.ablation.grid import dotted, merged, nested
+from yolo.ablation.study import Study, StudyRun
 from yolo.presets import parse_train
 from yolo.settings import read_yaml
-from yolo.study import Study, StudyRun
-from yolo.study_grid import dotted, merged, nested
 from yolo.study_options import PILOT_SEED
 from yolo.train_options import Train
 

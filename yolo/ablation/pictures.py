@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from yolo.ablation.numbers import LEVEL
 from yolo.atomic import replacing
 from yolo.boxes import Detections, Placement
 from yolo.data.contact import CAPTION, GAP, INK, PAPER, tile
@@ -29,7 +30,6 @@ from yolo.options import EVALUATION, Evaluate, Filter
 from yolo.pictures import place
 from yolo.runs import BEST, OPTIONS
 from yolo.settings import read_yaml
-from yolo.study_numbers import LEVEL
 from yolo.train import open_sets
 from yolo.train_options import Train
 

@@ -19,8 +19,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from yolo.ablation.study import Study, plain_yaml, study_of
 from yolo.shipped import shipped
-from yolo.study import Study, plain_yaml, study_of
 
 
 def find_grid(name: str) -> Path:

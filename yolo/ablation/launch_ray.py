@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from yolo.ablation.launch_local import PAUSE, Machine, start
+from yolo.ablation.progress import Told
+from yolo.ablation.study import StudyRun
 from yolo.interrupt import Interrupt
-from yolo.launch_local import PAUSE, Machine, start
-from yolo.study import StudyRun
-from yolo.study_progress import Told
 
 
 def require_ray() -> Any:
@@ -79,7 +79,7 @@ def follow(run: StudyRun, threads: int, folder: Path) -> tuple[int, float]:
 
 def _connect(ray: Any, machine: Machine) -> None:
     """To the cluster of RAY_ADDRESS, or to a new one with room for the jobs."""
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": root}}, "include_dashboard": False}
     if os.environ.get("RAY_ADDRESS"):
         options = {"runtime_env": options["runtime_env"], "address": "auto"}

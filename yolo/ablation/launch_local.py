@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from yolo.ablation.progress import Told
+from yolo.ablation.study import LOG, StudyRun
 from yolo.interrupt import Interrupt
 from yolo.runs import BEST, LAST
-from yolo.study import LOG, StudyRun
-from yolo.study_progress import Told
 
 LOCK = ".lock"
 """In the folder of a run: held while a process writes there."""
@@ -66,10 +66,10 @@ def start(run: StudyRun, threads: int, gpu: str | None = None) -> subprocess.Pop
     try:
         if not (run.folder / LAST).is_file():
             (run.folder / BEST).unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
-        paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         environment |= {"OMP_NUM_THREADS": str(threads)} | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
-        tethered = [sys.executable, "-m", "yolo.tethered", str(os.getpid())]
+        tethered = [sys.executable, "-m", "yolo.ablation.tethered", str(os.getpid())]
         with (run.folder / LOG).open("ab") as log:
             return subprocess.Popen(
                 [*tethered, *command(run)],

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yolo.student import holm, t_inside, t_quantile
+from yolo.ablation.student import holm, t_inside, t_quantile
 
 SEEDS = 5
 """So many seeds are needed to call one variant better than another."""

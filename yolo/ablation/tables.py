@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from yolo.document import Block, Items, Table, Text
-from yolo.study_numbers import Comparison, Histories, spread, verdict
+from yolo.ablation.document import Block, Items, Table, Text
+from yolo.ablation.numbers import Comparison, Histories, spread, verdict
 
 TABLE = ("AP50", "AP", "AR100")
 """Metrics of the table of values."""
