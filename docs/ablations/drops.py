@@ -15,9 +15,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from yolo.ablation.study import Study, read_study
+from yolo.ablation.study import Study, StudyRun, read_study
 from yolo.atomic import replacing
-from yolo.runs import read_metrics
+from yolo.runs import METRICS, read_metrics
 
 CURVES = {
     "AP50": "AP50, evaluated",
@@ -45,7 +45,7 @@ def table(study: Study, start: int) -> str:
     """A row for each run."""
     titles = ["run", *(f"fall of {curve}" for curve in CURVES), "gradient"]
     lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 1)}"]
-    for run in study.runs():
+    for run in begun(study):
         rows = read_metrics(run.folder)
         cells = []
         for curve in CURVES:
@@ -56,6 +56,11 @@ def table(study: Study, start: int) -> str:
         cells.append(f"{norms[epoch] / statistics.median(norms.values()):.1f}" if epoch in norms else "")
         lines.append(f"| {run.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def begun(study: Study) -> list[StudyRun]:
+    """The runs that have metrics; others were not started yet."""
+    return [run for run in study.runs() if (run.folder / METRICS).is_file()]
 
 
 def values(rows: list[dict[str, float]], name: str) -> dict[int, float]:
@@ -78,15 +83,18 @@ def picture(study: Study) -> Figure:
     figure = Figure(figsize=(3.2 * len(CURVES), 2.6 * len(study.variants)), dpi=110, layout="constrained")
     panels = figure.subplots(len(study.variants), len(CURVES), sharex=True, sharey=True, squeeze=False)
     for row, variant in zip(panels, study.variants, strict=True):
-        for axes, (curve, title) in zip(row, CURVES.items(), strict=True):
-            for run in study.runs():
+        for axes, curve in zip(row, CURVES, strict=True):
+            for run in begun(study):
                 if run.variant == variant:
                     points = values(read_metrics(run.folder), curve)
                     axes.plot(list(points), list(points.values()), linewidth=0.9, label=f"seed {run.seed}")
-            axes.set_title(f"{variant}: {title}", fontsize=9)
             axes.grid(alpha=0.3)
             axes.set_ylim(0, 1)
-            axes.set_xlabel("epoch", fontsize=8)
+        row[0].set_ylabel(variant, fontsize=9)
+    for axes, title in zip(panels[0], CURVES.values(), strict=True):
+        axes.set_title(title, fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel("epoch", fontsize=9)
     panels[0][0].legend(fontsize=7, frameon=False)
     return figure
 
