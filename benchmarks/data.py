@@ -25,7 +25,7 @@ from yolo.data.index import Index, picture_size
 from yolo.data.order import Draw
 from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
-from yolo.options import Augment
+from yolo.options.augment import Augment
 
 
 def data_set(folder: Path) -> Pictures:

@@ -4,7 +4,7 @@
 
 PYTHON is the interpreter of an environment with opencv-python-headless<5 (OpenCV 5 reads no darknet files any more),
 onnxruntime, openvino and numpy, without torch. What it lacks is left out, and all peers are without it. The ONNX file
-for two of them is written by `yolo.export`, which needs the extra `onnx` here.
+for two of them is written by `yolo.darknet.onnx_file`, which needs the extra `onnx` here.
 
 Random weights (He, residual branches times 0.3, so that activations stay finite) go into one .weights file, which all
 read. Every contender is a process of its own with `--threads` threads, from a float picture to the raw predictions of
@@ -40,11 +40,11 @@ def write_network(cfg: str, size: int, folder: Path) -> tuple[float, bool]:
     """Writes net.cfg, net.weights, image.npy, and net.onnx if it can. Returns GFLOP and whether it could."""
     import torch
 
-    from yolo.cfg import parse_cfg, read_cfg
-    from yolo.darknet import Darknet
-    from yolo.export import export_onnx
-    from yolo.layers import Add
-    from yolo.weights import save_weights
+    from yolo.darknet.cfg import parse_cfg, read_cfg
+    from yolo.darknet.layers import Add
+    from yolo.darknet.network import Darknet
+    from yolo.darknet.onnx_file import export_onnx
+    from yolo.darknet.weights import save_weights
 
     net = read_cfg(cfg).net
     text = read_cfg(cfg).to_text()
@@ -73,7 +73,7 @@ def ours(kind: str, folder: Path, image: np.ndarray, threads: int) -> tuple[str,
     import torch
 
     import yolo
-    from yolo.fold import inference_copy
+    from yolo.darknet.inference import inference_copy
 
     torch.set_num_threads(threads)
     network = yolo.load(folder / "net.cfg", folder / "net.weights", device="cpu").network.eval()
@@ -92,9 +92,9 @@ def best_rate(dtype: Any) -> float:
     """GFLOP/s of one large convolution by our path (256 to 512 channels, 3x3, at 26x26), the fastest of many."""
     import torch
 
-    from yolo.cfg import parse_cfg
-    from yolo.darknet import Darknet
-    from yolo.fold import inference_copy
+    from yolo.darknet.cfg import parse_cfg
+    from yolo.darknet.inference import inference_copy
+    from yolo.darknet.network import Darknet
 
     layer = "[convolutional]\nfilters=512\nsize=3\npad=1\nactivation=leaky\n"
     network = inference_copy(Darknet(parse_cfg(f"[net]\nwidth=26\nheight=26\nchannels=256\n{layer}", "best")), dtype)

@@ -24,13 +24,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from yolo.assign import assign, grid_anchors, label_boxes, predicted_boxes
 from yolo.boxes import iou
-from yolo.cfg import read_cfg
-from yolo.heads import Head
-from yolo.loss import compute_loss
-from yolo.plan import make_plan
-from yolo.sections import Yolo
+from yolo.darknet.cfg import read_cfg
+from yolo.darknet.heads import Head
+from yolo.darknet.plan import make_plan
+from yolo.darknet.sections import Yolo
+from yolo.detection.assign import assign
+from yolo.detection.grid import grid_anchors, label_boxes, predicted_boxes
+from yolo.detection.loss import compute_loss
 
 SIZE = 416
 

@@ -20,13 +20,15 @@ import torch
 import torchvision
 from torch import Tensor
 
-from yolo.boxes import Placement, cxcywh_to_xyxy
-from yolo.cfg import read_cfg
-from yolo.heads import Decoded, Head
-from yolo.options import Filter
-from yolo.plan import make_plan
-from yolo.postprocess import candidates, nms, postprocess
-from yolo.sections import Yolo
+from yolo.boxes import cxcywh_to_xyxy
+from yolo.darknet.cfg import read_cfg
+from yolo.darknet.heads import Decoded, Head
+from yolo.darknet.plan import make_plan
+from yolo.darknet.sections import Yolo
+from yolo.detection.nms import nms
+from yolo.detection.postprocess import candidates, postprocess
+from yolo.images.placement import Placement
+from yolo.options.detection import Filter
 
 SIZE = (416, 416)
 CONFIDENCE, IOU, KEEP, OBJECTS = 0.001, 0.6, 300, 30

@@ -26,8 +26,8 @@ from typing import Any
 
 import torch
 
-from yolo.data.shapes import make_shapes
-from yolo.runs import read_metrics
+from yolo.data.shapes.scenes import make_shapes
+from yolo.training.run_folder import read_metrics
 
 EPOCHS, BATCHES = 4, 12
 TIMES = ("seconds", "eval_seconds", "memory_mb")
@@ -35,7 +35,7 @@ TIMES = ("seconds", "eval_seconds", "memory_mb")
 CHILD = """
 import os, sys
 from yolo.__main__ import main
-from yolo.engine import Trainer
+from yolo.training.engine import Trainer
 
 note = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 batch, finish = Trainer._batch, Trainer._finish

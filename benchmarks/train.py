@@ -1,4 +1,4 @@
-"""Training steps of the same network: as `yolo.train` takes them against plain PyTorch; and whole epochs with data.
+"""Training steps of one network, as `python -m yolo train` takes them and in plain PyTorch; and whole epochs with data.
 
     python benchmarks/train.py [--net yolov3-tiny.cfg:16 yolov3.cfg:4] [--size 416] [--rounds 6]
     python benchmarks/train.py --data FOLDER                   # the same, and epochs on the pictures of a data set
@@ -6,7 +6,7 @@
 A step is forward, loss, backward and optimizer (SGD) on one batch that lies in memory as a loader hands it out, uint8.
 
 - `plain`: float32, contiguous memory, `torch.optim.SGD` as it comes, the loss of benchmarks/loss.py in plain indexing.
-- `ours`: `Trainer.fit` as `yolo.train.assemble` makes it with the default options, evaluation and checkpoints left out:
+- `ours`: `Trainer.fit` as `assemble` makes it with the default options, evaluation and checkpoints left out:
   bfloat16 where the processor is made for it, channels_last, fused optimizer, large blocks kept by the allocator, check
   of every gradient, log. Only its loader is replaced, by one that gives the same batch again and again.
 
@@ -43,21 +43,20 @@ from loss import plain_loss
 from measure import Worker, peak_memory
 from torch import Tensor
 
-from yolo.cfg import Cfg, read_cfg
-from yolo.darknet import Darknet
+from yolo.darknet.cfg import Cfg, read_cfg, with_classes
+from yolo.darknet.network import Darknet
+from yolo.darknet.plan import make_plan
 from yolo.data.datasets import open_data
-from yolo.data.labels import pack_labels
 from yolo.data.loader import Batch, Loader
 from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
-from yolo.engine import Trainer
-from yolo.interrupt import Interrupt
+from yolo.detection.labels import pack_labels
 from yolo.names import COCO, COCO_IDS
-from yolo.options import PLAIN
-from yolo.plan import make_plan
-from yolo.retarget import with_classes
-from yolo.train import assemble, loader_workers
-from yolo.train_options import Schedule, Train
+from yolo.options.augment import PLAIN
+from yolo.options.train import Schedule, Train
+from yolo.training.assemble import assemble, loader_workers
+from yolo.training.engine import Trainer
+from yolo.training.interrupt import Interrupt
 
 Step = Callable[[], object]
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from yolo.atomic import replacing
-from yolo.runs import read_metrics
+from yolo.training.run_folder import read_metrics
 
 METRICS = {"AP50": "-", "AP": "--"}
 

@@ -1,59 +1,168 @@
-"""The order of the house: a module imports only from lines above its own in `docs/design.md`.
+"""The architecture: packages in their order, no cycles, every file in its package's table, budgets of lines.
 
-The page lists every file of `yolo/` from the ground up. Imports inside functions and under TYPE_CHECKING count.
+`docs/design.md` lists the packages from the ground up; a file imports only from its own package and from those above
+it in the list. Imports inside functions and under TYPE_CHECKING count.
 """
 
 from __future__ import annotations
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
-from pathlib import Path
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
+BUDGET = {
+    "yolo": 365,
+    "yolo/options": 560,
+    "yolo/images": 390,
+    "yolo/metrics": 790,
+    "yolo/darknet": 1760,
+    "yolo/data": 1740,
+    "yolo/detection": 460,
+    "yolo/download": 660,
+    "yolo/models": 230,
+    "yolo/evaluation": 430,
+    "yolo/explain": 710,
+    "yolo/training": 1220,
+    "yolo/ablation": 1430,
+    "yolo/commands": 880,
+}
+"""The most lines of code of each package, subpackages included; a commit that raises a row says why."""
+
+NO_TORCH = [
+    "yolo",
+    "yolo.__main__",
+    "yolo.options.presets",
+    "yolo.darknet.cfg",
+    "yolo.darknet.plan",
+    "yolo.data.formats.coco",
+    "yolo.data.formats.voc",
+    "yolo.data.formats.yolo",
+    "yolo.training.schedule",
+    "yolo.commands.summary",
+    "yolo.download.fetch",
+    "yolo.ablation.study",
+    "yolo.ablation.variants",
+    "yolo.ablation.tables",
+    "yolo.ablation.document",
+    "yolo.ablation.tethered",
+]
+"""Modules that are imported without torch, so that `--help` and `summary` start at once."""
+
+FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "yolo").rglob("*.py"))
 
 
-def read_order() -> dict[str, int]:
-    """Module path (`yolo/boxes.py`) to its line in the house of docs/design.md; a folder's files share a line."""
+def package_of(file: str) -> str:
+    """The package that a file belongs to, `yolo/data` for `yolo/data/formats/coco.py`; a top-level file is its own."""
+    parts = file.split("/")
+    return "/".join(parts[:2])
+
+
+def floors() -> list[set[str]]:
+    """The floors of docs/design.md from the ground up, each a set of packages and top-level files."""
     page = (ROOT / "docs" / "design.md").read_text()
-    block = re.search(r"```\n(yolo/ .*?)```", page, re.DOTALL)
+    block = re.search(r"```\n(yolo/\n.*?)```", page, re.DOTALL)
     assert block, "docs/design.md lost the list that begins with 'yolo/'"
-    order: dict[str, int] = {}
-    for number, line in enumerate(block[1].splitlines()[1:]):
-        listed, _, _ = line.strip().partition("  ")  # two blanks end the names, the description follows
-        folder, _, names = listed.rpartition("/ ")
-        for name in names.split():
-            order[f"yolo/{folder}/{name}" if folder else f"yolo/{name}"] = number
-    return order
+    listed = [line.split("  ")[1].split() for line in block[1].splitlines()[1:]]
+    return [{f"yolo/{name.rstrip('/')}" for name in names} for names in listed]
 
 
-def modules_of(statement: ast.stmt | ast.AST, importer: str) -> set[str]:
-    """The files of `yolo/` that an import statement names."""
-    if isinstance(statement, ast.ImportFrom):
-        assert statement.level == 0, f"{importer}: relative import; this code imports absolutely"
-        names = [f"{statement.module}.{alias.name}" for alias in statement.names] + [str(statement.module)]
-    elif isinstance(statement, ast.Import):
-        names = [alias.name for alias in statement.names]
-    else:
-        return set()
-    files = set()
-    for name in names:
-        path = name.replace(".", "/")
-        if path.startswith("yolo/") or path == "yolo":
-            candidates = [f"{path}.py", f"{path}/__init__.py"]
-            files |= {candidate for candidate in candidates if (ROOT / candidate).is_file()}
-    # `from yolo.models.load import load` names the package only on the way to its module
-    return {file for file in files if not file.endswith("__init__.py")} or files
+def imported_by(source: str, importer: str = "") -> set[str]:
+    """The files of `yolo/` that a text imports, wherever the statement stands."""
+    files: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{importer}: relative import; this code imports absolutely"
+            names = [(f"{node.module}.{alias.name}", str(node.module)) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [(alias.name, alias.name) for alias in node.names]
+        else:
+            continue
+        for pair in names:  # `from yolo.models import load` names a module, `from yolo.boxes import iou` a name in one
+            found = [f"{name.replace('.', '/')}{end}" for name in pair for end in (".py", "/__init__.py")]
+            files |= {next((file for file in found if file in FILES), "")} - {""}
+    return files
 
 
-def test_every_file_has_its_line() -> None:
-    """No module outside the order, no line without a module."""
-    files = {str(path.relative_to(ROOT)) for path in (ROOT / "yolo").rglob("*.py")}
-    assert files == set(read_order())
+def lines_of_code(text: str) -> int:
+    """The lines that hold code: blank ones, comments and docstrings (those of fields, too) do not count."""
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)]
+    prose = [node for node in nodes if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)]
+    told = {line for node in prose for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    tokens = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in layout]
+    return len({line for token in tokens for line in range(token.start[0], token.end[0] + 1)} - told)
+
+
+def in_order(graph: dict[str, set[str]]) -> str:
+    """The cycle of a graph in words; empty if there is none."""
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as problem:
+        return " -> ".join(problem.args[1])
+    return ""
+
+
+def test_every_package_is_on_one_floor() -> None:
+    """No package or top-level file outside the list of docs/design.md, no line without one, none twice."""
+    listed = [name for floor in floors() for name in floor]
+    there = {package_of(file) for file in FILES}
+    assert sorted(listed) == sorted(there)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_go_down(file: str) -> None:
+    """A file imports from its own package and from floors below."""
+    floor_of = {name: number for number, floor in enumerate(floors()) for name in floor}
+    own = package_of(file)
+    for target in imported_by((ROOT / file).read_text(), file):
+        there = package_of(target)
+        assert there == own or floor_of[there] < floor_of[own], f"{file} imports {target}, not on a floor below"
+
+
+def test_no_cycle_between_files() -> None:
+    """Not within a package either."""
+    assert not in_order({file: imported_by((ROOT / file).read_text()) for file in FILES})
+
+
+def test_every_file_is_in_its_packages_table() -> None:
+    """The docstring of a package lists its files, each with what it is for, and nothing else."""
+    for init in (file for file in FILES if file.endswith("__init__.py") and file != "yolo/__init__.py"):
+        table = ast.get_docstring(ast.parse((ROOT / init).read_text())) or ""
+        rows = re.findall(r"^(\w+\.py) +\S", table, re.MULTILINE)
+        files = {path.name for path in (ROOT / init).parent.glob("*.py")} - {"__init__.py"}
+        assert sorted(rows) == sorted(files), init
+
+
+def test_budgets() -> None:
+    """Each package has at most the lines of code of the table."""
+    size: Counter[str] = Counter()
+    for file in FILES:
+        package = package_of(file)
+        size["yolo" if package.endswith(".py") else package] += lines_of_code((ROOT / file).read_text())
+    print(*(f"{size[package]:6,} of {BUDGET.get(package, 0):6,}  {package}" for package in BUDGET), sep="\n")
+    assert size.keys() == BUDGET.keys()
+    assert {package: lines for package, lines in size.items() if lines > BUDGET[package]} == {}
+
+
+def test_the_checks_can_fail() -> None:
+    """Imports within functions and under TYPE_CHECKING are found, a cycle is named, prose is no code."""
+    source = (
+        "if TYPE_CHECKING:\n    from yolo.darknet.heads import Head\ndef f():\n    from yolo.darknet import plan\n"
+        "    import yolo.darknet.cfg\n"
+    )
+    assert imported_by(source) == {"yolo/darknet/heads.py", "yolo/darknet/plan.py", "yolo/darknet/cfg.py"}
+    assert in_order({"a": {"b"}, "b": {"a"}}) in ("a -> b -> a", "b -> a -> b")
+    assert lines_of_code('"""Doc."""\n\n# why\nx = (\n    1,\n)  # what\n"""The number."""\n') == 3
 
 
 def test_every_package_is_installed() -> None:
@@ -68,39 +177,16 @@ def test_every_package_is_installed() -> None:
     assert {name: set(setup["package-data"][name]) for name in shipped} == shipped
 
 
-@pytest.mark.parametrize("module", sorted(read_order()))
-def test_imports_go_down(module: str) -> None:
-    """Only lines above one's own are imported from."""
-    order = read_order()
-    for node in ast.walk(ast.parse((ROOT / module).read_text())):
-        for target in modules_of(node, module):
-            assert order[target] < order[module], f"{module} imports {target}, which does not stand above it"
-
-
-def test_the_check_can_fail() -> None:
-    """A statement inside a function and one under TYPE_CHECKING are both found."""
-    source = (
-        "if TYPE_CHECKING:\n    from yolo.heads import Head\ndef f():\n    from yolo import plan\n    import yolo.cfg\n"
-    )
-    found = set().union(*(modules_of(node, "x") for node in ast.walk(ast.parse(source))))
-    assert found == {"yolo/heads.py", "yolo/plan.py", "yolo/cfg.py"}
-
-
-def test_tests_oracles_import_nothing_of_ours() -> None:
+def test_oracles_import_nothing_of_ours() -> None:
     """The slow references know nothing of the code that they judge."""
-    for node in ast.walk(ast.parse((ROOT / "tests" / "oracles.py").read_text())):
-        assert not modules_of(node, "tests/oracles.py")
+    assert not imported_by((ROOT / "tests" / "support" / "oracles.py").read_text())
 
 
 @pytest.mark.parametrize(
-    ("statement", "banned"),
-    [
-        ("import yolo", "torch"),
-        ("import yolo.cfg, yolo.plan, yolo.summary", "torch"),
-        ("import yolo.models.load", "torchvision"),
-    ],
+    ("modules", "banned"), [(NO_TORCH, "torch"), (["yolo.models.load", "yolo.commands.detect"], "torchvision")]
 )
-def test_imports_are_light(statement: str, banned: str) -> None:
-    """`--help` and `summary` do without torch, a detection without torchvision (a second of start-up)."""
-    code = f"{statement}; import sys; sys.exit({banned!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+def test_imports_are_light(modules: list[str], banned: str) -> None:
+    """`--help` and `summary` do without torch, a detection without torchvision: a second or two of start-up each."""
+    code = f"import sys\nfor name in {modules}:\n    __import__(name)\n    assert {banned!r} not in sys.modules, name"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from yolo.pictures import read_picture
+from yolo.images.files import read_picture
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from tests import oracles
-from yolo.boxes import Detections, Placement, cxcywh_to_xyxy, diou, iou, xyxy_to_cxcywh
+from tests.support import oracles
+from yolo.boxes import Detections, cxcywh_to_xyxy, diou, iou, xyxy_to_cxcywh
+from yolo.images.placement import Placement
 
 SEEDS = st.integers(0, 2**32)
 SIZES = st.tuples(st.integers(1, 3000), st.integers(1, 3000))

@@ -1,32 +1,46 @@
 """Exact YOLOv3: darknet's detectors in PyTorch, with darknet's numbers.
 
 `yolo.load("yolov3.cfg", "yolov3.weights").detect("image.jpg")` is most of it. Importing this package costs
-nothing: torch comes in with the first name that needs it.
+nothing: torch is imported with the first name that needs it.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yolo.boxes import Detections as Detections
+    from yolo.data.datasets import open_data as open_data
+    from yolo.data.loader import Loader as Loader
+    from yolo.detection.loss import compute_loss as compute_loss
+    from yolo.metrics.coco import CocoMetrics as CocoMetrics
     from yolo.models.detector import Detector as Detector
     from yolo.models.load import load as load
+    from yolo.options.augment import Augment as Augment
 
-__all__ = ["Detections", "Detector", "load"]
+HOME = {
+    "load": "yolo.models.load",
+    "Detector": "yolo.models.detector",
+    "Detections": "yolo.boxes",
+    "compute_loss": "yolo.detection.loss",
+    "CocoMetrics": "yolo.metrics.coco",
+    "open_data": "yolo.data.datasets",
+    "Augment": "yolo.options.augment",
+    "Loader": "yolo.data.loader",
+}
+"""The module of each public name."""
+
+__all__ = ["Augment", "CocoMetrics", "Detections", "Detector", "Loader", "compute_loss", "load", "open_data"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":
-        from yolo.models.load import load
-
-        return load
-    if name == "Detector":
-        from yolo.models.detector import Detector
-
-        return Detector
-    if name == "Detections":
-        from yolo.boxes import Detections
-
-        return Detections
+    """A public name, imported now."""
+    if name in HOME:
+        return getattr(import_module(HOME[name]), name)
     raise AttributeError(f"module 'yolo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """For completion in a notebook."""
+    return [*globals(), *__all__]

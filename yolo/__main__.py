@@ -1,4 +1,4 @@
-"""`python -m yolo VERB ...`: the command line, generated from `yolo.options`."""
+"""`python -m yolo VERB ...`: the command line, generated from `yolo.options.commands`."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import tyro
 
-from yolo.options import Convert, Detect, Evaluate, Get, ShowData, Summary
-from yolo.presets import parse_train
-from yolo.study_options import Ablate, Explain
-from yolo.train_options import PlotLr, Train
+from yolo.options.commands import Ablate, Convert, Detect, Evaluate, Explain, Get, PlotLr, ShowData, Summary
+from yolo.options.presets import parse_train
+from yolo.options.train import Train
 
-VERBS: dict[str, Callable[..., object]] = {
-    "detect": Detect,
-    "eval": Evaluate,
-    "explain": Explain,
-    "summary": Summary,
-    "convert": Convert,
-    "show-data": ShowData,
-    "get": Get,
-    "train": Train,
-    "plot-lr": PlotLr,
-    "ablate": Ablate,
+VERBS: dict[str, tuple[type[Any], str]] = {
+    "detect": (Detect, "yolo.commands.detect"),
+    "eval": (Evaluate, "yolo.commands.evaluate"),
+    "explain": (Explain, "yolo.commands.explain"),
+    "summary": (Summary, "yolo.commands.summary"),
+    "convert": (Convert, "yolo.commands.convert"),
+    "show-data": (ShowData, "yolo.commands.show_data"),
+    "get": (Get, "yolo.commands.get"),
+    "train": (Train, "yolo.commands.train"),
+    "plot-lr": (PlotLr, "yolo.commands.plot_lr"),
+    "ablate": (Ablate, "yolo.commands.ablate"),
 }
+"""The options of each verb, and the module whose `run` takes them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,14 +51,15 @@ def parse(arguments: Sequence[str]) -> object:
         options = parse(arguments[:cut])
         assert isinstance(options, Ablate)
         return replace(options, train=tuple(arguments[cut + 1 :]))
+    verbs: dict[str, Callable[..., object]] = {verb: options for verb, (options, _) in VERBS.items()}
     return tyro.extras.subcommand_cli_from_dict(
-        VERBS, prog="python -m yolo", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+        verbs, prog="python -m yolo", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
     )
 
 
 def run(options: object) -> int:
     """Runs the verb that the options belong to, in a module that is imported now: `--help` does without torch."""
-    module = importlib.import_module(f"yolo.{type(options).__name__.lower()}")
+    module = importlib.import_module(next(module for kind, module in VERBS.values() if kind is type(options)))
     try:
         return int(module.run(options) or 0)
     except KeyboardInterrupt:

@@ -92,3 +92,8 @@ def gather(values: Tensor) -> Tensor:
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).to(values.device, values.dtype)
+
+
+def say(line: str) -> None:
+    if rank() == 0:
+        print(line, flush=True)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from yolo.ablation.study import Study, StudyRun, read_study
 from yolo.atomic import replacing
-from yolo.runs import METRICS, read_metrics
+from yolo.training.run_folder import METRICS, read_metrics
 
 CURVES = {
     "AP50": "AP50, evaluated",

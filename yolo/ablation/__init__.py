@@ -1,1 +1,18 @@
-"""Ablation studies: variants of a training times seeds, side by side, and what they show."""
+"""Studies: variants of a training times seeds.
+
+study.py         a study: variants times seeds in one folder. No torch
+grid.py          what is compared: variants by name, or a grid of axes. No torch
+variants.py      the options of every variant, checked before the first run. No torch
+driver.py        what a study still has to run
+launch_local.py  runs as processes of this machine
+launch_ray.py    runs on a Ray cluster
+tethered.py      a command that ends with the process that started it. No torch
+console.py       what a person sees of a study
+statistics.py    curves, differences, intervals; Student's t, Holm's correction. No torch
+detections.py    the images under each variant: detections, AP resampled, sheets
+plots.py         curves, mean and spread over seeds
+tables.py        findings and tables. No torch
+document.py      a page as one HTML file and as Markdown. No torch
+report.py        report.html and report.md
+provenance.py    commit and machine of a report
+"""

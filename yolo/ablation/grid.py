@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo.ablation.study import Study, plain_yaml, study_of
-from yolo.shipped import shipped
+from yolo.options.shipped import shipped
 
 
 def find_grid(name: str) -> Path:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo.ablation.progress import Told
+from yolo.ablation.console import Told
 from yolo.ablation.study import LOG, StudyRun
-from yolo.interrupt import Interrupt
-from yolo.runs import BEST, LAST
+from yolo.training.interrupt import Interrupt
+from yolo.training.run_folder import BEST, LAST
 
 LOCK = ".lock"
 """In the folder of a run: held while a process writes there."""
+
 PAUSE = 0.05
 """Seconds between two looks at the processes."""
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from yolo.ablation.console import Told
 from yolo.ablation.launch_local import PAUSE, Machine, start
-from yolo.ablation.progress import Told
 from yolo.ablation.study import StudyRun
-from yolo.interrupt import Interrupt
+from yolo.training.interrupt import Interrupt
 
 
 def require_ray() -> Any:

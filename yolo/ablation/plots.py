@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from yolo.ablation.numbers import DERIVED, Histories, band
-from yolo.plots import save, words
+from yolo.ablation.statistics import DERIVED, Histories, band
+from yolo.evaluation.plots import save, words
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 """Okabe and Ito's, which colour-blind people can tell apart; their yellow is too pale on white."""
@@ -24,7 +24,9 @@ STYLES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 """Whole, dashed, dotted, both. Their number and that of the colours have no common divisor: 28 kinds of lines."""
 
 GROUPS = ("Precision and recall", "Losses", "Assignment", "Probes", "The run")
+
 FIRST = ("AP50", "AP", "AR100", "train/loss", "val/loss", DERIVED)
+
 TITLES = {
     "AR100": "AR100 (recall)",
     "train/unmatched": "labels without a match",
@@ -52,6 +54,7 @@ TITLES = {
     "eval_seconds": "evaluation",
     "memory_mb": "most memory so far",
 }
+
 UNITS = {
     "train/unmatched": "labels an epoch",
     "train/labels": "labels an epoch",
@@ -67,9 +70,12 @@ UNITS = {
     "eval_seconds": "seconds",
     "memory_mb": "MB",
 }
+
 COLUMNS = 3
+
 DECADES = 2.0
 """Metrics above zero that span more powers of ten than this have a logarithmic axis, fractions never."""
+
 FRACTIONS = ("Precision and recall", "Probes")
 
 

@@ -16,16 +16,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+from yolo.ablation.detections import METRICS, Albums, Detected, detected, paired_bootstrap, sheet
 from yolo.ablation.document import Block, Code, Heading, Picture, Table, Text, write_html, write_markdown
-from yolo.ablation.numbers import SEEDS, Histories, compare, histories, shown_metrics
-from yolo.ablation.pictures import METRICS, Albums, Detected, detected, paired_bootstrap, sheet
 from yolo.ablation.plots import grouped, limits, plot_curves
 from yolo.ablation.provenance import provenance
-from yolo.ablation.settings import common_and_own, flat_options
+from yolo.ablation.statistics import SEEDS, Histories, compare, histories, shown_metrics
 from yolo.ablation.study import Study, StudyRun, finished, read_study
 from yolo.ablation.tables import OverPictures, Pairs, differences, findings, values
-from yolo.pictures import write_picture
-from yolo.runs import read_metrics
+from yolo.ablation.variants import common_and_own, flat_options
+from yolo.images.files import write_picture
+from yolo.training.run_folder import read_metrics
 
 log = logging.getLogger("yolo")
 

@@ -19,10 +19,11 @@ from typing import Any
 import yaml
 
 from yolo.atomic import replacing
-from yolo.settings import read_yaml
-from yolo.train_options import Train
+from yolo.options.train import Train
+from yolo.options.yaml_file import read_yaml
 
 STUDY, LOG = "study.yaml", "train.log"
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 """A variant's name is the name of its folder."""
 

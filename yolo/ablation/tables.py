@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from yolo.ablation.document import Block, Items, Table, Text
-from yolo.ablation.numbers import Comparison, Histories, spread, verdict
+from yolo.ablation.statistics import Comparison, Histories, spread, verdict
 
 TABLE = ("AP50", "AP", "AR100")
 """Metrics of the table of values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,10 +13,35 @@ import yaml
 
 from yolo.ablation.grid import dotted, merged, nested
 from yolo.ablation.study import Study, StudyRun
-from yolo.presets import parse_train
-from yolo.settings import read_yaml
-from yolo.study_options import PILOT_SEED
-from yolo.train_options import Train
+from yolo.options.commands import PILOT_SEED
+from yolo.options.presets import parse_train
+from yolo.options.train import Train
+from yolo.options.yaml_file import read_yaml
+
+OF_A_RUN = ("seed", "out", "resume")
+"""Options that no two runs share."""
+
+
+def flat_options(runs: Iterable[Path]) -> dict[str, str]:
+    """The options in the options.yaml of some runs of one variant, nested ones as `loss.assign`, values as text.
+
+    Runs without the file have not begun and are passed over. Where runs differ, all values are given.
+    """
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        if (run / "options.yaml").is_file():
+            for key, value in dotted(yaml.safe_load((run / "options.yaml").read_text(encoding="utf-8"))):
+                found.setdefault(key, []).append("none" if value is None else str(value))
+    return {key: " or ".join(dict.fromkeys(values)) for key, values in found.items() if key not in OF_A_RUN}
+
+
+def common_and_own(variants: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, str], list[str]]:
+    """The options that are equal in all variants, and the names of the others."""
+    keys = dict.fromkeys(key for options in variants.values() for key in options)
+    values = {key: {options.get(key, "-") for options in variants.values()} for key in keys}
+    common = {key: next(iter(found)) for key, found in values.items() if len(found) == 1}
+    return common, [key for key in keys if key not in common]
+
 
 OWN = ("--out", "--seed", "--resume", "--preset", "--options")
 """Words of `train` that the study says itself."""

@@ -24,9 +24,9 @@ from torchvision import tv_tensors
 from tqdm import tqdm
 
 from yolo.atomic import replacing
-from yolo.boxes import Placement
 from yolo.data.datasets import Pictures
 from yolo.data.sample import Sample
+from yolo.images.placement import Placement
 
 log = logging.getLogger("yolo")
 

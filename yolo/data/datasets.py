@@ -21,17 +21,18 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
-from yolo.coco_json import summary
-from yolo.data import coco, voc, yolo_layout, yolo_txt
-from yolo.data.index import Index
+from yolo.data.formats import coco, voc
+from yolo.data.formats import yolo as yolo_layout
+from yolo.data.formats import yolo as yolo_txt
+from yolo.data.index import Index, summary
 from yolo.data.sample import Sample, Target
-from yolo.metrics.records import Truths
+from yolo.images.files import read_picture
 from yolo.names import chosen, read_names
-from yolo.pictures import read_picture
 
 log = logging.getLogger("yolo")
 
 Format = Literal["coco", "voc", "yolo"]
+
 Reader = Callable[..., Index]
 
 
@@ -75,11 +76,6 @@ class Pictures:
             iscrowd=torch.from_numpy(index.crowd[part].copy()),
             area=torch.from_numpy(area.astype(np.float32)),
         )
-
-    def truths(self) -> Truths:
-        """All objects as they were read, for evaluation; nothing is clipped."""
-        index = self.index
-        return Truths(*map(torch.from_numpy, (index.image, index.labels, index.read, index.area, index.crowd)))
 
     def fault(self, k: int) -> str:
         """What is wrong with the file of picture `k`; empty if nothing is."""

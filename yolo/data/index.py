@@ -24,9 +24,15 @@ from typing import Self
 import numpy as np
 from PIL import ExifTags, Image
 
-from yolo.coco_json import summary
+
+def summary(faults: Sequence[str], what: str, limit: int = 10) -> str:
+    """The first `limit` faults, a line each, and how many more there are."""
+    more = f"\n... and {len(faults) - limit} more {what}s" if len(faults) > limit else ""
+    return "\n".join(faults[:limit]) + more
+
 
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
 SAID = 0.01  # pixels; a box that sticks out by less is clipped without a word: rounding, not a defect
 
 

@@ -18,6 +18,7 @@ from yolo.data.order import Draw, epoch_order
 from yolo.data.sample import DataSet, Sample
 
 BLOCK = 32
+
 _MOST = 96 << 20  # bytes of decoded pictures that are kept
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from yolo.data.order import Draw, chance, epoch_order
-from yolo.options import PLAIN, Augment
+from yolo.options.augment import PLAIN, Augment
 
 STEP = 32  # pixels: the largest stride of YOLOv3, which an input must be a multiple of
 

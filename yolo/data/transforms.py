@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
-from yolo.boxes import Placement
 from yolo.data.colour import colour_matrix, recolour
 from yolo.data.mosaic import Recent, partners, quarters
 from yolo.data.order import Draw, chance, torch_chance
 from yolo.data.sample import DataSet, Sample, Target
 from yolo.data.warp import Warp, clipped
-from yolo.options import PLAIN, Augment
-from yolo.pictures import place
+from yolo.images.placement import Placement
+from yolo.images.resize import place
+from yolo.options.augment import PLAIN, Augment
 
 Transform = Callable[[tv_tensors.Image, Target], tuple[Any, Any]]
 

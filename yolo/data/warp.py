@@ -14,9 +14,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from yolo.pictures import GREY
+from yolo.images.resize import GREY
 
 KEPT_AREA = 0.2  # a box that is cut to less than this part of itself is dropped: too little of the object is left
+
 KEPT_SIDE = 2.0  # input pixels: so is one that is thinner, for no cell could place it
 
 Rectangle = tuple[int, int, int, int]

@@ -22,7 +22,9 @@ from yolo.metrics.precision import COCO_POINTS, EPS, curve, mean_over_classes, r
 from yolo.metrics.records import Records
 
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
+
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+
 LIMITS = (1, 10, 100)
 
 

@@ -1,1 +1,7 @@
-"""The models: what the rest of the program knows of a detector, and the detectors themselves."""
+"""What the rest of the program knows of a model, and the models.
+
+detector.py  the interface
+yolo.py      YOLO as a Detector
+build.py     options -> the Detector to train
+load.py      files -> a Detector
+"""

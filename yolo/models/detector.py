@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from yolo.boxes import Detections, Placement
-from yolo.options import Filter
+from yolo.boxes import Detections
+from yolo.images.placement import Placement
+from yolo.options.detection import Filter
 
 if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection does without
     from yolo.data.sample import Target
+
 
 Picture = str | os.PathLike[str] | np.ndarray
 """A path, or RGB pixels uint8 `[h, w, 3]` (`[h, w, channels]` for a network of other channels)."""

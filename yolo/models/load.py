@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from yolo.cfg import read_cfg
-from yolo.darknet import Darknet
+from yolo.darknet.cfg import read_cfg
+from yolo.darknet.network import Darknet
+from yolo.darknet.safetensors_file import load_safetensors
+from yolo.darknet.weights import load_weights
 from yolo.models.yolo import YoloDetector
 from yolo.names import class_names
-from yolo.saved import load_safetensors
-from yolo.weights import load_weights
 
 log = logging.getLogger("yolo")
 

@@ -11,17 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolo.assign import assign
-from yolo.boxes import Detections, Placement
-from yolo.darknet import Darknet
-from yolo.data.labels import pack_labels
-from yolo.fold import inference_copy, resolve_precision
-from yolo.loss import compute_loss
+from yolo.boxes import Detections
+from yolo.darknet.inference import inference_copy, resolve_precision
+from yolo.darknet.network import Darknet
+from yolo.detection.assign import assign
+from yolo.detection.labels import pack_labels
+from yolo.detection.loss import compute_loss
+from yolo.detection.postprocess import postprocess
+from yolo.images.files import read_picture
+from yolo.images.placement import Placement
+from yolo.images.resize import darknet_place, place
 from yolo.models.detector import Detector, Picture
-from yolo.options import Filter, parse_size
-from yolo.pictures import darknet_place, place, read_picture
-from yolo.postprocess import postprocess
-from yolo.train_options import LossOptions
+from yolo.options.detection import Filter, parse_size
+from yolo.options.train import LossOptions
 
 if TYPE_CHECKING:
     from yolo.data.sample import Target
@@ -37,7 +39,7 @@ class YoloDetector(Detector):
         size: height and width of the network input in pixels, by default those of the cfg.
         letterbox: keep the proportions of pictures (grey bars); False stretches them to the input.
         exact: darknet's own resize in float32 (`prepare` then gives float32), for darknet's numbers.
-        precision: "fp32", "bf16", or "auto" (see `yolo.fold.resolve_precision`), of the inference copy.
+        precision: "fp32", "bf16", or "auto" (see `yolo.darknet.inference.resolve_precision`), of the inference copy.
         options: thresholds of detection.
         loss: what training lowers.
     """

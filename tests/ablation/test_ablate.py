@@ -1,0 +1,466 @@
+"""The runs of a study: paired, several at once, killed and gone on with, failed and reported."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+
+import yolo.ablation.driver
+import yolo.commands.ablate  # now, before a test replaces what it imports
+from tests.support.paths import ROOT
+from tests.support.train_problems import difference, numbers, shapes, tiny_cfg, words
+from yolo.__main__ import main
+from yolo.ablation import launch_local
+from yolo.ablation.grid import find_grid, read_grid
+from yolo.ablation.launch_local import LOCK, Machine, find_machine
+from yolo.ablation.study import StudyRun, finished, read_study
+from yolo.ablation.variants import variant_options
+from yolo.data.loader import Batch
+from yolo.options.train import Train
+from yolo.options.yaml_file import read_yaml
+from yolo.training.assemble import assemble
+
+GRID = "variants:\n  mse: {loss: {bbox_loss: mse}}\n  iou: {loss: {bbox_loss: iou}}\n"
+TOY = """
+import os, shutil, sys, time
+from pathlib import Path
+options, folder, seed = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+text = options.read_text()
+print("seed", seed, "threads", os.environ["OMP_NUM_THREADS"], "gpu", os.environ.get("CUDA_VISIBLE_DEVICES"))
+time.sleep(SLEEP)
+if 'peak_lr: 0.9' in text:
+    sys.exit("error: step 3: a loss or a gradient is not a finite number (box nan)")
+if "BAD" in os.environ and os.environ["BAD"] in str(folder):
+    print("one\\ntwo\\nthree\\nfour\\nfive")
+    sys.exit("error: no room on the disk")
+rate = text.partition("peak_lr: ")[2].split()[0]
+shutil.copy(options, folder / "options.yaml")
+(folder / "best.safetensors").write_bytes(b"x")
+epochs = int(text.partition("epochs: ")[2].split()[0])
+with (folder / "metrics.jsonl").open("w") as file:
+    for epoch in range(epochs):
+        file.write('{"epoch": %d, "step": %d, "AP": 0.25, "AP50": %s}\\n' % (epoch, epoch, rate))
+with open(folder.parents[1] / "log", "a") as file:
+    file.write(f"{folder.parent.name}/{folder.name}\\n")
+"""
+"""In place of a training: the files of a run, without PyTorch, in no time. AP50 is the rate of the options."""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies go into the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(GRID)
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Runs are the toy above from now on; called, with so many seconds of sleep."""
+
+    def use(seconds: float) -> None:
+        text = TOY.replace("SLEEP", str(seconds))
+
+        def command(run: StudyRun) -> list[str]:
+            return [sys.executable, "-I", "-S", "-u", "-c", text, str(run.options), str(run.folder), str(run.seed)]
+
+        monkeypatch.setattr(launch_local, "command", command)
+
+    use(0)
+    return use
+
+
+def ablate(*more: str, seeds: int = 2) -> int:
+    """The command, on the CPU; words for `train` behind `--`."""
+    own, behind = (more[: more.index("--")], more[more.index("--") + 1 :]) if "--" in more else (more, ())
+    given = ["--out", "study", "--seeds", str(seeds), "--threads", "1", *own]
+    return main(["ablate", "grid.yaml", *given, "--", "--device", "cpu", *behind])
+
+
+def done() -> list[str]:
+    """The toy runs, in the order in which they ended."""
+    return Path("study/log").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Words of the tiny training, with augmentation."""
+    folder = tmp_path_factory.mktemp("ablate")
+    return words(shapes(folder), tiny_cfg(folder), "--batch-size", "5")
+
+
+# ----------------------------------------------------------------------------------------------------------- paired
+
+
+def begun(train: Train, name: str) -> tuple[dict[str, torch.Tensor], list[Batch]]:
+    """The weights before the first step, and the batches of two epochs."""
+    trainer = assemble(replace(train, out=Path(name)), torch.device("cpu"))
+    weights = {name: value.clone() for name, value in trainer.detector.network.state_dict().items()}
+    batches = list(chain(trainer.loader, trainer.loader))
+    trainer.run.close()
+    return weights, batches
+
+
+def test_variants_are_paired(place: list[str], tmp_path: Path) -> None:
+    """Within one seed: the weights before step 1 and all batches are equal bit for bit. Another seed is another run."""
+    cut = place.index("--ignore-thresh")  # it is what some variants are about
+    study = read_grid(find_grid("full"), tmp_path, 1, (*place[:cut], *place[cut + 2 :], "--mosaic", "0.5"))
+    options = variant_options(replace(study, preset="default", pilot=None))
+    assert len(options) == 11
+    first, *others = [begun(train, name) for name, train in options.items()]
+    assert len(first[1]) == 6
+    for weights, batches in others:
+        assert difference(weights, first[0]) == ""
+        assert difference([list(batch) for batch in batches], [list(batch) for batch in first[1]]) == ""
+    other, batches = begun(replace(options["iou"], seed=1), "seed-1")
+    assert "tensors differ" in difference(other, first[0])
+    assert "tensors differ" in difference([list(batch) for batch in batches], [list(batch) for batch in first[1]])
+
+
+def test_a_variant_of_the_start_changes_only_that(place: list[str]) -> None:
+    """`obj_bias` is an override like others: the biases of the heads differ, the rest stays paired."""
+    train = variant_options(read_grid(Path("grid.yaml"), Path("x"), 1, tuple(place)))["iou"]
+    (plain, batches), (biased, same) = begun(train, "plain"), begun(replace(train, obj_bias=-4.5), "biased")
+    changed = [name for name in plain if difference(plain[name], biased[name])]
+    assert len(changed) == 2
+    assert all(name.endswith("bias") for name in changed)
+    assert difference([list(batch) for batch in batches], [list(batch) for batch in same]) == ""
+
+
+# ------------------------------------------------------------------------------------------------- killed and gone on
+
+
+def reached(folder: Path, lines: int) -> bool:
+    """Whether the run has so many epochs in its metrics."""
+    path = folder / "metrics.jsonl"
+    return path.exists() and path.read_bytes().count(b"\n") >= lines
+
+
+def wait_until(true: Callable[[], bool], over: Callable[[], bool]) -> bool:
+    """Whether it came true, before something is over and within a minute."""
+    deadline = time.monotonic() + 60
+    while not true() and not over() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return true()
+
+
+@contextlib.contextmanager
+def terminated_when(true: Callable[[], bool]) -> Iterator[None]:
+    """Sends SIGTERM to this process when it comes true, if the block is not over by then."""
+    over = threading.Event()
+
+    def watch() -> None:
+        if wait_until(true, over.is_set) and not over.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """SIGKILL in the middle, then SIGTERM: the same command goes on both times, and ends as if nothing had been."""
+    Path("one.yaml").write_text("variants: {mse: {loss: {bbox_loss: mse}}}\n")
+    train = [*place, "--epochs", "12", "--eval-every", "4"]
+    assert main(["train", *train, "--bbox-loss", "mse", "--out", "whole"]) == 0
+    command = ["ablate", "one.yaml", "--out", "study", "--seeds", "1", "--threads", "1", "--", *train]
+    folder = Path("study/mse/seed-0")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen([sys.executable, "-m", "yolo", *command], env=environment, stdout=subprocess.DEVNULL)
+    assert wait_until(lambda: reached(folder, 1), lambda: child.poll() is not None)
+    child.kill()
+    child.wait()
+    with terminated_when(lambda: reached(folder, 3)):
+        assert main(command) == 130
+    out = capsys.readouterr().out
+    assert "mse/seed-0: stopped\n" in out
+    assert f"the same command goes on: python -m yolo {shlex.join(command)}\n" in out
+    assert not finished(folder)
+    assert not Path("study/report.md").exists()
+    assert main(command) == 0
+    assert "study: 1 of 1 runs are finished\n" in capsys.readouterr().out
+    assert len(numbers(folder)) == 12
+    assert difference(numbers(folder), numbers(Path("whole"))) == ""
+    log = (folder / "train.log").read_text()
+    assert log.count("SIGTERM: the step is done and saved") == 2  # the run ended with its killed parent, too
+    assert "| V1.1 | mse | 1 of 1 |" in Path("study/report.md").read_text()
+
+
+def test_a_run_ends_with_its_parent() -> None:
+    """Also if that is killed: the kernel tells it."""
+    code = """
+import os, subprocess, sys, time
+child = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(print('asked', flush=True))); print('up', flush=True); time.sleep(60)"
+subprocess.Popen([sys.executable, "-m", "yolo.ablation.tethered", str(os.getpid()), sys.executable, "-c", child])
+time.sleep(60)
+"""  # noqa: E501
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with parent:
+        assert parent.stdout
+        assert parent.stdout.readline() == "up\n"
+        parent.kill()
+        parent.wait()
+        assert parent.stdout.read() == ("asked\n" if sys.platform == "linux" else "")
+
+
+def test_a_run_without_parent_does_not_begin() -> None:
+    """The parent was gone before the kernel knew that it matters."""
+    command = [sys.executable, "-m", "yolo.ablation.tethered", "1", sys.executable, "-c", "print('up')"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "process 1, which started this run, is gone" in ended.stderr
+
+
+# -------------------------------------------------------------------------------------------------------- the command
+
+
+def test_finished_runs_are_not_repeated(toy: Callable[[float], None], capsys: pytest.CaptureFixture[str]) -> None:
+    """Seed by seed; again: nothing; with more seeds: those."""
+    assert ablate() == 0
+    assert done() == ["mse/seed-0", "iou/seed-0", "mse/seed-1", "iou/seed-1"]
+    out = capsys.readouterr().out
+    assert "iou/seed-0: finished in 0 s, AP 0.2500, AP50 0.0060; 2 of 4 left, about" in out
+    assert ablate() == 0
+    assert ablate(seeds=3) == 0
+    assert done()[4:] == ["mse/seed-2", "iou/seed-2"]
+    assert read_study(Path("study")).seeds == 3
+    assert read_yaml(Path("study/mse/options.yaml"), Train()).loss.bbox_loss == "mse"
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "seeds", "says"),
+    [
+        ("", ["--", "--epochs", "7"], 2, "mse: epochs: 7, not 60; iou: epochs: 7, not 60"),
+        ("  ciou: {loss: {bbox_loss: ciou}}\n", [], 2, "variants: mse, iou, ciou, not mse, iou"),
+        ("pilot: {option: epochs, values: [1, 2]}\n", [], 2, "pilot: "),
+        ("", [], 1, "seeds: 1, not 2 or more"),
+    ],
+)
+def test_another_study(
+    change: str, more: list[str], seeds: int, says: str, toy: None, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """What differs is said, and nothing runs or is written."""
+    with monkeypatch.context() as patch:
+        patch.setattr(yolo.ablation.driver, "run_local", lambda *_: None)
+        assert ablate() == 0
+    before = Path("study/study.yaml").read_bytes()
+    Path("grid.yaml").write_text(GRID + change)
+    assert ablate(*more, seeds=seeds) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: study is another study, this command asks for ")
+    assert says in error
+    assert Path("study/study.yaml").read_bytes() == before
+    assert not Path("study/log").exists()
+
+
+def test_a_folder_of_something_else(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is left alone."""
+    Path("study").mkdir()
+    Path("study/thesis.txt").write_text("x")
+    assert ablate() == 1
+    assert "study: no study.yaml in it, so it is no study" in capsys.readouterr().err
+    assert [path.name for path in Path("study").iterdir()] == ["thesis.txt"]
+
+
+def test_a_failed_run(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others go on; at the end its last lines, and status 1. The same command repeats it, and only it."""
+    with monkeypatch.context() as patch:
+        patch.setenv("BAD", "mse/seed-0")
+        assert ablate() == 1
+    out, error = capsys.readouterr()
+    assert "mse/seed-0: failed with status 1; the others go on" in out
+    assert "study: 3 of 4 runs are finished" in out
+    log = Path("study/mse/seed-0/train.log")
+    lines = ["two", "three", "four", "five", "error: no room on the disk"]
+    assert error == f"error: mse/seed-0 failed; the last lines of {log}:\n" + "".join(f"    {x}\n" for x in lines)
+    assert "| V1.1 | mse | 1 of 2 |" in Path("study/report.md").read_text()
+    assert ablate() == 0
+    assert done() == ["iou/seed-0", "mse/seed-1", "iou/seed-1", "mse/seed-0"]
+
+
+def test_weights_without_a_checkpoint(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was killed between its first weights and its first checkpoint starts anew."""
+    folder = Path("study/mse/seed-0")
+    assert ablate(seeds=1) == 0
+    (folder / "metrics.jsonl").unlink()
+    seen = []
+    toy_command = launch_local.command
+
+    def command(run: StudyRun) -> list[str]:
+        seen.append((folder / "best.safetensors").exists())
+        return toy_command(run)
+
+    monkeypatch.setattr(launch_local, "command", command)
+    assert ablate(seeds=1) == 0
+    assert seen == [False]
+    assert finished(folder)
+
+
+def test_what_is_run(tmp_path: Path) -> None:
+    """A new run, or the rest of one."""
+    run = StudyRun("mse", 3, tmp_path / "seed-3", tmp_path / "options.yaml")
+    new = ["--options", str(run.options), "--out", str(run.folder), "--seed", "3"]
+    assert launch_local.command(run) == [sys.executable, "-m", "yolo", "train", *new]
+    run.folder.mkdir()
+    (run.folder / "last.pt").write_bytes(b"x")
+    assert launch_local.command(run)[4:] == ["--resume", str(run.folder)]
+
+
+def test_several_at_once(toy: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two jobs on two GPUs: each run sees one of them, the other job's is another, and it takes the threads that it was
+    given. One after the other, all would have the first."""
+    toy(0.4)
+    monkeypatch.setattr(launch_local, "_gpus", lambda: ("GPU-a", "GPU-b"))
+    assert main(["ablate", "grid.yaml", "--out", "study", "--seeds", "2", "--threads", "3"]) == 0
+    logs = [(run.folder / "train.log").read_text() for run in read_study(Path("study")).runs()]
+    assert sorted(logs) == sorted(f"seed {s} threads 3 gpu GPU-{gpu}\n" for s in (0, 1) for gpu in "ab")
+
+
+def test_what_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run on a CPU with all cores, one for each GPU; more share them."""
+    monkeypatch.setattr(launch_local, "_gpus", lambda: ("0", "1"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    assert find_machine(None, None, cpu=True) == Machine(1, 8)
+    assert find_machine(3, None, cpu=True) == Machine(3, 2)
+    assert find_machine(None, None, cpu=False) == Machine(2, 4, ("0", "1"))
+    assert [Machine(3, 2, ("0", "1")).gpu(slot) for slot in range(3)] == ["0", "1", "0"]
+    assert Machine(3, 2).gpu(0) is None
+
+
+def test_an_earlier_command_is_still_at_it(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that saves after its command was killed is waited for; the others do not wait."""
+    Path("study/mse/seed-0").mkdir(parents=True)
+    (Path("study") / "study.yaml").write_text("variants: {mse: {}, iou: {}}\nseeds: 2\n")
+    lock = Path("study/mse/seed-0") / LOCK
+    holder = subprocess.Popen(["flock", str(lock), "sleep", "1"])
+    assert wait_until(lock.exists, lambda: False)
+    time.sleep(0.1)
+    assert ablate() == 0
+    holder.wait()
+    assert done() == ["iou/seed-0", "mse/seed-1", "iou/seed-1", "mse/seed-0"]
+    assert capsys.readouterr().out.count("mse/seed-0: a process of an earlier command is still at it") == 1
+
+
+def test_two_commands_at_one_study(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second one is refused."""
+    assert ablate(seeds=1) == 0
+    lock = launch_local.hold(Path("study") / LOCK)
+    assert lock is not None
+    try:
+        assert ablate() == 1
+    finally:
+        os.close(lock)
+    assert "error: study: another `ablate` is at this study" in capsys.readouterr().err
+    assert ablate() == 0
+
+
+def test_dry(capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands and their number; nothing is started or written."""
+    Path("grid.yaml").write_text(GRID + "pilot: {option: schedule.peak_lr, values: [1e-3, 2e-3]}\n")
+    assert ablate("--dry") == 0
+    *commands, last = capsys.readouterr().out.splitlines()
+    assert len(commands) == 8
+    assert commands[0].startswith("python -m yolo train --options study/mse/pilot-1e-3.yaml --out study/mse/pilot-1e-3")
+    assert last == "8 runs: 2 variants times 2 seeds, 4 pilots, 0 are finished"
+    assert not Path("study").exists()
+
+
+def test_wrong_words(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """Known before anything is written; options of `train` before the -- are not understood."""
+    assert ablate("--", "--bbox-loss", "iou") == 1
+    assert "error: variant mse: the options behind -- undo" in capsys.readouterr().err
+    for given in (["--", "--epoch", "3"], ["--epochs", "3"]):
+        with pytest.raises(SystemExit):
+            ablate(*given)
+    assert not Path("study").exists()
+
+
+# -------------------------------------------------------------------------------------------------------------- pilots
+
+PILOT = GRID + "pilot: {option: schedule.peak_lr, values: [1e-3, 3e-3, 2e-3], epochs_share: 0.3}\n"
+
+
+def test_the_pilot_chooses(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """By AP50, which is the rate here; once, for all seeds of a variant; with shorter runs of another seed."""
+    Path("grid.yaml").write_text(PILOT)
+    assert ablate(seeds=1) == 0
+    assert done()[:6] == [f"{v}/pilot-{rate}" for v in ("mse", "iou") for rate in ("1e-3", "3e-3", "2e-3")]
+    assert "seed 1000000 " in Path("study/mse/pilot-1e-3/train.log").read_text()
+    assert read_yaml("study/mse/pilot-1e-3/options.yaml", Train()).epochs == 18
+    assert "mse: schedule.peak_lr is 0.003, by AP50 of the pilots (0.001: 0.001, 0.003: 0.003," in (
+        capsys.readouterr().out
+    )
+    assert read_study(Path("study")).chosen == {"mse": 3e-3, "iou": 3e-3}
+    options = read_yaml("study/iou/seed-0/options.yaml", Train())
+    assert (options.schedule.peak_lr, options.epochs, options.early_metric) == (3e-3, 60, "AP")
+    assert ablate(seeds=2) == 0
+    assert done()[6:] == ["mse/seed-0", "iou/seed-0", "mse/seed-1", "iou/seed-1"]
+
+
+def test_a_pilot_that_diverges_has_lost(toy: None) -> None:
+    """Too high a rate is an answer, not a failure."""
+    Path("grid.yaml").write_text(PILOT.replace("3e-3", "0.9"))
+    assert ablate(seeds=1) == 0
+    assert read_study(Path("study")).chosen == {"mse": 2e-3, "iou": 2e-3}
+
+
+def test_a_pilot_that_fails(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is chosen without it: its variant waits for the next command, the others go on."""
+    Path("grid.yaml").write_text(PILOT)
+    with monkeypatch.context() as patch:
+        patch.setenv("BAD", "mse/pilot-3e-3")
+        assert ablate(seeds=1) == 1
+    assert "error: mse/pilot-3e-3 failed; the last lines of" in capsys.readouterr().err
+    assert read_study(Path("study")).chosen == {"iou": 3e-3}
+    assert "mse/seed-0" not in done()
+    assert ablate(seeds=1) == 0
+    assert done()[6:] == ["mse/pilot-3e-3", "mse/seed-0"]
+
+
+# ----------------------------------------------------------------------------------------------------------------- Ray
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_without_ray(capsys: pytest.CaptureFixture[str]) -> None:
+    """What to install."""
+    assert ablate("--launcher", "ray") == 1
+    assert capsys.readouterr().err == "error: --launcher ray needs Ray: pip install 'exact-yolov3[sweep]'\n"
+    assert not Path("study").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: exact-yolov3[sweep]")
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_two_workers_of_ray(place: list[str]) -> None:
+    """The same numbers as from the local launcher, from two runs at the same time; in a process, for what Ray does."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for launcher in ("ray", "local"):
+        command = ["ablate", "grid.yaml", "--out", launcher, "--seeds", "1", "--jobs", "2", "--threads", "1"]
+        command = [sys.executable, "-m", "yolo", *command, "--launcher", launcher, "--", *place]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert ended.returncode == 0, ended.stderr
+        assert "2 of 2 runs are finished" in ended.stdout
+    for name in ("mse", "iou"):
+        assert difference(numbers(Path("ray", name, "seed-0")), numbers(Path("local", name, "seed-0"))) == ""
+    spans = [
+        ((folder / "options.yaml").stat().st_mtime, (folder / "metrics.jsonl").stat().st_mtime)
+        for folder in (Path("ray/mse/seed-0"), Path("ray/iou/seed-0"))
+    ]
+    assert max(begin for begin, _ in spans) < min(end for _, end in spans), "one after the other"

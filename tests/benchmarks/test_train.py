@@ -1,0 +1,56 @@
+"""The benchmark of training runs, and both of its contenders train the same network on the same loss."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.paths import ROOT
+from tests.support.small_sets import Picture, write_coco
+
+
+def benchmark(*arguments: str) -> str:
+    """What it prints for toy.cfg, one round of one step."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "train.py"), "--net", "toy.cfg:2", "--size", "64"]
+    command += ["--threads", "1", "--rounds", "1", "--steps", "1", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_table_and_epochs(tmp_path: Path) -> None:
+    """Rates of both contenders and of epochs are above 0; before the first step the losses differ by rounding only."""
+    data = write_coco(tmp_path, [Picture((40, 40), [(0, 4, 4, 30, 30)])] * 3)
+    text = benchmark("--data", str(data), "--workers", "0")
+    for kind in ("plain", "ours", "epoch", "bare"):
+        rates = re.search(rf"^{kind} +(\S+) +(\S+) +(\S+)", text, re.MULTILINE)
+        assert rates is not None, text
+        assert 0 < float(rates[1]) <= float(rates[2]) <= float(rates[3])
+    assert "epochs of 3 pictures" in text
+    apart = re.search(r"loss apart: (\S+) of", text)
+    assert apart is not None, text
+    assert float(apart[1]) < 0.02  # bfloat16 has 8 bits
+
+
+def test_failure_of_a_worker_is_told(tmp_path: Path) -> None:
+    """A contender that ends without an answer ends the benchmark with the last line of its log."""
+    fails = (
+        "import sys; print(1, flush=True); sys.stdin.readline(); print('first', file=sys.stderr); raise OSError('lost')"
+    )
+    asks = f"""
+import sys
+from pathlib import Path
+from measure import Worker
+worker = Worker([sys.executable, "-c", {fails!r}], Path({str(tmp_path / "log")!r}))
+print(worker.ready)
+worker.ask("")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", asks], capture_output=True, text=True, cwd=ROOT / "benchmarks", check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "1\n")
+    assert done.stderr.splitlines()[-1] == "RuntimeError: OSError: lost"

@@ -1,0 +1,140 @@
+"""`python -m yolo` as a user types it."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.paths import ROOT
+from yolo.__main__ import main
+from yolo.darknet.cfg import read_cfg
+from yolo.darknet.network import Darknet
+from yolo.darknet.safetensors_file import load_safetensors
+from yolo.darknet.weights import save_weights
+from yolo.options.detection import parse_size
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Random weights for toy.cfg."""
+    torch.manual_seed(0)
+    save_weights(Darknet(read_cfg("toy.cfg")), tmp_path / "toy.weights")
+    return tmp_path / "toy.weights"
+
+
+def test_help_lists_the_verbs() -> None:
+    """As a process of its own, from another folder, with every verb and its first sentence."""
+    found = subprocess.run([sys.executable, "-m", "yolo", "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert found.returncode == 0
+    assert "summary" in found.stdout
+    assert "convert" in found.stdout
+
+
+def test_summary_of_one_cfg(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every layer, the totals that darknet's own tables give, the heads."""
+    assert main(["summary", "yolov3.cfg"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "yolov3.cfg at 416x416"
+    assert lines[2].split() == ["0", "conv", "3x3", "leaky", "image", "416", "x", "416", "x", "32", "992"]
+    assert lines[2 + 86].split() == ["86", "route", "85,61", "26", "x", "26", "x", "768"]
+    assert lines[-4] == "62,001,757 parameters (248,007,048 bytes as .weights), 65.864 GFLOP"
+    assert lines[-3] == "head 0: 13 cells of 32 pixels, 80 classes, anchors 116x90  156x198  373x326 pixels"
+
+
+def test_summary_of_a_folder_and_another_size(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line each; `--size` is width x height."""
+    assert main(["summary", str(ROOT / "config"), "--size", "640x384"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["toy.cfg", "yolov3-spp.cfg", "yolov3-tiny.cfg", "yolov3.cfg"]
+    assert lines[2].split()[1:4] == ["640x384", "24", "layers"]
+    assert lines[2].endswith("heads 20x12,40x24")
+
+
+def test_summary_says_whether_weights_fit(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table of what was loaded, or one line of error and exit status 1."""
+    assert main(["summary", "toy.cfg", "--weights", str(weights)]) == 0
+    assert "layers 0 to 36          929,939 floats  loaded" in capsys.readouterr().out
+    assert main(["summary", "yolov3-tiny.cfg", "--weights", str(weights)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {weights}: 3,719,776 bytes, but the network asks for 35,434,956")
+    assert error.count("\n") == 1
+
+
+def test_a_bad_cfg_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are still shown; the exit status tells."""
+    (tmp_path / "a.cfg").write_text((ROOT / "config" / "toy.cfg").read_text().replace("leaky", "leeky", 1))
+    (tmp_path / "b.cfg").write_text((ROOT / "config" / "toy.cfg").read_text())
+    assert main(["summary", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert "a.cfg: not built: " in captured.out
+    assert "activation=leeky" in captured.out
+    assert "929939 floats" in captured.out
+    assert captured.err == "error: 1 of 2 cfgs cannot be built\n"
+
+
+def test_convert_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """.weights to safetensors and back is the same file; names go into the metadata; a backbone is cut off."""
+    names = tmp_path / "six.names"
+    names.write_text("a\nb\nc\nd\ne\nf\n")
+    converted = tmp_path / "toy.safetensors"
+    assert main(["convert", str(weights), str(converted), "--cfg", "toy.cfg", "--names", str(names)]) == 0
+    assert load_safetensors(converted)[1] == list("abcdef")
+    assert main(["convert", str(converted), str(tmp_path / "back.weights")]) == 0
+    assert (tmp_path / "back.weights").read_bytes() == weights.read_bytes()
+    assert main(["convert", str(converted), str(tmp_path / "toy.conv.17"), "--cutoff", "17"]) == 0
+    capsys.readouterr()
+    assert main(["summary", "toy.cfg", "--weights", str(tmp_path / "toy.conv.17")]) == 0
+    assert "re-initialised: not in the file" in capsys.readouterr().out
+
+
+def test_convert_to_onnx(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Checked against PyTorch when it is written; without the extra the error says what to install."""
+    arguments = ["convert", str(weights), str(tmp_path / "toy.onnx"), "--cfg", "toy.cfg", "--size", "96x64"]
+    if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None:
+        assert main(arguments) == 1
+        assert "pip install 'exact-yolov3[onnx]'" in capsys.readouterr().err
+        return
+    assert main(arguments) == 0
+    assert "input 96x64, raw predictions out; onnxruntime differs from PyTorch by" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summary", "nothing.cfg"], "nothing.cfg: no such file"),
+        (["summary", "toy.cfg", "--size", "0x5"], "size '0x5': expected pixels"),
+        (["summary", "toy.cfg", "yolov3.cfg", "--weights", "a.weights"], "--weights goes with one cfg, got 2"),
+        (["convert", "a.weights", "b.safetensors"], "a.weights does not say what it belongs to; give --cfg"),
+        (["convert", "a.weights", "b.safetensors", "--cfg", "toy.cfg"], "a.weights: no such file"),
+        (["convert", "a.safetensors", "b.weights", "--cfg", "toy.cfg"], "holds its own cfg and names"),
+        (["convert", "a.safetensors", "b.weights"], "a.safetensors: no such file"),
+        (["convert", "a.weights", "b.onnx", "--cfg", "toy.cfg", "--cutoff", "3"], "a .onnx file holds a whole network"),
+        (
+            ["convert", "a.weights", "b.safetensors", "--cfg", "toy.cfg", "--size", "96"],
+            "--size goes with an .onnx target",
+        ),
+        (["get", "weights"], "get weights: which?"),
+        (["get", "weights", "yolov3-tini"], "yolov3-tiny"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No traceback: what is wrong and what to do, on stderr, exit status 1."""
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_parse_size() -> None:
+    """`N` is square, `WIDTHxHEIGHT` becomes (height, width)."""
+    assert parse_size("416") == (416, 416)
+    assert parse_size("640x384") == (384, 640)
+    for text in ("", "x", "4x", "axb", "-3", "1.5", "²"):
+        with pytest.raises(ValueError, match="expected pixels"):
+            parse_size(text)

@@ -1,0 +1,622 @@
+"""`python detect.py`, as a user types it: what it prints, writes, survives and leaves alone."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tests.darknet.test_golden import SHARED, Row, compare, needs_shared
+from tests.images.test_sources import write_video
+from tests.support.paths import ROOT
+from yolo.__main__ import main
+from yolo.darknet.cfg import read_cfg
+from yolo.darknet.network import Darknet
+from yolo.darknet.safetensors_file import save_safetensors
+from yolo.darknet.weights import save_weights
+from yolo.images.draw import draw
+from yolo.images.files import read_picture
+
+DARKNET = SHARED.parent / "data" / "darknet"
+NAMES = ["..", "motorbike", "c/d", "犬", "e", "f"]
+
+
+@pytest.fixture(scope="session")
+def constant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy network that finds the same in every picture: in its 25 large cells classes 0 (0.907) and 1 (0.696)."""
+    network = Darknet(read_cfg("toy.cfg"))
+    last = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels == 33]
+    assert len(last) == 3
+    with torch.no_grad():
+        for layer in last:
+            assert layer.bias is not None
+            layer.weight.zero_()
+            layer.bias.fill_(-10)
+        bias = last[0].bias
+        assert bias is not None
+        bias[:7] = torch.tensor([0.0, 0, 0, 0, 3, 3, 1])
+    path = tmp_path_factory.mktemp("constant") / "constant.safetensors"
+    save_safetensors(network, path, NAMES)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+def picture(path: Path, width: int = 160, height: int = 160, channels: int = 3) -> Path:
+    """A picture of smooth noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = np.random.default_rng(len(path.name)).integers(0, 256, (4, 4, channels), dtype=np.uint8)
+    cv2.imwrite(str(path), cv2.resize(small, (width, height)))
+    return path
+
+
+def rows(folder: Path | str = "out") -> list[dict[str, Any]]:
+    """What `detections.json` holds."""
+    found = json.loads((Path(folder) / "detections.json").read_text(encoding="utf-8"))
+    assert isinstance(found, list)
+    return found
+
+
+def detect(weights: Path, *words: str | Path, out: str | Path = "out") -> int:
+    """The exit status of `detect.py WORDS --weights WEIGHTS --out OUT --device cpu`."""
+    given = [str(word) for word in words]
+    return main(["detect", *given, "--weights", str(weights), "--out", str(out), "--device", "cpu"])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def parts() -> list[Path]:
+    """Temporary files that were left behind."""
+    return [*Path.cwd().rglob("*.part"), *Path.cwd().rglob(".*.part")]
+
+
+def test_lines_and_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for the picture with its three times, one for each object, the median; all kinds of files."""
+    picture(Path("in/a.png"))
+    picture(Path("in/12.jpg"), 200, 100)
+    assert detect(constant, "in", "--json", "--txt", "--csv", "--crops", "--max-det", "2") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    for k, name in ((0, "12.jpg"), (3, "a.png")):
+        start, times = lines[k].split(": ")
+        assert start == str(Path("in", name))
+        assert times.startswith("2 objects, load ")
+        assert times.count(" + ") == 2
+    assert lines[4].split()[:2] == ["..", "0.907"]
+    assert len(lines[4].split()) == 6
+    assert lines[6].startswith("2 pictures, median load ")
+    assert [row["image_id"] for row in rows()] == [12, 12, "a.png", "a.png"]
+    assert sorted(contents(Path("out"))) == sorted(
+        str(Path(*path.split("/")))
+        for path in (
+            "12.jpg", "a.png", "crops/_/12-0.png", "crops/_/12-1.png", "crops/_/a-0.png", "crops/_/a-1.png",
+            "detections.csv", "detections.json", "txt/12.txt", "txt/a.txt",
+        )
+    )  # fmt: skip
+    assert read_picture("out/12.jpg").shape == (100, 200, 3)
+    assert not np.array_equal(read_picture("out/a.png"), read_picture("in/a.png"))
+
+
+@needs_shared
+@pytest.mark.parametrize("placement", ["letterbox", "stretch"])
+@pytest.mark.parametrize("confidence", ["0.25", "0.005"])
+def test_exact_gives_darknets_numbers(confidence: str, placement: str) -> None:
+    """The JSON file of the command line against darknet's own detections of seven pictures."""
+    model = "yolo-fastest-1.1"
+    cfg, names, golden = DARKNET / f"{model}.cfg", DARKNET / "coco.names", SHARED / "yolo-fastest"
+    words: list[str | Path] = [
+        "--cfg",
+        cfg,
+        "--names",
+        names,
+        "--exact",
+        "--json",
+        "--conf",
+        confidence,
+        "--placement",
+        placement,
+    ]
+    assert detect(DARKNET / f"{model}.weights", golden / "*.png", *words) == 0
+    found = rows()
+    ids = {name: k for k, name in enumerate(names.read_text().splitlines())}
+    entries = json.loads((golden / f"{model}.json").read_text())["pictures"]
+    assert {row["image_id"] for row in found} <= {entry["picture"] for entry in entries}
+    for entry in entries:
+        w, h = entry["width"], entry["height"]
+        ours = []
+        for row in found:
+            if row["image_id"] == entry["picture"]:
+                left, top, width, height = row["bbox"]
+                box = (left + width / 2) / w, (top + height / 2) / h, width / w, height / h
+                ours.append(Row(ids[row["category_name"]], row["score"], *box))
+        theirs = [
+            Row(d["class"], d["score"], *d["box"]) if isinstance(d, dict) else Row(d[0], d[1], *d[3:])
+            for d in entry[f"{placement}_{confidence}"]
+        ]
+        sure = float(confidence) + 1e-4
+        compare([row for row in ours if row.score > sure], [row for row in theirs if row.score > sure])
+        drawn = read_picture(Path("out") / entry["picture"])
+        assert drawn.shape == (h, w, 3)
+
+
+@needs_shared
+def test_old_spellings_have_cocos_ids_and_can_be_chosen() -> None:
+    """darknet's coco.names says `tvmonitor` and `motorbike`; the user may say `motorcycle`, or either."""
+    model = "yolo-fastest-1.1"
+    words: list[str | Path] = [
+        "--cfg",
+        DARKNET / f"{model}.cfg",
+        "--names",
+        DARKNET / "coco.names",
+        "--json",
+        "--conf",
+        "1e-4",
+    ]
+    dog = SHARED / "yolo-fastest" / "dog.png"
+    for wanted in ("motorcycle,dog", "motorbike, dog"):
+        assert detect(DARKNET / f"{model}.weights", dog, *words, "--classes", wanted) == 0
+        assert {(row["category_id"], row["category_name"]) for row in rows()} == {(4, "motorbike"), (18, "dog")}
+
+
+def save_pictures(folder: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """Good pictures of all kinds with their upright sizes (width, height), and bad ones."""
+    folder.mkdir()
+    good: dict[str, tuple[int, int]] = {}
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(folder / f"exif-{orientation}.jpg", exif=exif)
+        good[f"exif-{orientation}.jpg"] = (60, 40) if orientation <= 4 else (40, 60)
+    for name, mode in (("grey.png", "L"), ("alpha.png", "RGBA"), ("cmyk.jpg", "CMYK"), ("palette.png", "P")):
+        image.convert(mode).save(folder / name)
+        good[name] = (60, 40)
+    cv2.imwrite(str(folder / "deep.png"), np.full((40, 60, 3), 40000, np.uint16))
+    cv2.imwrite(str(folder / "one.png"), np.zeros((1, 1, 3), np.uint8))
+    cv2.imwrite(str(folder / "tall.bmp"), np.zeros((300, 1, 3), np.uint8))
+    cv2.imwrite(str(folder / "huge.jpg"), np.full((9000, 12000, 3), 90, np.uint8))
+    good |= {"deep.png": (60, 40), "one.png": (1, 1), "tall.bmp": (1, 300), "huge.jpg": (12000, 9000)}
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("this is no picture")
+    (folder / "cut.jpg").write_bytes((folder / "exif-1.jpg").read_bytes()[:500])
+    return good, ["empty.jpg", "text.jpg", "cut.jpg"]
+
+
+def test_pictures_of_all_kinds_in_one_run(
+    constant: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Good ones are detected and drawn upright, bad ones are named, the status is 1."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    good, bad = save_pictures(Path("in"))
+    before = {name: Path("in", name).stat().st_mtime_ns for name in (*good, *bad)}
+    assert detect(constant, "in", "none.png", "--json", "--txt", "--csv", "--max-det", "3") == 1
+    captured = capsys.readouterr()
+    assert {row["image_id"] for row in rows()} == set(good)
+    assert captured.out.splitlines()[-1].startswith(f"{len(good)} pictures")
+    errors = captured.err.splitlines()
+    assert len(errors) == 4
+    for name in (*bad, "none.png"):
+        assert sum(name in line and line.startswith("not read: ") for line in errors) == 1
+    for name, (width, height) in good.items():
+        drawn = Path("out", name if name.endswith(".jpg") else Path(name).with_suffix(".png"))
+        with Image.open(drawn) as image:
+            assert image.size == (width, height)
+    assert len(contents(Path("out", "txt"))) == len(good)
+    assert {name: Path("in", name).stat().st_mtime_ns for name in before} == before
+
+
+def test_all_orientations_show_the_same(constant: Path) -> None:
+    """A picture that eight cameras held in eight ways is drawn upright every time."""
+    upright = np.zeros((40, 60, 3), np.uint8)
+    upright[:20, :30] = 255
+    turned = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1), 7: np.rot90(upright, 2).transpose(1, 0, 2), 8: np.rot90(upright, -1),
+    }  # fmt: skip
+    Path("in").mkdir()
+    for orientation, pixels in turned.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(np.ascontiguousarray(pixels)).save(f"in/{orientation}.jpg", exif=exif, quality=100)
+    assert detect(constant, "in", "--conf", "0.99") == 0
+    for orientation in turned:
+        assert np.abs(read_picture(f"out/{orientation}.jpg").astype(int) - upright).mean() < 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="NOT TESTED: memory is read from Linux's /proc")
+def test_memory_is_flat_over_a_thousand_pictures(constant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a picture stays once its results are written."""
+    Path("in").mkdir()
+    for k in range(1000):
+        cv2.imwrite(f"in/{k:04}.png", np.full((24, 32, 3), k % 256, np.uint8))
+    used: list[int] = []
+
+    def counting(*arguments: Any) -> np.ndarray:
+        used.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        return draw(*arguments)
+
+    monkeypatch.setattr("yolo.commands.detect.draw", counting)
+    assert detect(constant, "in", "--json", "--csv", "--size", "64", "--max-det", "3") == 0
+    assert len(used) == 1000
+    assert np.median(used[900:]) - np.median(used[200:300]) < 4 << 20
+    assert len(rows()) == 3000
+
+
+def test_an_own_folder_keeps_its_pictures(constant: Path) -> None:
+    """`--out` where the pictures are: equal names, other case, other endings, and names that results would take."""
+    for name in ("in/a.png", "in/a.jpg", "in/A.PNG", "in/a-2.png", "in/a_1.png", "in/b.bmp", "in/b.png", "more/a.png"):
+        picture(Path(name))
+    write_video(Path("in/b.avi"))
+    write_video(Path("in/b.mp4"))
+    before = contents(Path("in"))
+    words: list[str | Path] = ["in", "more/a.png", "--json", "--txt", "--crops", "--conf", "0.9", "--max-det", "2"]
+    assert detect(constant, *words, out="in") == 0
+    after = contents(Path("in"))
+    assert {name: after[name] for name in before} == before
+    drawn = [name for name in after if name not in before and Path(name).parent == Path(".") and "." in name]
+    assert len(drawn) == len(before) + 1 + 1  # a drawing each, and detections.json
+    frames = sum(5 for name in before if name.endswith((".avi", ".mp4")))
+    stills = sum(name.endswith((".png", ".jpg", ".PNG", ".bmp")) for name in before) + 1
+    assert len([name for name in after if name.startswith("txt")]) == stills + frames
+    assert len([name for name in after if name.startswith("crops")]) == 2 * (stills + frames)
+    assert not parts()
+
+
+def test_a_second_run_replaces_the_results_of_the_first(constant: Path) -> None:
+    """The same names again, no second set; also beside the picture itself."""
+    path = picture(Path("in/a.png"))
+    for out in ("out", "in"):
+        assert detect(constant, path, "--json", "--txt", "--csv", "--crops", "--max-det", "3", out=out) == 0
+        first = contents(Path(out))
+        assert detect(constant, path, "--json", "--txt", "--csv", "--crops", "--max-det", "3", out=out) == 0
+        assert contents(Path(out)) == first
+
+
+def test_a_missing_source_of_an_earlier_run(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its old drawing does not confuse the new run."""
+    path = picture(Path("a.png"))
+    picture(Path("b.png"))
+    assert detect(constant, path) == 0
+    path.unlink()
+    assert detect(constant, path, "b.png") == 1
+    assert "not read: a.png: no such picture file" in capsys.readouterr().err
+    assert Path("out/b.png").is_file()
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".avi"])
+def test_a_video_is_written_as_a_video(constant: Path, ending: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many frames, of the same size, at the same rate; a name and an image_id for each frame."""
+    write_video(Path(f"2024{ending}"), frames=7, rate=12.5, size=(96, 64))
+    assert detect(constant, f"2024{ending}", "--json", "--txt", "--max-det", "1") == 0
+    video = cv2.VideoCapture("out/2024.mp4")
+    assert video.get(cv2.CAP_PROP_FPS) == 12.5
+    frames = []
+    while (answer := video.read())[0]:
+        frames.append(answer[1])
+    video.release()
+    assert [frame.shape for frame in frames] == [(64, 96, 3)] * 7
+    assert [row["image_id"] for row in rows()] == [f"2024{ending}#{k}" for k in range(7)]
+    assert sorted(contents(Path("out/txt"))) == [f"2024/{k}.txt" for k in range(7)]
+    assert f"2024{ending}#6: 1 objects" in capsys.readouterr().out
+
+
+def test_a_broken_video_is_named(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And no video is written for it."""
+    Path("clip.mp4").write_text("no film")
+    picture(Path("a.png"))
+    assert detect(constant, "clip.mp4", "a.png") == 1
+    assert "not read: clip.mp4: no frame could be read" in capsys.readouterr().err
+    assert sorted(contents(Path("out"))) == ["a.png"]
+
+
+def test_a_one_channel_network_reads_pictures_and_videos() -> None:
+    """Grey in, colour out."""
+    Path("grey.cfg").write_text((ROOT / "config" / "toy.cfg").read_text().replace("channels=3", "channels=1"))
+    save_weights(Darknet(read_cfg("grey.cfg")), "grey.weights")
+    picture(Path("a.png"), 60, 40)
+    write_video(Path("clip.mp4"))
+    assert detect(Path("grey.weights"), "a.png", "clip.mp4", "--cfg", "grey.cfg", "--conf", "0.99") == 0
+    assert read_picture("out/a.png").shape == (40, 60, 3)
+    assert Path("out/clip.mp4").is_file()
+
+
+def test_choices_limits_and_classes_together(constant: Path) -> None:
+    """25 cells, two classes each: NMS across classes leaves one, a limit counts what was chosen."""
+    picture(Path("a.png"))
+
+    def found(*words: str) -> list[str]:
+        assert detect(constant, "a.png", "--json", *words) == 0
+        return [row["category_name"] for row in rows()]
+
+    assert found() == [".."] * 25 + ["motorbike"] * 25
+    assert found("--agnostic") == [".."] * 25
+    assert found("--max-det", "30") == [".."] * 25 + ["motorbike"] * 5
+    assert found("--classes", "motorcycle") == ["motorbike"] * 25
+    assert found("--classes", "motorbike,e", "--max-det", "3") == ["motorbike"] * 3
+    assert found("--classes", "..,motorbike", "--max-det", "30") == [".."] * 25 + ["motorbike"] * 5
+    assert found("--conf", "0.8") == [".."] * 25
+    assert found("--iou", "0.1") != found()
+    assert len(found("--size", "320x160")) == 100
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--classes", "motorbik"], "did you mean motorbike"),
+        (["--classes", "zebra"], "no class is called 'zebra'; they are .., motorbike, c/d"),
+        (["--max-det", "0"], "max_detections=0: expected at least 1"),
+        (["--max-det", "-2", "--classes", "e"], "max_detections=-2: expected at least 1"),
+        (["--conf", "1.5"], "confidence=1.5: expected a number from 0 to 1"),
+        (["--iou", "nan"], "nms=nan"),
+        (["--size", "0"], "expected pixels as N or WIDTHxHEIGHT"),
+        (["--names", "none.names"], "none.names"),
+        (["nowhere/*.png"], "no file matches"),
+        (["."], "no picture and no video in this folder"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    words: list[str], message: str, constant: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong, before anything is detected or written."""
+    picture(Path("in/a.png"))
+    assert detect(constant, "in/a.png", *words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta"])
+def test_a_device_that_is_not_there(device: str, constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, no traceback."""
+    picture(Path("a.png"))
+    assert main(["detect", "a.png", "--weights", str(constant), "--device", device]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: device '{device}': ")
+    assert error.count("\n") == 1
+
+
+def test_nothing_given(capsys: pytest.CaptureFixture[str]) -> None:
+    """Says what to give."""
+    assert main(["detect"]) == 1
+    assert "give pictures, videos, folders" in capsys.readouterr().err
+
+
+def test_out_is_a_file(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before the first picture."""
+    picture(Path("a.png"))
+    Path("out").write_text("mine")
+    assert detect(constant, "a.png", "--json") == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: out: results cannot be written: ")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert Path("out").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes everywhere")
+def test_out_is_read_only(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before the first picture."""
+    picture(Path("a.png"))
+    Path("out").mkdir(mode=0o555)
+    assert detect(constant, "a.png", "--json") == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: out: results cannot be written: ")
+    assert captured.out == ""
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Files of more than 20,000 bytes cannot be written."""
+    resource = pytest.importorskip("resource", reason="NOT TESTED: no limits on this system")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, before)
+
+
+@pytest.mark.parametrize("words", [["a.png"], ["b.png", "--json", "--conf", "0"], ["b.png", "--csv", "--conf", "0"]])
+def test_a_full_disk(
+    words: list[str], constant: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    """In a drawing, in the JSON, in the csv: one line, status 1, the old results stay, nothing half is left."""
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    cv2.imwrite("a.png", noise)
+    picture(Path("b.png"), 8, 8)
+    Path("out").mkdir()
+    Path("out/detections.json").write_text("[]")
+    request.getfixturevalue("small_disk")
+    assert detect(constant, *words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: out: results cannot be written: ")
+    assert os.strerror(errno.EFBIG) in error
+    assert error.count("\n") == 1
+    assert not parts()
+    assert rows() == []
+
+
+def test_a_full_disk_under_a_video(
+    constant: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    """OpenCV writes on without a word; the user hears of it."""
+    write_video(Path("clip.mp4"), frames=60, size=(320, 240))
+    request.getfixturevalue("small_disk")
+    assert detect(constant, "clip.mp4") == 1
+    error = capsys.readouterr().err
+    assert f"{Path('out', 'clip.mp4')}: " in error
+    assert "is the disk full?" in error
+
+
+def test_ctrl_c_keeps_what_was_found(
+    constant: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the middle of the third picture: valid JSON of the first two, whole drawings, status 130."""
+    for k in range(5):
+        picture(Path(f"in/{k}.png"))
+    calls = 0
+
+    def interrupted(*arguments: Any) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return draw(*arguments)
+
+    monkeypatch.setattr("yolo.commands.detect.draw", interrupted)
+    assert detect(constant, "in", "--json", "--csv", "--max-det", "1") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert [row["image_id"] for row in rows()] == [0, 1, 2]
+    assert [name for name in sorted(contents(Path("out"))) if name.endswith(".png")] == ["0.png", "1.png"]
+    assert not parts()
+
+
+def start(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
+    """`python detect.py` as a process of its own, without a screen."""
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY")
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
+    environment |= {"OMP_NUM_THREADS": "1"} | options.pop("env", {})
+    command = [sys.executable, str(ROOT / "detect.py"), *(str(word) for word in words)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes end differently there")
+def test_pipes_interrupts_and_plain_terminals(constant: Path) -> None:
+    """Three processes at once: a reader that goes away, a real Ctrl-C, a terminal that knows ASCII only."""
+    for k in range(200):
+        picture(Path(f"in/{k:03}.png"))
+    picture(Path("собака.png"))
+    words: list[str | Path] = ["--weights", constant, "--device", "cpu", "--json", "--max-det", "2"]
+    piped = start("in", *words, "--out", "piped")
+    stopped = start("in", *words, "--out", "stopped")
+    plain = start("собака.png", *words, "--out", "plain", env={"PYTHONIOENCODING": "ascii"})
+    assert piped.stdout is not None
+    assert stopped.stdout is not None
+    assert piped.stdout.readline().startswith("in/000.png: 2 objects")
+    piped.stdout.close()
+    assert "2 objects" in stopped.stdout.readline()
+    stopped.send_signal(signal.SIGINT)
+    assert piped.stderr is not None
+    assert piped.stderr.read() == ""
+    piped.stderr.close()
+    assert piped.wait(60) == 1
+    assert stopped.communicate(timeout=60)[1] == "interrupted\n"
+    assert stopped.returncode == 130
+    output, error = plain.communicate(timeout=60)
+    assert (plain.returncode, error) == (0, "")
+    assert "\\u0441" in output.splitlines()[0]
+    for out in ("piped", "stopped"):
+        assert 2 <= len(rows(out)) < 400
+    assert not parts()
+
+
+def test_help_does_without_torch() -> None:
+    """`detect.py --help` and `-m yolo --help`: status 0 and neither torch nor OpenCV."""
+    code = (
+        "import sys\nfrom yolo.__main__ import main\n"
+        "try:\n    main({words})\nexcept SystemExit as end:\n"
+        "    print(end.code, *(name for name in ('torch', 'cv2', 'numpy') if name in sys.modules))"
+    )
+    for words in (["--help"], ["detect", "--help"]):
+        command = [sys.executable, "-c", code.format(words=words)]
+        lines = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.splitlines()
+        assert lines[-1] == "0"
+    process = start("--help")
+    output, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (0, "")
+    for option in ("--cfg", "--weights", "--classes", "--exact", "--crops"):
+        assert option in output
+
+
+def test_a_bar_only_on_a_terminal(
+    constant: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Many sources and a terminal show progress on stderr; one source or a pipe does not."""
+    for k in range(3):
+        picture(Path(f"in/{k}.png"))
+    for terminal, sources, bar in ((False, "in", False), (True, "in/0.png", False), (True, "in", True)):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        assert detect(constant, sources, "--max-det", "1") == 0
+        captured = capsys.readouterr()
+        assert ("3/3" in captured.err) == bar
+        assert "3/3" not in captured.out
+        assert f"{Path('in', '0.png')}: 1 objects" in captured.out
+
+
+def test_the_newest_run_is_the_default(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without weights: the last trained ones in the working directory, which is said; they bring cfg and names."""
+    picture(Path("a.png"))
+    for k, name in enumerate(("new", "old")):
+        Path("runs", name).mkdir(parents=True)
+        best = Path("runs", name, "best.safetensors")
+        best.write_bytes(constant.read_bytes() if name == "new" else b"")
+        os.utime(best, (1e9 - k, 1e9 - k))
+    assert main(["detect", "a.png", "--json", "--device", "cpu"]) == 0
+    assert f"weights: {Path('runs', 'new', 'best.safetensors')}, the newest trained run" in capsys.readouterr().err
+    assert {row["category_name"] for row in rows("runs/detect")} == {"..", "motorbike"}
+
+
+def test_official_weights_are_the_last_resort(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of the cfg, yolov3's by default; a cfg that nobody published weights for is an error."""
+    picture(Path("a.png"))
+    asked = []
+
+    def official(name: str) -> Path:
+        asked.append(name)
+        path = Path(f"{name}.weights")
+        save_weights(Darknet(read_cfg(f"{name}.cfg")), path)
+        return path
+
+    monkeypatch.setattr("yolo.commands.detect.official_weights", official)
+    words = ["detect", "a.png", "--device", "cpu", "--size", "64"]
+    assert main([*words, "--cfg", "yolov3-tiny.cfg", "--conf", "1"]) == 0
+    assert main([*words, "--cfg", "toy.cfg"]) == 1
+    assert "toy.cfg: there are no official weights of that name; give --weights FILE" in capsys.readouterr().err
+    assert main([*words, "--cfg", "missing.cfg"]) == 1
+    assert "missing.cfg: no such file" in capsys.readouterr().err
+    assert asked == ["yolov3-tiny"]
+    monkeypatch.setattr("yolo.commands.detect.official_weights", lambda name: Path(f"{name}-from-afar.weights"))
+    assert main(words) == 1
+    assert "yolov3-from-afar.weights" in capsys.readouterr().err
+
+
+def test_safetensors_alone_as_cfg(constant: Path) -> None:
+    """As `yolo.load` takes it."""
+    picture(Path("a.png"))
+    assert main(["detect", "a.png", "--cfg", str(constant), "--device", "cpu"]) == 0
+    assert Path("runs/detect/a.png").is_file()
+
+
+def test_weights_of_another_network(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line that names both."""
+    picture(Path("a.png"))
+    assert detect(constant, "a.png", "--cfg", "yolov3-tiny.cfg") == 1
+    error = capsys.readouterr().err
+    assert "was saved with another cfg than yolov3-tiny.cfg" in error
+    assert error.count("\n") == 1

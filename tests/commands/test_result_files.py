@@ -1,0 +1,217 @@
+"""Result files: what stands in them, what they are called, and what they never replace."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from yolo.boxes import Detections
+from yolo.commands.result_files import ResultFiles, coco_rows, folder_name, inputs, targets
+from yolo.images.files import read_picture, write_picture
+from yolo.images.sources import Source
+from yolo.names import COCO
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (50, 100, 3), dtype=np.uint8)
+FOUND = Detections(
+    torch.tensor([[10.1, 5.2, 30.7, 45.3], [-5.0, -5.0, 20.0, 20.0]]),
+    torch.tensor([0.9, 0.3]),
+    torch.tensor([16, 0]),
+)
+
+
+def pictures(*names: str) -> list[Source]:
+    """Sources of these pictures; videos where they end in .mp4 or .avi."""
+    return [Source(Path(n).name, Path(n), n if n.endswith((".mp4", ".avi")) else None) for n in names]
+
+
+@pytest.mark.parametrize(
+    ("name", "image_id"),
+    [
+        ("000000000139.jpg", 139), ("7", 7), ("7.png", 7), ("dog.jpg", "dog.jpg"), ("7a.jpg", "7a.jpg"),
+        ("1.2.jpg", "1.2.jpg"), ("-7.jpg", "-7.jpg"), ("٣.jpg", "٣.jpg"), ("2024.mp4#17", "2024.mp4#17"),
+        ("camera 0#3", "camera 0#3"),
+    ],
+)  # fmt: skip
+def test_image_ids(name: str, image_id: int | str) -> None:
+    """An integer for COCO's digits; frames of a video keep apart, whatever it is called."""
+    assert {row["image_id"] for row in coco_rows(name, FOUND, COCO)} == {image_id}
+
+
+def test_coco_rows_have_every_digit() -> None:
+    """COCO's id, x y w h exact in float64, the score as the float32 that it is."""
+    row = coco_rows("dog.jpg", FOUND, COCO)[0]
+    assert (row["category_id"], row["category_name"]) == (18, "dog")
+    x1, y1, x2, y2 = (float(value) for value in FOUND.boxes[0].double())
+    assert row["bbox"] == [x1, y1, x2 - x1, y2 - y1]
+    assert np.float32(row["score"]) == np.float32(0.9)
+    assert coco_rows("dog.jpg", FOUND, [f"class {k}" for k in range(80)])[0]["category_id"] == 17
+
+
+def test_json_has_no_infinity(tmp_path: Path) -> None:
+    """Boxes of a broken network stay valid JSON; their crops are left out or cut at the border."""
+    inf, nan = float("inf"), float("nan")
+    odd = Detections(torch.tensor([[-inf, -inf, inf, inf], [nan] * 4]), torch.tensor([0.9, 0.8]), torch.tensor([0, 0]))
+    with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True, as_txt=True, crops=True) as files:
+        files.add("a.png", "a", PICTURE, odd)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    assert len(json.loads((tmp_path / "detections.json").read_text(), parse_constant=refuse)) == 2
+    assert [file.name for file in (tmp_path / "crops" / "person").iterdir()] == ["a-0.png"]
+
+
+def test_all_kinds_of_files(tmp_path: Path) -> None:
+    """JSON, csv, labels and crops of two pictures, one without detections; no temporary file is left."""
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True, as_txt=True, crops=True) as files:
+        files.add("a.png", "a", PICTURE, FOUND)
+        files.add("b.png", "b", PICTURE, nothing)
+    assert [row["category_name"] for row in json.loads((tmp_path / "detections.json").read_text())] == ["dog", "person"]
+    with (tmp_path / "detections.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["file"], row["class_id"], row["class"]) for row in rows] == [
+        ("a.png", "16", "dog"),
+        ("a.png", "0", "person"),
+    ]
+    assert float(rows[0]["x1"]) == float(FOUND.boxes[0, 0])
+    lines = (tmp_path / "txt" / "a.txt").read_text().splitlines()
+    assert lines[0].split()[0] == "16"
+    np.testing.assert_allclose([float(x) for x in lines[0].split()[1:]], [0.204, 0.505, 0.206, 0.802, 0.9], atol=1e-5)
+    assert (tmp_path / "txt" / "b.txt").read_text() == ""
+    crop = read_picture(tmp_path / "crops" / "dog" / "a-0.png")
+    assert np.array_equal(crop, PICTURE[5:45, 10:31])
+    cut = read_picture(tmp_path / "crops" / "person" / "a-1.png")
+    assert np.array_equal(cut, PICTURE[:20, :20])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["crops", "detections.csv", "detections.json", "txt"]
+
+
+def test_nothing_found_is_an_empty_list(tmp_path: Path) -> None:
+    """Valid JSON, a csv with its header; only what was asked for."""
+    with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True):
+        pass
+    assert json.loads((tmp_path / "detections.json").read_text()) == []
+    assert (tmp_path / "detections.csv").read_text().startswith("file,class_id,class,score,x1")
+
+
+def end_with(error: BaseException, folder: Path) -> None:
+    """A run that stops after one picture."""
+    with ResultFiles(folder, COCO, as_json=True, as_csv=True) as files:
+        files.add("a.png", "a", PICTURE, FOUND)
+        raise error
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, BrokenPipeError])
+def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, kind: type[BaseException]) -> None:
+    """Ctrl-C, or `| head`: whole files with what was found so far."""
+    with pytest.raises(kind):
+        end_with(kind(), tmp_path)
+    assert len(json.loads((tmp_path / "detections.json").read_text())) == 2
+    assert len((tmp_path / "detections.csv").read_text().splitlines()) == 3
+
+
+def test_a_failed_run_leaves_the_old_files(tmp_path: Path) -> None:
+    """An error in between: the result of the last run stays, nothing else does."""
+    (tmp_path / "detections.json").write_text("[]")
+    with pytest.raises(OSError, match="disk"):
+        end_with(OSError("disk"), tmp_path)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("detections.json", "[]")]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("dog", "dog"), ("traffic light", "traffic light"), ("..", "_"), (".", "_"), ("", "_"), (" ", "_"),
+        ("a/b", "a_b"), ("../../etc", "_.._etc"), ("a\\b", "a_b"), ("C:", "C_"), ("a\nb\0", "a_b_"),
+        (".hidden.", "hidden"), ("Straße", "Straße"), ("犬" * 100, "犬" * 60), ('<>"|?*', "______"), ("\udcff", "_"),
+    ],
+)  # fmt: skip
+def test_folders_of_classes_are_safe(name: str, folder: str, tmp_path: Path) -> None:
+    """One folder in `crops`, on every disk, whatever the class is called."""
+    assert folder_name(name) == folder
+    one = Detections(FOUND.boxes[:1], FOUND.scores[:1], torch.tensor([0]))
+    with ResultFiles(tmp_path, [name], crops=True) as files:
+        files.add("a.png", "a", PICTURE, one)
+    assert [file.relative_to(tmp_path) for file in tmp_path.rglob("*.png")] == [Path("crops", folder, "a-0.png")]
+
+
+def test_two_classes_in_one_folder_keep_apart(tmp_path: Path) -> None:
+    """`a/b` and `a_b` share a folder, not a file."""
+    two = Detections(FOUND.boxes, FOUND.scores, torch.tensor([0, 1]))
+    with ResultFiles(tmp_path, ["a/b", "a_b"], crops=True) as files:
+        files.add("x.png", "x", PICTURE, two)
+    assert len(list((tmp_path / "crops" / "a_b").iterdir())) == 2
+
+
+def test_targets_are_unique(tmp_path: Path) -> None:
+    """Equal names, other endings, other case, and a name that looks like the second of another."""
+    sources = pictures("1/a.png", "2/a.png", "1/a-2.png", "1/a.jpg", "1/A.PNG", "1/b.tif", "1/b.mp4", "1/b.avi")
+    found = targets(sources, tmp_path)
+    assert [target.stem for target in found] == ["a", "a-2", "a-2-2", "a-3", "A-4", "b", "b-2", "b-3"]
+    assert [target.drawing.name for target in found[:4]] == ["a.png", "a-2.png", "a-2-2.png", "a-3.jpg"]
+    assert [target.drawing.name for target in found[5:]] == ["b.png", "b-2.mp4", "b-3.mp4"]
+    for names in ([target.stem for target in found], [target.drawing.name for target in found]):
+        assert len({name.casefold() for name in names}) == len(sources)
+
+
+def test_no_drawing_replaces_a_source(tmp_path: Path) -> None:
+    """Not its own source, not another one, under none of its names."""
+    other = tmp_path / "other"
+    other.mkdir()
+    files = [tmp_path / "a.png", tmp_path / "a-2.png", other / "a.png", tmp_path / "a-detected.png", tmp_path / "c.mp4"]
+    for file in [*files, other / "c.avi"]:
+        file.write_bytes(b"mine")
+    given = [str(file) for file in (files[0], files[2], files[1], files[3], other / "c.avi", files[4])]
+    drawings = [target.drawing for target in targets(pictures(*given), tmp_path)]
+    assert not any(drawing.exists() for drawing in drawings)
+    assert len(set(drawings)) == 6
+    assert drawings[0].name == "a-detected-2.png"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_are_the_files_behind_them(tmp_path: Path) -> None:
+    """A source that is looked at through a link is spared as well, and so is one under crops."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "crops" / "dog").mkdir(parents=True)
+    for path in (tmp_path / "real" / "a.png", tmp_path / "crops" / "dog" / "a-0.png"):
+        write_picture(path, PICTURE)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    sources = pictures(str(tmp_path / "link" / "a.png"), str(tmp_path / "crops" / "dog" / "a-0.png"))
+    assert targets(sources, tmp_path / "real")[0].drawing.name == "a-detected.png"
+    with ResultFiles(tmp_path, COCO, crops=True, spare=inputs(sources)) as files:
+        files.add("a.png", "a", PICTURE, FOUND)
+    assert np.array_equal(read_picture(tmp_path / "crops" / "dog" / "a-0.png"), PICTURE)
+    assert (tmp_path / "crops" / "dog" / "a-0-detected.png").is_file()
+
+
+def test_a_thousand_equal_names(tmp_path: Path) -> None:
+    """As in a data set with a folder for each day."""
+    stems = {target.stem for target in targets(pictures(*(f"{k}/image.jpg" for k in range(3000))), tmp_path)}
+    assert len(stems) == 3000
+
+
+def test_streams_have_plain_names(tmp_path: Path) -> None:
+    """No slash of an address reaches the disk, and no name is too long for it."""
+    stream = Source("rtsp://me:secret@10.0.0.1/" + "x" * 300, capture="rtsp://")
+    camera, far = targets([Source("camera 0", capture=0), stream], tmp_path)
+    assert camera.drawing == tmp_path / "camera-0.mp4"
+    assert far.drawing.parent == tmp_path
+    assert len(far.drawing.name) < 120
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """Bytes of a file name that are not UTF-8 come out escaped, and the JSON stays UTF-8."""
+    name = os.fsdecode(b"\xff.png") if os.name != "nt" else "\udcff.png"
+    with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True) as files:
+        files.add(name, "x", PICTURE, FOUND)
+        files.add("собака.png", "y", PICTURE, FOUND)
+    written = (tmp_path / "detections.json").read_text(encoding="utf-8")
+    assert json.loads(written)[0]["image_id"] == "\udcff.png"
+    assert "собака.png" in written
+    assert "\\udcff.png" in (tmp_path / "detections.csv").read_text(encoding="utf-8")

@@ -1,0 +1,337 @@
+"""Ten thousand damaged cfgs and ten thousand damaged weights files: each is taken, or refused with its place.
+
+Never another exception than ValueError, never a hang, never an allocation out of proportion.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tests.support.paths import GOLDEN, ROOT
+from yolo.darknet.cfg import parse_cfg
+from yolo.darknet.heads import Head
+from yolo.darknet.network import Darknet
+from yolo.darknet.plan import Plan
+from yolo.darknet.sections import OUT_OF_SCOPE, SECTIONS, Maxpool
+from yolo.darknet.weights import load_weights
+
+EXAMPLES = 10_000
+THOROUGH = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+LONGEST = 10.0  # seconds for one example, a thousand times what one takes
+
+SMALL = """\
+[net]
+width=16
+height=8
+channels=3
+policy=steps
+steps=10,20
+scales=.1,.1
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=1
+pad=1
+groups=1
+activation=mish
+[maxpool]
+size=2
+stride=2
+[dropout]
+probability=.2
+[reorg3d]
+stride=2
+[upsample]
+stride=2
+[convolutional]
+filters=8
+activation=leaky
+[sam]
+from=2
+[avgpool]
+[convolutional]
+filters=8
+activation=logistic
+[scale_channels]
+from=-3
+[shortcut]
+from=-4,2
+activation=linear
+[route]
+layers=-1,1
+groups=2
+group_id=1
+[convolutional]
+filters=12
+activation=linear
+[yolo]
+mask=0,1
+anchors=1,2, 3.5,4
+num=2
+classes=1
+"""
+OLD = """\
+[net]
+width=8
+height=8
+channels=1
+[conv]
+filters=4
+size=3
+pad=1
+dilation=1
+[max]
+size=5
+stride=1
+padding=4
+[reorg]
+stride=2
+[conv]
+filters=12
+stride_x=2
+stride_y=1
+padding=1
+activation=linear
+[region]
+anchors=1,1, 2,2
+num=2
+classes=1
+softmax=1
+"""
+COVERING = ["grammar", "maxpool-options", "squeeze-excite", "route-groups", "dropout", "mini-yolov2"]
+SEEDS = [
+    *[SMALL, OLD] * 4,
+    *((GOLDEN / "nets" / name / f"{name}.cfg").read_text() for name in COVERING),
+    (ROOT / "config" / "toy.cfg").read_text(),
+]
+# fmt: off
+NUMBERS = [
+    "0", "-1", "1", "2", "3", "7", "64", "1000", "2147483647", "-2147483648", "99999999999", "1e9", "1e-9", "2.5", ".5",
+    "nan", "inf", "-0", "0x10", "٣", "３", "3#", "#3", ",,", "1,",
+]
+# fmt: on
+WORDS = ["", "=", "leaky", "linear", "diounms", "3;4", "-1,-2", "0,1,2", "1," * 500 + "1", "9" * 5000, "é\u200b"]
+HOSTILE = [*NUMBERS, *WORDS]
+KEYS = [*sorted({f.name.rstrip("_") for kind in SECTIONS.values() for f in kind.fields()}), "", "width", "inputs", "x"]
+NAMES = [*SECTIONS, *OUT_OF_SCOPE, "net", "network", "Conv", "", "conv]", "yolo]#x", "\x00"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small lose time with two threads, on a busy machine a lot of it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_seeds_hold_every_kind_of_section() -> None:
+    """What is damaged below is whole, and everything is in it."""
+    cfgs = [parse_cfg(text) for text in SEEDS]
+    assert {type(layer) for cfg in cfgs for layer in cfg.layers} == set(SECTIONS.values())
+    for cfg in cfgs:
+        run(Darknet(cfg, init=None))
+
+
+INDEX = st.integers(0, 999)  # taken modulo the number of things there are
+LINE = st.builds("{}={}".format, st.sampled_from(KEYS), st.sampled_from(HOSTILE))
+ANYTHING = st.one_of(
+    LINE, st.sampled_from(NAMES).map("[{}]".format), st.sampled_from(HOSTILE), st.text(max_size=6), st.just("[net]\n")
+)
+MUTATION = st.one_of(
+    st.tuples(st.just("value"), INDEX, st.sampled_from(HOSTILE)),
+    st.tuples(st.just("value"), INDEX, st.sampled_from(NUMBERS)),
+    st.tuples(st.just("key"), INDEX, st.sampled_from(KEYS)),
+    st.tuples(st.just("name"), INDEX, st.sampled_from(NAMES)),
+    st.tuples(st.just("delete"), INDEX, st.just("")),
+    st.tuples(st.just("duplicate"), INDEX, st.just("")),
+    st.tuples(st.just("insert"), INDEX, ANYTHING),
+    st.tuples(st.just("move section"), INDEX, INDEX.map(str)),
+    st.tuples(st.just("delete section"), INDEX, st.just("")),
+    st.tuples(st.just("duplicate section"), INDEX, INDEX.map(str)),
+    st.tuples(st.just("characters"), INDEX, ANYTHING),
+    st.tuples(st.just("truncate"), INDEX, st.just("")),
+)
+
+
+def mutated(text: str, what: str, index: int, new: str) -> str:
+    """A cfg text with one damage."""
+    if what == "characters":
+        at = index * 7919 % (len(text) + 1)
+        return text[:at] + new + text[at + 1 :]
+    if what == "truncate":
+        return text[: index * 7919 % (len(text) + 1)]
+    if what.endswith("section"):
+        blocks = re.split(r"^(?=\[)", text, flags=re.MULTILINE)
+        at = index % len(blocks)
+        block = blocks[at] if what.startswith("duplicate") else blocks.pop(at)
+        if not what.startswith("delete"):
+            blocks.insert(int(new) % (len(blocks) + 1), block)
+        return "".join(blocks)
+    lines = text.split("\n")
+    wanted = [
+        k for k, line in enumerate(lines) if what not in ("value", "key", "name") or ("=" in line) != (what == "name")
+    ]
+    if not wanted:
+        return text
+    at = wanted[index % len(wanted)]
+    key, _, value = lines[at].partition("=")
+    changed = {
+        "value": [f"{key}={new}"],
+        "key": [f"{new}={value}"],
+        "name": [f"[{new}]"],
+        "delete": [],
+        "duplicate": [lines[at], lines[at]],
+        "insert": [new, lines[at]],
+    }
+    return "\n".join([*lines[:at], *changed[what], *lines[at + 1 :]])
+
+
+def small(plan: Plan) -> bool:
+    """Whether a forward pass takes milliseconds: not many values, padded ones included, and operations."""
+    values = sum(c * h * w for c, h, w in (layer.output for layer in plan.layers))
+    for layer in plan.layers:
+        if isinstance(layer.section, Maxpool):
+            (c, h, w), pad = layer.inputs[0], layer.section.pixels_padded
+            values += c * (h + pad) * (w + pad)
+    return values < 200_000 and plan.floats < 200_000 and plan.flops < 20_000_000
+
+
+@torch.inference_mode()
+def run(network: Darknet) -> None:
+    """A picture of zeros goes through, and every layer has the shape that was planned."""
+    shapes: list[tuple[int, ...]] = []
+
+    def keep(layer: nn.Module, inputs: object, output: Tensor) -> None:
+        shapes.append(tuple(output.shape))
+
+    for layer in network.layers:
+        layer.register_forward_hook(keep)
+    network.eval()(torch.zeros(1, network.cfg.net.channels, *network.size))
+    for planned, layer, shape in zip(network.plan.layers, network.layers, shapes, strict=True):
+        c, h, w = planned.output
+        if isinstance(layer, Head):
+            assert (shape[0], shape[1] * shape[4], *shape[2:4]) == (1, c, h, w)
+        else:
+            assert shape == (1, c, h, w)
+
+
+def build_and_run(text: str, counts: Counter[str]) -> str:
+    """Everything that a cfg goes through; returns the message if it is refused, otherwise nothing."""
+    try:
+        cfg = parse_cfg(text, "damaged.cfg")
+        network = Darknet(cfg, init=None)
+    except ValueError as problem:
+        return str(problem)
+    assert parse_cfg(cfg.to_text()) == cfg
+    assert all(note.startswith("damaged.cfg:") for note in cfg.notes)
+    assert 4 * network.plan.floats <= 2**31
+    if small(network.plan):
+        run(network)
+        counts["run"] += 1
+    return ""
+
+
+def test_damaged_cfgs() -> None:
+    """Each builds, and runs where it is small, or says at which line of which file it cannot be."""
+    counts = Counter[str]()
+
+    @THOROUGH
+    @given(st.sampled_from(SEEDS), st.lists(MUTATION, min_size=1, max_size=3))
+    def attempt(text: str, mutations: list[tuple[str, int, str]]) -> None:
+        for mutation in mutations:
+            text = mutated(text, *mutation)
+        start = time.perf_counter()
+        refusal = build_and_run(text, counts)
+        counts["refused" if refusal else "built"] += 1
+        assert not refusal or re.match(r"damaged\.cfg:[1-9][0-9]*: .", refusal)
+        assert len(refusal) < 600
+        counts["examples"] += 1
+        assert time.perf_counter() - start < LONGEST
+
+    attempt()
+    assert counts["examples"] >= EXAMPLES
+    assert min(counts["refused"], counts["run"]) > EXAMPLES / 5  # the damage is neither harmless nor total
+
+
+TINY = """\
+[net]
+width=8
+height=8
+channels=1
+[conv]
+filters=2
+batch_normalize=1
+[conv]
+filters=7
+[yolo]
+classes=2
+anchors=1,2
+"""
+INTEGER = st.sampled_from([0, 1, 2, 5, 10, -1, 999, 1000, 2**31 - 1, -(2**31)])
+NEW, OLDER = struct.pack("<3iQ", 0, 2, 5, 32013312), struct.pack("<3iI", 0, 1, 0, 6400)
+HEADER = st.one_of(
+    st.just(NEW),
+    st.just(OLDER),
+    st.builds(lambda *n: struct.pack("<3i", *n) + bytes(8), INTEGER, INTEGER, INTEGER),
+    st.binary(max_size=24),
+)
+FLOAT_COUNT = st.one_of(st.just(31), st.sampled_from([10, 28, 34, 45]), st.integers(0, 60))
+TAIL = st.one_of(st.just(b""), st.just(b""), st.just(b""), st.binary(max_size=5))
+NAME = st.sampled_from(["a.weights"] * 6 + ["a.conv.1", "a.conv.2", "a.conv.0", "a.conv.99"])
+CUTOFF = st.sampled_from([None] * 6 + [-1, 0, 1, 2, 3, 4])
+
+
+def test_damaged_weights(tmp_path: Path) -> None:
+    """Each fills the network to the byte, or is refused by name; nothing is changed then."""
+    counts = Counter[str]()
+    network = Darknet(parse_cfg(TINY))
+    assert [layer.floats for layer in network.plan.layers] == [10, 21, 0]  # 4 x 2 + 2, 7 + 7 x 2
+
+    @THOROUGH
+    @given(NAME, HEADER, FLOAT_COUNT, TAIL, CUTOFF, st.booleans())
+    def attempt(name: str, header: bytes, floats: int, tail: bytes, cutoff: int | None, transfer: bool) -> None:
+        path = tmp_path / name
+        data = header + np.arange(floats, dtype="<f4").tobytes() + tail
+        path.write_bytes(data)
+        before = [parameter.clone() for parameter in network.parameters()]
+        refusal = ""
+        try:
+            report = load_weights(network, path, cutoff=cutoff, transfer=transfer)
+        except ValueError as problem:
+            refusal = str(problem)
+        if refusal:
+            assert refusal.startswith(f"{path}: ")
+            assert len(refusal) < 2 * len(str(path)) + 600
+            assert all(map(torch.equal, before, network.parameters()))
+        else:
+            loaded = sum(row.floats for row in report.rows if row.fate == "loaded")
+            transferred = any("floats of the file skipped" in row.fate for row in report.rows)
+            assert transferred or report.header.length + 4 * loaded == len(data)
+            assert transfer or not transferred
+            assert report.complete == (loaded == network.plan.floats)
+        counts["refused" if refusal else "loaded"] += 1
+        counts["examples"] += 1
+
+    attempt()
+    assert counts["examples"] >= EXAMPLES
+    assert min(counts["refused"], counts["loaded"]) > EXAMPLES / 20

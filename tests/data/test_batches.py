@@ -1,0 +1,629 @@
+"""From samples to batches: boxes stay on their objects, and chance comes from seed, epoch and picture alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from yolo.data.cache import Cached
+from yolo.data.colour import colour_matrix, recolour, recolouring
+from yolo.data.datasets import open_data
+from yolo.data.loader import Batch, Loader, collate
+from yolo.data.mosaic import BLOCK, Recent, partners, quarters
+from yolo.data.order import Draw, chance, epoch_order
+from yolo.data.sample import Sample, Target
+from yolo.data.sampler import Batches
+from yolo.data.transforms import Augmented
+from yolo.data.warp import Warp, clipped
+from yolo.detection.labels import pack_labels
+from yolo.images.files import write_picture
+from yolo.images.placement import Placement
+from yolo.images.resize import place
+from yolo.options.augment import PLAIN, Augment
+
+SIZE = (96, 160)  # h, w: not square
+EVERYTHING = Augment(mosaic=0.5, mixup=0.3, multi_scale=1.5, translate=0.2)
+MARKER = (255, 0, 0)
+
+
+def sample_of(pixels: np.ndarray, boxes: Sequence[Sequence[float]], number: int = 0) -> Sample:
+    """A picture and its boxes xyxy, of classes 0, 1, ...; the last is a crowd."""
+    corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    count = len(corners)
+    target = Target(
+        boxes=tv_tensors.BoundingBoxes(corners, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=pixels.shape[:2]),
+        labels=torch.arange(count),
+        image_id=number,
+        iscrowd=torch.arange(count) == 3,
+        area=(corners[:, 2:] - corners[:, :2]).prod(1) / 2,
+    )
+    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
+
+
+class Drawn:
+    """Pictures of one colour, each with a marker rectangle where its box is; some have none. Sizes differ."""
+
+    def __init__(self, pictures: int, seed: int = 0, empty: bool = True) -> None:
+        self.names = ["a", "b", "c", "d"]
+        self.samples = []
+        self.read = 0
+        for k in range(pictures):
+            random = np.random.default_rng([seed, k])
+            h, w = random.integers(40, 300, 2).tolist()
+            pixels = np.full((h, w, 3), (0, 0, 40 + k % 150), np.uint8)
+            boxes = []
+            if not (empty and k % 5 == 4):
+                x, y = int(random.integers(0, w - 20)), int(random.integers(0, h - 20))
+                right, bottom = int(random.integers(x + 16, w + 1)), int(random.integers(y + 16, h + 1))
+                pixels[y:bottom, x:right] = MARKER
+                boxes = [[x, y, right, bottom]]
+            self.samples.append(sample_of(pixels, boxes, k))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def path(self, k: int) -> Path:
+        return Path(f"{k}.png")
+
+    def __getitem__(self, k: int) -> Sample:
+        self.read += 1
+        return self.samples[k]
+
+
+def marker(image: Tensor) -> Tensor:
+    """The pixels `[h, w]` that are more than half marker: red on neither blue nor grey."""
+    return image[0].int() - image[1].int() > 127
+
+
+def marked(image: Tensor, window: tuple[int, int, int, int]) -> tuple[int, int, int, int] | None:
+    """The smallest box around the pixels in a window (left, top, right, bottom) that are more than half marker."""
+    left, top, right, bottom = window
+    ys, xs = torch.nonzero(marker(image)[top:bottom, left:right], as_tuple=True)
+    if len(xs) == 0:
+        return None
+    return left + int(xs.min()), top + int(ys.min()), left + int(xs.max()) + 1, top + int(ys.max()) + 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    flip=st.sampled_from([0.0, 1.0]),
+    scale=st.floats(1, 4),
+    translate=st.floats(0, 0.6),
+    size=st.sampled_from([(96, 160), (160, 96), (64, 64), (608, 416)]),
+)
+def test_boxes_stay_on_their_pixels(
+    seed: int, flip: float, scale: float, translate: float, size: tuple[int, int]
+) -> None:
+    """Mirrored, scaled, moved: the box is that of the marker pixels, within one pixel, and cut where they are cut."""
+    data = Drawn(1, seed)
+    options = Augment(flip=flip, scale=scale, translate=translate, hue=0, saturation=1, value=1)
+    image, target = Augmented(data, options, seed=seed)[Draw(0, 0, size)]
+    assert image.shape == (3, *size)
+    shown = marked(image, (0, 0, size[1], size[0]))
+    boxes = target["boxes"].as_subclass(Tensor)
+    if len(boxes):
+        assert shown is not None
+        assert (boxes[0] - torch.tensor(shown)).abs().max() <= 1
+        assert (boxes[:, :2] >= 0).all()
+        assert (boxes[:, 2:] <= torch.tensor(size[::-1])).all()
+    elif shown is not None:  # dropped: a fifth of the object or less is left, or it is two pixels thin
+        whole = data.samples[0][1]["boxes"][0]
+        factor = min(size[0] / data[0][0].shape[1], size[1] / data[0][0].shape[2]) / scale
+        least = 0.2 * float((whole[2] - whole[0]) * (whole[3] - whole[1])) * factor**2
+        w, h = shown[2] - shown[0], shown[3] - shown[1]
+        assert min(w, h) <= 3 or (w - 1) * (h - 1) <= least * scale**4
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**31), size=st.sampled_from([(96, 160), (320, 320), (416, 608)]))
+def test_boxes_of_a_mosaic(seed: int, size: tuple[int, int]) -> None:
+    """Four pictures with one marker each: every box is that of the markers in its quarter, within one pixel."""
+    data = Drawn(4, seed, empty=False)
+    options = Augment(mosaic=1, hue=0, saturation=1, value=1)
+    image, target = Augmented(data, options, seed=seed)[Draw(3, 1, size)]
+    boxes = target["boxes"].as_subclass(Tensor)
+    random = chance(seed, 3, 1)
+    random.random()  # whether it is a mosaic, and with which pictures
+    assert len(partners(random, Draw(3, 1, size), 4, seed)) == 3
+    owned = 0
+    for window in quarters(random, size):
+        left, top, right, bottom = window
+        inside = (boxes >= torch.tensor([left, top] * 2)).all(1) & (boxes <= torch.tensor([right, bottom] * 2)).all(1)
+        shown = marked(image, window)
+        owned += int(inside.sum())
+        if inside.any():
+            assert shown is not None
+            assert (boxes[inside] - torch.tensor(shown)).abs().max() <= 1
+    assert owned == len(boxes) <= 4
+
+
+def test_warp_by_hand() -> None:
+    """A picture of 4 x 2 in an input of 8 x 8: twice as large, 2 pixels from the top; mirrored, x becomes 8 - x."""
+    warp = Warp.fit((4, 2), (8, 8))
+    assert warp == ((0, 0, 4, 2), (0, 2, 8, 6), False)
+    assert warp.scale == (2, 2)
+    assert warp.boxes(np.array([[1.0, 0, 3, 2]])).tolist() == [[2, 2, 6, 6]]
+    mirrored = Warp.fit((4, 2), (8, 8), mirrored=True, move=(1, 0))
+    assert mirrored == ((0, 0, 4, 2), (1, 2, 8, 6), True)  # 3.5 pixels are seen, which rounds to 4
+    assert mirrored.boxes(np.array([[0.0, 0, 1, 2]])).tolist() == [[6.25, 2, 8, 6]]
+    outside = Warp.fit((4, 2), (8, 8), move=(20, 0))
+    assert outside.target[0] == outside.target[2]
+    assert warp.boxes(np.zeros((0, 4))).shape == (0, 4)
+    picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    canvas = np.empty((2, 4, 3), np.uint8)
+    Warp.fit((4, 2), (4, 2)).pixels(picture, canvas)
+    assert np.array_equal(canvas, picture)
+    Warp.fit((4, 2), (4, 2), mirrored=True).pixels(picture, canvas)
+    assert np.array_equal(canvas, picture[:, ::-1])
+
+
+def test_a_thin_picture_and_a_picture_at_the_edge() -> None:
+    """One row that is halved stays one row."""
+    for picture, zoom, move in (((4000, 8), 1.0, (0.0, 0.3)), ((442, 3437), 0.35, (-216.8, -147.5))):
+        warp = Warp.fit(picture, (416, 416), zoom=zoom, move=move)
+        x0, y0, x1, y1 = warp.source
+        assert min(x1 - x0, y1 - y0) == 1
+        canvas = np.empty((416, 416, 3), np.uint8)
+        warp.pixels(np.full((*picture[::-1], 3), 7, np.uint8), canvas)
+        u0, v0, u1, v1 = warp.target
+        assert u1 > u0
+        assert (canvas[v0:v1, u0:u1] == 7).all()
+
+
+def test_shrinking_averages() -> None:
+    """A tenth of its size: a fine pattern becomes grey, not noise."""
+    pattern = np.indices((400, 400)).sum(0) % 2 * 255
+    picture = np.repeat(pattern[..., None], 3, axis=2).astype(np.uint8)
+    canvas = np.empty((40, 40, 3), np.uint8)
+    Warp.fit((400, 400), (40, 40)).pixels(picture, canvas)
+    assert canvas.min() >= 120
+    assert canvas.max() <= 135
+
+
+@pytest.mark.parametrize(
+    ("box", "kept"),
+    [
+        ((0, 0, 10, 10), True), ((-80, 0, 20, 10), True), ((-81, 0, 19, 10), False), ((-8, 0, 2, 10), True),
+        ((-4, 0, 1, 9), False), ((5, 5, 6, 6), True), ((5, 5, 5, 9), False), ((200, 5, 220, 9), False),
+    ],
+)  # fmt: skip
+def test_what_is_kept_of_a_cut_box(box: tuple[float, ...], kept: bool) -> None:
+    """A fifth of the area and two pixels; a box that was thinner before stays, one without area goes."""
+    cut, keep = clipped(np.array([box], dtype=np.float64), (0, 0, 100, 50))
+    assert keep.tolist() == [kept]
+    assert (cut >= 0).all()
+    assert (cut <= [100, 50, 100, 50]).all()
+
+
+def test_without_augmentation_it_is_what_detection_sees() -> None:
+    """Bit for bit `pictures.place`, in epochs that are plain; boxes by the same placement."""
+    data = Drawn(6)
+    for augmented, epoch in (
+        (Augmented(data), 0),
+        (Augmented(data, Augment(last_plain=2), epochs=5), 3),
+        (Augmented(data, Augment(last_plain=2), epochs=5), 4),
+    ):
+        for k in range(len(data)):
+            image, target = augmented[Draw(epoch, k, SIZE)]
+            pixels = data[k][0].permute(1, 2, 0).numpy()
+            placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), SIZE[::-1])
+            assert np.array_equal(image.permute(1, 2, 0).numpy(), place(pixels, placement))
+            boxes = data[k][1]["boxes"].as_subclass(Tensor)
+            assert target["boxes"].as_subclass(Tensor).allclose(placement.to_input(boxes), atol=1e-4)
+            assert target["image_id"] == k
+    assert not Augmented(data, Augment(last_plain=2), epochs=5).is_plain(2)
+    assert not torch.equal(
+        Augmented(data, Augment(), epochs=5)[Draw(4, 0, SIZE)][0], Augmented(data)[Draw(4, 0, SIZE)][0]
+    )
+
+
+def test_the_last_epochs_are_plain_in_size_too() -> None:
+    """Their batches have the input of detection; as many plain epochs as there are is a mistake."""
+    batches = Batches(60, 2, (416, 416), options=Augment(multi_scale=1.5, last_plain=2), epochs=5)
+    sizes = [{batch[0].size for batch in batches.epoch(epoch)} for epoch in range(5)]
+    assert [len(some) > 1 for some in sizes] == [True, True, True, False, False]
+    assert sizes[3] | sizes[4] == {(416, 416)}
+    for epochs in (0, 2):
+        with pytest.raises(ValueError, match=f"last_plain=2 of {epochs} epochs: expected fewer than there are"):
+            Augmented(Drawn(1), Augment(last_plain=2), epochs=epochs)
+
+
+def test_colours() -> None:
+    """Grey stays grey, whatever the hue; a third of a turn makes green of red; no saturation gives the brightness."""
+    colours = np.array([[(200, 20, 20), (90, 90, 90), (10, 60, 250)]], dtype=np.uint8)
+
+    def changed(*how: float) -> np.ndarray:
+        pixels = colours.copy()
+        recolour(pixels, recolouring(*how))
+        return pixels[0]
+
+    assert np.array_equal(changed(0, 1, 1), colours[0])
+    turned = changed(2 * np.pi / 3, 1, 1)
+    assert turned[1].tolist() == [90, 90, 90]
+    assert turned[0].argmax() != 0
+    assert np.allclose(changed(2 * np.pi, 1, 1), colours[0], atol=1)
+    grey = changed(1, 0, 1)
+    assert np.ptp(grey, axis=1).max() <= 1
+    assert abs(int(grey[0, 0]) - (0.299 * 200 + 0.587 * 20 + 0.114 * 20)) <= 1
+    assert changed(0, 1, 1.5)[1].tolist() == [135, 135, 135]
+    assert changed(0, 1, 2)[0, 0] == 255  # cut
+    assert colour_matrix(np.random.default_rng(0), PLAIN) is None
+    matrices = [colour_matrix(np.random.default_rng(k), Augment()) for k in range(60)]
+    brightness = np.array([matrix.sum() / 3 for matrix in matrices if matrix is not None])  # of grey
+    assert 1 / 1.5 <= brightness.min() < 0.75
+    assert 1.35 < brightness.max() <= 1.5
+
+
+def test_the_pixels_of_the_data_stay() -> None:
+    """Nothing is drawn into a picture that others will see again."""
+    data = Drawn(8)
+    before = [image.clone() for image, _ in data.samples]
+    augmented = Augmented(data, EVERYTHING)
+    for epoch in range(3):
+        for k in range(8):
+            augmented[Draw(epoch, k, SIZE)]
+    assert all(torch.equal(image, old) for (image, _), old in zip(data.samples, before, strict=True))
+
+
+def equal(a: Batch, b: Batch) -> bool:
+    """Bit for bit, pictures and targets."""
+    return a.images.equal(b.images) and all(
+        s["image_id"] == t["image_id"]
+        and all(torch.equal(s[key], t[key]) for key in ("boxes", "labels", "iscrowd", "area"))
+        for s, t in zip(a.targets, b.targets, strict=True)
+    )
+
+
+def loader(workers: int, data: Drawn | None = None) -> Loader:
+    """Batches of 4 with everything that chance decides."""
+    data = data or Drawn(18)
+    batches = Batches(len(data), 4, SIZE, seed=7, options=EVERYTHING)
+    return Loader(Augmented(data, EVERYTHING, seed=7), batches, workers=workers)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # on a machine of two cores
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_do_not_matter(workers: int) -> None:
+    """The same batches with 0, 1 and 3 worker processes, in two epochs; another epoch has others."""
+    here, there = loader(0), loader(workers)
+    for epoch in (0, 1):
+        here.set_epoch(epoch)
+        there.set_epoch(epoch)
+        pairs = list(zip(here, there, strict=True))
+        assert len(pairs) == len(here) == 5
+        assert all(equal(a, b) for a, b in pairs)
+        if epoch == 0:
+            first = pairs[0][0]
+    assert not equal(first, pairs[0][0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("position", [0, 1, 3, 5])
+def test_a_restart_goes_on_with_the_next_batch(position: int, workers: int) -> None:
+    """After any batch: a new loader with the old state gives the rest, whatever workers had made ahead."""
+    whole = loader(0)
+    whole.set_epoch(2)
+    expected = list(whole)
+    stopped = loader(workers)
+    stopped.set_epoch(2)
+    state = stopped.state_dict()
+    for _, _batch in zip(range(position), stopped, strict=False):
+        state = stopped.state_dict()
+    assert (state["epoch"], state["position"]) == (2, position)
+    resumed = loader(workers)
+    resumed.load_state_dict(state)
+    rest = list(resumed)
+    assert len(rest) == len(expected) - position
+    assert all(equal(a, b) for a, b in zip(rest, expected[position:], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"batch_size": 5}, "saved with batch_size 4, here 5; expected the same"),
+        ({"seed": 8}, "saved with seed 7, here 8"),
+        ({"shuffle": False}, "saved with shuffle 1, here 0"),
+    ],
+)
+def test_a_restart_with_other_batches_is_refused(other: dict[str, int], message: str) -> None:
+    """The rest of the epoch would hold pictures that were seen, and miss others."""
+    state = loader(0).state_dict()
+    options = {"pictures": 18, "batch_size": 4, "seed": 7} | other
+    resumed = Loader(Augmented(Drawn(18)), Batches(size=SIZE, **options))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        resumed.load_state_dict(state)
+    with pytest.raises(ValueError, match="saved with batch 99 of 5"):
+        loader(0).load_state_dict(state | {"position": 99})
+
+
+def test_targets_that_travelled() -> None:
+    """Boxes are still boxes of that input; a batch opens fewer files than it has pictures."""
+    batches = list(loader(1))
+    for batch in batches:
+        for target in batch.targets:
+            assert isinstance(target["boxes"], tv_tensors.BoundingBoxes)
+            assert target["boxes"].canvas_size == tuple(batch.images.shape[2:])
+            assert [target[key].dtype for key in ("boxes", "labels", "iscrowd", "area")] == [
+                torch.float32, torch.int64, torch.bool, torch.float32,
+            ]  # fmt: skip
+            assert not any(target[key].is_shared() for key in ("boxes", "labels", "iscrowd", "area"))
+
+
+class Threads(Drawn):
+    """Samples whose class is the number of OpenCV's threads where they were made."""
+
+    def __getitem__(self, draw: Draw) -> Sample:  # type: ignore[override]
+        image, target = sample_of(np.zeros((*SIZE, 3), np.uint8), [[0, 0, 9, 9]])
+        return image, target | {"labels": torch.tensor([cv2.getNumThreads()])}
+
+
+def test_workers_that_are_not_forked_compute_on_one_core() -> None:
+    """A spawned worker has OpenCV's threads, as many as there are cores, unless they are taken away."""
+    before = torch.multiprocessing.get_start_method(allow_none=True)
+    torch.multiprocessing.set_start_method("spawn", force=True)
+    try:
+        (batch,) = Loader(Threads(1), Batches(1, 1, SIZE), workers=1)
+    finally:
+        torch.multiprocessing.set_start_method(before, force=True)
+    assert batch.targets[0]["labels"].item() <= 1
+
+
+def test_epochs_follow_each_other() -> None:
+    """Read to the end, a loader stands before the next epoch; `set_epoch` of the present one keeps the place."""
+    read = loader(0)
+    list(read)
+    assert (read.epoch, read.position) == (1, 0)
+    read.set_epoch(0)
+    again = list(read)
+    assert len(again) == 5
+    resumed = loader(0)
+    resumed.load_state_dict(resumed.state_dict() | {"epoch": 0, "position": 3})
+    resumed.set_epoch(0)
+    assert [equal(a, b) for a, b in zip(resumed, again[3:], strict=True)] == [True, True]
+
+
+def test_opencv_keeps_its_threads() -> None:
+    """They are off only while workers are forked."""
+    threads = cv2.getNumThreads()
+    list(loader(2))
+    assert cv2.getNumThreads() == threads
+
+
+def test_torchs_own_random_numbers_are_left_alone() -> None:
+    """Reading batches draws none of them: a resumed run would else have others."""
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    list(loader(0))
+    assert torch.rand(2).equal(expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    pictures=st.integers(1, 40), batch=st.integers(1, 7), world=st.integers(1, 4), epoch=st.integers(0, 3),
+    scale=st.sampled_from([1.0, 1.5]),
+)  # fmt: skip
+def test_processes_share_an_epoch(pictures: int, batch: int, world: int, epoch: int, scale: float) -> None:
+    """Together the processes see the batches of one, padded to equal numbers; each picture at least once."""
+    one = Batches(pictures, batch * world, SIZE, seed=1, options=Augment(multi_scale=scale)).epoch(epoch)
+    shares = [
+        Batches(pictures, batch, SIZE, seed=1, options=Augment(multi_scale=scale), rank=r, world=world)
+        for r in range(world)
+    ]
+    parts = [share.epoch(epoch) for share in shares]
+    assert {len(part) for part in parts} == {len(shares[0])}
+    for number, together in enumerate(zip(*parts, strict=True)):
+        assert len({len(own) for own in together}) == 1
+        assert len({draw.size for own in together for draw in own}) == 1
+        seen = [draw for own in together for draw in own]
+        assert seen[: len(one[number])] == one[number]
+    drawn = [draw.picture for part in parts for own in part for draw in own]
+    assert set(drawn) == set(range(pictures))
+    assert len(drawn) - pictures < world
+
+
+def test_order_and_sizes() -> None:
+    """File order without shuffling; sizes are multiples of 32 within the range, and vary."""
+    batches = Batches(5, 2, SIZE, shuffle=False).epoch(3)
+    assert [[draw.picture for draw in batch] for batch in batches] == [[0, 1], [2, 3], [4]]
+    sizes = {batch[0].size for batch in Batches(400, 2, (416, 416), options=Augment(multi_scale=1.5)).epoch(0)}
+    assert sizes <= {(32 * k, 32 * k) for k in range(9, 20)}
+    assert len(sizes) > 5
+    assert not np.array_equal(epoch_order(50, 0, 0), epoch_order(50, 0, 1))
+    assert not np.array_equal(epoch_order(50, 0, 0), epoch_order(50, 1, 0))
+    with pytest.raises(ValueError, match="0 pictures, batch size 2, process 0 of 1: expected a picture"):
+        Batches(0, 2, SIZE)
+
+
+def test_mosaic_partners_are_near_and_decoded_once() -> None:
+    """All of the block of their picture; an epoch of 64 mosaics reads 64 pictures and not 256."""
+    order = epoch_order(70, 5, 1)
+    block = set(order[BLOCK : 2 * BLOCK].tolist())
+    picture = int(order[BLOCK + 3])
+    found = partners(np.random.default_rng(0), Draw(1, picture, SIZE), 70, 5)
+    assert len({*found, picture}) == 4
+    assert set(found) <= block
+    assert partners(np.random.default_rng(0), Draw(0, 0, SIZE), 1, 5) == [0, 0, 0]
+    data = Drawn(64)
+    augmented = Augmented(data, Augment(mosaic=1), seed=5)
+    for batch in Batches(64, 8, SIZE, seed=5).epoch(1):
+        for draw in batch:
+            augmented[draw]
+    assert data.read == 64
+    assert len(Recent(data)) == 64
+
+
+def test_mixup_has_the_objects_of_both() -> None:
+    """Half of each picture, all boxes."""
+    data = Drawn(2, empty=False)
+    options = Augment(mixup=1, scale=1, translate=0, flip=0, hue=0, saturation=1, value=1)
+    image, target = Augmented(data, options)[Draw(0, 0, SIZE)]
+    alone = [Augmented(data)[Draw(0, k, SIZE)] for k in (0, 1)]
+    assert len(target["boxes"]) == 2
+    mean = (alone[0][0].float() + alone[1][0].float()) / 2
+    assert (image.float() - mean).abs().mean() < 3  # two resizes that differ by rounding
+
+
+def test_batches_of_the_contract() -> None:
+    """uint8 in channels_last memory; empty pictures are ordinary."""
+    batch = collate([Augmented(Drawn(5))[Draw(0, k, SIZE)] for k in range(5)])
+    assert batch.images.shape == (5, 3, *SIZE)
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert [len(target["boxes"]) for target in batch.targets] == [1, 1, 1, 1, 0]
+
+
+def test_packed_labels() -> None:
+    """Fractions of the input, by picture; without the crowd (the fourth) and the box without area."""
+    boxes = [[0, 0, 80, 48], [40, 24, 120, 72], [10, 10, 10, 20], [0, 0, 160, 96]]
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    targets = [sample_of(pixels, [])[1], sample_of(pixels, boxes)[1]]
+    packed = pack_labels(targets, SIZE)
+    assert packed.tolist() == [[1, 0.25, 0.25, 0.5, 0.5, 0], [1, 0.5, 0.5, 0.5, 0.5, 1]]
+    assert packed.dtype == torch.float32
+    assert pack_labels([], SIZE).shape == pack_labels(targets[:1], SIZE).shape == (0, 6)
+
+
+# the user's own transform
+
+
+def test_a_transform_of_ones_own() -> None:
+    """A torchvision v2 transform sees the finished sample; what it does to boxes is in the batch."""
+    data = Drawn(3, empty=False)
+    plain = Augment(scale=1, translate=0, flip=0, hue=0.01)
+    before = Augmented(data, plain)[Draw(0, 0, SIZE)][1]["boxes"].as_subclass(Tensor)
+    mirrored = Augmented(data, plain, transform=v2.RandomHorizontalFlip(p=1))
+    image, target = mirrored[Draw(0, 0, SIZE)]
+    after = target["boxes"].as_subclass(Tensor)
+    assert torch.equal(after[:, [0, 2]], SIZE[1] - before[:, [2, 0]])
+    assert image.shape == (3, *SIZE)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # on a machine of two cores
+def test_the_chance_of_a_transform() -> None:
+    """What it draws from torch follows from seed, epoch and picture too, and torch's own numbers go on as if nothing
+    were."""
+    transform = v2.RandomPhotometricDistort(p=1)
+
+    def batches(workers: int) -> list[Batch]:
+        data = Augmented(Drawn(10), Augment(), seed=7, transform=transform)
+        return list(Loader(data, Batches(10, 4, SIZE, seed=7), workers=workers))
+
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    first = batches(0)
+    assert torch.rand(2).equal(expected)
+    for workers in (0, 1, 3):
+        assert all(equal(a, b) for a, b in zip(first, batches(workers), strict=True))
+    data = Augmented(Drawn(2), seed=7, transform=transform)
+    assert not torch.equal(data[Draw(0, 0, SIZE)][0], data[Draw(1, 0, SIZE)][0])
+
+
+def test_a_transform_alone() -> None:
+    """Without any of our own changes, the transform sees the letterboxed picture; not in the last, plain epochs."""
+    for options in (PLAIN, replace(PLAIN, last_plain=1)):
+        data = Augmented(Drawn(1), options, epochs=3, transform=v2.RandomHorizontalFlip(p=1))
+        plain = Augmented(Drawn(1))[Draw(0, 0, SIZE)][0]
+        assert torch.equal(data[Draw(1, 0, SIZE)][0], plain.flip(-1))
+        assert torch.equal(data[Draw(2, 0, SIZE)][0], plain) == (options.last_plain == 1)
+
+
+def test_a_transform_that_loses_count() -> None:
+    """SanitizeBoundingBoxes drops boxes and labels only, unless it is told; the error says how."""
+    data = Drawn(1, empty=False)
+    options = Augment(scale=1, translate=0, flip=0)
+    dropping = v2.SanitizeBoundingBoxes(min_area=1e6)
+    with pytest.raises(ValueError, match="'iscrowd': 1, 'area': 1}; give SanitizeBoundingBoxes labels_getter="):
+        Augmented(data, options, transform=dropping)[Draw(0, 0, SIZE)]
+    told = v2.SanitizeBoundingBoxes(
+        min_area=1e6, labels_getter=lambda sample: (sample[1]["labels"], sample[1]["iscrowd"], sample[1]["area"])
+    )
+    target = Augmented(data, options, transform=told)[Draw(0, 0, SIZE)][1]
+    assert [len(target[key]) for key in ("boxes", "labels", "iscrowd", "area")] == [0, 0, 0, 0]
+    with pytest.raises(ValueError, match=r"expected uint8 \[3, 96, 160\]: leave type and size alone"):
+        Augmented(data, options, transform=v2.Resize((32, 32)))[Draw(0, 0, SIZE)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"flip": 1.5}, {"scale": 0.5}, {"mosaic": -1}, {"hue": 0.6}, {"last_plain": -1}, {"multi_scale": 0}],
+)
+def test_options_out_of_range(wrong: dict[str, float]) -> None:
+    """The name, the value, what was expected."""
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
+        Augment(**wrong)  # type: ignore[arg-type]
+
+
+# the cache
+
+
+def yolo_folder(folder: Path, pictures: int = 6) -> Path:
+    """Pictures and labels in YOLO's layout."""
+    (folder / "labels").mkdir(parents=True)
+    (folder / "classes.txt").write_text("a\nb\n")
+    for k, (image, target) in enumerate(Drawn(pictures).samples):
+        write_picture(folder / "images" / f"{k}.png", image.permute(1, 2, 0).numpy())
+        h, w = image.shape[1:]
+        boxes = target["boxes"].as_subclass(Tensor) / torch.tensor([w, h, w, h])
+        rows = [((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.tolist()]
+        (folder / "labels" / f"{k}.txt").write_text("".join(f"0 {x} {y} {w} {h}\n" for x, y, w, h in rows))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_the_cache_changes_nothing(kind: str, tmp_path: Path) -> None:
+    """Without augmentation the same batches, bit for bit, in 0 and 2 workers; nothing is written into the data."""
+    folder = yolo_folder(tmp_path / "set")
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.*")}
+    data = open_data(folder)
+    cached = Cached(data, SIZE, kind, tmp_path / "cache")  # type: ignore[arg-type]
+    file = cached.file
+    for workers in (0, 2):
+        batches = Batches(len(data), 4, SIZE)
+        loaders = Loader(Augmented(data), batches, workers=workers), Loader(Augmented(cached), batches, workers=workers)
+        for a, b in zip(*loaders, strict=True):
+            assert a.images.equal(b.images)
+            for s, t in zip(a.targets, b.targets, strict=True):
+                assert s["boxes"].as_subclass(Tensor).allclose(t["boxes"].as_subclass(Tensor), atol=1e-3)
+                assert s["area"].allclose(t["area"], rtol=1e-4)
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.*")} == before
+    del cached, loaders
+    assert file.exists() == (kind == "disk")
+
+
+def test_a_cache_on_the_disk_is_made_once(tmp_path: Path) -> None:
+    """The second run reads it, though pictures cannot be read any more; a changed picture makes a new one."""
+    folder = yolo_folder(tmp_path / "set")
+    data = open_data(folder)
+    first = Cached(data, SIZE, "disk", tmp_path / "cache")
+    time = first.file.stat().st_mtime_ns
+    again = Cached(data, SIZE, "disk", tmp_path / "cache")
+    assert (again.file, again.file.stat().st_mtime_ns) == (first.file, time)
+    assert torch.equal(first[2][0], again[2][0])
+    os.utime(data.path(2), ns=(1, 1))
+    assert Cached(data, SIZE, "disk", tmp_path / "cache").file != first.file
+    assert Cached(data, (64, 64), "disk", tmp_path / "cache").file != first.file
+    data.path(2).write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="2.png"):
+        Cached(data, SIZE, "disk", tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 3  # nothing half-written is left
+
+
+def test_chance_of_two_things_differs() -> None:
+    """By seed, epoch, number and use."""
+    values = {float(chance(*key).random()) for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0, 1))}
+    assert len(values) == 5

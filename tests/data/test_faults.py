@@ -1,0 +1,332 @@
+"""Planted faults: each gives the message that a user needs, with file and line, and no file of the user changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.small_sets import NAMES, WRITERS
+from yolo.data.datasets import Format, open_data
+
+TXT, JSON, XML = "labels/train/img_0.txt", "annotations/instances_train.json", "Annotations/img_0.xml"
+
+
+def put(file: str, text: str) -> Callable[[Path], None]:
+    """A fault: the file has this content."""
+
+    def plant(root: Path) -> None:
+        (root / file).write_text(text)
+
+    return plant
+
+
+def swap(file: str, old: str, new: str) -> Callable[[Path], None]:
+    """A fault: the first `old` in the file has become `new`."""
+
+    def plant(root: Path) -> None:
+        text = (root / file).read_text()
+        assert old in text
+        (root / file).write_text(text.replace(old, new, 1))
+
+    return plant
+
+
+def cut(file: str) -> Callable[[Path], None]:
+    """A fault: the second half of the file is missing."""
+
+    def plant(root: Path) -> None:
+        data = (root / file).read_bytes()
+        (root / file).write_bytes(data[: len(data) // 2])
+
+    return plant
+
+
+def remove(file: str) -> Callable[[Path], None]:
+    """A fault: the file is not there."""
+    return lambda root: (root / file).unlink()
+
+
+class Fault(NamedTuple):
+    """How it is planted and what comes of it."""
+
+    name: str
+    format: Format
+    plant: Callable[[Path], None]
+    message: str
+    """What is said, after the name of the data's folder, `{root}`."""
+    left: tuple[int, int] | None = None
+    """Pictures and objects that remain of (2, 2) when it is skipped; None where nothing could be left out."""
+
+
+FAULTS = [
+    Fault("NaN box, txt", "yolo", put(TXT, "0 0.5 nan 0.2 0.2\n"), f"{TXT}:1: '0 0.5 nan 0.2 0.2': not finite", (2, 0)),
+    Fault(
+        "NaN box, json",
+        "coco",
+        swap(JSON, "[4, 6,", "[NaN, 6,"),
+        f"{JSON}: annotations[1] (id 100): bbox [nan, 6, 26, 34]: expected [left, top, width, height]",
+        (2, 1),
+    ),
+    Fault(
+        "NaN box, xml",
+        "voc",
+        swap(XML, "<xmin>5<", "<xmin>nan<"),
+        f"{XML}:7: xmin 'nan': expected a number of pixels",
+        (2, 1),
+    ),
+    Fault(
+        "no number",
+        "yolo",
+        put(TXT, "\n0 0.5 half 0.2 0.2\n"),
+        f"{TXT}:2: '0 0.5 half 0.2 0.2': expected 'class cx cy w h'",
+        (2, 0),
+    ),
+    Fault(
+        "a value missing",
+        "yolo",
+        put(TXT, "0 0.5 0.5 0.2\n"),
+        f"{TXT}:1: 4 values in '0 0.5 0.5 0.2'; expected 'class cx cy w h'",
+        (2, 0),
+    ),
+    Fault(
+        "box outside, txt in pixels",
+        "yolo",
+        put(TXT, "0 32 24 10 10\n"),
+        f"{TXT}:1: the box (1728, 912) to (2368, 1392) lies outside its picture, 64 x 48 pixels",
+        (2, 0),
+    ),
+    Fault(
+        "box outside, json",
+        "coco",
+        swap(JSON, "[4, 6,", "[60, 6,"),
+        f"{JSON}: annotation id 100: the box (60, 6) to (86, 40) lies outside its picture, 64 x 48 pixels",
+        (2, 1),
+    ),
+    Fault(
+        "box outside, xml",
+        "voc",
+        swap(XML, "<ymax>40<", "<ymax>140<"),
+        f"{XML}:3: the box (4, 6) to (30, 140) lies outside its picture, 64 x 48 pixels",
+        (2, 1),
+    ),
+    Fault(
+        "class too large",
+        "yolo",
+        put(TXT, "3 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2 0.2\n"),
+        f"{TXT}:1: class 3: there are 3 classes; expected",
+        (2, 1),
+    ),
+    Fault(
+        "unknown category",
+        "coco",
+        swap(JSON, '"category_id": 4', '"category_id": 5'),
+        f"{JSON}: annotations[1] (id 100): category_id 5: no category has this id",
+        (2, 1),
+    ),
+    Fault(
+        "negative size, txt",
+        "yolo",
+        put(TXT, "0 0.5 0.5 -0.2 0.2\n"),
+        f"{TXT}:1: '0 0.5 0.5 -0.2 0.2': the size is negative",
+        (2, 0),
+    ),
+    Fault(
+        "negative size, json",
+        "coco",
+        swap(JSON, "6, 26, 34]", "6, -26, 34]"),
+        f"{JSON}: annotations[1] (id 100): bbox [4, 6, -26, 34]: the size is negative",
+        (2, 1),
+    ),
+    Fault(
+        "negative size, xml",
+        "voc",
+        swap(XML, "<xmax>30<", "<xmax>3<"),
+        f"{XML}:6: box (5, 7) to (3, 40): the size is negative",
+        (2, 1),
+    ),
+    Fault(
+        "negative picture size",
+        "coco",
+        swap(JSON, '"width": 40', '"width": -40'),
+        f"{JSON}: images[1] (id 11): width -40: expected a number of pixels",
+        (1, 2),
+    ),
+    Fault(
+        "missing picture, json",
+        "coco",
+        remove("images/train/img_0.jpg"),
+        f"{JSON}: no such picture: {{root}}/images/train/img_0.jpg",
+        (1, 0),
+    ),
+    Fault(
+        "missing picture, xml",
+        "voc",
+        remove("JPEGImages/img_0.jpg"),
+        "ImageSets/Main/train.txt: no such picture: {root}/JPEGImages/img_0.jpg",
+        (1, 0),
+    ),
+    Fault(
+        "label for no picture",
+        "yolo",
+        put("labels/train/img_7.txt", "0 0.5 0.5 0.2 0.2\n"),
+        "labels/train/img_7.txt: labels for no picture",
+        (2, 2),
+    ),
+    Fault(
+        "object of no picture",
+        "coco",
+        swap(JSON, '"image_id": 10', '"image_id": 99'),
+        f"{JSON}: annotations[0] (id 101): image_id 99: no picture has this id",
+        (2, 1),
+    ),
+    Fault("no xml", "voc", remove(XML), f"ImageSets/Main/train.txt: img_0: there is no {{root}}/{XML}", (1, 0)),
+    Fault("truncated JPEG", "coco", cut("images/train/img_1.jpg"), "images/train/img_1.jpg: truncated JPEG", (1, 2)),
+    Fault(
+        "not a picture",
+        "yolo",
+        put("images/train/img_1.jpg", "<html>404</html>"),
+        "images/train/img_1.jpg: not a picture, or a damaged one",
+        (1, 2),
+    ),
+    Fault(
+        "other size than the file",
+        "coco",
+        swap(JSON, '"width": 40, "height": 60', '"width": 60, "height": 40'),
+        "images/train/img_1.jpg: 40 x 60 pixels, but its annotations are for 60 x 40; is it turned by its EXIF",
+        (1, 2),
+    ),
+    Fault("empty json", "coco", put(JSON, ""), f"{JSON}:1: not json: Expecting value at column 1"),
+    Fault(
+        "json without pictures",
+        "coco",
+        put(JSON, '{"images": [], "annotations": [], "categories": []}'),
+        f"{JSON}: 0 pictures and 0 categories; expected at least one each",
+    ),
+    Fault("a results file", "coco", put(JSON, "[]"), f"{JSON}: this json is a list, as a results file"),
+    Fault(
+        "duplicate picture id",
+        "coco",
+        swap(JSON, '"id": 11', '"id": 10'),
+        f"{JSON}: images[1]: id 10 stands there twice",
+        (1, 2),
+    ),
+    Fault(
+        "duplicate object id",
+        "coco",
+        swap(JSON, '"id": 101', '"id": 100'),
+        f"{JSON}: annotations[1]: id 100 stands there twice",
+        (2, 1),
+    ),
+    Fault(
+        "picture listed twice",
+        "voc",
+        put("ImageSets/Main/train.txt", "img_0\nimg_1\nimg_0\n"),
+        "ImageSets/Main/train.txt: {root}/JPEGImages/img_0.jpg is listed more than once",
+        (2, 2),
+    ),
+    Fault("broken xml", "voc", swap(XML, "</object>", "</objekt>"), f"{XML}:12: not xml: mismatched tag", (1, 0)),
+    Fault(
+        "unreadable yaml",
+        "yolo",
+        put("data.yaml", "train: images/train\nnames: [cat, dog\nval: x\n"),
+        "data.yaml:3: column 4: not yaml: expected ',' or ']'",
+    ),
+    Fault(
+        "yaml with another nc",
+        "yolo",
+        put("data.yaml", "train: images/train\nnames: [cat, dog]\nnc: 3\n"),
+        "data.yaml: nc is 3, but there are 2 names",
+    ),
+    Fault(
+        "yaml, split of nothing",
+        "yolo",
+        put("data.yaml", "train: images/trian\nnames: [cat, dog, ball]\n"),
+        "images/trian: no such folder and no list of pictures",
+    ),
+    Fault(
+        "no class names",
+        "yolo",
+        remove("classes.txt"),
+        "images/train: no class names; expected classes.txt or data.yaml",
+    ),
+]
+
+
+def state(root: Path) -> dict[Path, tuple[bytes, int]]:
+    """Bytes and modification time of every file."""
+    return {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_planted_faults(fault: Fault, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Fatal by default; skipped, it is logged with the same words and exactly what it is about is missing."""
+    WRITERS[fault.format](tmp_path)
+    fault.plant(tmp_path)
+    before = state(tmp_path)
+    message = f"{tmp_path}/{fault.message.format(root=tmp_path)}"
+    with pytest.raises((ValueError, OSError), match=re.escape(message)):
+        _read_all(tmp_path)
+    if fault.left is None:
+        with pytest.raises((ValueError, OSError), match=re.escape(message)):
+            open_data(tmp_path, bad="skip")
+    else:
+        data = open_data(tmp_path, bad="skip")
+        assert (len(data), sum(len(data[k][1]["labels"]) for k in range(len(data)))) == fault.left
+        assert message in caplog.text
+        assert [message in line for line in data.index.faults] == [True]
+    assert state(tmp_path) == before
+
+
+def _read_all(root: Path) -> None:
+    data = open_data(root)
+    for k in range(len(data)):
+        data[k]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("yolo", "are others:\n  class 1: dog in the data, cow given\n  class 2: red ball in the data, none given"),
+        ("coco", "the class names that were given lack 2 of the data's: 'dog', 'red ball'; they are 'cat', 'cow'"),
+        ("voc", "the class names that were given lack 1 of the data's: 'dog'; they are 'cat', 'cow'"),
+    ],
+)
+def test_a_names_file_of_other_classes(name: Format, message: str, tmp_path: Path) -> None:
+    """Name by name, what the data has and what was given."""
+    (tmp_path / "wrong.names").write_text("cat\ncow\n")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        open_data(WRITERS[name](tmp_path / "set"), names=tmp_path / "wrong.names")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_without_faults_nothing_is_said(name: Format, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same sets without a fault: everything is there, and no line is logged."""
+    data = open_data(WRITERS[name](tmp_path), bad="skip", names=NAMES)
+    assert (len(data), len(data[0][1]["labels"]), caplog.text) == (2, 2, "")
+
+
+def test_many_faults_are_counted(tmp_path: Path) -> None:
+    """The first ten and how many more, so that a wrong file does not fill the screen."""
+    WRITERS["yolo"](tmp_path)
+    (tmp_path / TXT).write_text("9 0.5 0.5 0.2 0.2\n" * 25)
+    with pytest.raises(ValueError, match=r"img_0.txt:10: class 9.*\n\.\.\. and 15 more faults"):
+        open_data(tmp_path)
+
+
+def test_a_path_that_is_no_data_set(tmp_path: Path) -> None:
+    """What was expected, by format; a path that is not there; pictures that are nowhere."""
+    with pytest.raises(ValueError, match="not recognised as a data set; expected a COCO json file"):
+        open_data(tmp_path)
+    with pytest.raises(ValueError, match="not recognised as voc"):
+        open_data(WRITERS["yolo"](tmp_path / "y"), data_format="voc")
+    with pytest.raises(FileNotFoundError, match="nothing: no such file or folder"):
+        open_data(tmp_path / "nothing")
+    WRITERS["coco"](tmp_path / "c")
+    for file in (tmp_path / "c" / "images" / "train").iterdir():
+        file.unlink()
+    with pytest.raises(ValueError, match="its pictures are not found: img_0.jpg, img_1.jpg; looked in .*images/train"):
+        open_data(tmp_path / "c")

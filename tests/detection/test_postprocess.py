@@ -1,0 +1,475 @@
+"""Candidates, NMS and the way from predictions to detections, against naive loops; exact edges of every threshold."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+
+from tests.support import oracles
+from yolo.boxes import Detections, cxcywh_to_xyxy
+from yolo.darknet.heads import Decoded, Head
+from yolo.darknet.sections import Region, Yolo
+from yolo.detection import nms as nms_module
+from yolo.detection import postprocess as module
+from yolo.detection.nms import nms
+from yolo.detection.postprocess import candidates, postprocess
+from yolo.images.placement import Placement
+from yolo.options.detection import Filter
+
+SEEDS = st.integers(0, 2**32)
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+]
+ANCHORS = ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0))
+SIZE = (64, 96)  # the input, height and width: grids of 2 x 3 and 4 x 6
+STRIDES = (32, 16)
+
+
+def make_head(
+    stride: int = 16, classes: int = 5, *, new_coords: int = 0, nms_kind: str = "default", anchors: int = 3
+) -> Head:
+    """A `[yolo]` head with the first of ANCHORS."""
+    numbers = tuple(number for pair in ANCHORS[:anchors] for number in pair)
+    section = Yolo(classes=classes, num=anchors, anchors=numbers, new_coords=new_coords, nms_kind=nms_kind)
+    return Head(section, (Fraction(stride), Fraction(stride)))
+
+
+def make_region(stride: int = 16, classes: int = 5) -> Head:
+    """A `[region]` head of two anchors."""
+    section = Region(classes=classes, num=2, anchors=(1.0, 2.0, 2.5, 1.5), softmax=1)
+    return Head(section, (Fraction(stride), Fraction(stride)))
+
+
+def random_raw(heads: Sequence[Head], seed: int, levels: int = 0, batch: int = 1) -> list[Tensor]:
+    """Raw predictions `[B, A, H, W, 5+C]` float64; `levels` rounds the logits, so that many scores are equal."""
+    g = torch.Generator().manual_seed(seed)
+    raws = []
+    for head in heads:
+        grid = (SIZE[0] // head.stride, SIZE[1] // head.stride)
+        raw = torch.randn(batch, len(head.anchors), *grid, 5 + head.classes, generator=g, dtype=torch.float64)
+        raw = (raw * levels).round() / levels if levels else raw * 1.5
+        raws.append(raw.sigmoid() if head.new_coords else raw)
+    return raws
+
+
+def decoded(raws: Sequence[Tensor], heads: Sequence[Head]) -> list[oracles.Decoded]:
+    """One picture by the oracle, from `[A, H, W, 5+C]`."""
+    decoded_heads = []
+    for raw, head in zip(raws, heads, strict=True):
+        kind = "region" if head.region else "new_coords" if head.new_coords else "yolo"
+        unit = head.stride if head.region else 1
+        anchors = [(w / unit, h / unit) for w, h in head.anchors.tolist()]
+        decoded_heads.append(oracles.decode_head(raw.double().numpy(), kind, anchors, SIZE, head.scale_x_y))
+    return decoded_heads
+
+
+def assert_same_candidates(ours: module.Candidates, expected: list[oracles.Candidate]) -> None:
+    """The same boxes, scores and labels in the same order."""
+    assert ours.labels.tolist() == [candidate.label for candidate in expected]
+    scores = torch.tensor([candidate.score for candidate in expected], dtype=torch.float64)
+    boxes = torch.tensor([candidate.box for candidate in expected], dtype=torch.float64)
+    assert_close(ours.scores.double(), scores, rtol=1e-12, atol=0)
+    assert_close(ours.boxes.double(), boxes.reshape(-1, 4), rtol=1e-12, atol=1e-12)
+
+
+def assert_same_detections(ours: Detections, expected: Detections) -> None:
+    """Bit for bit."""
+    assert ours.labels.equal(expected.labels)
+    assert ours.scores.equal(expected.scores)
+    assert ours.boxes.equal(expected.boxes)
+
+
+# candidates
+
+
+@given(SEEDS, st.sampled_from([0.0, 0.001, 0.25, 0.5, 0.9]))
+@settings(max_examples=40, deadline=None)
+def test_candidates_are_the_oracle(seed: int, confidence: float) -> None:
+    """Three kinds of heads on grids that are not square, several classes per box, darknet's order."""
+    heads = [make_head(32), make_head(16, new_coords=1), make_region(16)]
+    raws = [raw[0] for raw in random_raw(heads, seed)]
+    expected = oracles.candidates(decoded(raws, heads), confidence)
+    assert_same_candidates(candidates(raws, heads, SIZE, confidence), expected)
+
+
+def test_candidates_in_any_layout() -> None:
+    """Channels first, as a convolution makes them, or last, as the inference copy does."""
+    heads = [make_head(stride) for stride in STRIDES]
+    raws = [raw[0] for raw in random_raw(heads, 7)]
+    plain = candidates(raws, heads, SIZE, 0.2)
+    assert len(plain.scores) > 50
+    for dims, back in (((0, 3, 1, 2), (0, 2, 3, 1)), ((1, 2, 0, 3), (2, 0, 1, 3))):
+        other = candidates([raw.permute(dims).contiguous().permute(back) for raw in raws], heads, SIZE, 0.2)
+        assert_close(tuple(other), tuple(plain), rtol=1e-14, atol=0)
+
+
+def one_cell(*values: float, classes: int = 2, new_coords: int = 0) -> tuple[list[Tensor], list[Head]]:
+    """A head with a single slot that holds objectness and class values."""
+    head = make_head(32, classes, new_coords=new_coords, anchors=1)
+    return [torch.tensor([0.5, 0.5, 0.5, 0.5, *values]).reshape(1, 1, 1, -1)], [head]
+
+
+def labels_of(raws: list[Tensor], heads: list[Head], confidence: float) -> list[int]:
+    """The classes that stand at a confidence; with any limit they are the same."""
+    found = candidates(raws, heads, (32, 32), confidence).labels.tolist()
+    placement = Placement.stretch((32, 32), (32, 32))
+    for limit in (None, 1, 2, 5):
+        options = Filter(confidence=confidence, nms=1.0, max_detections=limit)
+        limited = postprocess([raw[None] for raw in raws], heads, (32, 32), [placement], options)[0]
+        assert len(limited) == len(found[:limit])
+    return found
+
+
+def test_score_edge() -> None:
+    """A score equal to the threshold is out, the next number above is in: 0.5 times 0.5 against a quarter."""
+    above = float(np.nextafter(np.float32(0.5), np.float32(1)))
+    raws, heads = one_cell(0.5, 0.5, above, new_coords=1)
+    assert labels_of(raws, heads, 0.25) == [1]
+    assert labels_of(raws, heads, math.nextafter(0.25, 0.0)) == [1]  # no number of float32 lies between
+    assert labels_of(raws, heads, float(np.nextafter(np.float32(0.25), np.float32(0)))) == [0, 1]
+    assert labels_of(raws, heads, 0.5 * above) == []
+
+
+def test_score_edge_of_logits() -> None:
+    """The same through the sigmoid: logit 0 is one half exactly."""
+    raws, heads = one_cell(0.0, 0.0, 1e-3)
+    assert labels_of(raws, heads, 0.25) == [1]
+
+
+def test_objectness_edge() -> None:
+    """Objectness at the threshold is out, whatever the classes (behind a linear layer they can exceed 1)."""
+    above = float(np.nextafter(np.float32(0.5), np.float32(1)))
+    for objectness, expected in ((0.5, []), (above, [0, 1]), (0.4, [])):
+        raws, heads = one_cell(objectness, 2.0, 1.0, new_coords=1)
+        assert labels_of(raws, heads, 0.5) == expected
+
+
+def test_confidence_zero() -> None:
+    """Scores of 0 are no candidates even at confidence 0; the smallest positive one is."""
+    raws, heads = one_cell(1.0, 0.0, 1e-30, new_coords=1)
+    assert labels_of(raws, heads, 0.0) == [1]
+    raws, heads = one_cell(0.0, 1.0, 1.0, new_coords=1)
+    assert labels_of(raws, heads, 0.0) == []
+
+
+def test_not_a_number() -> None:
+    """NaN exceeds nothing: an objectness takes its box out, a class value only itself."""
+    raws, heads = one_cell(0.9, math.nan, 0.9, new_coords=1)
+    assert labels_of(raws, heads, 0.25) == [1]
+    raws, heads = one_cell(math.nan, 0.9, 0.9, new_coords=1)
+    assert labels_of(raws, heads, 0.25) == []
+
+
+def test_no_candidates() -> None:
+    """Empty arrays of the right shape and type."""
+    heads = [make_head(stride) for stride in STRIDES]
+    found = candidates([raw[0] - 100 for raw in random_raw(heads, 0)], heads, SIZE, 0.001)
+    assert (found.boxes.shape, found.scores.shape, found.labels.shape) == ((0, 4), (0,), (0,))
+    assert found.labels.dtype == torch.int64
+
+
+# NMS
+
+
+def random_case(rng: random.Random) -> tuple[list[list[float]], list[float], list[int], dict[str, Any]]:
+    """Boxes, scores, labels and options in which everything that can tie or degenerate does so often."""
+    n = rng.choice([0, 1, 2, 5, 10, 24])
+    classes = rng.choice([1, 1, 2, 20])
+    step = rng.choice([0.5, 1.0])  # on such a grid many overlaps are equal, and equal to the thresholds below
+    reach = rng.choice([2, 4, 8])
+    boxes = [
+        [rng.randrange(reach) * step for _ in range(2)] + [float(rng.randrange(4)) for _ in "wh"] for _ in range(n)
+    ]
+    if rng.random() < 0.5:
+        boxes = [[value + rng.random() / 4 for value in box] for box in boxes]
+    for _ in range(rng.choice([0, 0, n // 3])):
+        boxes[rng.randrange(n)] = list(boxes[rng.randrange(n)])
+    levels = rng.choice([1, 3, 8, 10**6])
+    scores = [(1 + rng.randrange(levels)) / levels for _ in range(n)]
+    labels = [rng.randrange(classes) for _ in range(n)]
+    kind, beta = rng.choice([("iou", 1.0), ("iou", 1.0), ("diou", 1.0), ("diou", 0.6)])
+    threshold = rng.choice([0.0, 0.25, 0.45, 0.6, 1 / 3, 0.5, 1.0])
+    if n > 1 and beta == 1 and rng.random() < 0.4:  # the measure of one pair exactly (pow may differ in the last bit)
+        a, b = rng.choice(boxes), rng.choice(boxes)
+        threshold = oracles.iou(a, b) if kind == "iou" else oracles.diou(a, b)
+    options = {"threshold": threshold, "kind": kind, "beta": beta, "agnostic": rng.random() < 0.3}
+    return boxes, scores, labels, options
+
+
+def as_tensors(
+    boxes: Sequence[Sequence[float]], scores: Sequence[float], labels: Sequence[int], device: str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The arguments of `nms`."""
+    return (
+        torch.tensor(boxes, dtype=torch.float64, device=device).reshape(-1, 4),
+        torch.tensor(scores, dtype=torch.float64, device=device),
+        torch.tensor(labels, dtype=torch.int64, device=device),
+    )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("block", "kept_at_once", "cases"), [(256, 8192, 4000), (8, 5, 800), (3, 2, 400), (1, 1, 100)])
+def test_nms_is_the_naive_loop(
+    device: str, block: int, kept_at_once: int, cases: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of random cases, whatever the sizes of the blocks; a limit gives the beginning of the result."""
+    monkeypatch.setattr(nms_module, "_BLOCK", block)
+    monkeypatch.setattr(nms_module, "_KEPT", kept_at_once)
+    monkeypatch.setattr(nms_module, "_PORTION", block)
+    for case in range(cases if device == "cpu" else cases // 10):
+        rng = random.Random(case + 10_000 * block)
+        boxes, scores, labels, options = random_case(rng)
+        expected = oracles.nms(boxes, scores, labels, **options)
+        limit = rng.choice([None, rng.randrange(1, len(boxes) + 2)])
+        kept = nms(*as_tensors(boxes, scores, labels, device), **options, limit=limit)
+        assert kept.tolist() == expected[:limit], f"case {case}, limit {limit}"
+
+
+@pytest.mark.parametrize(
+    ("n", "classes", "levels", "agnostic"),
+    [(3000, 80, 7, False), (3000, 20, 10**6, False), (700, 1, 5, False), (700, 9, 50, True), (600, 1, 1, False)],
+)
+def test_nms_of_many(n: int, classes: int, levels: int, agnostic: bool) -> None:
+    """Several blocks of the real size, with many equal scores."""
+    rng = random.Random(n + classes + levels)
+    boxes = [[rng.random(), rng.random(), 0.3 * rng.random(), 0.3 * rng.random()] for _ in range(n)]
+    scores = [(1 + rng.randrange(levels)) / levels for _ in range(n)]
+    labels = [rng.randrange(classes) for _ in range(n)]
+    expected = oracles.nms(boxes, scores, labels, 0.45, agnostic=agnostic)
+    tensors = as_tensors(boxes, scores, labels)
+    assert nms(*tensors, threshold=0.45, agnostic=agnostic).tolist() == expected
+    for limit in (1, 100, 300):
+        assert nms(*tensors, threshold=0.45, agnostic=agnostic, limit=limit).tolist() == expected[:limit]
+
+
+def test_nms_chain() -> None:
+    """Each box overlaps only its neighbour: every second one stays, though the greedy pass takes the longest way."""
+    n = 1000
+    boxes, scores, labels = as_tensors([[k, 0, 1.9, 1] for k in range(n)], [1 - k / n for k in range(n)], [0] * n)
+    assert nms(boxes, scores, labels, threshold=0.3).tolist() == list(range(0, n, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_nms_threshold_edge(dtype: torch.dtype) -> None:
+    """An overlap equal to the threshold stays, one just above goes; float32 boxes are compared in float64."""
+    boxes, scores, labels = as_tensors([[1, 1, 2, 2], [2, 1, 2, 2]], [0.9, 0.8], [0, 0])  # IoU is a third
+    boxes = boxes.to(dtype)
+    for agnostic in (False, True):
+        assert nms(boxes, scores, labels, threshold=1 / 3, agnostic=agnostic).tolist() == [0, 1]
+        assert nms(boxes, scores, labels, threshold=math.nextafter(1 / 3, 0), agnostic=agnostic).tolist() == [0]
+
+
+def test_nms_equal_scores() -> None:
+    """Of two equal boxes with equal scores the first stays; classes do not meet unless agnostic."""
+    boxes, scores, labels = as_tensors([[1, 1, 2, 2]] * 3, [0.5] * 3, [1, 0, 1])
+    assert nms(boxes, scores, labels, threshold=0.45).tolist() == [0, 1]
+    assert nms(boxes, scores, labels, threshold=0.45, agnostic=True).tolist() == [0]
+    assert nms(boxes, scores, labels, threshold=1.0).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["iou", "diou"])
+def test_nms_of_degenerate_boxes(kind: str) -> None:
+    """Boxes without area or of infinite size rule nothing out."""
+    inf = math.inf
+    boxes, scores, labels = as_tensors(
+        [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, inf, inf], [1, 1, inf, inf], [1, 1, 2, 2]],
+        [0.9, 0.8, 0.7, 0.6, 0.5],
+        [0] * 5,
+    )
+    assert nms(boxes, scores, labels, threshold=0.45, kind=kind, beta=0.6).tolist() == [0, 1, 2, 3, 4]
+    assert nms(boxes.float(), scores.float(), labels, threshold=0.45, kind=kind, limit=2).tolist() == [0, 1]
+
+
+@given(SEEDS, st.sampled_from(["iou", "diou"]), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_nms_does_not_see_the_order(seed: int, kind: str, agnostic: bool) -> None:
+    """Without equal scores a permutation of the candidates changes nothing."""
+    rng = random.Random(seed)
+    n = rng.randrange(1, 400)
+    scores = [(k + 1) / n for k in range(n)]
+    rng.shuffle(scores)
+    boxes, all_scores, labels = as_tensors(
+        [[rng.random() for _ in range(4)] for _ in range(n)], scores, [rng.randrange(3) for _ in range(n)]
+    )
+    kept = nms(boxes, all_scores, labels, threshold=0.4, kind=kind, agnostic=agnostic)
+    order = torch.tensor(rng.sample(range(n), n))
+    again = nms(boxes[order], all_scores[order], labels[order], threshold=0.4, kind=kind, agnostic=agnostic)
+    assert order[again].equal(kept)
+
+
+# predictions to detections
+
+
+def plain(
+    raws: Sequence[Tensor], heads: Sequence[Head], placement: Placement, options: Filter
+) -> tuple[Detections, int]:
+    """One picture by `candidates` and an NMS without limit, cut at the end; and how many NMS kept."""
+    boxes, scores, labels = candidates(raws, heads, SIZE, options.confidence)
+    boxes = placement.relative(boxes)
+    last = heads[-1]
+    kept = nms(
+        boxes,
+        scores,
+        labels,
+        threshold=options.nms,
+        kind=last.nms_kind,
+        beta=last.nms_beta,
+        agnostic=options.agnostic or last.classes == 1,
+    )
+    first = kept[: options.max_detections]
+    pixels = boxes.new_tensor([*placement.picture, *placement.picture])
+    return Detections(cxcywh_to_xyxy(boxes[first]) * pixels, scores[first], labels[first]), len(kept)
+
+
+@pytest.mark.parametrize("kind", ["default", "greedynms", "diounms"])
+@given(SEEDS)
+@settings(max_examples=15, deadline=None)
+def test_postprocess_is_the_oracle(kind: str, seed: int) -> None:
+    """Two pictures of different shapes in one batch, one letterboxed as darknet does it, on an input not square."""
+    heads = [make_head(stride, nms_kind=kind) for stride in STRIDES]
+    raws = random_raw(heads, seed, batch=2)
+    pictures = [(353, 500), (1000, 201)]
+    placements = [Placement.letterbox(picture, (SIZE[1], SIZE[0]), darknet=True) for picture in pictures]
+    options = Filter(confidence=0.3, nms=0.45)
+    found = postprocess(raws, heads, SIZE, placements, options)
+    assert len(found) == 2
+    for b, picture in enumerate(pictures):
+        all_candidates = oracles.candidates(decoded([raw[b] for raw in raws], heads), options.confidence)
+        boxes = [oracles.correct_box(candidate.box, picture, (SIZE[1], SIZE[0])) for candidate in all_candidates]
+        scores, labels = [c.score for c in all_candidates], [c.label for c in all_candidates]
+        kept = oracles.nms(boxes, scores, labels, options.nms, "iou" if kind == "default" else "diou", 0.6)
+        expected = [[x * s for x, s in zip(oracles.corners(boxes[k]), [*picture, *picture], strict=True)] for k in kept]
+        assert_close(found[b].boxes, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-7)
+        assert_close(found[b].scores, torch.tensor([scores[k] for k in kept], dtype=torch.float64))
+        assert found[b].labels.tolist() == [labels[k] for k in kept]
+
+
+@pytest.mark.parametrize("hopeful", [2, 4])
+@pytest.mark.parametrize("last", ["default", "greedynms", "new_coords", "region", "one class"])
+def test_limit_changes_nothing_else(hopeful: int, last: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding only the hopeful boxes gives the first detections of the full search, bit for bit, equal scores too.
+
+    Both cases occur: the first attempt fills the limit, and it does not.
+    """
+    monkeypatch.setattr(module, "_HOPEFUL", hopeful)
+    decode, attempts = module._decode, []
+
+    def counted(*arguments: Any) -> module.Candidates:
+        attempts.append(arguments)
+        return decode(*arguments)
+
+    monkeypatch.setattr(module, "_decode", counted)
+    heads = [
+        make_head(32, 1 if last == "one class" else 5),
+        {
+            "default": make_head(16),
+            "greedynms": make_head(16, nms_kind="greedynms"),
+            "new_coords": make_head(16, new_coords=1),
+            "region": make_region(16),
+            "one class": make_head(16, 1),
+        }[last],
+    ]
+    placement = Placement.letterbox((353, 500), (SIZE[1], SIZE[0]))
+    seen = set()
+    for seed in range(150):
+        rng = random.Random(seed)
+        raws = random_raw(heads, seed, levels=rng.choice([0, 1, 2]))
+        if rng.random() < 0.5:
+            raws = [raw.float() for raw in raws]
+        options = Filter(
+            confidence=rng.choice([0.0, 0.001, 0.25, 0.5]),
+            nms=rng.choice([0.0, 0.1, 0.45, 1.0]),
+            max_detections=rng.choice([1, 2, 5, 20, 60, 10**6]),
+            agnostic=rng.random() < 0.3,
+        )
+        expected, unlimited = plain([raw[0] for raw in raws], heads, placement, options)
+        attempts.clear()
+        assert_same_detections(postprocess(raws, heads, SIZE, [placement], options)[0], expected)
+        assert options.max_detections is not None
+        seen.add((len(attempts), len(expected) < unlimited))
+    assert {attempt for attempt, _ in seen} == {1, 2}
+    assert (1, True) in seen
+
+
+def test_limit_with_not_a_number() -> None:
+    """NaN among the predictions of a picture with a limit: as without the shortcut."""
+    heads = [make_head(stride) for stride in STRIDES]
+    placement = Placement.stretch((96, 64), (96, 64))
+    for seed in range(50):
+        raws = random_raw(heads, seed)
+        g = torch.Generator().manual_seed(seed)
+        for raw in raws:
+            raw[..., 4:][torch.rand(raw[..., 4:].shape, generator=g) < 0.1] = math.nan
+        options = Filter(confidence=0.1, max_detections=5)
+        expected, _ = plain([raw[0] for raw in raws], heads, placement, options)
+        assert len(expected) == 5
+        assert_same_detections(postprocess(raws, heads, SIZE, [placement], options)[0], expected)
+
+
+def test_limit_decodes_few_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a limit of 1 and far apart boxes, four boxes or fewer are decoded, not all 72 + 18."""
+    heads = [make_head(stride) for stride in STRIDES]
+    raws = random_raw(heads, 3)
+    decoded_rows = []
+    decode_at = Head.decode_at
+
+    def counted(self: Head, raw: Tensor, *arguments: Any) -> Decoded:
+        decoded_rows.append(len(raw))
+        return decode_at(self, raw, *arguments)
+
+    monkeypatch.setattr(Head, "decode_at", counted)
+    placement = Placement.stretch((96, 64), (96, 64))
+    found = postprocess(raws, heads, SIZE, [placement], Filter(confidence=0.001, max_detections=1))
+    assert len(found[0]) == 1
+    assert 0 < sum(decoded_rows) <= 4
+
+
+def test_nothing_found() -> None:
+    """A picture without detections is ordinary, with a limit or without; so is an empty batch."""
+    heads = [make_head(stride) for stride in STRIDES]
+    raws = [raw - 100 for raw in random_raw(heads, 0, batch=2)]
+    placements = [Placement.letterbox((640, 480), (96, 64)), Placement.stretch((1, 1), (96, 64))]
+    for limit in (None, 100):
+        found = postprocess(raws, heads, SIZE, placements, Filter(max_detections=limit))
+        assert [len(detections) for detections in found] == [0, 0]
+        assert found[0].boxes.shape == (0, 4)
+        assert found[0].labels.dtype == torch.int64
+    assert postprocess([raw[:0] for raw in raws], heads, SIZE, [], Filter()) == []
+
+
+def test_pictures_do_not_mix() -> None:
+    """Every picture of a batch has the detections it has alone; different heads may differ in classes."""
+    heads = [make_head(32, 7), make_head(16, 3)]
+    raws = random_raw(heads, 5, batch=3)
+    placements = [Placement.letterbox((n, 100), (96, 64)) for n in (50, 100, 200)]
+    together = postprocess(raws, heads, SIZE, placements, Filter())
+    for b, detections in enumerate(together):
+        assert len(detections) > 0
+        alone = postprocess([raw[b : b + 1] for raw in raws], heads, SIZE, placements[b : b + 1], Filter())
+        assert_same_detections(alone[0], detections)
+
+
+def test_boxes_are_not_clipped() -> None:
+    """A box over the border keeps its size; scores fall from first to last."""
+    head = make_head(32, 1, anchors=1)
+    raw = torch.zeros(1, 1, 2, 3, 6)
+    raw[..., 2:4] = 3.0
+    raw[..., 4:] = torch.arange(6.0).reshape(2, 3, 1)
+    placement = Placement.stretch((960, 640), (96, 64))
+    found = postprocess([raw], [head], SIZE, [placement], Filter(nms=1.0, confidence=0.1))[0]
+    assert len(found) == 6
+    assert found.scores.diff().lt(0).all()
+    w, h = 100 * math.exp(3), 130 * math.exp(3)
+    assert_close(found.boxes[-1], torch.tensor([160 - w / 2, 160 - h / 2, 160 + w / 2, 160 + h / 2]))

@@ -1,0 +1,301 @@
+"""`python -m yolo explain`, as a user types it."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.commands.test_detect import NAMES, constant, elsewhere, picture, rows  # noqa: F401  # fixtures
+from tests.commands.test_evaluate import DATA, write_data
+from tests.darknet.test_golden import needs_shared
+from tests.detection.test_postprocess import SIZE, make_head, make_region, random_raw
+from yolo.__main__ import main
+from yolo.darknet.cfg import read_cfg
+from yolo.darknet.network import Darknet
+from yolo.darknet.safetensors_file import save_safetensors
+from yolo.data.datasets import open_data
+from yolo.data.transforms import letterboxed
+from yolo.detection.assign import SCORES, assign
+from yolo.detection.labels import pack_labels
+from yolo.evaluation.detect_all import detect_all, truths_in
+from yolo.explain.build import explain
+from yolo.explain.responsible import responsible, squares
+from yolo.images.files import read_picture
+from yolo.images.placement import Placement
+from yolo.metrics.coco import evaluate
+from yolo.metrics.collect import Collector
+from yolo.metrics.verdict import verdict
+from yolo.models.load import load, load_trained
+from yolo.models.yolo import YoloDetector
+from yolo.options.detection import Filter
+from yolo.options.train import LossOptions, Train
+from yolo.options.yaml_file import write_yaml
+
+
+def explained(*words: str | Path, out: str = "out") -> dict[str, Any]:
+    """What explain.json holds after `python -m yolo explain WORDS`."""
+    assert main(["explain", *map(str, words), "--device", "cpu", "--out", out]) == 0
+    found: dict[str, Any] = json.loads((Path(out) / "explain.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy network of random weights whose boxes are near its anchors, with many detections of several classes."""
+    torch.manual_seed(3)
+    network = Darknet(read_cfg("toy.cfg"))
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Conv2d) and layer.out_channels == 33:
+                assert layer.bias is not None
+                layer.weight.mul_(0.2)
+                layer.bias.view(3, 11)[:, 4] -= 1.5
+    path = tmp_path_factory.mktemp("noisy") / "noisy.safetensors"
+    save_safetensors(network, path, NAMES)
+    return path
+
+
+def test_table_numbers_and_drawing(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    """A reason for every object, a line for every detection, three files' worth of the same numbers."""
+    found = explained("p5.png", "--data", write_data(), "--weights", constant)
+    printed = capsys.readouterr().out
+    assert found["picture"] == "p5.png"
+    assert found["image_id"] == 27
+    assert [thing["object"] for thing in found["objects"]] == [1, 2, 3, 4, 5]
+    for thing in found["objects"]:
+        assert thing["reason"].upper() in printed
+        assert f"       {thing['text']}\n" in printed
+        assert set(thing["responsible"]) == {"ratio", "prediction", "prior"}
+    assert [thing["reason"] for thing in found["objects"] if thing["crowd"]] == ["set aside"]
+    for thing in found["detections"]:
+        assert f"D{thing['detection']} {NAMES[NAMES.index(thing['class'])]} " in printed
+        assert f"{thing['score']:.3f}  {thing['kind'].upper()}" in printed
+        assert thing["score"] == pytest.approx(thing["objectness"] * thing["class_score"], rel=1e-6)
+    assert "confidence 0.25, NMS 0.45, match IoU 0.5, input 160x160 letterbox, trained with prior" in printed
+    assert sorted(path.name for path in Path("out").iterdir()) == ["explain.json", "p5.png"]
+    drawn = read_picture("out/p5.png")
+    assert drawn.shape[1] > 2000  # two pictures of 160 pixels, enlarged
+    assert drawn.shape[0] > 1000
+    assert drawn.std() > 10
+
+
+@pytest.mark.parametrize("conf", ["0.25", "0.2"])
+def test_the_detections_of_detect(noisy: Path, conf: str) -> None:
+    """Scores and boxes to the last digit, on a picture that is not square."""
+    truth = write_data()
+    picture(Path("set/images/p5.png"), 200, 111)
+    content = json.loads(truth.read_text())
+    content["images"][5] |= {"width": 200, "height": 111}
+    truth.write_text(json.dumps(content))
+    found = explained("--image-id", "27", "--data", truth, "--weights", noisy, "--conf", conf)
+    words = ["detect", "set/images/p5.png", "--weights", str(noisy), "--json", "--conf", conf, "--device", "cpu"]
+    assert main([*words, "--out", "d"]) == 0
+    expected = rows("d")
+    assert len(expected) > 10
+    assert [thing["score"] for thing in found["detections"]] == [row["score"] for row in expected]
+    assert [thing["class"] for thing in found["detections"]] == [row["category_name"] for row in expected]
+    for thing, row in zip(found["detections"], expected, strict=True):
+        left, top, right, bottom = thing["box"]
+        assert [left, top, right - left, bottom - top] == row["bbox"]
+
+
+def check_found(model: YoloDetector, folder: Path, split: str | None, pictures: int) -> int:
+    """The objects called found are those that COCO's metrics find, in the first pictures; how many there are."""
+    data, hits = open_data(folder, split=split, limit=pictures), 0
+    found = detect_all(model, data, 1)
+    for k in range(pictures):
+        mine = explain(model, data, k, rule="prior")
+        alone = Collector(data.names)
+        truths = truths_in(data)
+        keep, there = (found.image == k).nonzero().squeeze(1), (truths.image == k).nonzero().squeeze(1)
+        alone.add(
+            torch.tensor([0]),
+            type(truths)(torch.zeros_like(there), *(field[there] for field in truths[1:])),
+            type(found)(torch.zeros_like(keep), *(field[keep] for field in found[1:])),
+        )
+        judged = verdict(evaluate(alone.records(), data.names))
+        missed = sorted(map(tuple, judged.records.truths.boxes[judged.missed].tolist()))
+        names = [reason.name for reason in mine.reasons]
+        assert len(names) == len(there)
+        assert names.count("found") == int(judged.hit.sum())
+        assert missed == sorted(
+            tuple(box) for box, crowd, name in zip(mine.scene.boxes.tolist(), mine.scene.crowd, names, strict=True)
+            if name != "found" and not crowd
+        )  # fmt: skip
+        hits += names.count("found")
+    return hits
+
+
+def test_found_is_what_eval_says(constant: Path, noisy: Path) -> None:  # noqa: F811
+    """On six pictures, at a low confidence and without limit on the detections, for two networks."""
+    truth = write_data()
+    for weights, confidence, least in ((constant, 0.01, 3), (noisy, 0.1, 0)):
+        model = load(weights, device="cpu")
+        model.options = Filter(confidence=confidence, nms=0.6)
+        assert check_found(model, truth, None, 6) >= least
+
+
+def test_responsible_is_what_training_assigns(noisy: Path) -> None:
+    """Slot for slot what `assign` gives for the sample that training makes of the picture."""
+    data, model = open_data(write_data()), load(noisy, device="cpu")
+    image, target = letterboxed(data[5], model.size)
+    labels = pack_labels([target], model.size)
+    raw = model.predict(image[None])
+    places = explain(model, data, 5, rule="prior").scene
+    objects = (~target["iscrowd"]).nonzero().squeeze(1).tolist()
+    for rule in SCORES:
+        s, n, _, a, i, j = (index.tolist() for index in assign(raw, labels, model.network.heads, rule).compact())
+        expected = sorted(zip((objects[k] for k in n), s, i, j, a, strict=True))
+        slots = [(g, *places.slots.place[p].tolist()) for g, row in enumerate(places.answers[rule]) for p in row]
+        assert sorted(slots) == expected
+        assert len(expected) >= len(objects) or rule == "ratio"
+
+
+def test_heads_that_training_refuses() -> None:
+    """Nothing is responsible behind new_coords and region heads; no reason rests on it."""
+    heads = [make_head(32, new_coords=1), make_region(16)]
+    raws = [raw[0] for raw in random_raw(heads, 0)]
+    box, crowd = torch.tensor([[1.0, 2, 30, 40]]), torch.tensor([False])
+    assert responsible(raws, heads, SIZE, Placement.stretch((96, 64), (96, 64)), box, crowd) == {}
+
+
+def test_no_anchor_and_no_objects() -> None:
+    """A thin line fits no anchor under `ratio`; crowds and boxes without area have no slot; no objects, no rows."""
+    heads = [make_head(32), make_head(16)]
+    raws = [raw[0] for raw in random_raw(heads, 0)]
+    placement = Placement.stretch((96, 64), (96, 64))
+    boxes = torch.tensor([[0.0, 10, 90, 11], [10, 10, 40, 40], [5, 5, 5, 30], [10, 10, 26, 40]])
+    crowd = torch.tensor([False, True, False, False])
+    found = responsible(raws, heads, SIZE, placement, boxes, crowd)
+    assert [len(slots) for slots in found["ratio"]] == [0, 0, 0, 2]
+    assert [len(slots) for slots in found["prior"]] == [1, 0, 0, 1]
+    nothing = responsible(raws, heads, SIZE, placement, boxes[:0], crowd[:0])
+    assert nothing == {"ratio": [], "prediction": [], "prior": []}
+
+
+def test_squares() -> None:
+    """Cell and anchor in pixels of a picture of 192 x 64, which an input of 96 x 64 shows at half its size."""
+    heads = [make_head(32), make_head(16)]
+    assert heads[1].strides == (Fraction(16), Fraction(16))
+    placement = Placement.letterbox((192, 64), (96, 64))
+    assert (placement.placed, placement.offset) == ((96, 32), (0, 16))
+    cells, anchors, sizes = squares(torch.tensor([[1, 2, 3, 1]]), heads, placement)
+    assert cells.tolist() == [[96, 32, 128, 64]]
+    assert anchors.tolist() == [[96, 18, 128, 78]]
+    assert sizes.tolist() == [[16, 30]]
+
+
+def test_without_objects_or_detections(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    """Both lists may be empty; a picture of one channel."""
+    truth = write_data()
+    cv2.imwrite("set/images/p0.png", np.full((160, 160), 90, np.uint8))
+    found = explained("set/images/p0.png", "--data", truth, "--weights", constant, "--conf", "0.99")
+    assert (found["objects"], found["detections"]) == ([], [])
+    assert capsys.readouterr().out.count("     none\n") == 2
+    assert Path("out/p0.png").is_file()
+
+
+def test_the_rule_of_a_run(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    """A run's folder says how it was trained, which --assign overrules."""
+    truth = write_data()
+    Path("runs/x").mkdir(parents=True)
+    Path("runs/x/best.safetensors").write_bytes(constant.read_bytes())
+    write_yaml("runs/x/options.yaml", Train(loss=LossOptions(assign="prediction")))
+    words = ["p3", "--data", str(truth), "--weights", "runs/x"]
+    assert explained(*words)["conditions"]["trained with"] == "prediction"
+    assert explained(*words, "--assign", "ratio")["conditions"]["trained with"] == "ratio"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["p9.png"], "p9.png: no such picture in set/truth.json (truth); did you mean p"),
+        (["nothing-like-it"], "it has p0.png and 5 others"),
+        (["--image-id", "3"], "id 3: no such picture"),
+        (["p1.png", "--out", "set/images"], "set/images/p1.png is a picture of the data set and would be replaced"),
+        (["p1.png", "--size", "100"], "a multiple of 32"),
+        (["p1.png", "--conf", "2"], "confidence=2"),
+        (["p3.png", "--names", "few.names"], "names"),
+    ],
+)
+def test_errors(
+    words: list[str],
+    message: str,
+    constant: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line, exit status 1, nothing written."""
+    Path("few.names").write_text("a\nb\n")
+    assert (
+        main(
+            [
+                "explain",
+                *words,
+                "--data",
+                str(write_data()),
+                "--weights",
+                str(constant),
+                *(["--out", "out"] if "--out" not in words else []),
+            ]
+        )
+        == 1
+    )
+    assert message in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_an_object_of_an_unknown_class(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    """Said where the picture has one; other pictures of the data set can be explained."""
+    truth = write_data()
+    truth.write_text(truth.read_text().replace('"c/d"', '"zebra"'))
+    words = ["--data", str(truth), "--weights", str(constant), "--device", "cpu"]
+    assert main(["explain", "p2", *words]) == 1
+    assert "objects that the model does not know: zebra; its 6 classes are .., motorbike" in capsys.readouterr().err
+    assert main(["explain", "p0", *words]) == 0
+
+
+def test_one_name_in_two_splits(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    """The name alone is not enough; a split, or the path, is."""
+    folders = [Path("both/images") / split for split in ("train2017", "val2017")]
+    content = json.loads(write_data().read_text())
+    content["images"], content["annotations"] = content["images"][:1], []
+    Path("both/annotations").mkdir(parents=True)
+    for folder in folders:
+        picture(folder / "p0.png")
+        Path("both/annotations", f"instances_{folder.name}.json").write_text(json.dumps(content))
+    words = ["--data", "both", "--weights", str(constant)]
+    assert main(["explain", "p0.png", *words]) == 1
+    error = capsys.readouterr().err
+    assert "p0.png: 2 pictures of both are meant: " in error
+    assert "give path or --split" in error
+    assert explained("p0.png", *words, "--split", "val")["picture"] == "p0.png"
+    assert explained(folders[0] / "p0.png", *words)["picture"] == "p0.png"
+
+
+@pytest.mark.parametrize("words", [[], ["a.png", "--image-id", "3"], ["a.png", "--match-iou", "0"]])
+def test_what_is_explained_must_be_said_once(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A picture or its id; an IoU that means something."""
+    with pytest.raises(SystemExit) as end:
+        main(["explain", *words, "--data", "d", "--weights", "w.safetensors"])
+    assert end.value.code == 2
+    error = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "give either a PICTURE or --image-id" in error or "expected an IoU above 0" in error
+
+
+@needs_shared
+def test_a_real_model_on_real_pictures() -> None:
+    """20 pictures of COCO with a trained network: what is found is what COCO's metrics say."""
+    model = load_trained(
+        DATA / "darknet" / "yolo-fastest-1.1-xl.weights",
+        DATA / "darknet" / "yolo-fastest-1.1-xl.cfg",
+        DATA / "darknet" / "coco.names",
+        "cpu",
+    )
+    assert check_found(model, DATA / "coco-mini", "val", 20) > 30

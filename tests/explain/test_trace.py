@@ -1,0 +1,84 @@
+"""The way from predictions to detections, kept: the very detections of `postprocess`, and what suppressed the rest."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.detection.test_postprocess import SIZE, assert_same_detections, make_head, make_region, random_raw
+from yolo.boxes import iou
+from yolo.detection.postprocess import postprocess
+from yolo.explain.trace import look, suppressors
+from yolo.images.placement import Placement
+from yolo.options.detection import Filter
+
+PLACEMENT = Placement.letterbox((90, 77), (SIZE[1], SIZE[0]))
+
+
+@pytest.mark.parametrize("kind", ["default", "greedynms", "diounms"])
+@given(
+    seed=st.integers(0, 2**32),
+    levels=st.sampled_from([0, 2]),
+    confidence=st.sampled_from([0.01, 0.25, 0.5]),
+    nms=st.sampled_from([0.0, 0.2, 0.45, 1.0]),
+    agnostic=st.booleans(),
+    single=st.booleans(),
+)
+@settings(max_examples=15, deadline=None)
+def test_the_detections_of_postprocess(
+    kind: str, seed: int, levels: int, confidence: float, nms: float, agnostic: bool, single: bool
+) -> None:
+    """Bit for bit, in float32, with equal scores among them, for three kinds of heads."""
+    classes = 1 if single else 4
+    heads = [make_head(32, classes, new_coords=1), make_region(16, classes), make_head(16, classes, nms_kind=kind)]
+    raws = [raw.float() for raw in random_raw(heads, seed, levels)]
+    options = Filter(confidence=confidence, nms=nms, agnostic=agnostic)
+    [expected] = postprocess(raws, heads, SIZE, [PLACEMENT], options)
+    slots, found = look([raw[0] for raw in raws], heads, SIZE, PLACEMENT, options)
+    assert_same_detections(found.detections(), expected)
+    assert len(slots.place) == sum(raw[0, ..., 0].numel() for raw in raws)
+    for place, objectness, label, score in zip(
+        slots.place[found.slot].tolist(), slots.objectness[found.slot], found.labels, found.scores, strict=True
+    ):
+        s, i, j, a = place
+        said = heads[s].activate(raws[s][0, a, i, j])
+        torch.testing.assert_close(objectness, said[4])
+        torch.testing.assert_close(score, said[4] * said[5 + label])
+    for k, by in enumerate(found.by.tolist()):
+        assert by < k
+        assert by < 0 or (found.by[by] < 0 and found.measure[k] > nms)
+
+
+def test_every_slot_is_at_its_place() -> None:
+    """Row by row, column by column, anchor by anchor; a box that a slot says lies in its cell."""
+    heads = [make_head(32), make_head(16)]
+    raws = [torch.zeros_like(raw[0]).float() for raw in random_raw(heads, 0)]
+    slots, found = look(raws, heads, SIZE, Placement.stretch((96, 64), (96, 64)), Filter())
+    assert len(found.slot) == 0
+    assert slots.place[:4].tolist() == [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 1, 0]]
+    s, i, j, a = slots.place.unbind(1)
+    stride = torch.tensor([32.0, 16.0])[s]
+    centres = (slots.boxes[:, :2] + slots.boxes[:, 2:]) / 2
+    torch.testing.assert_close(centres, torch.stack(((j + 0.5) * stride, (i + 0.5) * stride), 1))
+    torch.testing.assert_close(slots.boxes[:, 2] - slots.boxes[:, 0], heads[0].anchors[a, 0])
+    assert slots.scores.eq(0.25).all()
+
+
+def test_who_suppressed_whom() -> None:
+    """A chain: B is ruled out by A and so spares C, which only B overlaps; D has another class."""
+    boxes = torch.tensor([[10.0, 10, 10, 10], [14, 10, 10, 10], [18, 10, 10, 10], [10, 10, 10, 10]])
+    labels = torch.tensor([0, 0, 0, 1])
+    by, measure = suppressors(boxes, labels, threshold=0.4)
+    assert by.tolist() == [-1, 0, -1, -1]
+    assert measure.tolist() == [0, float(iou(boxes[0].double(), boxes[1].double())), 0, 0]
+    by, measure = suppressors(boxes, labels, threshold=0.4, agnostic=True)
+    assert by.tolist() == [-1, 0, -1, 0]
+    assert measure[3] == 1
+
+
+def test_no_candidates() -> None:
+    """Nothing is above the threshold: no rows, and all slots are there."""
+    by, measure = suppressors(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), threshold=0.5)
+    assert (len(by), len(measure)) == (0, 0)

@@ -1,0 +1,153 @@
+"""What the words of a command line mean, and the pictures that come out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from yolo.images.sources import Source, find_sources, shots
+
+
+def write_video(path: Path, frames: int = 5, rate: float = 12.5, size: tuple[int, int] = (64, 48)) -> Path:
+    """A small video whose frame k is blue of 40 k; the test is skipped where this OpenCV cannot write it."""
+    kind = cv2.VideoWriter.fourcc(*("mp4v" if path.suffix == ".mp4" else "MJPG"))
+    writer = cv2.VideoWriter(str(path), kind, rate, size)
+    if not writer.isOpened():
+        pytest.skip(f"NOT TESTED: OpenCV {cv2.__version__} here cannot write {path.suffix} videos")
+    for k in range(frames):
+        writer.write(np.full((size[1], size[0], 3), (40 * k, 0, 0), np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures, one with an ending in capitals, a text file and a folder that is called like a picture."""
+    for name in ("b.png", "A.JPG"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 6, 3), np.uint8))
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "folder.png").mkdir()
+    return tmp_path
+
+
+def names(*words: str | Path) -> list[str]:
+    """The names of what these words stand for."""
+    return [source.name for source in find_sources([str(word) for word in words])]
+
+
+def test_a_folder_gives_its_pictures_in_order(folder: Path) -> None:
+    """Any case of the ending; neither text nor folders; not what lies below."""
+    cv2.imwrite(str(folder / "folder.png" / "deep.png"), np.zeros((4, 6, 3), np.uint8))
+    assert names(folder) == ["A.JPG", "b.png"]
+    assert names(folder / "b.png", folder) == ["b.png", "A.JPG", "b.png"]
+
+
+def test_a_folder_names_its_broken_links(folder: Path) -> None:
+    """What looks like a picture and cannot be opened is a source that fails, not one that is left out."""
+    try:
+        (folder / "gone.png").symlink_to(folder / "nothing.png")
+    except OSError:
+        pytest.skip("NOT TESTED: this system makes no symbolic links")
+    assert names(folder) == ["A.JPG", "b.png", "gone.png"]
+
+
+def test_globs(folder: Path) -> None:
+    """Expanded here, for shells that do not; a file with such a name is itself."""
+    assert names(folder / "*.png") == ["b.png"]
+    cv2.imwrite(str(folder / "folder.png" / "deep.png"), np.zeros((4, 6, 3), np.uint8))
+    assert names(folder / "**" / "*.png") == ["b.png", "deep.png"]
+    cv2.imwrite(str(folder / "c[1].png"), np.zeros((4, 6, 3), np.uint8))
+    assert names(folder / "c[1].png") == ["c[1].png"]
+
+
+def test_nothing_to_look_at_is_an_error(folder: Path) -> None:
+    """A glob without a match, a folder without pictures; but a missing file only fails when its turn comes."""
+    with pytest.raises(ValueError, match=r"\*.webp: no file matches"):
+        names(folder / "*.webp")
+    with pytest.raises(ValueError, match="no picture and no video in this folder"):
+        names(folder / "folder.png")
+    (source,) = find_sources([str(folder / "missing.png")])
+    (shot,) = shots(source)
+    assert shot.pixels is None
+    assert "missing.png: no such picture file" in shot.error
+
+
+def test_cameras_and_streams(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digits are a camera unless a file has that name; `://` is a stream, however long."""
+    monkeypatch.chdir(folder)
+    assert find_sources(["0"]) == [Source("camera 0", capture=0)]
+    stream = "rtsp://10.0.0.1/" + "x" * 300
+    assert find_sources([stream]) == [Source(stream, capture=stream)]
+    (folder / "0").write_bytes(b"")
+    (source,) = find_sources(["0"])
+    assert not source.moving
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".avi"])
+def test_frames_of_a_video(tmp_path: Path, ending: str) -> None:
+    """All of them, in order, RGB, with the rate of the file; grey for a network of one channel."""
+    (source,) = find_sources([str(write_video(tmp_path / f"clip{ending}"))])
+    assert source.moving
+    found = list(shots(source))
+    assert [shot.name for shot in found] == [f"clip{ending}#{k}" for k in range(5)]
+    assert [shot.rate for shot in found] == [12.5] * 5
+    for k, shot in enumerate(found):
+        assert shot.pixels is not None
+        assert (shot.pixels.shape, shot.pixels.dtype) == ((48, 64, 3), np.uint8)
+        np.testing.assert_allclose(shot.pixels.mean((0, 1)), (0, 0, 40 * k), atol=8)
+    grey = [shot.pixels for shot in shots(source, channels=1)]
+    assert [pixels.shape for pixels in grey if pixels is not None] == [(48, 64, 1)] * 5
+
+
+def empty(path: Path) -> None:
+    """No bytes at all."""
+    path.write_bytes(b"")
+
+
+def text(path: Path) -> None:
+    """Words."""
+    path.write_text("this is no film")
+
+
+def halved(path: Path) -> None:
+    """A video without its index."""
+    path.write_bytes(write_video(path.with_name("whole.mp4")).read_bytes()[:200])
+
+
+@pytest.mark.parametrize("spoil", [empty, text, halved])
+def test_broken_videos_are_named(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    """One shot with the reason."""
+    spoil(tmp_path / "clip.mp4")
+    (shot,) = shots(find_sources([str(tmp_path / "clip.mp4")])[0])
+    assert shot.pixels is None
+    assert "clip.mp4: no frame could be read" in shot.error
+
+
+def test_a_missing_video(tmp_path: Path) -> None:
+    """Said before OpenCV complains."""
+    (shot,) = shots(find_sources([str(tmp_path / "none.avi")])[0])
+    assert "none.avi: no such video file" in shot.error
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_video_with_a_name_that_is_no_text(tmp_path: Path) -> None:
+    """OpenCV would end the whole process."""
+    name = os.fsdecode(b"\xff.avi")
+    try:
+        write_video(tmp_path / "a.avi").rename(tmp_path / name)
+    except OSError:
+        pytest.skip("NOT TESTED: this disk refuses such names")
+    (shot,) = shots(find_sources([str(tmp_path / name)])[0])
+    assert "rename it" in shot.error
+
+
+def test_passwords_stay_out_of_names() -> None:
+    """The name of a stream ends up in file names and results; what opens it does not."""
+    (source,) = find_sources(["rtsp://me:secret@127.0.0.1:1/live"])
+    assert source.name == "rtsp://127.0.0.1:1/live"
+    assert source.capture == "rtsp://me:secret@127.0.0.1:1/live"

@@ -1,0 +1,395 @@
+"""COCO's metrics: every number is pycocotools', whatever the problem."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision import tv_tensors
+
+from tests.support.coco_problems import Detection, Object, Problem, problems
+from tests.support.paths import ROOT
+from yolo.boxes import Detections
+from yolo.metrics import match
+from yolo.metrics.coco import AREAS, LIMITS, THRESHOLDS, CocoMetrics, CocoResult, Rules, evaluate
+from yolo.metrics.records import make_records
+from yolo.metrics.referee import referee
+
+RULES = [
+    Rules(),
+    Rules(limits=(1, 2, 3)),
+    Rules(thresholds=(0.0, 0.3, 1.0), limits=(2,)),
+    Rules(areas={"all": (0, 1e10), "tiny": (0, 8), "other": (8, 8)}, thresholds=(0.25, 0.5)),
+]
+
+# Objects at 0 and at 4; a detection at 2 overlaps both equally, another at -2 only the first.
+TIE = Problem(
+    [Object(0, 0, (0, 0, 8, 8)), Object(0, 0, (4, 0, 8, 8))],
+    [Detection(0, 0, (2, 0, 8, 8), 0.9), Detection(0, 0, (-2, 0, 8, 8), 0.8)],
+)
+# Both objects are of a size that does not count: small, and no better than the crowd that comes after them.
+IGNORED_TIE = Problem(
+    [Object(0, 0, (0, 0, 8, 8), area=2000), Object(0, 0, (0, 0, 8, 8)), Object(0, 0, (0, 0, 8, 8), crowd=True)],
+    [Detection(0, 0, (0, 0, 8, 8), score) for score in (0.9, 0.8, 0.7, 0.6)],
+)
+
+
+@pytest.mark.parametrize("rules", RULES)
+@settings(max_examples=600, deadline=None)
+@given(problem=problems())
+@example(problem=TIE)
+@example(problem=IGNORED_TIE)
+@example(problem=Problem([], [], images=2, classes=2))
+@example(problem=Problem([], [Detection(0, 0, (0, 0, 5, 5), 0.5)]))
+@example(problem=Problem([Object(0, 0, (0, 0, 5, 5))], []))
+def test_every_number_is_pycocotools(problem: Problem, rules: Rules) -> None:
+    """All precisions, recalls and the twelve, to 1e-12; the error would be a match that differs, so large."""
+    result = problem.metrics(rules).compute()
+    assert referee(problem.annotations(), problem.rows(), rules).difference(result) < 1e-12
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_more_detections_than_the_limit(seed: int) -> None:
+    """150 detections of one class in a picture, most of them with the same few scores: the first 100 count."""
+    g = torch.Generator().manual_seed(seed)
+    boxes = torch.randint(0, 40, (170, 4), generator=g)
+    scores = torch.randint(1, 6, (150,), generator=g) / 7
+    objects = [Object(k % 2, 0, tuple(box.tolist()), k % 7 == 0) for k, box in enumerate(boxes[150:])]
+    found = [Detection(k % 5 == 0, 0, tuple(box.tolist()), float(s)) for k, (box, s) in enumerate(zip(boxes, scores))]  # noqa: B905
+    problem = Problem(objects, found, images=2)
+    assert referee(problem.annotations(), problem.rows()).difference(problem.metrics().compute()) < 1e-12
+
+
+def matched(problem: Problem, threshold: float, area: str = "all") -> list[int]:
+    """The object that each detection takes, by descending score; -1 for none."""
+    rules = Rules(thresholds=(threshold,))
+    result = problem.metrics(rules).compute()
+    taken = torch.full((len(problem.detections),), -1)
+    taken[result.matches.found] = result.matches.truth[list(AREAS).index(area), 0]
+    return taken.tolist()
+
+
+@pytest.mark.parametrize(
+    ("objects", "detections", "threshold", "taken"),
+    [
+        # 6 of 10 units in common: IoU 6 / 10 reaches a threshold of exactly that.
+        ([(0, 0, 10, 1)], [(0, 0, 6, 1)], 0.6, [0]),
+        ([(0, 0, 10, 1)], [(0, 0, 6, 1)], 0.6 + 1e-9, [-1]),
+        # A threshold of 1 is one of 1 - 1e-10.
+        ([(0, 0, 10, 1)], [(0, 0, 10, 1)], 1.0, [0]),
+        # Of two equal overlaps (4 of 12) the last; the next detection finds the first one free.
+        ([(0, 0, 8, 1), (8, 0, 8, 1)], [(4, 0, 8, 1), (0, 0, 8, 1)], 0.3, [1, 0]),
+        # The better detection takes the object that both want; the other takes its second choice, 4 of 12.
+        ([(0, 0, 8, 1), (4, 0, 8, 1)], [(0, 0, 8, 1), (0, 0, 8, 1), (0, 0, 8, 1)], 0.3, [0, 1, -1]),
+        # A chain: each is pushed on by one before it, the last finds nothing left.
+        (
+            [(0, 0, 10, 1), (1, 0, 10, 1), (2, 0, 10, 1)],
+            [(0, 0, 10, 1), (0, 0, 10, 1), (0, 0, 10, 1), (0, 0, 10, 1)],
+            0.5,
+            [0, 1, 2, -1],
+        ),
+        # Boxes without area overlap nothing.
+        ([(5, 5, 0, 0)], [(5, 5, 0, 0)], 0.5, [-1]),
+    ],
+)
+def test_matching_by_hand(
+    objects: Sequence[tuple[float, float, float, float]],
+    detections: Sequence[tuple[float, float, float, float]],
+    threshold: float,
+    taken: list[int],
+) -> None:
+    """The rule, case by case."""
+    found = [Detection(0, 0, box, 0.9 - k / 10) for k, box in enumerate(detections)]
+    assert matched(Problem([Object(0, 0, box) for box in objects], found), threshold) == taken
+
+
+def test_crowds_and_sizes_by_hand() -> None:
+    """A crowd takes any number, but only those who find nothing else; so do objects of another size, once each."""
+    box = (0, 0, 10, 10)
+    twice = [Detection(0, 0, box, 0.9), Detection(0, 0, box, 0.8), Detection(0, 0, box, 0.7)]
+    crowd = Problem([Object(0, 0, box, crowd=True), Object(0, 0, box)], twice)
+    assert matched(crowd, 0.5) == [1, 0, 0]
+    numbers = crowd.metrics().compute().numbers()
+    assert numbers["AP"] == pytest.approx(1, abs=1e-12)
+    assert numbers["AR1"] == 1
+    sizes = Problem([Object(0, 0, box, area=5000), Object(0, 0, box, area=50)], twice)
+    assert matched(sizes, 0.5, "small") == [1, 0, -1]
+    assert matched(sizes, 0.5, "medium") == [0, 1, -1]
+    # small: one right, one that found an ignored object, one false (of this size): AP 1 at the first place.
+    assert sizes.metrics().compute().numbers()["APs"] == pytest.approx(1, abs=1e-12)
+
+
+def test_the_numbers_by_hand() -> None:
+    """Three objects, four detections; right, false, right, false at IoU 0.5, and only the first right at 0.75."""
+    objects = [Object(0, 0, (100 * k, 0, 60, 60)) for k in range(3)]
+    detections = [
+        Detection(0, 0, (0, 0, 60, 60), 0.9),
+        Detection(0, 0, (500, 0, 60, 60), 0.8),
+        Detection(0, 0, (100, 0, 60, 40), 0.7),  # IoU 2/3
+        Detection(0, 0, (500, 500, 60, 60), 0.6),
+    ]
+    result = Problem(objects, detections, classes=2).metrics().compute()
+    # Recall 1/3 with precision 1 (recalls 0 to 0.33: 34 points), 2/3 with precision 2/3 (0.34 to 0.66: 33 points).
+    assert result.ap(0.5) == pytest.approx((34 + 33 * 2 / 3) / 101, abs=1e-12)
+    assert result.ap(0.75) == pytest.approx(34 / 101, abs=1e-12)
+    assert result.ap() == pytest.approx((4 * (34 + 22) + 6 * 34) / 1010, abs=1e-12)  # 0.5 to 0.65 and 0.7 to 0.95
+    assert result.ar() == pytest.approx((4 * 2 / 3 + 6 / 3) / 10, abs=1e-12)
+    assert result.ar(limit=1) == pytest.approx(1 / 3, abs=1e-12)
+    assert result.ap(area="large") == -1
+    rows = result.per_class()
+    assert rows[0] == {
+        "name": "class 0", "objects": 3, "detections": 4, "AP": result.ap(), "AP50": result.ap(0.5),
+        "AP75": result.ap(0.75), "AR": result.ar(),
+    }  # fmt: skip
+    assert rows[1]["AP"] == rows[1]["AP50"] == rows[1]["AR"] == -1
+
+
+def test_names_of_the_numbers() -> None:
+    """COCO's twelve under their names, in pycocotools' order; other rules name their own."""
+    problem = Problem([Object(0, 0, (0, 0, 9, 9))], [Detection(0, 0, (0, 0, 9, 9), 0.5)])
+    assert list(problem.metrics().compute().numbers()) == [
+        "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
+    ]  # fmt: skip
+    numbers = problem.metrics(Rules((0.3,), {"all": (0, 1e10), "tiny": (0, 99)}, (7,))).compute().numbers()
+    assert list(numbers) == ["AP", "AP50", "AP75", "APt", "AR7", "ARt"]
+    assert numbers["AP50"] == -1
+
+
+def samples(problem: Problem) -> tuple[list[Detections], list[dict[str, object]]]:
+    """The problem as a loader and a detector give it, a `Detections` and a target per picture."""
+    detections, targets = [], []
+    for k in range(problem.images):
+        own = [d for d in problem.detections if d.image == k]
+        corners = torch.tensor([[d.box[0], d.box[1], d.box[0] + d.box[2], d.box[1] + d.box[3]] for d in own])
+        scores, labels = torch.tensor([d.score for d in own]), torch.tensor([d.label for d in own], dtype=torch.int64)
+        detections.append(Detections(corners.reshape(-1, 4), scores, labels))
+        objects = [o for o in problem.objects if o.image == k]
+        truth = torch.tensor([[o.box[0], o.box[1], o.box[0] + o.box[2], o.box[1] + o.box[3]] for o in objects])
+        targets.append(
+            {
+                "boxes": tv_tensors.BoundingBoxes(truth.reshape(-1, 4), format="XYXY", canvas_size=(200, 200)),
+                "labels": torch.tensor([o.label for o in objects], dtype=torch.int64),
+                "image_id": 10 * k + 10,
+                "iscrowd": torch.tensor([o.crowd for o in objects], dtype=torch.bool),
+                "area": torch.tensor([o.box[2] * o.box[3] if o.area is None else o.area for o in objects]),
+            }
+        )
+    return detections, targets
+
+
+def same(a: CocoResult, b: CocoResult) -> bool:
+    """Bit for bit."""
+    return bool(a.precision.equal(b.precision)) and bool(a.recall.equal(b.recall))
+
+
+def whole_numbers(problem: Problem) -> bool:
+    """All corners survive the float32 of a target."""
+    corners = [*(o.box for o in problem.objects), *(d.box for d in problem.detections)]
+    return all(float(x).is_integer() for box in corners for x in box)
+
+
+@settings(max_examples=60, deadline=None)
+@given(problem=problems().filter(whole_numbers), size=st.integers(1, 3), order=st.permutations(range(4)))
+def test_batches_in_any_order(problem: Problem, size: int, order: list[int]) -> None:
+    """Batches of any size in any order of pictures, and pictures that come again, give the same numbers."""
+    detections, targets = samples(problem)
+    expected = CocoMetrics(problem.names)
+    expected.update(detections, targets)
+    chosen = [k for k in order if k < problem.images]
+    chosen += chosen[:2]  # as a sampler pads
+    metrics = CocoMetrics(problem.names)
+    for k in range(0, len(chosen), size):
+        part = chosen[k : k + size]
+        metrics.update([detections[b] for b in part], [targets[b] for b in part])
+    assert same(metrics.compute(), expected.compute())
+
+
+def test_area_and_crowd_are_optional() -> None:
+    """Without them area is w·h and nothing is a crowd; some with and some without are an error."""
+    detections, targets = samples(TIE)
+    bare = [{key: target[key] for key in ("boxes", "labels", "image_id")} for target in targets]
+    with_all, without = CocoMetrics(["a"]), CocoMetrics(["a"])
+    with_all.update(detections, targets)
+    without.update(detections, bare)
+    assert same(with_all.compute(), without.compute())
+    with pytest.raises(ValueError, match=r"targets of the pictures \[10\] have no 'area'"):
+        without.update(detections * 2, [*bare, *targets])
+
+
+def test_nothing_at_all() -> None:
+    """No picture, or an empty batch: every number is -1."""
+    metrics = CocoMetrics(["a", "b"])
+    metrics.update([], [])
+    assert set(metrics.compute().numbers().values()) == {-1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": torch.tensor([2])}, "an object has the label 2; expected a class index from 0 to 1"),
+        ({"labels": torch.tensor([-1])}, "an object has the label -1"),
+        ({"labels": torch.tensor([0, 1])}, r"objects of the pictures \[7\]: lengths differ: .*'label': 2, 'boxes': 1"),
+        ({"area": torch.tensor([float("nan")])}, "area of an object is not a finite number"),
+    ],
+)
+def test_broken_targets(change: dict[str, Tensor], message: str) -> None:
+    """What cannot be evaluated says so."""
+    target = {"boxes": torch.tensor([[0.0, 0, 5, 5]]), "labels": torch.tensor([0]), "image_id": 7}
+    found = Detections(torch.zeros(1, 4), torch.tensor([0.5]), torch.tensor([1]))
+    metrics = CocoMetrics(["a", "b"])
+
+    def evaluate_it() -> None:
+        metrics.update([found], [target | change])
+        metrics.compute()
+
+    with pytest.raises(ValueError, match=message):
+        evaluate_it()
+
+
+def test_broken_detections() -> None:
+    """A score that is no number, a class that is none, a target without detections, limits that descend."""
+    target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "image_id": 7}
+    metrics = CocoMetrics(["a"])
+    with pytest.raises(ValueError, match="0 detections for 1 targets"):
+        metrics.update([], [target])
+    metrics.update([Detections(torch.zeros(1, 4), torch.tensor([float("nan")]), torch.tensor([0]))], [target])
+    with pytest.raises(ValueError, match="the score is not a finite number"):
+        metrics.compute()
+    other = CocoMetrics(["a"])
+    other.update([Detections(torch.zeros(1, 4), torch.tensor([0.5]), torch.tensor([1]))], [target])
+    with pytest.raises(ValueError, match="a detection has the label 1; expected a class index from 0 to 0"):
+        other.compute()
+    with pytest.raises(ValueError, match="the limits ascending"):
+        CocoMetrics(["a"], rules=Rules(limits=(10, 1)))
+
+
+def test_boxes_of_a_broken_network() -> None:
+    """Infinite and NaN boxes find nothing and break nothing, as in the json file."""
+    nan, inf = float("nan"), float("inf")
+    found = Detections(
+        torch.tensor([[nan] * 4, [-inf, 0, inf, inf], [0.0, 0, 5, 5]]),
+        torch.tensor([0.9, 0.8, 0.7]),
+        torch.zeros(3).long(),
+    )
+    metrics = CocoMetrics(["a"])
+    metrics.update([found], [{"boxes": torch.tensor([[0.0, 0, 5, 5]]), "labels": torch.tensor([0]), "image_id": 1}])
+    # The NaN box has no area and is false, the infinite one is larger than any object and does not count.
+    assert metrics.compute().ap(0.5) == pytest.approx(0.5, abs=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(problem=problems())
+def test_portions_do_not_matter(problem: Problem) -> None:
+    """Pairs are compared a portion of the detections at a time; with portions of 3 pairs nothing changes."""
+    expected = problem.metrics().compute()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(match, "_PORTION", 3)
+        assert same(problem.metrics().compute(), expected)
+
+
+def test_memory_is_linear_in_detections() -> None:
+    """100 detections on each of 300 objects in one picture: the table of all pairs is never there, only portions."""
+    objects = [Object(0, 0, (float(k), 0, 1, 1)) for k in range(300)]
+    found = [Detection(0, 0, (float(k % 300), 0, 1, 1), 0.5) for k in range(100)]
+    problem = Problem(objects, found)
+    largest = 0
+
+    def overlap(a: Tensor, b: Tensor, crowd: Tensor | None = None) -> Tensor:
+        nonlocal largest
+        largest = max(largest, len(a))
+        return original(a, b, crowd)
+
+    original = match.overlap
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(match, "_PORTION", 1000)
+        patch.setattr(match, "overlap", overlap)
+        result = problem.metrics().compute()
+    assert 300 <= largest <= 1300  # a portion, and what one detection adds to it
+    assert len(result.matches.found) == 100
+
+
+def test_equal_scores_go_by_picture_id() -> None:
+    """Not by the order in which pictures came: pycocotools walks through them by id."""
+    problem = Problem([Object(1, 0, (0, 0, 5, 5))], [Detection(k, 0, (0, 0, 5, 5), 0.5) for k in (0, 1)], images=2)
+    detections, targets = samples(problem)
+    metrics = CocoMetrics(problem.names)
+    metrics.update(detections[::-1], targets[::-1])
+    assert metrics.compute().ap(0.5) == pytest.approx(0.5, abs=1e-12)  # the false one comes first
+
+
+def test_evaluate_takes_records() -> None:
+    """`evaluate` on sorted records is `compute`; a second evaluation of the same records with other rules, too."""
+    records = TIE.records()
+    assert same(evaluate(records, TIE.names), TIE.metrics().compute())
+    rules = Rules(THRESHOLDS[:2], AREAS, LIMITS)
+    assert same(evaluate(records, TIE.names, rules), TIE.metrics(rules).compute())
+    again = make_records(records.image_ids, records.truths, records.found, records.classes)
+    assert all(a.equal(b) for a, b in zip(again.found, records.found, strict=True))
+
+
+def test_pycocotools_is_not_needed() -> None:
+    """All metrics import and run where it cannot be imported; so does the command without --pycocotools."""
+    assert importlib.util.find_spec("pycocotools") is not None
+    code = (
+        "import sys; sys.modules['pycocotools'] = None\n"
+        "import yolo.commands.evaluate\n"
+        "from tests.metrics.test_coco import TIE\n"
+        "print(TIE.metrics().compute().ap(0.5))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(TIE.metrics().compute().ap(0.5))
+
+
+WORKER = """
+import sys, torch, torch.distributed as dist
+from tests.metrics.test_coco import samples, TIE
+from tests.support.coco_problems import Detection, Object, Problem
+from yolo.distributed import gather
+from yolo.distributed import rank
+from yolo.distributed import world_size
+from yolo.metrics.coco import CocoMetrics
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=int(sys.argv[2]), world_size=2)
+assert (rank(), world_size()) == (int(sys.argv[2]), 2)
+assert gather(torch.full((rank() * 2, 3), True)).tolist() == [[True] * 3] * 2
+assert gather(torch.tensor([rank()], dtype=torch.int64)).tolist() == [0, 1]
+g = torch.Generator().manual_seed(1)
+box = lambda: tuple(torch.randint(1, 9, (4,), generator=g).tolist())
+problem = Problem(
+    [Object(k % 5, k % 2, box(), k % 7 == 0) for k in range(25)],
+    [Detection(k % 5, k % 2, box(), (k % 6 + 1) / 8) for k in range(60)], images=5, classes=2)
+detections, targets = samples(problem)
+own = [k % 5 for k in range(rank(), 6, 2)]  # 0 2 4 and 1 3 0: picture 0 pads the last batch
+metrics = CocoMetrics(problem.names)
+metrics.update([detections[k] for k in own], [targets[k] for k in own])
+whole = CocoMetrics(problem.names)
+result = metrics.compute()
+dist.destroy_process_group()
+whole.update(detections, targets)
+expected = whole.compute()
+assert result.precision.equal(expected.precision) and result.recall.equal(expected.recall)
+assert result.records.images == 5 and 0 < expected.ap() < 1
+"""
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    """Each with its share of the pictures, one of them in both: the numbers are those of one process."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(tmp_path / "meeting"), str(k)],
+            cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        )
+        for k in range(2)
+    ]  # fmt: skip
+    for worker in workers:
+        _, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 0, errors

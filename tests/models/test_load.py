@@ -1,0 +1,228 @@
+"""`yolo.load` and the Detector that it returns, as a user meets them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import yolo
+from tests.support.paths import ROOT
+from yolo.darknet.cfg import CfgError
+from yolo.darknet.network import Darknet
+from yolo.darknet.safetensors_file import save_safetensors
+from yolo.darknet.weights import load_weights, save_weights
+from yolo.models.yolo import YoloDetector
+from yolo.names import COCO, class_names, read_names
+from yolo.options.detection import Filter
+
+DATA = ROOT / ".." / "shared" / "data"
+needs_shared = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is absent: no trained model to detect with")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A PNG of 70 x 50 noise pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "picture.png"), pixels)
+    return tmp_path / "picture.png"
+
+
+def test_three_lines_of_the_readme(picture: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A shipped cfg by name, a picture by path; names and device have sensible defaults."""
+    model = yolo.load("toy.cfg")
+    found = model.detect(picture)
+    assert isinstance(found, yolo.Detections)
+    assert isinstance(model, yolo.Detector)
+    assert model.names == [f"class {k}" for k in range(6)]
+    assert found.boxes.shape == (len(found), 4)
+    assert not caplog.records
+
+
+def test_coco_names_are_said_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    """80 classes without names are taken for COCO's, and the user hears of it."""
+    assert yolo.load("config/yolov3-tiny.cfg", device="cpu").names == list(COCO)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "80 classes are taken for COCO's" in caplog.text
+
+
+def test_names_from_a_file_or_a_list(tmp_path: Path) -> None:
+    """One per line; a count that does not fit and an empty line in between are errors."""
+    file = tmp_path / "six.names"
+    file.write_text("a\nb\r\nc c\nd\ne\nf\n\n")
+    assert yolo.load("toy.cfg", names=file).names == ["a", "b", "c c", "d", "e", "f"]
+    assert yolo.load("toy.cfg", names=list("abcdef")).names == list("abcdef")
+    with pytest.raises(ValueError, match="2 class names for a network of 6 classes"):
+        yolo.load("toy.cfg", names=["a", "b"])
+    file.write_text("a\n\nb\n")
+    with pytest.raises(ValueError, match=r"six.names:2: an empty line between names would shift the class indices"):
+        read_names(file)
+    file.write_text("\n")
+    with pytest.raises(ValueError, match="no names"):
+        read_names(file)
+    assert class_names(None, 2) == ["class 0", "class 1"]
+
+
+def test_a_batch_equals_its_pictures(picture: Path) -> None:
+    """Several pictures of different sizes at once, by path and as pixels, each with its own placement."""
+    torch.manual_seed(0)
+    model = yolo.load("toy.cfg", device="cpu")
+    model.options = Filter(confidence=0.97)
+    wide = np.random.default_rng(1).integers(0, 256, (40, 200, 3), dtype=np.uint8)
+    alone = [model.detect(picture), model.detect(wide)]
+    together = model.detect([picture, wide])
+    assert len(together) == 2
+    assert 0 < sum(map(len, together)) < 300
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one.boxes, other.boxes, rtol=1e-4, atol=1e-2)
+        torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1e-4)
+        assert one.labels.equal(other.labels)
+    assert model.detect([]) == []
+
+
+def test_prepare_is_uint8_and_letterboxed(picture: Path) -> None:
+    """Contract: uint8 `[3, h, w]` with grey bars; stretched, or darknet's own float32, on request."""
+    model = yolo.load("toy.cfg", device="cpu")
+    image, placement = model.prepare(picture)
+    assert (image.dtype, list(image.shape)) == (torch.uint8, [3, 160, 160])
+    assert (placement.placed, placement.offset) == ((160, 114), (0, 23))
+    assert bool((image[:, :23] == 128).all())
+    model.letterbox, model.size = False, (64, 96)
+    image, placement = model.prepare(picture)
+    assert list(image.shape) == [3, 64, 96]
+    assert placement.placed == (96, 64)
+    model.exact = True
+    assert model.prepare(picture)[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)],
+)
+def test_other_pixels_are_refused(pixels: np.ndarray) -> None:
+    """Grey without an axis, RGBA, floats, nothing: what we got and what is expected."""
+    with pytest.raises(ValueError, match=r"got pixels of shape .* expected uint8 \[h, w, 3\]"):
+        yolo.load("toy.cfg").detect(pixels)
+
+
+def test_the_network_is_the_training_module(picture: Path, tmp_path: Path) -> None:
+    """`.network` stays unfolded float32, in training mode, after a detection, and every change of it counts at once."""
+    torch.manual_seed(0)
+    model = yolo.load("toy.cfg", device="cpu")
+    model.options = Filter(confidence=0.01, max_detections=50)
+    save_weights(model.network, tmp_path / "a.weights")
+    before = model.detect(picture)
+    assert isinstance(model.network, Darknet)
+    assert model.network.training
+    assert any("running_mean" in key for key in model.network.state_dict())
+    copy = model._inference
+    assert model.detect(picture).scores.equal(before.scores)
+    assert model._inference is copy, "nothing has changed, yet the copy was made again"
+    optimizer = torch.optim.SGD(model.network.parameters(), lr=1e-3)
+    torch.stack([raw.square().mean() for raw in model.network.eval()(torch.rand(1, 3, 64, 64))]).sum().backward()
+    optimizer.step()
+    trained = model.detect(picture).scores
+    assert not trained.equal(before.scores)
+    model.network.train()(torch.rand(2, 3, 64, 64))  # moves the statistics of batch norm alone
+    assert not model.detect(picture).scores.equal(trained)
+    load_weights(model.network, tmp_path / "a.weights")
+    assert model.detect(picture).scores.equal(before.scores)
+
+
+def test_precision_and_exact_count_at_once(picture: Path) -> None:
+    """Changed after a detection they hold for the next one."""
+    torch.manual_seed(0)
+    model = yolo.load("toy.cfg", device="cpu")
+    model.options = Filter(confidence=0.01, max_detections=50)
+    fp32 = model.detect(picture).scores
+    model.precision = "bf16"
+    bf16 = model.detect(picture).scores
+    assert not bf16.equal(fp32)
+    model.exact = True
+    exact = model.detect(picture).scores
+    model.precision = "fp32"
+    assert model.detect(picture).scores.equal(exact), "exact is fp32 whatever the precision says"
+    model.exact = False
+    assert model.detect(picture).scores.equal(fp32)
+
+
+def test_from_weights_backbone_and_safetensors(picture: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All ways to the same network; a backbone is loaded as far as it goes, which is said."""
+    torch.manual_seed(0)
+    source = yolo.load("toy.cfg", device="cpu")
+    source.options = Filter(confidence=0.2)
+    expected = source.detect(picture)
+    save_weights(source.network, tmp_path / "a.weights")
+    save_safetensors(source.network, tmp_path / "a.safetensors", list("abcdef"))
+    save_weights(source.network, tmp_path / "toy.conv.17", cutoff=17)
+    direct = yolo.load("toy.cfg", tmp_path / "a.weights", device="cpu")
+    alone = yolo.load(tmp_path / "a.safetensors", device="cpu")
+    both = yolo.load("toy.cfg", tmp_path / "a.safetensors", names=list("ABCDEF"), device="cpu")
+    assert (alone.names, both.names) == (list("abcdef"), list("ABCDEF"))
+    for model in (direct, alone, both):
+        model.options = source.options
+        assert model.detect(picture).scores.equal(expected.scores)
+    assert not caplog.records
+    yolo.load("toy.cfg", tmp_path / "toy.conv.17", device="cpu")
+    assert "re-initialised: not in the file" in caplog.text
+    with pytest.raises(ValueError, match="saved with another cfg than yolov3.cfg"):
+        yolo.load("yolov3.cfg", tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="holds its own weights"):
+        yolo.load(tmp_path / "a.safetensors", tmp_path / "a.weights")
+
+
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    """A missing cfg, missing weights, a headless cfg, an unreadable picture."""
+    with pytest.raises(FileNotFoundError, match=r"yolov9.cfg: no such file; .* toy.cfg, yolov3-spp.cfg"):
+        yolo.load("yolov9.cfg")
+    with pytest.raises(FileNotFoundError, match=r"none.weights: no such file"):
+        yolo.load("toy.cfg", "none.weights")
+    headless = tmp_path / "headless.cfg"
+    headless.write_text("[net]\nwidth=32\nheight=32\nchannels=3\n[conv]\nfilters=2\n")
+    with pytest.raises(CfgError, match=r"headless.cfg:1: \[net\] no \[yolo\] or \[region\] section"):
+        yolo.load(headless)
+    with pytest.raises(FileNotFoundError, match=r"none.jpg"):
+        yolo.load("toy.cfg").detect("none.jpg")
+
+
+def test_a_one_channel_network_reads_pictures(picture: Path, tmp_path: Path) -> None:
+    """`channels=1` gets the luminance of a picture file; other counts take arrays."""
+    text = (ROOT / "config" / "toy.cfg").read_text()
+    for channels in (1, 5):
+        (tmp_path / f"{channels}.cfg").write_text(text.replace("channels=3", f"channels={channels}"))
+    grey = yolo.load(tmp_path / "1.cfg", device="cpu")
+    assert list(grey.prepare(picture)[0].shape) == [1, 160, 160]
+    grey.detect(picture)
+    with pytest.raises(ValueError, match="networks with 5 input channels take arrays"):
+        yolo.load(tmp_path / "5.cfg", device="cpu").detect(picture)
+    assert len(yolo.load(tmp_path / "5.cfg", device="cpu").detect([np.zeros((9, 7, 5), np.uint8)])) == 1
+
+
+@needs_shared
+def test_a_trained_model_sees_the_dog() -> None:
+    """The fast path (letterbox, OpenCV's resize, uint8) finds what darknet finds in its own sample picture."""
+    model = yolo.load(
+        DATA / "darknet" / "yolo-fastest-1.1-xl.cfg", DATA / "darknet" / "yolo-fastest-1.1-xl.weights", device="cpu"
+    )
+    assert isinstance(model, YoloDetector)
+    found = model.detect(DATA / "samples" / "dog.jpg")
+    names = {model.names[label] for label in found.labels.tolist()}
+    assert {"dog", "bicycle"} <= names
+    assert names & {"car", "truck"}
+
+
+def test_safetensors_of_a_trained_run_are_the_weights(tmp_path: Path) -> None:
+    """What is saved from a network and loaded into another is bit-equal, batch norm statistics included."""
+    torch.manual_seed(0)
+    model = yolo.load("toy.cfg", device="cpu")
+    model.network.train()(torch.rand(2, 3, 64, 64))  # moves the statistics
+    save_weights(model.network, tmp_path / "a.weights")
+    other = Darknet(model.network.cfg)
+    load_weights(other, tmp_path / "a.weights")
+    skipped = "num_batches_tracked"  # a counter of PyTorch's that darknet does not know
+    for key, value in model.network.state_dict().items():
+        assert skipped in key or other.state_dict()[key].equal(value), key

@@ -1,0 +1,1 @@
+"""What several tests share: slow references, random problems, small data sets."""

@@ -1,0 +1,136 @@
+"""A tiny network, a tiny data set, and runs of `python -m yolo train` on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from tests.support.paths import ROOT
+from yolo.data.shapes.scenes import make_shapes
+from yolo.training.run_folder import read_metrics
+
+TIMES = ("seconds", "eval_seconds", "memory_mb")
+"""What a line of metrics.jsonl has that no two runs share."""
+
+
+def _convolution(filters: int, size: int = 3, stride: int = 1, *, norm: bool = True) -> str:
+    return (
+        f"[convolutional]\nbatch_normalize={int(norm)}\nfilters={filters}\nsize={size}\nstride={stride}\npad=1\n"
+        f"activation=leaky\n\n"
+    )
+
+
+def _head(mask: str) -> str:
+    return (
+        "[convolutional]\nfilters=33\nsize=1\nstride=1\npad=1\nactivation=linear\n\n"
+        f"[yolo]\nmask={mask}\nanchors=6,6, 10,10, 16,16, 22,22, 32,32, 50,50\nclasses=6\nnum=6\n\n"
+    )
+
+
+def tiny_cfg(folder: Path, *, norm: bool = True, size: int = 64) -> Path:
+    """Four convolutions, two heads of strides 16 and 8, six classes; without batch norm for `norm` False."""
+    text = f"[net]\nwidth={size}\nheight={size}\nchannels=3\n\n"
+    text += _convolution(8, stride=2, norm=norm) + _convolution(12, stride=2, norm=norm)
+    text += _convolution(16, stride=2, norm=norm) + _convolution(16, stride=2, norm=norm) + _head("3,4,5")
+    text += "[route]\nlayers=-4\n\n" + _head("0,1,2")
+    path = folder / ("tiny.cfg" if norm else "plain.cfg")
+    path.write_text(text)
+    return path
+
+
+class Place(NamedTuple):
+    """A command line without `--out`, and the run that it makes in one process that nobody disturbs."""
+
+    words: list[str]
+    run: Path
+
+
+def shapes(folder: Path) -> Path:
+    """The embedded set with 12 pictures to train on and 6 to evaluate on."""
+    return make_shapes(folder / "shapes", train=12, val=6)
+
+
+def words(data: Path, cfg: Path, *more: object) -> list[str]:
+    """A command line: the tiny run, in two epochs of three batches, on the CPU in float32, without workers."""
+    told = [str(word) for word in more]
+    usual = {"--epochs": "2", "--batch-size": "4", "--workers": "0", "--device": "cpu", "--precision": "fp32"}
+    usual |= {"--schedule": "constant", "--lr": "1e-3", "--warmup-steps": "0", "--eval-every": "1", "--ema": "0"}
+    usual |= {"--clip": "None", "--obj-bias": "None", "--obj-reduction": "mean", "--box-gain": "1", "--cls-gain": "1"}
+    usual |= {"--pos-weight": "auto", "--ignore-thresh": "None", "--weight-decay": "1e-4"}
+    rest = [word for name, value in usual.items() if name not in told for word in (name, value)]
+    return ["--data", str(data), "--cfg", str(cfg), *rest, *told]
+
+
+def process(*arguments: object, torchrun: list[str] | None = None, module: bool = True) -> subprocess.Popen[str]:
+    """`python -m yolo train ...` as a process group of its own, one thread of PyTorch each.
+
+    With the options of `torchrun` as several processes; if not `module`, these options end with a script in its place.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    start = ["-m", "torch.distributed.run", *torchrun] if torchrun else []
+    return subprocess.Popen(
+        [sys.executable, *start, *(["-m", "yolo", "train"] if module else []), *map(str, arguments)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def ended(child: subprocess.Popen[str], seconds: float = 120) -> tuple[str, str]:
+    """Stdout and stderr of a process that ends by itself. One that does not is killed, with its group, and fails."""
+    try:
+        return child.communicate(timeout=seconds)
+    finally:
+        if child.returncode is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+
+
+def checkpoint(run: Path) -> dict[str, Any]:
+    """What last.pt holds of the trainer."""
+    state: dict[str, Any] = torch.load(run / "last.pt", weights_only=True)["trainer"]
+    return state
+
+
+def numbers(run: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl without times and memory."""
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in read_metrics(run)]
+
+
+def options_of(run: Path) -> str:
+    """The text of options.yaml."""
+    return (run / "options.yaml").read_text()
+
+
+def difference(one: Any, other: Any, where: str = "") -> str:
+    """The first place where two nested values are not the same to the bit; "" if there is none."""
+    if type(one) is not type(other):
+        return f"{where}: {type(one).__name__} and {type(other).__name__}"
+    if isinstance(one, torch.Tensor):
+        same = one.dtype == other.dtype and one.shape == other.shape and _bytes(one) == _bytes(other)
+        return "" if same else f"{where}: tensors differ"
+    if isinstance(one, dict):
+        if one.keys() != other.keys():
+            return f"{where}: {sorted(map(str, one))} and {sorted(map(str, other))}"
+        return next((found for k in one if (found := difference(one[k], other[k], f"{where}/{k}"))), "")
+    if isinstance(one, (list, tuple)):
+        if len(one) != len(other):
+            return f"{where}: {len(one)} and {len(other)} entries"
+        pairs = enumerate(zip(one, other, strict=True))
+        return next((found for k, (a, b) in pairs if (found := difference(a, b, f"{where}/{k}"))), "")
+    return "" if json.dumps(one) == json.dumps(other) else f"{where}: {one!r} and {other!r}"
+
+
+def same_run(one: Path, other: Path) -> str:
+    """The first difference in network, average, optimizer, random numbers or metrics of two runs; "" if none."""
+    return difference(checkpoint(one), checkpoint(other)) or difference(numbers(one), numbers(other), "metrics")
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    """Bit for bit, NaN included."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""

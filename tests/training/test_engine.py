@@ -1,0 +1,318 @@
+"""The parts of the training loop: broken numbers, numbers on their way, weights for other classes, evaluation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.train_problems import checkpoint, difference, shapes, tiny_cfg, words
+from yolo.__main__ import main
+from yolo.darknet.cfg import read_cfg, with_classes
+from yolo.darknet.network import Darknet
+from yolo.darknet.safetensors_file import save_safetensors
+from yolo.darknet.transfer import transfer
+from yolo.darknet.weights import save_weights
+from yolo.data.datasets import open_data
+from yolo.data.loader import Batch
+from yolo.data.sample import Target
+from yolo.evaluation.detect_all import truths_in
+from yolo.metrics.coco import CocoMetrics
+from yolo.models.yolo import YoloDetector
+from yolo.options.detection import EVALUATION
+from yolo.options.train import Schedule, Train
+from yolo.training.assemble import _batches, assemble
+from yolo.training.engine import Trainer
+from yolo.training.interrupt import Interrupt
+from yolo.training.precision import autocast, training_precision
+from yolo.training.progress import Progress
+from yolo.training.readback import Readings
+from yolo.training.validation import Validation
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures to train on, six to evaluate on."""
+    return shapes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs go into the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def poisoned(image_id: int) -> Callable[..., dict[str, Tensor]]:
+    """`YoloDetector.losses` with a class loss that is no number where that picture is in the batch."""
+    plain = YoloDetector.losses
+
+    def losses(self: YoloDetector, images: Tensor, targets: list[Target]) -> dict[str, Tensor]:
+        terms = plain(self, images, targets)
+        if self.network.training and any(target["image_id"] == image_id for target in targets):
+            terms["cls"] = terms["cls"] * float("nan")
+        return terms
+
+    return losses
+
+
+def finite(run: Path) -> bool:
+    """Whether all tensors of a checkpoint are finite."""
+    state = checkpoint(run)
+    tensors = [*state["network"].values(), *state["ema"]["network"].values()]
+    tensors += [value for part in state["optimizer"]["state"].values() for value in part.values()]
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+def test_a_loss_that_is_no_number(
+    lag: int, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seventh of twelve pictures in file order, in the first of the two batches of its step, from the second epoch
+    on: step, term, the pictures of this batch alone; the checkpoint is that of the first epoch. Also where numbers
+    arrive two steps later, as from a GPU."""
+    cfg = tiny_cfg(Path())
+    image_id = int(open_data(data, split="train").index.image_ids[6])
+    begin = Trainer._epoch
+
+    def epoch(trainer: Trainer, asked: Interrupt) -> bool:
+        trainer.readings.lag = lag
+        if trainer.loader.epoch == 1:
+            monkeypatch.setattr(YoloDetector, "losses", poisoned(image_id))
+        return begin(trainer, asked)
+
+    monkeypatch.setattr(Trainer, "_epoch", epoch)
+    more = ["--no-shuffle", "--plain", "--batch-size", "2", "--accumulate", "2", "--ema", "0.9", "--epochs", "3"]
+    assert main(["train", *words(data, cfg, "--out", "run", *more)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "a loss or a gradient is not a finite number" in error
+    assert error.startswith("error: step 5: ")
+    assert "cls nan" in error
+    assert "Every output is finite; the gradient of layers." in error
+    ids = error.partition("Pictures with the ids ")[2].partition(".")[0].split(", ")
+    assert str(image_id) in ids
+    assert len(ids) == 2
+    assert checkpoint(Path("run"))["loader"]["epoch"] == 1
+    assert finite(Path("run"))
+
+
+def test_weights_stand_still_from_a_broken_step_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where numbers arrive late, the steps between are left out too: the report is about the present weights."""
+    trainer = assemble(Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK), CPU)
+    trainer.readings.lag = 2
+    states = []
+    step = Trainer._step
+
+    def noted(self: Trainer, batches: list[Batch]) -> None:
+        step(self, batches)
+        states.append({name: p.detach().clone() for name, p in self.detector.network.named_parameters()})
+
+    monkeypatch.setattr(Trainer, "_step", noted)
+    image_id = trainer.loader.batches.epoch(0)[2][0].picture
+    ids = open_data(data, split="train").index.image_ids
+    monkeypatch.setattr(YoloDetector, "losses", poisoned(int(ids[image_id])))
+    with trainer.run, pytest.raises(ValueError, match="step 3: "):
+        trainer.fit(Interrupt())
+    assert len(states) == 4  # the fifth raises before it is noted
+    assert difference(states[0], states[1])
+    assert difference(states[1], states[2]) == ""
+    assert difference(states[1], states[3]) == ""
+    assert not (Path("run") / "last.pt").exists()
+
+
+QUICK: dict[str, Any] = {
+    "batch_size": 2, "workers": 0, "precision": "fp32", "epochs": 1, "schedule": Schedule(schedule="constant", lr=1e-3)
+}  # fmt: skip
+"""Six steps of two pictures."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("layers.1.bn.weight", 3e38, "The first layer with such an output is layers.1."),
+        ("layers.2.conv.weight", float("nan"), "The weights layers.2.conv.weight themselves are not finite."),
+        ("layers.7.conv.bias", float("inf"), "The weights layers.7.conv.bias themselves are not finite."),
+    ],
+)
+def test_the_first_bad_layer(name: str, value: float, message: str, data: Path) -> None:
+    """Named where it is the outputs, and where the weights themselves are broken."""
+    trainer = assemble(Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK), CPU)
+    with torch.no_grad():
+        trainer.detector.network.get_parameter(name).fill_(value)
+    with trainer.run, pytest.raises(ValueError, match=f"^step 1: .*{re.escape(message)}"):
+        trainer.fit(Interrupt())
+
+
+def test_a_first_evaluation_without_a_number(data: Path) -> None:
+    """NaN is no best: the first number is better."""
+    trainer = assemble(Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK), CPU)
+    for epoch, (value, best) in enumerate([(float("nan"), 1), (0.25, 1), (float("nan"), 1), (0.125, 1), (0.5, 4)]):
+        trainer._choose(trainer.detector, epoch, {"AP": value})
+        assert trainer.best_epoch == (0 if epoch == 0 else best)
+    assert trainer.best == 0.5
+
+
+def test_readings_of_a_cpu_come_at_once() -> None:
+    """In order, with what they are about."""
+    readings = Readings(CPU)
+    for step in (1, 2):
+        readings.put(step, torch.tensor([step / 4, 7.0]), f"batch {step}")
+        assert list(readings.take()) == [(step, [step / 4, 7.0], f"batch {step}")]
+    assert list(readings.take(everything=True)) == []
+
+
+def test_readings_that_lag() -> None:
+    """Each two steps later; at the end all that wait. What is written into the tensor afterwards does not count."""
+    readings = Readings(CPU)
+    readings.lag = 2
+    came = []
+    for step in range(1, 6):
+        readings.put(step, torch.tensor([float(step)]), None)
+        came.append([reading.step for reading in readings.take()])
+    assert came == [[], [], [1], [2], [3]]
+    assert [reading.values for reading in readings.take(everything=True)] == [[4.0], [5.0]]
+
+
+def test_the_arithmetic() -> None:
+    """bf16 rounds what convolutions get, fp32 changes nothing; float16 is not for CPUs."""
+    assert training_precision("fp32", CPU) == torch.float32
+    assert training_precision("bf16", CPU) == torch.bfloat16
+    assert training_precision("auto", CPU) in (torch.float32, torch.bfloat16)
+    with pytest.raises(ValueError, match="precision fp16 on a CPU: expected bf16 or fp32"):
+        training_precision("fp16", CPU)
+    matrix = torch.full((2, 2), 1 + 2.0**-12)
+    with autocast(CPU, torch.bfloat16):
+        rounded = matrix @ matrix
+    with autocast(CPU, torch.float32):
+        whole = matrix @ matrix
+    assert rounded.dtype == torch.bfloat16
+    assert whole.dtype == torch.float32
+    assert float(rounded[0, 0]) == 2
+    assert float(whole[0, 0]) == pytest.approx(2 * (1 + 2.0**-12) ** 2, rel=1e-6)
+
+
+@pytest.fixture
+def network() -> Darknet:
+    """The tiny network with weights and biases that no initialisation gives."""
+    torch.manual_seed(1)
+    network = Darknet(read_cfg(tiny_cfg(Path())))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.25)
+    return network
+
+
+@pytest.mark.parametrize("file", ["a.safetensors", "a.weights"])
+def test_transfer_to_the_same_network(file: str, network: Darknet) -> None:
+    """Every tensor, bit for bit."""
+    names = list("abcdef")
+    if file == "a.weights":
+        save_weights(network, Path(file))
+    else:
+        save_safetensors(network, file, names)
+    other = Darknet(network.cfg)
+    table, initial = transfer(other, Path(file), names)
+    assert file in table
+    assert initial == frozenset()
+    own = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert difference(own, {k: other.state_dict()[k] for k in own}) == ""
+
+
+@pytest.mark.parametrize("file", ["a.safetensors", "a.weights"])
+def test_transfer_to_other_classes(file: str, network: Darknet) -> None:
+    """The convolutions before the heads have initial weights, and are named."""
+    if file == "a.weights":
+        save_weights(network, Path(file))
+    else:
+        save_safetensors(network, file, list("abcdef"))
+    other = Darknet(with_classes(network.cfg, 2))
+    table, initial = transfer(other, Path(file), ["x", "y"])
+    assert initial == {4, 7}
+    assert "initial" in table
+    assert torch.equal(other.get_parameter("layers.0.conv.weight"), network.get_parameter("layers.0.conv.weight"))
+    assert not other.get_parameter("layers.7.conv.bias").any()
+
+
+def test_transfer_from_another_network(network: Darknet, tmp_path: Path) -> None:
+    """Refused with the first tensor that does not fit, and nothing is changed."""
+    save_safetensors(Darknet(read_cfg(tiny_cfg(tmp_path, norm=False))), "plain.safetensors", list("abcdef"))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(ValueError, match="plain.safetensors: for layers.0.bn.weight .* it is of another network"):
+        transfer(network, Path("plain.safetensors"), list("abcdef"))
+    assert difference(before, dict(network.state_dict())) == ""
+
+
+@pytest.fixture
+def detector(network: Darknet) -> YoloDetector:
+    """Of the embedded set's classes, thresholds as in evaluation."""
+    from yolo.data.shapes.figures import NAMES
+
+    return YoloDetector(network, list(NAMES), options=EVALUATION)
+
+
+def test_validation_by_hand(detector: YoloDetector, data: Path) -> None:
+    """The metrics of detections picture by picture; the loss as the mean over pictures."""
+    pictures = open_data(data, split="val")
+    found = Validation(pictures, (64, 64), arithmetic=lambda: autocast(CPU, torch.float32))(detector)
+    metrics, truths = CocoMetrics(list(pictures.names)), truths_in(pictures)
+    for k in range(len(pictures)):
+        seen = detector.detect([pictures.path(k)])
+        own = truths.image == k
+        target = {"image_id": int(pictures.index.image_ids[k]), "boxes": truths.boxes[own]}
+        target |= {"labels": truths.label[own], "iscrowd": truths.crowd[own], "area": truths.area[own]}
+        metrics.update(seen, [target])
+    assert {name: found[name] for name in metrics.compute().numbers()} == metrics.compute().numbers()
+    assert found["val/loss"] == pytest.approx(found["val/box"] + found["val/obj"] + found["val/cls"])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_validation_leaves_no_trace(training: bool, detector: YoloDetector, data: Path) -> None:
+    """Mode, weights, statistics of batch norm, gradients and random numbers are what they were."""
+    pictures = open_data(data, split="val")
+    validation = Validation(pictures, (64, 64), arithmetic=lambda: autocast(CPU, torch.float32))
+    network = detector.network.train(training)
+    network.get_parameter("layers.0.conv.weight").grad = torch.ones(8, 3, 3, 3)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    chance, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
+    first = validation(detector)
+    validation.sheet(detector)
+    assert validation(detector) == first
+    assert all(module.training == training for module in network.modules())
+    assert difference(before, dict(network.state_dict())) == ""
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert np.array_equal(np.random.get_state()[1], numpys)  # type: ignore[index]
+    gradient = network.get_parameter("layers.0.conv.weight").grad
+    assert gradient is not None
+    assert float(gradient.sum()) == 216
+
+
+def test_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a run of 30 epochs of 12 batches that goes on in the last one: after ten measured batches of a second each,
+    half of it waiting, nothing is left, and the data are the limit."""
+    clock = iter(range(1000))
+    monkeypatch.setattr("yolo.training.progress.time.perf_counter", lambda: next(clock) / 2)
+    progress = Progress(12, Train(epochs=30, batch_size=8, workers=0))
+    with progress.epoch(29, 0) as bar:
+        assert list(bar.timed(range(12))) == list(range(12))
+    said = capsys.readouterr().out
+    assert said.startswith("8.0 pictures/s, about 0 min 0 s to the end")
+    assert "the data are the limit, 50% of the time is waiting for them; --workers 2, or --cache ram would help" in said
+    with progress.epoch(0, 11) as bar:
+        list(bar.timed(range(1)))
+    assert progress.left == 29 * 12
+
+
+def test_a_batch_that_processes_cannot_share(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused with both numbers."""
+    monkeypatch.setattr("yolo.training.assemble.world_size", lambda: 2)
+    options = Train(data=str(data), batch_size=3)
+    with pytest.raises(ValueError, match="batch_size=3 over 2 processes: expected a multiple of them"):
+        _batches(options, open_data(data, split="train"), (64, 64))

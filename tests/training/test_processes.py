@@ -1,0 +1,117 @@
+"""Two processes that train together are one that trains alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.train_problems import Place, checkpoint, ended, process, same_run, shapes, tiny_cfg, words
+from yolo.__main__ import main
+from yolo.training.run_folder import read_metrics
+
+TWO = ["--standalone", "--nproc-per-node=2"]
+"""torchrun's options: two processes that meet on a port that is free."""
+
+RECIPE = ["--epochs", "10", "--batch-size", "6", "--schedule", "constant", "--lr", "1e-2", "--optimizer", "sgd"]
+RECIPE += ["--ema", "0.9", "--eval-every", "10"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Batches of six, with augmentation, batch norm frozen, so that it does not depend on who shares a batch."""
+    folder = tmp_path_factory.mktemp("processes")
+    command = words(shapes(folder), tiny_cfg(folder), *RECIPE, "--freeze", "*.bn.*")
+    assert main(["train", *command, "--out", str(folder / "one")]) == 0
+    return Place(command, folder / "one")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs go into the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def losses(run: Path) -> list[dict[str, float]]:
+    """The terms of every step, as TensorBoard has them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    terms = [[(event.step, event.value) for event in events.Scalars(f"step/{name}")] for name in ("box", "obj", "cls")]
+    assert [step for step, _ in terms[0]] == list(range(1, 21))
+    return [
+        dict(zip(("box", "obj", "cls"), (value for _, value in row), strict=True)) for row in zip(*terms, strict=True)
+    ]
+
+
+def test_two_processes_are_one(place: Place) -> None:
+    """The terms of twenty steps within 1e-5, the epochs' numbers, the metrics; one writes, and says each line once."""
+    child = process(*place.words, "--out", "two", torchrun=TWO)
+    out, errors = ended(child)
+    assert child.returncode == 0, errors
+    assert out.count("done: two/best.safetensors") == 1
+    assert out.count("epoch 10/10") == 1
+    for step, (one, two) in enumerate(zip(losses(place.run), losses(Path("two")), strict=True), 1):
+        assert two == pytest.approx(one, abs=1e-5), step
+    for row, other in zip(read_metrics(place.run), read_metrics("two"), strict=True):
+        for name in ("train/loss", "train/box", "train/obj", "train/cls"):
+            assert other[name] == pytest.approx(row[name], abs=1e-5)
+        assert other["train/labels"] == row["train/labels"]
+    last, same = read_metrics("two")[-1], read_metrics(place.run)[-1]
+    for name in ("val/box", "val/obj", "val/cls"):
+        assert last[name] == pytest.approx(same[name], abs=1e-4)
+
+
+STOP = """
+import sys
+from yolo.__main__ import main
+from yolo.training.engine import Trainer
+Trainer._all_agree = lambda trainer, _asked: trainer.step == 9
+sys.exit(main(["train", *sys.argv[1:]]))
+"""
+"""A run whose processes all stop after the first of the two steps of an epoch."""
+
+
+def test_two_processes_go_on(place: Place) -> None:
+    """With batch norm, stopped within an epoch: bit for bit the run that did not stop, and what `eval` says of it is
+    what was logged, although each process has seen other pictures."""
+    thawed = [word for word in place.words if word not in ("--freeze", "*.bn.*")]
+    thawed += ["--optimizer", "adam", "--lr", "1e-3", "--early-metric", "val/loss"]
+    Path("stop.py").write_text(STOP)
+    whole = process(*thawed, "--out", "whole", torchrun=TWO)
+    stopped = process(*thawed, "--out", "run", torchrun=[*TWO, "stop.py"], module=False)
+    _, errors = ended(whole)
+    assert whole.returncode == 0, errors
+    out, errors = ended(stopped)
+    assert "this goes on exactly there: python train.py --resume run" in out, errors
+    assert checkpoint(Path("run"))["loader"]["position"] == 1
+    resumed = process("--resume", "run", torchrun=TWO)
+    _, errors = ended(resumed)
+    assert resumed.returncode == 0, errors
+    assert same_run(Path("whole"), Path("run")) == ""
+    data = place.words[place.words.index("--data") + 1]
+    assert main(["eval", "--weights", "run", "--data", data, "--split", "val", "--device", "cpu", "--out", "e"]) == 0
+    found, logged = json.loads(Path("e/metrics.json").read_text()), read_metrics("run")[-1]
+    assert logged["AR100"] > 0
+    assert {name: found[name] for name in logged if name[0] == "A"} == {k: v for k, v in logged.items() if k[0] == "A"}
+
+
+def test_a_signal_stops_both(place: Place) -> None:
+    """torchrun passes it on; the step is finished by both, and saved once."""
+    child = process(*place.words, "--epochs", "3000", "--eval-every", "0", "--out", "run", torchrun=TWO)
+    metrics, deadline = Path("run/metrics.jsonl"), time.monotonic() + 120
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < 2:
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGTERM)
+    out, errors = ended(child)
+    assert out.splitlines()[-1].endswith("this goes on exactly there: python train.py --resume run"), errors
+    state = checkpoint(Path("run"))
+    assert state["step"] >= 4
+    assert state["step"] == 2 * state["loader"]["epoch"] + state["loader"]["position"]

@@ -1,0 +1,309 @@
+"""A run that stops anywhere and goes on is the run that did not stop: bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import yolo.training.assemble
+from tests.support.paths import ROOT
+from tests.support.train_problems import (
+    Place,
+    checkpoint,
+    difference,
+    ended,
+    numbers,
+    process,
+    same_run,
+    shapes,
+    tiny_cfg,
+    words,
+)
+from yolo.__main__ import main
+from yolo.darknet.safetensors_file import read_tensors
+from yolo.training.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
+from yolo.training.engine import Trainer
+from yolo.training.interrupt import interruptible
+from yolo.training.run_folder import Run, read_metrics
+
+STEPS = 3
+"""Of an epoch: six batches, in twos."""
+
+RECIPE = ["--batch-size", "2", "--accumulate", "2", "--ema", "0.9", "--epochs", "2", "--limit", "11"]
+RECIPE += ["--eval-every", "2", "--multi-scale", "1.5", "--mosaic", "0.5"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Augmentation, average, accumulation, sizes that change, an evaluation at the end."""
+    folder = tmp_path_factory.mktemp("resume")
+    command = words(shapes(folder), tiny_cfg(folder), *RECIPE)
+    assert main(["train", *command, "--out", str(folder / "whole")]) == 0
+    assert [row["step"] for row in read_metrics(folder / "whole")] == [STEPS, 2 * STEPS]
+    return Place(command, folder / "whole")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs go into the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+class Killed(BaseException):
+    """Takes the place of SIGKILL: nothing of the program catches it."""
+
+
+@pytest.mark.parametrize("step", range(1, 7))
+def test_asked_to_stop_after_any_step(step: int, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after the last one of an epoch, and of the run: it is saved there, and goes on with the next batch."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == step)
+        assert main(["train", *place.words, "--out", "run"]) == 130
+    state = checkpoint(Path("run"))
+    assert state["step"] == step
+    assert 0 < state["loader"]["position"] <= 6
+    assert len(read_metrics("run")) == (step > 3)
+    assert main(["train", "--resume", "run"]) == 0
+    assert same_run(place.run, Path("run")) == ""
+
+
+def before(method: Callable[..., Any], when: Callable[..., bool]) -> Callable[..., Any]:
+    """The method, killed at its start `when` its arguments say so."""
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        if when(*arguments, **options):
+            raise Killed
+        return method(*arguments, **options)
+
+    return killed
+
+
+def only(number: int) -> Callable[[int], bool]:
+    """Whether this is the call of that number, from 1."""
+    calls = itertools.count(1)
+    return lambda _: next(calls) == number
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "when"),
+    [
+        (Trainer, "_batch", lambda trainer, *_, **__: trainer.step == 5),
+        (Run, "log", lambda _, epoch, *__: epoch == 1),
+        (Trainer, "save", lambda trainer: trainer.step == 6),
+        (os, "fsync", only(7)),
+        (os, "fsync", only(9)),
+    ],
+    ids=["batch", "before-the-line", "line-but-no-checkpoint", "in-the-middle-of-a-file", "in-another-file"],
+)
+def test_killed_between_the_files(
+    owner: Any, name: str, when: Callable[..., bool], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written without the rest is written again."""
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, before(getattr(owner, name), when))
+        with pytest.raises(Killed):
+            main(["train", *place.words, "--out", "run"])
+    assert main(["train", "--resume", "run"]) == 0
+    assert same_run(place.run, Path("run")) == ""
+    one, other = (read_tensors(run / "best.safetensors") for run in (place.run, Path("run")))
+    assert difference(one, other) == ""
+
+
+def wait_until(true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
+    """Looks a thousand times a second. Fails if the process ends before, or takes two minutes."""
+    deadline = time.monotonic() + 120
+    while not true():
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def reached(run: Path, epochs: int) -> bool:
+    """Whether a run that is being written has done so many epochs."""
+    return lines(run) >= epochs
+
+
+def lines(run: Path) -> int:
+    """Epochs in the metrics of a run that is being written."""
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def long(place: Place) -> Place:
+    """The same in eight epochs."""
+    command, run = [*place.words, "--epochs", "8"], place.run.with_name("long")
+    assert main(["train", *command, "--out", str(run)]) == 0
+    return Place(command, run)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kill_minus_nine(workers: int, long: Place) -> None:
+    """A process of its own, killed from outside somewhere behind its second epoch, resumed by another one."""
+    child = process(*long.words, "--workers", str(workers), "--out", "run")
+    wait_until(partial(reached, Path("run"), 2), child)
+    time.sleep(random.uniform(0, 0.1))
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    assert 2 <= lines(Path("run")) <= 8
+    assert main(["train", "--resume", "run"]) == 0
+    assert same_run(long.run, Path("run")) == ""
+
+
+def test_signals(place: Place) -> None:
+    """The whole group gets it, as at Ctrl-C and from job schedulers: one line, status 130, no traceback."""
+    more = ["--epochs", "500", "--workers", "2", "--eval-every", "0"]
+    signals = (signal.SIGINT, signal.SIGTERM)
+    children = [process(*place.words, *more, "--out", number.name) for number in signals]
+    for number, child in zip(signals, children, strict=True):
+        run = Path(number.name)
+        wait_until(partial(reached, run, 2), child)
+        os.killpg(child.pid, number)
+        out, errors = ended(child, 60)
+        assert child.returncode == 130, errors
+        assert errors == ""
+        how = f"this goes on exactly there: python train.py --resume {run}"
+        assert out.splitlines()[-1] == f"{number.name}: the step is done and saved; {how}"
+        assert checkpoint(run)["step"] > 6
+
+
+CRASH = """
+import sys
+from torch.utils.data import _utils
+from yolo.__main__ import main
+
+def crash(*_):
+    raise RuntimeError("a worker died")
+
+_utils.signal_handling._set_SIGCHLD_handler = crash
+main(["train", *sys.argv[1:]])
+"""
+"""A run whose first epoch fails when its workers have been started, and PyTorch does not yet know of them."""
+
+
+def test_a_crash_ends_the_workers(place: Place) -> None:
+    """An error that nobody expects ends the whole run: the main process does not wait for workers for ever."""
+    command = [sys.executable, "-c", CRASH, *place.words, "--workers", "2", "--out", str(Path.cwd() / "run")]
+    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    _, errors = ended(child, 60)
+    assert child.returncode == 1
+    assert "RuntimeError: a worker died" in errors
+
+
+def test_a_second_signal_acts_at_once() -> None:
+    """Whichever was the first."""
+    for first, second in ((signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)):
+        with interruptible() as asked:
+            assert not asked
+            os.kill(os.getpid(), first)
+            assert asked
+            assert asked.name == first.name
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), second)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_full_disk(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """The checkpoint before stays whole and nothing lies beside it; the error is one line. Later it goes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == 2)
+        assert main(["train", *place.words, "--out", "run"]) == 130
+    kept = (Path("run") / "last.pt").read_bytes()
+    files = {path.name for path in Path("run").iterdir()}
+    capsys.readouterr()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) - 5000, hard))
+        status = main(["train", "--resume", "run"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    error = capsys.readouterr().err
+    assert status == 1
+    assert error.count("\n") == 1, error
+    assert "run/last.pt: not written, the checkpoint before it stays" in error
+    assert (Path("run") / "last.pt").read_bytes() == kept
+    assert {path.name for path in Path("run").iterdir() if not path.name.startswith("events")} == {
+        name for name in files if not name.startswith("events")
+    }
+    assert main(["train", "--resume", "run"]) == 0
+    assert same_run(place.run, Path("run")) == ""
+
+
+def test_weights_to_start_from_are_needed_once(place: Place) -> None:
+    """A run goes on without the file that it began with."""
+    Path("start.safetensors").write_bytes((place.run / "best.safetensors").read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == 2)
+        assert main(["train", *place.words, "--weights", "start.safetensors", "--out", "run"]) == 130
+    Path("start.safetensors").unlink()
+    assert main(["train", "--resume", "run"]) == 0
+
+
+def test_other_data(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """More pictures than when it was saved: the rest of the epoch would be another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == 2)
+        assert main(["train", *place.words, "--out", "run"]) == 130
+        kept = yolo.training.assemble.open_sets
+        patch.setattr(yolo.training.assemble, "open_sets", lambda options: (kept(options)[1], kept(options)[1]))
+        capsys.readouterr()
+        assert main(["train", "--resume", "run"]) == 1
+    assert "the run was saved with pictures 11, here 6" in capsys.readouterr().err
+
+
+def test_random_numbers_go_on(tmp_path: Path) -> None:
+    """PyTorch's, NumPy's and Python's, through the file, also between two normal numbers that are drawn in pairs."""
+    import numpy as np
+
+    torch.manual_seed(3)
+    np.random.seed(3)
+    random.seed(3)
+    for _ in range(3):
+        torch.randn(3)
+        np.random.randn(1)
+        random.gauss(0, 1)
+    save_checkpoint(tmp_path / "a.pt", {"random": random_state()})
+
+    def drawn() -> list[float]:
+        return [
+            *torch.randn(5).tolist(), *torch.rand(2).tolist(), *np.random.randn(5).tolist(), np.random.rand(),
+            *(random.gauss(0, 1) for _ in range(5)), random.random(),
+        ]  # fmt: skip
+
+    expected = drawn()
+    assert drawn() != expected
+    set_random_state(load_checkpoint(tmp_path / "a.pt")["random"])
+    assert drawn() == expected
+
+
+def test_a_checkpoint_holds_nothing_but_data(place: Place, tmp_path: Path) -> None:
+    """It is read without running code, and what it says comes back as it was."""
+    state = load_checkpoint(place.run / "last.pt")
+    save_checkpoint(tmp_path / "copy.pt", {name: value for name, value in state.items() if name != "format"})
+    assert difference(load_checkpoint(tmp_path / "copy.pt"), state) == ""
+    assert state["trainer"]["ema"]["updates"] == state["trainer"]["step"] == 6
+    assert len(numbers(place.run)) == 2
+
+
+def test_a_checkpoint_that_runs_code_is_refused(tmp_path: Path) -> None:
+    """A pickled object of another class is not unpickled."""
+    torch.save({"format": 1, "trainer": Path("x")}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
+        load_checkpoint(tmp_path / "a.pt")

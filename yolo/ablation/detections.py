@@ -1,0 +1,184 @@
+"""The pictures of an ablation study under each variant: detections of the best weights, AP resampled over pictures.
+
+Letters: `I` pictures, `B` resamples, `K` seeds.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from yolo.ablation.statistics import LEVEL
+from yolo.atomic import replacing
+from yolo.boxes import Detections
+from yolo.data.datasets import Pictures
+from yolo.data.sheet import CAPTION, GAP, INK, PAPER, tile
+from yolo.evaluation.detect_all import detect_all, truths_in
+from yolo.images.draw import draw, lettering
+from yolo.images.placement import Placement
+from yolo.images.resize import place
+from yolo.metrics.bootstrap import Interval, resampled
+from yolo.metrics.coco import CocoMetrics
+from yolo.metrics.records import Found
+from yolo.models.load import load
+from yolo.options.commands import Evaluate
+from yolo.options.detection import EVALUATION, Filter
+from yolo.options.train import Train
+from yolo.options.yaml_file import read_yaml
+from yolo.training.assemble import open_sets
+from yolo.training.run_folder import BEST, OPTIONS
+
+CACHE = "detections.npz"
+
+RESAMPLES = 1000
+
+METRICS = ("AP50", "AP")
+
+SHOWN, SIDE, MOST = 4, 256, 12
+"""Pictures on a sheet, pixels of a tile, boxes drawn in it at most."""
+
+CONFIDENCE = Filter().confidence
+
+
+class Detected(NamedTuple):
+    """What the best weights of a run find in its evaluation pictures `image_ids` int64 `[I]`: the detections, the
+    metrics `value` float64 `[2]` and their resamples float64 `[2, B]` (AP50 and AP; NaN without objects)."""
+
+    image_ids: np.ndarray
+    found: Found
+    value: np.ndarray
+    resamples: np.ndarray
+
+
+class Albums:
+    """The evaluation pictures of runs; each set is opened once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[Train, Pictures] = {}
+
+    def of(self, run: Path) -> Pictures:
+        """The pictures on which the run of this folder was evaluated. ValueError or OSError if they are not there."""
+        options = read_yaml(run / OPTIONS, Train())
+        names = ("data", "split", "val_split", "limit", "eval_on", "bad")
+        key = replace(Train(), **{name: getattr(options, name) for name in names})
+        if key not in self._opened:
+            self._opened[key] = open_sets(key)[1]
+        return self._opened[key]
+
+
+def detected(run: Path, albums: Albums) -> Detected:
+    """The detections of a run's best weights, under the conditions of `eval`.
+
+    They are kept in the run's folder, in detections.npz, and computed anew only if the weights are newer.
+    """
+    kept = _read(run / CACHE) if _fresh(run) else None
+    if kept is None:
+        kept = _detect(run, albums.of(run))
+        write_detected(run / CACHE, kept)
+    return kept
+
+
+def judged(data: Pictures, found: Found) -> Detected:
+    """Detections in a data set with their metrics and the resamples of these."""
+    metrics = CocoMetrics(data.names, found.boxes.device)
+    metrics.add(torch.from_numpy(data.index.image_ids), truths_in(data), found)
+    result = metrics.compute()
+    by_threshold = resampled(result, RESAMPLES).cpu()
+    half = result.rules.thresholds.index(0.5)
+    resamples = torch.stack((by_threshold[:, half], by_threshold.mean(1)))
+    value = np.array([result.ap(0.5), result.ap()])
+    return Detected(data.index.image_ids, Found(*(field.cpu() for field in found)), value, resamples.numpy())
+
+
+def paired_bootstrap(first: Sequence[Detected], second: Sequence[Detected]) -> dict[str, tuple[float, Interval]]:
+    """First minus second in AP50 and AP, means over the K seeds, with the 95 % interval over resampled pictures.
+
+    A resample is the same pictures for all runs. The interval is the central part of the resamples, moved so that
+    their mean lies on the difference. Nothing comes out without seeds or objects. ValueError if the runs were
+    evaluated on different pictures.
+    """
+    assert len(first) == len(second)
+    if any(not np.array_equal(one.image_ids, first[0].image_ids) for one in (*first, *second)):
+        raise ValueError("the variants were evaluated on different pictures, so there is no interval over pictures")
+    result = {}
+    for m, metric in enumerate(METRICS if first else ()):
+        pairs = list(zip(first, second, strict=True))
+        value = float(np.mean([a.value[m] - b.value[m] for a, b in pairs]))
+        drawn = np.mean([a.resamples[m] - b.resamples[m] for a, b in pairs], axis=0)
+        drawn = drawn[~np.isnan(drawn)]
+        if len(drawn):
+            low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - drawn.mean() + value
+            result[metric] = value, Interval(float(low), float(high))
+    return result
+
+
+def sheet(data: Pictures, variants: Mapping[str, Detected]) -> np.ndarray:
+    """The first pictures, a row for the objects and one for each variant's detections; uint8 RGB `[.., .., 3]`."""
+    chosen = range(min(SHOWN, len(data)))
+    size, height = (SIDE, SIDE), CAPTION + SIDE + CAPTION + GAP
+    page = Image.new("RGB", (GAP + len(chosen) * (SIDE + GAP), (1 + len(variants)) * height), PAPER)
+    pen = ImageDraw.Draw(page)
+    for column, k in enumerate(chosen):
+        sample, x = data[k], GAP + column * (SIDE + GAP)
+        page.paste(Image.fromarray(tile(sample, data.names, size)), (x, CAPTION))
+        pixels = sample[0].permute(1, 2, 0).numpy()
+        for row, one in enumerate(variants.values(), start=1):
+            drawn, caption = _drawn(pixels, one.found, k, data.names)
+            y = row * height + CAPTION
+            page.paste(Image.fromarray(drawn), (x, y))
+            pen.text((x, y + SIDE + CAPTION // 2), caption, fill=INK, font=lettering(12), anchor="lm")
+    for row, title in enumerate(("the objects", *variants)):
+        pen.text((GAP, row * height + CAPTION // 2), title, fill=INK, font=lettering(15), anchor="lm")
+    return np.asarray(page)
+
+
+def _drawn(pixels: np.ndarray, found: Found, k: int, names: Sequence[str]) -> tuple[np.ndarray, str]:
+    """Picture `k` with its best detections above the confidence of `detect`, and a line on how many there are."""
+    of_it = (found.image == k).nonzero().squeeze(1)
+    of_it = of_it[found.scores[of_it].argsort(descending=True, stable=True)]
+    sure = of_it[found.scores[of_it] > CONFIDENCE]
+    placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (SIDE, SIDE))
+    best = sure[:MOST]
+    corners = torch.cat((found.boxes[best, :2], found.boxes[best, :2] + found.boxes[best, 2:]), dim=1)
+    shown = Detections(placement.to_input(corners), found.scores[best], found.label[best])
+    caption = f"{len(sure)} above {CONFIDENCE:g}"
+    if not len(sure):
+        caption = f"none above {CONFIDENCE:g}" + (f", best {found.scores[of_it[0]]:.3f}" if len(of_it) else "")
+    return draw(place(pixels, placement), shown, names), caption
+
+
+def _detect(run: Path, data: Pictures) -> Detected:
+    model = load(run / BEST)
+    model.options = EVALUATION
+    return judged(data, detect_all(model, data, Evaluate.batch_size))
+
+
+def _fresh(run: Path) -> bool:
+    """Whether the detections are there and the weights are not newer."""
+    cache = run / CACHE
+    return cache.is_file() and cache.stat().st_mtime_ns >= (run / BEST).stat().st_mtime_ns
+
+
+def write_detected(path: Path, one: Detected) -> None:
+    """Keeps detections for the next report."""
+    found = {name: field.numpy() for name, field in one.found._asdict().items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, image_ids=one.image_ids, value=one.value, resamples=one.resamples, **found)
+
+
+def _read(path: Path) -> Detected | None:
+    """What was kept; None if it is damaged or from a version with other fields, for it can be computed again."""
+    try:
+        with np.load(path) as kept:
+            found = Found(*(torch.from_numpy(kept[name]) for name in Found._fields))
+            one = Detected(kept["image_ids"], found, kept["value"], kept["resamples"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return one if one.resamples.shape == (len(METRICS), RESAMPLES) else None

@@ -1,0 +1,14 @@
+"""One file per verb of `python -m yolo`.
+
+detect.py        find objects in images and videos
+result_files.py  detections as COCO json, YOLO txt, csv, crops
+evaluate.py      metrics of a model or a results file
+explain.py       why each object of an image was found or missed
+summary.py       layers, shapes, parameters of a cfg
+convert.py       weights from one format to another
+show_data.py     what a data set holds
+get.py           download weights and data sets
+train.py         train, or resume a run
+plot_lr.py       draw the learning rate
+ablate.py        compare variants of a training
+"""

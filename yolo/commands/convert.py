@@ -1,0 +1,46 @@
+"""`python -m yolo convert`: weights from one file format to the other."""
+
+from __future__ import annotations
+
+from yolo.darknet.cfg import read_cfg
+from yolo.darknet.network import Darknet
+from yolo.darknet.onnx_file import export_onnx
+from yolo.darknet.safetensors_file import load_safetensors, save_safetensors
+from yolo.darknet.weights import Header, load_weights, save_weights
+from yolo.names import class_names
+from yolo.options.commands import Convert
+from yolo.options.detection import parse_size
+
+
+def run(options: Convert) -> None:
+    """Reads the source, prints what it holds, writes the target. Raises ValueError where they do not fit."""
+    if options.cutoff is not None and options.target.suffix in (".safetensors", ".onnx"):
+        raise ValueError(f"--cutoff writes a darknet backbone; a {options.target.suffix} file holds a whole network")
+    if options.size and options.target.suffix != ".onnx":
+        raise ValueError("--size goes with an .onnx target; weights fit any size")
+    network, names, header = _read(options)
+    if options.target.suffix == ".safetensors":
+        if not names and network.heads:
+            names = class_names(options.names, network.heads[-1].classes)
+        save_safetensors(network, options.target, names, header)
+    elif options.target.suffix == ".onnx":
+        size = parse_size(options.size) if options.size else network.size
+        difference = export_onnx(network, options.target, size)
+        print(f"input {size[1]}x{size[0]}, raw predictions out; onnxruntime differs from PyTorch by {difference:.1e}")
+    else:
+        save_weights(network, options.target, header, cutoff=options.cutoff)
+    print(f"{options.target}: {options.target.stat().st_size:,} bytes written")
+
+
+def _read(options: Convert) -> tuple[Darknet, list[str], Header]:
+    if options.source.suffix == ".safetensors":
+        if options.cfg is not None or options.names is not None:
+            raise ValueError(f"{options.source} holds its own cfg and names; leave out --cfg and --names")
+        return load_safetensors(options.source)[:3]
+    if options.cfg is None:
+        raise ValueError(f"{options.source} does not say what it belongs to; give --cfg FILE.cfg")
+    file_bytes = options.source.stat().st_size if options.source.is_file() else 0
+    network = Darknet(read_cfg(options.cfg), file_bytes=file_bytes, init=None)
+    report = load_weights(network, options.source)
+    print(report)
+    return network, [], report.header

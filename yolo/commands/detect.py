@@ -1,0 +1,216 @@
+"""`python -m yolo detect`: pictures in, boxes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import cv2
+import numpy as np
+import torch
+
+from yolo.boxes import Detections
+from yolo.commands.result_files import ResultFiles, inputs, targets
+from yolo.darknet.cfg import read_cfg
+from yolo.download.weights import WEIGHTS, official_weights
+from yolo.images.draw import draw
+from yolo.images.files import write_picture
+from yolo.images.sources import Shot, Source, find_sources, shots
+from yolo.models.load import load
+from yolo.models.yolo import YoloDetector
+from yolo.names import chosen
+from yolo.options.commands import Detect
+from yolo.options.detection import Filter
+from yolo.training.run_folder import newest_run
+
+
+class Times(NamedTuple):
+    """Milliseconds that one picture took: reading and resizing, the network, decoding and NMS."""
+
+    load: float
+    network: float
+    postprocess: float
+
+    def __str__(self) -> str:
+        return f"load {self.load:.1f} + network {self.network:.1f} + postprocess {self.postprocess:.1f} ms"
+
+
+def run(options: Detect) -> int:
+    """Detects in all sources; 1 if one of them could not be read (it is named, the run goes on), else 0."""
+    if not options.sources:
+        raise ValueError("nothing to look at; give pictures, videos, folders, globs or camera numbers")
+    sources = find_sources(options.sources)
+    model = _model(options)
+    wanted = chosen(options.classes, model.names) if options.classes else None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # whatever the names, whatever the terminal
+    try:
+        return _run(options, sources, model, wanted)
+    except BrokenPipeError:  # nobody reads any more, as in `python detect.py photos | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as problem:  # what cannot be read is no exception
+        raise OSError(f"{options.out}: results cannot be written: {problem}") from problem
+
+
+def _run(options: Detect, sources: list[Source], model: YoloDetector, wanted: list[int] | None) -> int:
+    failed, done, times = 0, 0, deque[Times](maxlen=10_000)
+    with ExitStack() as stack:
+        files = stack.enter_context(
+            ResultFiles(
+                options.out,
+                model.names,
+                as_json=options.json,
+                as_txt=options.txt,
+                as_csv=options.csv,
+                crops=options.crops,
+                spare=inputs(sources),
+            )
+        )
+        say, advance = stack.enter_context(_progress(len(sources)))
+        for source, (stem, path) in zip(sources, targets(sources, options.out), strict=True):
+            with _Drawing(path) as drawing:
+                for number, (shot, load_ms) in enumerate(_timed(source, model)):
+                    if shot.pixels is None:
+                        failed += 1
+                        say(f"not read: {shot.error}", sys.stderr)
+                        continue
+                    found, spent = _detect(model, shot.pixels, load_ms, wanted, options.max_det)
+                    times.append(spent)
+                    done += 1
+                    files.add(shot.name, f"{stem}/{number}" if source.moving else stem, shot.pixels, found)
+                    drawing.write(draw(shot.pixels, found, model.names), shot.rate)
+                    say(report(shot, found, model.names, spent), sys.stdout)
+            advance()
+    if times:
+        median = Times(*np.median(np.array(times), axis=0))
+        print(f"{done} pictures, median {median}; drawn in {options.out}", flush=True)
+    return 1 if failed else 0
+
+
+def report(shot: Shot, found: Detections, names: list[str], spent: Times) -> str:
+    """A line for the picture and one for each object: name, score, left, top, right, bottom in pixels."""
+    lines = [f"{shot.path or shot.name}{_frame(shot)}: {len(found)} objects, {spent}"]
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    lines += [f"  {names[label]:<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box) for label, score, box in rows]
+    return "\n".join(lines)
+
+
+def _frame(shot: Shot) -> str:
+    _, mark, number = shot.name.rpartition("#")
+    return f"#{number}" if mark and shot.path and shot.path.name != shot.name else ""
+
+
+def _model(options: Detect) -> YoloDetector:
+    """The detector that the options describe; what they leave open is the newest run or the official weights."""
+    cfg, weights = options.cfg, options.weights
+    if cfg is not None and cfg.suffix == ".safetensors" and weights is None:
+        weights = cfg  # holds both
+    if weights is None:
+        weights = newest_run() if cfg is None else None
+        weights = weights or _official(cfg or Path("yolov3.cfg"))
+    if cfg is None:
+        cfg = weights if weights.suffix == ".safetensors" else Path("yolov3.cfg")
+    model = load(cfg, None if cfg == weights else weights, options.names, options.device)
+    model.set_input(options.size, options.placement)
+    model.exact = options.exact
+    model.precision = options.precision
+    limits = Filter(confidence=options.conf, nms=options.iou, max_detections=options.max_det, agnostic=options.agnostic)
+    # A limit counts what the user sees, so with --classes it waits until those are picked.
+    model.options = dataclasses.replace(limits, max_detections=None) if options.classes else limits
+    return model
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Callable[[str, TextIO], None], Callable[[], object]]]:
+    """Two functions: print lines, and count a source. On a terminal, many sources get a bar."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda text, stream: print(text, file=stream, flush=True), lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="file", file=sys.stderr, dynamic_ncols=True) as bar:
+        yield lambda text, stream: tqdm.write(text, file=stream), bar.update
+
+
+def _official(cfg: Path) -> Path:
+    read_cfg(cfg)  # a wrong cfg is said before anything is downloaded
+    if cfg.stem not in WEIGHTS:
+        raise ValueError(f"{cfg}: there are no official weights of that name; give --weights FILE")
+    return official_weights(cfg.stem)
+
+
+def _timed(source: Source, model: YoloDetector) -> Iterator[tuple[Shot, float]]:
+    """The shots of a source and the milliseconds that reading each took."""
+    flow = shots(source, model.network.cfg.net.channels)
+    while True:
+        start = time.perf_counter()
+        shot = next(flow, None)
+        if shot is None:
+            return
+        yield shot, (time.perf_counter() - start) * 1e3
+
+
+def _detect(
+    model: YoloDetector, pixels: np.ndarray, load_ms: float, wanted: list[int] | None, limit: int | None
+) -> tuple[Detections, Times]:
+    start = time.perf_counter()
+    image, placement = model.prepare(pixels)
+    prepared = time.perf_counter()
+    raw = model.predict(image[None])
+    if raw[0].is_cuda:
+        torch.cuda.synchronize()  # or the network's time would be booked to the postprocessing
+    predicted = time.perf_counter()
+    found = model.select(raw, [placement])[0].to("cpu")
+    if wanted is not None:
+        keep = torch.isin(found.labels, torch.tensor(wanted)).nonzero().squeeze(1)[:limit]
+        found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
+    end = time.perf_counter()
+    return found, Times(load_ms + (prepared - start) * 1e3, (predicted - prepared) * 1e3, (end - predicted) * 1e3)
+
+
+class _Drawing:
+    """The drawn picture or video of a source, in the file `path`; a picture has no rate."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.video: cv2.VideoWriter | None = None
+        self.size, self.frames = (0, 0), 0
+
+    def __enter__(self) -> _Drawing:
+        return self
+
+    def write(self, picture: np.ndarray, rate: float) -> None:
+        """One drawn picture `[h, w, 3]`, or the next frame of a video with so many per second."""
+        if not rate:
+            write_picture(self.path, picture)
+            return
+        if self.video is None:
+            self.size = (picture.shape[1], picture.shape[0])
+            name = str(self.path).encode().decode()  # OpenCV crashes on a name that is not Unicode
+            self.video = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), rate, self.size)
+            if not self.video.isOpened():
+                raise OSError(f"{self.path}: OpenCV {cv2.__version__} cannot write this video")
+        if self.size != (picture.shape[1], picture.shape[0]):  # a stream may change; a video file may not
+            picture = cv2.resize(picture, self.size)
+        self.video.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        self.frames += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.video is None:
+            return
+        self.video.release()
+        if kind is None:  # OpenCV does not say whether it could write
+            written = cv2.VideoCapture(str(self.path))
+            frames = int(written.get(cv2.CAP_PROP_FRAME_COUNT))
+            written.release()
+            if frames != self.frames:
+                raise OSError(f"{self.path}: {frames} of {self.frames} frames were written; is the disk full?")

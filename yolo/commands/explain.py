@@ -1,0 +1,76 @@
+"""`python -m yolo explain`: why each object of a picture was found or missed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+
+from yolo.atomic import replacing
+from yolo.data.datasets import Pictures, open_data, splits
+from yolo.explain.build import explain
+from yolo.explain.draw import draw_explanation
+from yolo.explain.text import as_json, as_text
+from yolo.images.files import read_picture, write_picture
+from yolo.models.load import load_trained
+from yolo.options.commands import Explain
+from yolo.options.detection import Filter
+from yolo.options.train import Train
+from yolo.options.yaml_file import read_yaml
+from yolo.training.run_folder import OPTIONS
+
+
+def run(options: Explain) -> None:
+    """Explains one picture: prints, writes explain.json and a drawing. ValueError or OSError with what is wrong."""
+    data, k = find_picture(options)
+    drawing = options.out / f"{data.path(k).stem}.png"
+    if any(
+        path.name == drawing.name and path.resolve() == drawing.resolve() for path in map(data.path, range(len(data)))
+    ):
+        raise ValueError(
+            f"{drawing} is a picture of the data set and would be replaced; choose another folder with --out"
+        )
+    model = load_trained(options.weights, options.cfg, options.names, options.device)
+    model.set_input(options.size, options.placement)
+    model.options = Filter(confidence=options.conf, nms=options.iou)
+    explained = explain(model, data, k, rule=options.assign or _rule_of(options.weights), match_iou=options.match_iou)
+    print(as_text(explained))
+    with replacing(options.out / "explain.json") as temporary:
+        temporary.write_text(json.dumps(as_json(explained), indent=1, allow_nan=False), encoding="utf-8")
+    write_picture(drawing, draw_explanation(read_picture(data.path(k)), explained))
+    print(f"\nwritten: {options.out / 'explain.json'}, {drawing}")
+
+
+def find_picture(options: Explain) -> tuple[Pictures, int]:
+    """The split that holds the picture, and its number there. ValueError if none does, or several are meant."""
+    hits: list[tuple[Pictures, int]] = []
+    known: list[str] = []
+    there = splits(options.data, options.split)
+    for split in there:
+        data = open_data(options.data, split=split)
+        paths = [data.path(k) for k in range(len(data))]
+        known += [path.name for path in paths]
+        if options.image_id is not None:
+            chosen = [k for k, number in enumerate(data.index.image_ids.tolist()) if number == options.image_id]
+        else:
+            assert options.picture is not None
+            wanted = Path(options.picture)
+            chosen = [k for k, path in enumerate(paths) if path.resolve() == wanted.resolve()]
+            if not chosen and wanted.name == options.picture:
+                chosen = [k for k, path in enumerate(paths) if wanted.name in (path.name, path.stem)]
+        hits += [(data, k) for k in chosen]
+    if len(hits) == 1:
+        return hits[0]
+    what = f"id {options.image_id}" if options.image_id is not None else str(options.picture)
+    if hits:
+        places = ", ".join(str(data.path(k)) for data, k in hits)
+        raise ValueError(f"{what}: {len(hits)} pictures of {options.data} are meant: {places}; give path or --split")
+    near = difflib.get_close_matches(Path(what).name, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {known[0]} and {len(known) - 1:,} others"
+    raise ValueError(f"{what}: no such picture in {options.data} ({', '.join(there)}){hint}")
+
+
+def _rule_of(weights: Path) -> str:
+    """The assignment in the options of a run; without any, that of YOLOv3."""
+    file = (weights if weights.is_dir() else weights.parent) / OPTIONS
+    return read_yaml(file, Train()).loss.assign if file.is_file() else "prior"

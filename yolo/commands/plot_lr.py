@@ -1,0 +1,93 @@
+"""`python -m yolo plot-lr`: the learning rate of the four schedules, drawn and in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import get_args
+
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from yolo.evaluation.plots import save
+from yolo.options.commands import PlotLr
+from yolo.options.train import USED, Schedule, ScheduleName
+from yolo.training.schedule import make_schedule
+
+
+def run(options: PlotLr) -> None:
+    """Prints the rates of a few steps and writes the picture. ValueError for settings that cannot be."""
+    total = options.total_steps
+    make_schedule(options.schedule, total)  # the schedule that is asked for must be one
+    schedules = {name: comparable(options.schedule, name, total) for name in get_args(ScheduleName)}
+    rates = {name: make_schedule(schedule, total) for name, schedule in schedules.items()}
+    print("      step", *(f"{name:>12}" for name in rates))
+    for t in _marks(schedules, total):
+        print(f"{t:10,}", *(f"{rate(t):12.4g}" for rate in rates.values()))
+    curves = {_words(schedule): [rates[name](t) for t in range(1, total + 1)] for name, schedule in schedules.items()}
+    plot_schedules(options.out, curves, chosen=_words(options.schedule))
+    print(options.out)
+
+
+def comparable(chosen: Schedule, name: ScheduleName, total: int) -> Schedule:
+    """The schedule `name` that starts, rises and peaks as `chosen` does; `chosen` itself if it has that name.
+
+    Where only one of them has a setting: the stairs lie at 80 and 90 % of the steps, as in YOLOv3's own cfg.
+    """
+    if name == chosen.schedule:
+        return chosen
+    ramp = chosen.schedule in ("warmup", "cosine")
+    peak = chosen.peak_lr if ramp else chosen.lr
+    start = min(chosen.lr, peak) if ramp else 0.0
+    rise = min(chosen.burn_in if chosen.schedule == "darknet" else chosen.warmup_steps, total - 1)
+    if name == "darknet":
+        stairs = tuple(sorted({max(1, total * part // 10) for part in (8, 9)}))
+        return Schedule(schedule=name, lr=peak, burn_in=rise, steps=stairs, scales=(0.1,) * len(stairs))
+    if name == "constant":
+        return Schedule(schedule=name, lr=peak, warmup_steps=rise)
+    return Schedule(schedule=name, lr=start, peak_lr=peak, warmup_steps=max(1, rise))
+
+
+def _marks(schedules: dict[ScheduleName, Schedule], total: int) -> list[int]:
+    """The steps at which something happens, and tenths of the training between them."""
+    corners: set[int] = set()
+    for name, schedule in schedules.items():
+        corners |= {getattr(schedule, part) for part in ("warmup_steps", "burn_in") if part in USED[name]}
+        corners |= set(schedule.steps if "steps" in USED[name] else ())
+    tenths = {round(total * part / 10) for part in range(1, 11)}
+    return sorted({1, 2, *(t for t in corners | tenths if 1 <= t <= total)})
+
+
+def _words(schedule: Schedule) -> str:
+    """What the schedule does, in a line."""
+    s = schedule
+    match s.schedule:
+        case "warmup":
+            fall = "1/t" if s.warmup_power == 1 else f"$1/t^{{{s.warmup_power:g}}}$"
+            return f"warmup: {s.lr:g} to {s.peak_lr:g} in {s.warmup_steps:,} steps, then as {fall}"
+        case "darknet":
+            stairs = ", ".join(f"·{scale:g} at {step:,}" for step, scale in zip(s.steps, s.scales, strict=True))
+            return f"darknet: {s.lr:g} after {s.burn_in:,} steps" + (f", {stairs}" if stairs else "")
+        case "cosine":
+            return f"cosine: {s.lr:g} to {s.peak_lr:g} in {s.warmup_steps:,} steps, then to {s.final_lr:g}"
+        case "constant":
+            return f"constant: {s.lr:g}" + (f" after {s.warmup_steps:,} steps" if s.warmup_steps else "")
+
+
+def plot_schedules(path: Path, curves: Mapping[str, Sequence[float]], chosen: str) -> None:
+    """Learning rates over the steps 1, 2, ... of the optimizer: a diagram for each, on the same axes.
+
+    `curves` title to rates; `chosen` the title of the one that is drawn thick.
+    """
+    figure = Figure(figsize=(11, 6.5), layout="constrained", dpi=110)
+    diagrams = figure.subplots((len(curves) + 1) // 2, 2, sharex=True, sharey=True, squeeze=False)
+    for axes, (title, rates) in zip(diagrams.flat, curves.items(), strict=False):
+        width = 2.5 if title == chosen else 1.3
+        axes.plot(range(1, len(rates) + 1), rates, color=colormaps["tab10"](0), linewidth=width)
+        axes.set_title(title, fontsize=10, fontweight="bold" if title == chosen else "normal")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("step of the optimizer")
+    figure.supylabel("learning rate")
+    save(figure, path)

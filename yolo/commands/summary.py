@@ -1,0 +1,101 @@
+"""`python -m yolo summary`: what a cfg describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from yolo.darknet.cfg import Cfg, read_cfg
+from yolo.darknet.plan import IMAGE, LayerPlan, Plan, Shape, make_plan
+from yolo.darknet.sections import Convolutional, Maxpool, Region, Yolo
+from yolo.options.commands import Summary
+from yolo.options.detection import parse_size
+
+
+def run(options: Summary) -> None:
+    """Prints the layers of one cfg, or a line for each of several. Raises ValueError for one that cannot be built."""
+    files = [file for path in options.cfgs for file in (sorted(path.glob("*.cfg")) if path.is_dir() else [path])]
+    if not files:
+        raise ValueError(f"{', '.join(map(str, options.cfgs))}: no .cfg file there")
+    if options.weights is not None and len(files) > 1:
+        raise ValueError(f"--weights goes with one cfg, got {len(files)}")
+    size = parse_size(options.size) if options.size else None
+    if len(files) == 1:
+        cfg = read_cfg(files[0])
+        print(table(make_plan(cfg, size)))
+        if options.weights is not None:
+            _print_fit(cfg, options.weights)
+        return
+    failures = []
+    for file in files:
+        try:
+            print(line(file, make_plan(read_cfg(file), size)))
+        except ValueError as problem:
+            failures.append(problem)
+            print(f"{file.name}: not built: {problem}")
+    if failures:
+        raise ValueError(f"{len(failures)} of {len(files)} cfgs cannot be built")
+
+
+def table(plan: Plan) -> str:
+    """One line per layer: index, section, sources, output, floats; then the totals and the heads."""
+    rows = [f"{plan.cfg.file} at {_size(plan)}", "layer  section                   reads  output           parameters"]
+    rows += [_row(layer) for layer in plan.layers]
+    heads = [plan.layers[k] for k in plan.cfg.heads]
+    rows.append(
+        f"{plan.floats:,} parameters ({4 * plan.floats + 20:,} bytes as .weights), {plan.flops / 1e9:.3f} GFLOP"
+    )
+    rows += [f"head {s}: {_head(layer)}" for s, layer in enumerate(heads)]
+    return "\n".join(rows)
+
+
+def line(file: Path, plan: Plan) -> str:
+    """File, input, layers, parameters, bytes, operations and head grids in one line."""
+    grids = ",".join(_grid(plan.layers[k].output) for k in plan.cfg.heads)
+    return (
+        f"{file.name:<32} {_size(plan):>9} {len(plan.layers):>4} layers {plan.floats:>12} floats "
+        f"{4 * plan.floats + 20:>12} bytes {plan.flops / 1e9:>8.3f} GFLOP  heads {grids}"
+    )
+
+
+def _print_fit(cfg: Cfg, weights: Path) -> None:
+    from yolo.darknet.network import Darknet
+    from yolo.darknet.weights import load_weights
+
+    file_bytes = weights.stat().st_size if weights.is_file() else 0
+    print(load_weights(Darknet(cfg, file_bytes=file_bytes, init=None), weights))
+
+
+def _row(layer: LayerPlan) -> str:
+    section = layer.section
+    detail = section.name
+    if isinstance(section, Convolutional):
+        groups = f"/{section.groups}" if section.groups > 1 else ""
+        detail = f"conv {section.size}x{section.size}{groups} {section.activation}"
+    elif isinstance(section, Maxpool):
+        detail = f"maxpool {section.window}/{section.stride}"
+    before = layer.sources == (layer.index - 1,) and layer.index > 0
+    reads = "" if before else ",".join("image" if k == IMAGE else str(k) for k in layer.sources)
+    return f"{layer.index:>5}  {detail:<22} {reads:>8}  {_text(layer.output):<14} {layer.floats or '':>12}".rstrip()
+
+
+def _head(layer: LayerPlan) -> str:
+    section = layer.section
+    assert isinstance(section, (Yolo, Region))
+    anchors = "  ".join(f"{w:g}x{h:g}" for w, h in section.pairs)
+    unit = "cells" if isinstance(section, Region) else "pixels"
+    return (
+        f"{_grid(layer.output)} cells of {layer.stride[0]} pixels, {section.classes} classes, anchors {anchors} {unit}"
+    )
+
+
+def _size(plan: Plan) -> str:
+    return f"{plan.size[1]}x{plan.size[0]}"
+
+
+def _grid(shape: Shape) -> str:
+    return str(shape[1]) if shape[1] == shape[2] else f"{shape[2]}x{shape[1]}"
+
+
+def _text(shape: Shape) -> str:
+    c, h, w = shape
+    return f"{w} x {h} x {c}"

@@ -1,0 +1,17 @@
+"""Darknet's files, and the network that they describe.
+
+keys.py              typed keys of a section: bounds, refusals
+net.py               the [net] section
+sections.py          the layer sections
+cfg.py               .cfg text <-> frozen typed sections; errors carry file and line
+plan.py              sources, shapes, floats and operations of every layer, before anything is allocated
+activations.py       darknet's activation functions
+layers.py            the modules that sections become
+heads.py             anchors and strides; decode and its exact inverse
+network.py           sections -> Darknet module: images -> raw predictions
+weights.py           .weights <-> Darknet, every byte accounted for
+safetensors_file.py  safetensors <-> Darknet, with names, input size and letterbox
+transfer.py          weights of a network for one with other classes
+inference.py         the inference copy: batch norm folded, channels_last, prepacked, float32 or bfloat16
+onnx_file.py         the network as an ONNX file with raw predictions
+"""

@@ -1,0 +1,178 @@
+"""The inference copy of a network: batch norm folded, channels_last, float32 or bfloat16, on a CPU prepacked weights.
+
+PyTorch hands a convolution to oneDNN with its weights in PyTorch's order, and oneDNN puts them into the order of its
+kernels at every call. Here they are put there once, and the activation is applied while the result is still in
+registers. The two operators are those that torch.compile with freezing emits. They are internal to PyTorch, so they are
+tried on a small convolution first; where they are missing or give other numbers, ordinary convolutions do the work.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo.darknet.layers import ConvBlock, UndrawnConv2d
+from yolo.darknet.network import Darknet
+
+_log = logging.getLogger(__name__)
+
+# Activations that PyTorch lets oneDNN apply within a convolution, by PyTorch's name; and nn.LeakyReLU.
+_POST_OPS = {nn.Identity: "none", nn.ReLU: "relu", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh", nn.SiLU: "swish"}
+
+
+def inference_copy(network: Darknet, dtype: torch.dtype = torch.float32, *, prepack: bool = True) -> Darknet:
+    """A copy in evaluation mode for detection, on the network's device; the network itself is not touched.
+
+    `layers[k]` is section `k` here too. Images of any floating type go in, raw predictions come out in float32,
+    without gradients. Folding is done in float64, as darknet does it, one layer at a time.
+
+    Args:
+        network: the training module; only read.
+        dtype: torch.float32 gives the network's predictions up to rounding. With torch.bfloat16 eight bits of
+            precision pass between the layers, and boxes move (`resolve_precision`).
+        prepack: prepacked weights on a CPU, where PyTorch has them. False: ordinary operators only.
+
+    Raises ValueError for another dtype.
+    """
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise ValueError(f"got {dtype}; expected torch.float32 or torch.bfloat16")
+    return _InferenceNetwork(network, dtype, prepack)
+
+
+def resolve_precision(name: str) -> torch.dtype:
+    """The dtype for `auto`, `fp32` or `bf16`. Raises ValueError for another name.
+
+    `auto` is fp32, however fast a device's bf16 is. The reason is in tests/darknet/test_inference.py: with two
+    trained models (light ones; no others were tried) a third of the boxes change their score by more than 0.02, by up
+    to 0.1, or move to an IoU below 0.95, down to 0.8, and one vanishes. The numbers are darknet's unless `bf16` is
+    asked for.
+    """
+    if name not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"got the precision {name!r}; expected auto, fp32 or bf16")
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+class _InferenceNetwork(Darknet):
+    """What `inference_copy` returns: a Darknet whose convolutions are folded."""
+
+    def __init__(self, network: Darknet, dtype: torch.dtype, prepack: bool) -> None:
+        nn.Module.__init__(self)  # not Darknet's, which would allocate the weights once more
+        self.cfg, self.plan, self._fitting = network.cfg, network.plan, {network.plan.size}
+        self.layers = nn.ModuleList(
+            _folded(layer, dtype, prepack) if isinstance(layer, ConvBlock) else copy.deepcopy(layer)
+            for layer in network.layers
+        )
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [raw.float() for raw in super().forward(images)]
+
+
+class FoldedConv(nn.Module):
+    """Convolution with a bias, activation, by ordinary operators in the dtype and on the device of its weights."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, conv: nn.Conv2d, activation: nn.Module) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
+        self.bias = nn.Parameter(bias, requires_grad=False)
+        self.stride, self.padding, self.dilation, self.groups = conv.stride, conv.padding, conv.dilation, conv.groups
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.weight.dtype, memory_format=torch.channels_last)
+        x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return self.activation(x)
+
+
+class PackedConv(nn.Module):
+    """The same on a CPU, with weights in oneDNN's order and the activation applied within the convolution if it can.
+
+    The best order depends on the shape of the input (a wrong one costs up to 20 times the convolution, never its
+    correctness), so the weights are put into order at the first call and again when the shape changes. They are no
+    Parameter, since PyTorch can do nothing else with them; copies and pickles hold them in the ordinary order.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, conv: nn.Conv2d, activation: nn.Module) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(bias, requires_grad=False)
+        self.dtype = weight.dtype
+        self.geometry = [list(map(int, pair)) for pair in (conv.padding, conv.stride, conv.dilation)]
+        self.groups = conv.groups
+        self.packed: tuple[torch.Size | None, Tensor] = (None, weight.to_mkldnn())  # one tuple: threads may share it
+        post = _post_op(activation)
+        self.post_op = post or ("none", [])
+        self.activation = nn.Identity() if post else activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.dtype, memory_format=torch.channels_last)
+        shape, weight = self.packed
+        if shape != x.shape:
+            weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self.geometry, self.groups, list(x.shape))
+            self.packed = (x.shape, weight)
+        name, scalars = self.post_op
+        x = torch.ops.mkldnn._convolution_pointwise(
+            x, weight, self.bias, *self.geometry, self.groups, name, scalars, ""
+        )
+        return self.activation(x)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "packed": self.packed[1].to_dense(self.dtype)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "packed": (None, state["packed"].to_mkldnn())})
+
+
+def _post_op(activation: nn.Module) -> tuple[str, list[float]] | None:
+    """Name and scalars of an activation that can be applied within a convolution, None for one that cannot."""
+    if type(activation) is nn.LeakyReLU:
+        return "leaky_relu", [activation.negative_slope]
+    name = _POST_OPS.get(type(activation))
+    return (name, []) if name else None
+
+
+@cache
+def can_prepack(dtype: torch.dtype) -> bool:
+    """Whether the internal operators are there and agree with the ordinary ones, tried once on small convolutions."""
+    x, weight = (
+        torch.arange(n).sin().reshape(shape).to(dtype) for n, shape in ((648, (2, 4, 9, 9)), (144, (8, 2, 3, 3)))
+    )
+    conv, bias = UndrawnConv2d(4, 8, 3, stride=2, padding=1, groups=2), weight[:, 0, 0, 0].clone()
+    tolerance = 1e-5 if dtype == torch.float32 else 0.016
+    try:
+        with torch.no_grad():
+            for activation in (nn.LeakyReLU(0.1), *(kind() for kind in _POST_OPS)):
+                expected = FoldedConv(weight, bias, conv, activation)(x)
+                found = PackedConv(weight, bias, conv, activation)(x)
+                if found.dtype != dtype or not torch.allclose(found, expected, rtol=tolerance, atol=tolerance):
+                    raise RuntimeError(f"another result with {activation}")
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
+        _log.info("no prepacked %s convolutions in torch %s: %s", dtype, torch.__version__, error)
+        return False
+    return True
+
+
+@torch.no_grad()
+def _folded(block: ConvBlock, dtype: torch.dtype, prepack: bool) -> nn.Module:
+    """A ConvBlock without batch norm: w · g and β - μ · g per filter, with g = γ / √(σ² + ε)."""
+    conv, bn = block.conv, block.bn
+    weight = conv.weight.double()
+    if bn is None:
+        assert conv.bias is not None
+        bias = conv.bias.double()
+    else:
+        assert bn.running_mean is not None
+        assert bn.running_var is not None
+        gain = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+        weight = weight * gain[:, None, None, None]
+        bias = bn.bias.double() - bn.running_mean.double() * gain
+    packed = prepack and weight.device.type == "cpu" and can_prepack(dtype)
+    return (PackedConv if packed else FoldedConv)(
+        weight.float().to(dtype), bias.float().to(dtype), conv, copy.deepcopy(block.activation)
+    )

@@ -1,0 +1,295 @@
+"""The modules that the sections of a cfg become: plain `nn.Module`s, called with the outputs they read.
+
+Letters: `B` pictures, `c` channels, `h, w` height and width of a feature map. No cfg text gets here: a module
+is made from a `LayerPlan`, whose shapes are known to fit.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import singledispatch
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from yolo.darknet.activations import activation
+from yolo.darknet.heads import Head
+from yolo.darknet.plan import LayerPlan
+from yolo.darknet.sections import (
+    Avgpool,
+    Convolutional,
+    Dropout,
+    Layer,
+    Maxpool,
+    Region,
+    Reorg,
+    Reorg3d,
+    Route,
+    Sam,
+    ScaleChannels,
+    Shortcut,
+    Upsample,
+    Yolo,
+)
+
+Init = Literal["darknet", "torch"]
+
+BN_EPSILON = 1e-5  # inside the root; AlexeyAB's darknet, and its GPU code and the original's
+
+
+class UndrawnConv2d(nn.Conv2d):
+    """A convolution with undefined weights: they come from a file or from `initialise`; drawing twice takes seconds."""
+
+    def reset_parameters(self) -> None:
+        """Nothing, where nn.Conv2d draws weights."""
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm (or the convolution's bias), activation: `[B, c, h, w]` to `[B, filters, h', w']`."""
+
+    init: Init = "darknet"
+    """How initial weights are drawn."""
+
+    def __init__(self, section: Convolutional, channels: int) -> None:
+        super().__init__()
+        self.conv = UndrawnConv2d(
+            channels,
+            section.filters,
+            section.size,
+            stride=section.strides,
+            padding=section.pixels_padded * section.kernel_dilation,
+            dilation=section.kernel_dilation,
+            groups=section.groups,
+            bias=not section.batch_normalize,
+        )
+        self.bn = nn.BatchNorm2d(section.filters, eps=BN_EPSILON) if section.batch_normalize else None
+        self.activation = activation(section.activation)
+
+    def initialise(self) -> None:
+        """Draws initial weights; batch norm is the identity.
+
+        `darknet`: normal weights of variance 2 / fan-in (He), biases 0. `torch`: as nn.Conv2d, uniform weights of
+        variance 1/3 / fan-in and such biases.
+        """
+        if self.init == "torch":
+            nn.Conv2d.reset_parameters(self.conv)
+        else:
+            nn.init.normal_(self.conv.weight, std=math.sqrt(2 / self.conv.weight[0].numel()))
+            if self.conv.bias is not None:
+                nn.init.zeros_(self.conv.bias)
+        if self.bn is not None:
+            self.bn.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.bn is not None:
+            x = self.bn(x)
+        return self.activation(x)
+
+
+class MaxPool(nn.Module):
+    """Windows of `size` at j·stride - padding // 2; cells outside never win. Output ceil(n / stride) by default.
+
+    `padding` counts both sides together; the right side gets the larger half, and as much more as the last
+    window needs.
+    """
+
+    def __init__(self, section: Maxpool) -> None:
+        super().__init__()
+        self.size, self.strides, self.padding = section.window, section.strides, section.pixels_padded
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, strides={self.strides}, padding={self.padding}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.padding // 2
+        if self.padding % 2 == 0 and half <= self.size // 2:  # PyTorch's own padding is then the same
+            return F.max_pool2d(x, self.size, self.strides, half)
+        right, bottom = (self._pad_after(n, s) for n, s in zip(x.shape[:1:-1], self.strides[::-1], strict=True))
+        if half or right > 0 or bottom > 0:  # minus infinity never wins
+            x = F.pad(x, (half, right, half, bottom), value=-torch.inf)
+        return F.max_pool2d(x, self.size, self.strides)
+
+    def _pad_after(self, n: int, stride: int) -> int:
+        """Cells that the last window reaches behind the input; negative (cut off) where it ends before."""
+        last = (n + self.padding - self.size) // stride
+        return last * stride + self.size - self.padding // 2 - n
+
+
+class AvgPool(nn.Module):
+    """The mean over height and width, `[B, c, h, w]` to `[B, c, 1, 1]`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+
+class Nearest(nn.Module):
+    """Upsampling by repetition, `[B, c, h, w]` to `[B, c, h·stride, w·stride]`, times `scale`."""
+
+    def __init__(self, section: Upsample) -> None:
+        super().__init__()
+        self.stride, self.scale = section.stride, section.scale
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}, scale={self.scale}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride & (self.stride - 1) == 0:
+            x = F.interpolate(x, scale_factor=self.stride, mode="nearest")
+        else:  # interpolate divides in floating point: at 41, 47, ... some pixels would come from a neighbour
+            x = x.repeat_interleave(self.stride, 2).repeat_interleave(self.stride, 3)
+        return x if self.scale == 1 else x * self.scale
+
+
+class Concatenate(nn.Module):
+    """`[route]`: of every source `[B, c, h, w]` the slice `group` of c / groups channels, joined along channels."""
+
+    def __init__(self, section: Route) -> None:
+        super().__init__()
+        self.groups, self.group = section.groups, section.group_id
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}, group={self.group}"
+
+    def forward(self, *sources: Tensor) -> Tensor:
+        if self.groups > 1:
+            sources = tuple(x.chunk(self.groups, dim=1)[self.group] for x in sources)
+        return sources[0] if len(sources) == 1 else torch.cat(sources, dim=1)
+
+
+class Add(nn.Module):
+    """`[shortcut]`: the first input plus the others, on the channels that both have; then the activation.
+
+    Channels of the first input that a source lacks pass unchanged, surplus channels of a source are left out.
+    """
+
+    def __init__(self, section: Shortcut) -> None:
+        super().__init__()
+        self.activation = activation(section.activation)
+
+    def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
+        for source in sources:
+            common = min(x.shape[1], source.shape[1])
+            total = x[:, :common] + source[:, :common]
+            x = total if common == x.shape[1] else torch.cat((total, x[:, common:]), dim=1)
+        return self.activation(x)
+
+
+class Multiply(nn.Module):
+    """`[scale_channels]` and `[sam]`: the first input times the second, broadcast; then the activation."""
+
+    def __init__(self, section: ScaleChannels | Sam) -> None:
+        super().__init__()
+        self.activation = activation(section.activation)
+
+    def forward(self, x: Tensor, source: Tensor) -> Tensor:
+        return self.activation(x * source)
+
+
+class Passthrough(nn.Module):
+    """`[reorg]`: `[B, c, h, w]` to `[B, c·s², h/s, w/s]` in darknet's order.
+
+    Darknet reads the buffer as if it held c/s² channels of (h·s) x (w·s) and takes every s-th value of those.
+    It is not a space-to-depth of the real picture (`pixel_unshuffle`), and trained weights rely on that.
+    """
+
+    def __init__(self, section: Reorg) -> None:
+        super().__init__()
+        self.stride = section.stride
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        (batch, c, h, w), s = x.shape, self.stride
+        x = x.reshape(batch, c // s**2, h, s, w, s)  # [B, c/s², h, sy, w, sx]
+        x = x.permute(0, 3, 5, 1, 2, 4)  # [B, sy, sx, c/s², h, w]
+        return x.reshape(batch, c * s**2, h // s, w // s)
+
+
+class SpaceToDepth(nn.Module):
+    """`[reorg3d]`: `[B, c, h, w]` to `[B, c·s², h/s, w/s]`, channel (dy·s + dx)·c + k.
+
+    `pixel_unshuffle` has the same values in another order of channels.
+    """
+
+    def __init__(self, section: Reorg3d) -> None:
+        super().__init__()
+        self.stride = section.stride
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        (batch, c, h, w), s = x.shape, self.stride
+        x = x.reshape(batch, c, h // s, s, w // s, s)  # [B, c, h/s, dy, w/s, dx]
+        return x.permute(0, 3, 5, 1, 2, 4).reshape(batch, c * s**2, h // s, w // s)
+
+
+def build_layer(plan: LayerPlan) -> nn.Module:
+    """The module of a planned layer. Its `forward` takes the outputs of `plan.sources`, in that order."""
+    return _build(plan.section, plan)
+
+
+@singledispatch
+def _build(section: Layer, plan: LayerPlan) -> nn.Module:
+    raise AssertionError(f"no module for [{section.name}]")
+
+
+@_build.register
+def _(section: Convolutional, plan: LayerPlan) -> nn.Module:
+    return ConvBlock(section, plan.inputs[0][0])
+
+
+@_build.register
+def _(section: Maxpool, plan: LayerPlan) -> nn.Module:
+    return MaxPool(section)
+
+
+@_build.register
+def _(section: Avgpool, plan: LayerPlan) -> nn.Module:
+    return AvgPool()
+
+
+@_build.register
+def _(section: Upsample, plan: LayerPlan) -> nn.Module:
+    return Nearest(section)
+
+
+@_build.register
+def _(section: Route, plan: LayerPlan) -> nn.Module:
+    return Concatenate(section)
+
+
+@_build.register
+def _(section: Shortcut, plan: LayerPlan) -> nn.Module:
+    return Add(section)
+
+
+@_build.register(ScaleChannels)
+@_build.register(Sam)
+def _(section: ScaleChannels | Sam, plan: LayerPlan) -> nn.Module:
+    return Multiply(section)
+
+
+@_build.register
+def _(section: Reorg, plan: LayerPlan) -> nn.Module:
+    return Passthrough(section)
+
+
+@_build.register
+def _(section: Reorg3d, plan: LayerPlan) -> nn.Module:
+    return SpaceToDepth(section)
+
+
+@_build.register
+def _(section: Dropout, plan: LayerPlan) -> nn.Module:
+    return nn.Dropout(section.probability)
+
+
+@_build.register(Yolo)
+@_build.register(Region)
+def _(section: Yolo | Region, plan: LayerPlan) -> nn.Module:
+    return Head(section, plan.stride)

@@ -1,0 +1,88 @@
+"""Sections -> the Darknet module: pictures in, raw predictions out."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from yolo.darknet.cfg import Cfg
+from yolo.darknet.heads import Head
+from yolo.darknet.layers import ConvBlock, Init, build_layer
+from yolo.darknet.plan import IMAGE, make_plan
+
+MAX_BYTES = 2**31  # of parameters, where no weights file vouches for more
+
+
+class Darknet(nn.Module):
+    """The network of a cfg. Module `layers[k]` is section `k` behind `[net]`, `heads[s]` is scale `s`.
+
+    Args:
+        cfg: the parsed cfg.
+        file_bytes: size of the weights file that it is built for. Without one, a cfg of more than 2 GiB of
+            parameters is refused (ValueError) before anything is allocated.
+        init: how initial weights are drawn (`ConvBlock.initialise`); None leaves them undefined, for a file that
+            fills them all.
+    """
+
+    def __init__(self, cfg: Cfg, *, file_bytes: int = 0, init: Init | None = "darknet") -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.plan = make_plan(cfg)
+        if 4 * self.plan.floats > max(file_bytes, MAX_BYTES):
+            largest = max(self.plan.layers, key=lambda layer: layer.floats)
+            raise cfg.error(
+                largest.index,
+                f"the network would have {4 * self.plan.floats:,} bytes of parameters ({4 * largest.floats:,} in this "
+                f"layer); more than {MAX_BYTES:,} need a weights file of that size",
+            )
+        self.layers = nn.ModuleList(build_layer(layer) for layer in self.plan.layers)
+        self._fitting = {self.plan.size}
+        for layer in self.layers:
+            if isinstance(layer, ConvBlock) and init:
+                layer.init = init
+                layer.initialise()
+
+    @property
+    def heads(self) -> list[Head]:
+        """The `[yolo]` and `[region]` modules in the order of the cfg."""
+        return [layer for layer in self.layers if isinstance(layer, Head)]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the cfg's own input, in pixels."""
+        return self.plan.size
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Raw predictions of every head, the same in training and evaluation.
+
+        Args:
+            images: `[B, channels, h, w]` floating point in [0, 1], RGB; any h, w that the strides divide.
+
+        Returns:
+            For every head, in the order of the cfg, `[B, A, H, W, 5 + C]`: logits (behind `new_coords`
+            values in (0, 1)). Raises ValueError for images of another shape or type.
+        """
+        self._check(images)
+        outputs: dict[int, Tensor] = {IMAGE: images}
+        predictions = []
+        for plan, layer in zip(self.plan.layers, self.layers, strict=True):
+            output = layer(*(outputs[k] for k in plan.sources))
+            if isinstance(layer, Head):
+                predictions.append(output)
+            else:
+                outputs[plan.index] = output
+            for k in {*plan.sources, plan.index}:  # what no later layer reads is let go
+                if k != IMAGE and self.plan.last_use[k] <= plan.index:
+                    outputs.pop(k, None)
+        return predictions
+
+    def _check(self, images: Tensor) -> None:
+        channels = self.cfg.net.channels
+        if images.ndim != 4 or images.shape[1] != channels or not images.is_floating_point():
+            raise ValueError(
+                f"expected images [B, {channels}, h, w] in floating point from 0 to 1, got {list(images.shape)} of "
+                f"{images.dtype}; divide uint8 pictures by 255 and give a single picture a batch dimension"
+            )
+        size = (int(images.shape[2]), int(images.shape[3]))
+        if size not in self._fitting:
+            make_plan(self.cfg, size)  # names the layer at which this size does not go through
+            self._fitting.add(size)

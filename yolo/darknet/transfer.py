@@ -1,0 +1,65 @@
+"""Weights of one network for another that has other classes: everything but its heads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from yolo.darknet.network import Darknet
+from yolo.darknet.safetensors_file import read_tensors
+from yolo.darknet.weights import load_weights
+
+
+class Transfer(NamedTuple):
+    """The `table` of what became of what, and the sections of the cfg that have `initial` weights."""
+
+    table: str
+    initial: frozenset[int]
+
+
+def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
+    """Fills a network, built with initial weights, from a file of the same network.
+
+    The convolution before a head is left as it is where its shape differs, as with another number of classes, or where
+    the file says that its classes are not `names`, those of `network`, in this order. All else must be in the file, in
+    its shape.
+
+    Args:
+        network: filled in place; nothing is changed when an error is raised.
+        path: a darknet `.weights` file or backbone, or a `.safetensors` file of this program.
+
+    Raises ValueError for a file of another network, with the first thing that does not fit.
+    """
+    if path.suffix != ".safetensors":
+        report = load_weights(network, path, transfer=True)
+        rows = (row for row in report.rows if row.fate != "loaded")
+        return Transfer(str(report), frozenset(layer for row in rows for layer in range(row.first, row.last + 1)))
+    tensors, metadata = read_tensors(path)
+    same_classes = json.loads(metadata["names"]) == list(names)
+    own = network.state_dict()
+    before_heads = tuple(f"layers.{index - 1}." for index in network.cfg.heads)
+    taken, left = {}, []
+    for name, tensor in own.items():
+        fits = name in tensors and tensors[name].shape == tensor.shape
+        if name.startswith(before_heads) and not (fits and same_classes):
+            left.append(name)
+        elif fits:
+            taken[name] = tensors[name]
+        else:
+            there = list(tensors[name].shape) if name in tensors else "nothing"
+            raise ValueError(f"{path}: for {name} {list(tensor.shape)} it has {there}; it is of another network")
+    if surplus := sorted(tensors.keys() - own.keys()):
+        raise ValueError(f"{path}: it has {surplus[0]}, which the cfg has not; it is of another network")
+    with torch.no_grad():
+        for name, value in taken.items():
+            own[name].copy_(value)
+    lines = [f"{path}: {len(taken)} of {len(own)} tensors loaded"]
+    layers = {int(re.findall(r"[0-9]+", name)[0]) for name in left}
+    if layers:
+        lines.append(f"  layers {', '.join(map(str, sorted(layers)))} have initial weights: the classes are others")
+    return Transfer("\n".join(lines), frozenset(layers))

@@ -1,0 +1,271 @@
+"""Darknet `.weights` files <-> Darknet. Every byte is accounted for.
+
+A `.weights` file is a header (three int32: major, minor, revision; then the number of pictures seen, 64 bits
+from version 0.2 on, 32 before), then float32 values without names, little endian: for every convolution in the
+order of the cfg its biases, with batch norm also scales, means and variances, then its weights
+`[filters, c / groups, size, size]`. Nothing in it says what it belongs to, so the only check there is, its
+length, is made to the byte before anything is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolo.atomic import replacing
+from yolo.darknet.layers import ConvBlock
+from yolo.darknet.network import Darknet
+from yolo.darknet.plan import Plan
+from yolo.darknet.sections import Convolutional, Region, Yolo
+
+
+class Header(NamedTuple):
+    """Version of the program that wrote the file, pictures seen in training, and bytes of that number (4 or 8)."""
+
+    major: int = 0
+    minor: int = 2
+    revision: int = 5
+    seen: int = 0
+    seen_bytes: int = 8
+
+    @property
+    def length(self) -> int:
+        """Bytes of the header: 16 or 20."""
+        return 12 + self.seen_bytes
+
+    def to_bytes(self) -> bytes:
+        """The header as it stands in a file."""
+        return struct.pack("<3iQ" if self.seen_bytes == 8 else "<3iI", *self[:4])
+
+
+class Row(NamedTuple):
+    """What became of a run of layers: `first` to `last`, floats in the file, and a word and a reason."""
+
+    first: int
+    last: int
+    floats: int
+    fate: str
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a weights file filled. `str()` is the table; `complete` means that every parameter came from it."""
+
+    file: str
+    header: Header
+    rows: tuple[Row, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layer that has weights was loaded."""
+        return all(row.fate == "loaded" or not row.floats for row in self.rows)
+
+    def __str__(self) -> str:
+        h = self.header
+        lines = [f"{self.file}: version {h.major}.{h.minor}.{h.revision}, {h.seen:,} pictures seen"]
+        for row in self.rows:
+            layers = f"layer {row.first}" if row.first == row.last else f"layers {row.first} to {row.last}"
+            lines.append(f"  {layers:<18} {row.floats:>12,} floats  {row.fate}")
+        return "\n".join(lines)
+
+
+def read_header(data: bytes, file: str) -> Header:
+    """The header of a `.weights` file from its first 20 bytes. Raises ValueError for what darknet never wrote."""
+    if len(data) < 16:
+        raise ValueError(f"{file}: {len(data)} bytes; a darknet .weights file begins with a header of 16 or 20 bytes")
+    major, minor, revision = struct.unpack("<3i", data[:12])
+    if not (0 <= major < 1000 and 0 <= minor < 1000 and revision >= 0):
+        raise ValueError(
+            f"{file}: the header says version {major}.{minor}.{revision}, which no darknet wrote; "
+            f"expected a .weights file (0.1.0, 0.2.0 or 0.2.5), got something else or a damaged file"
+        )
+    seen_bytes = 8 if major * 10 + minor >= 2 else 4
+    if len(data) < 12 + seen_bytes:
+        raise ValueError(f"{file}: the file ends in its header, after {len(data)} bytes of {12 + seen_bytes}")
+    seen = int.from_bytes(data[12 : 12 + seen_bytes], "little")
+    return Header(major, minor, revision, seen, seen_bytes)
+
+
+def load_weights(
+    network: Darknet, path: str | os.PathLike[str], *, cutoff: int | None = None, transfer: bool = False
+) -> LoadReport:
+    """Fills a network from a darknet `.weights` file.
+
+    Args:
+        network: is filled in place; layers that the file does not hold get initial weights.
+        path: the file. A name such as `darknet53.conv.74` means `cutoff=74`.
+        cutoff: the file holds layers 0 to cutoff - 1 only (a backbone), as darknet's `partial` writes it.
+        transfer: accept a file of the same network with another number of classes; its heads are skipped and
+            those of the network get initial weights.
+
+    Returns:
+        The table of what was loaded, skipped and left. Raises ValueError, before anything is changed, when the
+        file is longer or shorter than the network asks, with the layer where it ends and both byte counts.
+    """
+    path = Path(path)
+    cutoff = _cutoff(path, cutoff, len(network.layers))
+    data = _open(path)
+    header = read_header(bytes(data[:20]), str(path))
+    values = data[header.length :]
+    in_file = _layout(network.plan, values.size, cutoff, str(path), header, transfer)
+    at = 0
+    for layer, floats in zip(network.plan.layers, in_file, strict=True):
+        if layer.floats and floats == layer.floats:
+            _fill(_block(network, layer.index), values[at : at + 4 * floats].view("<f4"))
+        elif layer.floats:
+            _block(network, layer.index).initialise()
+        at += 4 * floats
+    assert at == values.size, "the layout and the length of the file disagree"
+    return LoadReport(str(path), header, _rows(network.plan, in_file, cutoff))
+
+
+def save_weights(
+    network: Darknet, path: str | os.PathLike[str], header: Header | None = None, *, cutoff: int | None = None
+) -> None:
+    """Writes a darknet `.weights` file, whole or not at all.
+
+    With `cutoff` only layers 0 to cutoff - 1 are written and the pictures seen are set to 0, as darknet's
+    `partial` does. What was loaded and is saved with its header is the same file, byte for byte.
+    """
+    header = header or Header()
+    if cutoff is not None:
+        header = header._replace(seen=0)
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        file.write(header.to_bytes())
+        for layer in network.plan.layers[:cutoff]:
+            if layer.floats:
+                for tensor in _tensors(_block(network, layer.index)):
+                    file.write(tensor.detach().cpu().contiguous().numpy().astype("<f4", copy=False).tobytes())
+
+
+def _cutoff(path: Path, cutoff: int | None, layers: int) -> int:
+    if cutoff is None:
+        named = re.search(r"\.conv\.([0-9]{1,6})$", path.name)
+        cutoff = int(named[1]) if named else layers
+    if not 0 < cutoff <= layers:
+        raise ValueError(f"{path}: cutoff {cutoff} for a network of {layers} layers; expected 1 to {layers}")
+    return cutoff
+
+
+def _open(path: Path) -> np.ndarray:
+    """The bytes of a file, mapped so that 250 MB are not read twice. Copy on write: the file is never changed."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty; expected a darknet .weights file")
+    return np.memmap(path, dtype=np.uint8, mode="c")
+
+
+def _layout(plan: Plan, size: int, cutoff: int, file: str, header: Header, transfer: bool) -> list[int]:
+    """Floats that the file holds for every layer. `size` is the bytes behind the header. Raises where they differ."""
+    floats = [layer.floats if layer.index < cutoff else 0 for layer in plan.layers]
+    if size == 4 * sum(floats):
+        return floats
+    classes, others = _other_classes(plan, size, cutoff)
+    if transfer and others:
+        return others
+    raise ValueError(_misfit(plan, floats, size, file, header) + _remedy(plan, floats, size, classes))
+
+
+def _other_classes(plan: Plan, size: int, cutoff: int) -> tuple[int, list[int]]:
+    """The class count, and floats per layer, with which the same network fills the file exactly; 0 if none does."""
+    heads = {}  # index of the convolution before a head: floats per filter, anchors
+    for layer in plan.layers[:cutoff]:
+        before = plan.layers[max(layer.index - 1, 0)]
+        if isinstance(layer.section, (Yolo, Region)) and isinstance(before.section, Convolutional):
+            heads[before.index] = before.floats // before.section.filters, len(layer.section.pairs)
+    per_class = sum(per_filter * anchors for per_filter, anchors in heads.values())
+    rest = sum(layer.floats for layer in plan.layers[:cutoff] if layer.index not in heads)
+    classes, remainder = divmod(size // 4 - rest, per_class) if per_class else (0, 1)
+    classes -= 5
+    if classes < 1 or remainder or size % 4:
+        return 0, []
+    floats = [layer.floats if layer.index < cutoff else 0 for layer in plan.layers]
+    for index, (per_filter, anchors) in heads.items():
+        floats[index] = per_filter * anchors * (5 + classes)
+    return classes, floats
+
+
+def _misfit(plan: Plan, floats: list[int], size: int, file: str, header: Header) -> str:
+    """Where the file ends, or what is left of it."""
+    asked, got = header.length + 4 * sum(floats), header.length + size
+    with_weights = [index for index, count in enumerate(floats) if count]
+    if size > 4 * sum(floats):
+        last = plan.layers[with_weights[-1]] if with_weights else None
+        behind = f"layer {last.index} [{last.section.name}], the last one with weights" if last else "the header"
+        return (
+            f"{file}: {got:,} bytes, but the network asks for {asked:,}: {got - asked:,} bytes are left after {behind}"
+        )
+    read = 0
+    for index in with_weights:
+        if read + 4 * floats[index] > size:
+            break
+        read += 4 * floats[index]
+    return (
+        f"{file}: {got:,} bytes, but the network asks for {asked:,}: the file ends in layer {index} "
+        f"[{plan.layers[index].section.name}], {plan.cfg.file}:{plan.layers[index].section.source.line}, "
+        f"which has {size - read:,} of its {4 * floats[index]:,} bytes"
+    )
+
+
+def _remedy(plan: Plan, floats: list[int], size: int, classes: int) -> str:
+    if classes:
+        have = next(layer.section.classes for layer in plan.layers if isinstance(layer.section, (Yolo, Region)))
+        return f". It fits this network with {classes} classes, not {have}: use that cfg, or transfer all but the heads"
+    ends = {4 * sum(floats[: k + 1]): k + 1 for k in range(len(floats)) if floats[k]}
+    if size in ends:
+        return f". It ends exactly behind layer {ends[size] - 1}: if it is a backbone, load it with cutoff {ends[size]}"
+    return ". Is it the file of another cfg, or was the copy cut short?"
+
+
+def _block(network: Darknet, index: int) -> ConvBlock:
+    block = network.layers[index]
+    assert isinstance(block, ConvBlock), f"layer {index} holds weights and is no convolution"
+    return block
+
+
+def _tensors(block: ConvBlock) -> Iterator[Tensor]:
+    """The parameters of a convolution in the order of the file."""
+    if block.bn is not None:
+        assert block.bn.running_mean is not None
+        assert block.bn.running_var is not None
+        yield from (block.bn.bias, block.bn.weight, block.bn.running_mean, block.bn.running_var)
+    else:
+        assert block.conv.bias is not None
+        yield block.conv.bias
+    yield block.conv.weight
+
+
+@torch.no_grad()
+def _fill(block: ConvBlock, values: np.ndarray) -> None:
+    at = 0
+    for tensor in _tensors(block):
+        tensor.copy_(torch.from_numpy(values[at : at + tensor.numel()]).view(tensor.shape))
+        at += tensor.numel()
+    assert at == values.size, "the layout of a convolution and its count disagree"
+
+
+def _rows(plan: Plan, in_file: list[int], cutoff: int) -> tuple[Row, ...]:
+    """One row for every run of layers with the same fate."""
+    rows: list[Row] = []
+    for layer, floats in zip(plan.layers, in_file, strict=True):
+        if layer.index >= cutoff:
+            fate = "re-initialised: not in the file"
+        elif floats != layer.floats:
+            fate = f"re-initialised: the head has other classes, {floats:,} floats of the file skipped"
+        else:
+            fate = "loaded"
+        if rows and rows[-1].fate == fate:
+            rows[-1] = Row(rows[-1].first, layer.index, rows[-1].floats + layer.floats, fate)
+        else:
+            rows.append(Row(layer.index, layer.index, layer.floats, fate))
+    return tuple(rows)

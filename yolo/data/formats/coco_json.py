@@ -1,0 +1,185 @@
+"""COCO json files as arrays: annotations, checked entry by entry. No torch.
+
+Letters: `I` pictures, `G` objects, `C` classes, `w, h` width and height in pixels. Entries are named by their place in
+the file and by their id: `train.json: annotations[17] (id 1234): ...`. Format: https://cocodataset.org/#format-data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo.data.index import summary
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """What an annotation file holds. Classes stand in the order of their ids, pictures and objects in that of the file.
+
+    A class index is 0-based and is the position in `names`.
+    """
+
+    path: Path
+    names: list[str]
+    """`[C]` class names."""
+    category_ids: list[int]
+    """`[C]` their ids in the file, ascending."""
+    image_ids: np.ndarray
+    """int64 `[I]`."""
+    file_names: list[str]
+    """`[I]` as in the file; empty where it names none."""
+    sizes: np.ndarray
+    """int64 `[I, 2]` w, h in pixels; 0 where the file does not say."""
+    ids: np.ndarray
+    """int64 `[G]` the ids of the objects."""
+    image: np.ndarray
+    """int64 `[G]` the index of the picture that an object is in."""
+    label: np.ndarray
+    """int64 `[G]` class index."""
+    boxes: np.ndarray
+    """float64 `[G, 4]` left, top, w, h in pixels, every digit of the file."""
+    area: np.ndarray
+    """float64 `[G]` square pixels: that of the mask where the file has it, else w·h."""
+    crowd: np.ndarray
+    """bool `[G]`: the box holds a crowd, which any number of detections may match."""
+    faults: list[str] = field(default_factory=list)
+    """The entries that were left out, a line for each."""
+
+
+def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotations:
+    """An annotation file of COCO's format.
+
+    Args:
+        path: the json file.
+        skip_faults: leave bad entries out and list them in `faults`, instead of raising for them.
+
+    Raises ValueError: not json (with line and column), a list that is missing, no pictures or no classes, and for bad
+    entries the first ten of them: no id, an id or a class name twice, an object of an unknown picture or class, a box
+    that is not four finite numbers or has a negative size.
+    """
+    path = Path(path)
+    content = read_json(path)
+    lists = [_entries(path, content, key) for key in ("images", "annotations", "categories")]
+    faults: list[str] = []
+    images, annotations, categories = (
+        _unique(f"{path}: {key}", entries, faults)
+        for key, entries in zip(("images", "annotations", "categories"), lists, strict=True)
+    )
+    images = [place for place in images if not _note_size(place, faults)]
+    categories = sorted(categories, key=lambda place: place[1]["id"])
+    names = [str(entry.get("name", f"category {entry['id']}")) for _, entry in categories]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path}: categories: {', '.join(map(repr, twice))} is the name of two; names tell them apart")
+    picture_of = {entry["id"]: k for k, (_, entry) in enumerate(images)}
+    class_of = {entry["id"]: k for k, (_, entry) in enumerate(categories)}
+    objects = []
+    for where, entry in annotations:
+        fault = _fault(entry, picture_of, class_of)
+        if fault:
+            faults.append(f"{where}: {fault}")
+        else:
+            objects.append(entry)
+    if faults and not skip_faults:
+        raise ValueError(summary(faults, "fault"))
+    if not images or not categories:
+        raise ValueError(f"{path}: {len(images)} pictures and {len(categories)} categories; expected at least one each")
+    boxes = np.array([entry["bbox"] for entry in objects], dtype=np.float64).reshape(-1, 4)
+    area = [entry.get("area", w * h) for entry, (w, h) in zip(objects, boxes[:, 2:].tolist(), strict=True)]
+    return Annotations(
+        path=path,
+        names=names,
+        category_ids=[entry["id"] for _, entry in categories],
+        image_ids=np.array([entry["id"] for _, entry in images], dtype=np.int64),
+        file_names=[str(entry.get("file_name", "")) for _, entry in images],
+        sizes=np.array([[entry.get(key) or 0 for key in ("width", "height")] for _, entry in images], dtype=np.int64),
+        ids=np.array([entry["id"] for entry in objects], dtype=np.int64),
+        image=np.array([picture_of[entry["image_id"]] for entry in objects], dtype=np.int64),
+        label=np.array([class_of[entry["category_id"]] for entry in objects], dtype=np.int64),
+        boxes=boxes,
+        area=np.array(area, dtype=np.float64),
+        crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in objects], dtype=bool),
+        faults=faults,
+    )
+
+
+def read_json(path: Path) -> Any:
+    """The content of a json file. ValueError with line and column where it is none, FileNotFoundError."""
+    try:
+        return json.loads(path.read_bytes())
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"{path}: not a text file (byte {problem.start})") from problem
+    except json.JSONDecodeError as problem:
+        raise ValueError(f"{path}:{problem.lineno}: not json: {problem.msg} at column {problem.colno}") from problem
+
+
+def is_number(value: Any) -> bool:
+    """A finite number; json's `NaN`, `Infinity` and `true` are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def box_fault(box: Any) -> str:
+    """What is wrong with an entry's `bbox`; empty if nothing is. A box without area is no fault."""
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
+        return f"bbox {box!r}: expected [left, top, width, height], four finite numbers"
+    return "" if box[2] >= 0 and box[3] >= 0 else f"bbox {box!r}: the size is negative"
+
+
+def _entries(path: Path, content: Any, key: str) -> list[Entry]:
+    """The list of that name. ValueError where the file is no annotation file."""
+    if not isinstance(content, dict):
+        kind = "a list, as a results file" if isinstance(content, list) else f"a {type(content).__name__}"
+        raise ValueError(f"{path}: this json is {kind}; expected an object with images, annotations and categories")
+    entries = content.get(key)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{path}: {key}: expected a list of objects; is this an annotation file of COCO's format?")
+    return entries
+
+
+def _unique(where: str, entries: list[Entry], faults: list[str]) -> list[tuple[str, Entry]]:
+    """The entries that have an id of their own, with their names in messages; the others become faults."""
+    found: list[tuple[str, Entry]] = []
+    seen: set[int] = set()
+    for k, entry in enumerate(entries):
+        number = entry.get("id")
+        if not isinstance(number, int) or isinstance(number, bool):
+            faults.append(f"{where}[{k}]: id {number!r}: expected an integer")
+        elif number in seen:
+            faults.append(f"{where}[{k}]: id {number} stands there twice")
+        else:
+            seen.add(number)
+            found.append((f"{where}[{k}] (id {number})", entry))
+    return found
+
+
+def _note_size(place: tuple[str, Entry], faults: list[str]) -> bool:
+    """Whether width or height of a picture are no sizes, which becomes a fault. Both may be missing."""
+    where, entry = place
+    wrong = {key: entry[key] for key in ("width", "height") if entry.get(key) is not None}
+    wrong = {key: value for key, value in wrong.items() if type(value) is not int or value < 0}
+    faults.extend(f"{where}: {key} {value!r}: expected a number of pixels" for key, value in wrong.items())
+    return bool(wrong)
+
+
+def _fault(entry: Entry, picture_of: dict[int, int], class_of: dict[int, int]) -> str:
+    """What is wrong with an annotation; empty if nothing is."""
+    known: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+        ("image_id", lambda value: value in picture_of, "no picture has this id"),
+        ("category_id", lambda value: value in class_of, "no category has this id"),
+    )
+    for key, is_known, message in known:
+        value = entry.get(key)
+        if not isinstance(value, int) or not is_known(value):
+            return f"{key} {value!r}: {message}"
+    if "area" in entry and not is_number(entry["area"]):
+        return f"area {entry['area']!r}: expected square pixels"
+    return box_fault(entry.get("bbox"))

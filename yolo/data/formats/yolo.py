@@ -1,0 +1,240 @@
+"""The format of darknet and YOLO: a picture's objects are the lines `class cx cy w h` of a text file.
+
+The four numbers are fractions of the picture. A picture without label file is a picture without objects. The labels of
+`images/a/b.jpg` are `labels/a/b.txt`; without a folder `images` in its path, the text file is beside the picture.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolo.data.index import Index, Rows, picture_size
+from yolo.images.files import PICTURES
+from yolo.names import agreed, read_names
+
+ALL = "all"
+
+SPLITS = ("train", "val", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some pictures. `places` are folders of them or lists, `names` the classes, `source` is for messages."""
+
+    source: Path
+    places: tuple[Path, ...]
+    names: list[str] | None
+
+
+def splits(path: Path) -> dict[str, Split]:
+    """The splits by name; empty where `path` is not of this format. ValueError for a bad description."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return _from_yaml(path)
+    if path.suffix.lower() == ".data":
+        return _from_data(path)
+    described = path / "data.yaml"
+    if described.is_file():
+        return _from_yaml(described)
+    images = path / "images"
+    if not images.is_dir() or not ((path / "labels").is_dir() or _names_file(path)):
+        return {}
+    file = _names_file(path)
+    names = read_names(file) if file else None
+    folders = sorted(folder for folder in images.iterdir() if folder.is_dir())
+    found = {folder.name: Split(folder, (folder,), names) for folder in folders}
+    return found or {ALL: Split(images, (images,), names)}
+
+
+def _names_file(folder: Path) -> Path | None:
+    return next((file for file in (folder / "classes.txt", *sorted(folder.glob("*.names"))) if file.is_file()), None)
+
+
+def _from_yaml(file: Path) -> dict[str, Split]:
+    """`path` and folders as Ultralytics' data.yaml has them; `names` a list or a table from 0 on."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark
+        place = f"{mark.line + 1}: column {mark.column + 1}" if mark else ""
+        raise ValueError(f"{file}:{place}: not yaml: {problem.problem}") from problem
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ValueError(f"{file}: not yaml: {problem}") from problem
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: holds {type(content).__name__}; expected keys such as path, train, val, names")
+    names = _names(file, content)
+    root = file.parent / str(content.get("path") or "")
+    found = {}
+    for split in SPLITS:
+        if content.get(split):
+            places = content[split] if isinstance(content[split], list) else [content[split]]
+            if not all(isinstance(place, str) for place in places):
+                raise ValueError(f"{file}: {split}: {content[split]!r}: expected a folder or a list of them")
+            found[split] = Split(file, tuple(_start(place, root, file.parent) for place in places), names)
+    if not found:
+        raise ValueError(f"{file}: no split; expected {', '.join(SPLITS)}, folders or lists of pictures")
+    return found
+
+
+def _names(file: Path, content: dict[str, Any]) -> list[str] | None:
+    """The class names of a data.yaml. ValueError where their numbers have gaps or `nc` is another."""
+    names = content.get("names")
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise ValueError(f"{file}: names: their numbers are {', '.join(map(str, names))}; expected 0, 1, 2, ...")
+        names = [names[k] for k in range(len(names))]
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names:
+        raise ValueError(f"{file}: names: {names!r}: expected a list of class names, or a table from 0 on")
+    if content.get("nc", len(names)) != len(names):
+        raise ValueError(f"{file}: nc is {content['nc']!r}, but there are {len(names)} names")
+    return [str(name) for name in names]
+
+
+def _from_data(file: Path) -> dict[str, Split]:
+    """darknet's `key = value` lines. Files are looked for in the present folder, as darknet does, then beside it."""
+    table: dict[str, tuple[int, str]] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        text = line.split("#")[0].strip()
+        key, equals, value = text.partition("=")
+        if text and not equals:
+            raise ValueError(f"{file}:{number}: {text!r}: expected key = value")
+        if text:
+            table[key.strip()] = number, value.strip()
+    names = None
+    if "names" in table:
+        names = read_names(_beside(file, *table["names"]))
+    number, classes = table.get("classes", (0, ""))
+    if classes and names is not None and classes != str(len(names)):
+        raise ValueError(
+            f"{file}:{number}: classes = {classes}, but there are {len(names)} names in {table['names'][1]}"
+        )
+    found = {key: Split(file, (_beside(file, *table[key]),), names) for key in SPLITS if key in table}
+    if not found:
+        raise ValueError(f"{file}: no split; expected lines such as train = train.txt and valid = valid.txt")
+    return found
+
+
+def _start(place: str, *roots: Path) -> Path:
+    """A relative place from the first of `roots` where it exists, else from the first."""
+    return next((root / place for root in roots if (root / place).exists()), roots[0] / place)
+
+
+def _beside(file: Path, number: int, name: str) -> Path:
+    """A file that line `number` of `file` names. ValueError where it is not there."""
+    found = _start(name, Path(), file.parent)
+    if not found.exists():
+        raise ValueError(f"{file}:{number}: {name}: no such file, neither here nor beside {file.name}")
+    return found
+
+
+def read(split: Split, names: Sequence[str] | None, *, skip_faults: bool) -> Index:
+    """The pictures and objects of a split. ValueError for faults, and for other names than those beside the data."""
+    used = agreed(split.names, names, str(split.source))
+    rows = Rows()
+    pictures, folders = _pictures(split.places, rows.faults)
+    for path in pictures:
+        labels = label_file(path)
+        text = _text(labels, rows.faults)
+        size = (0, 0)
+        if text.strip() and path.is_file():
+            try:
+                size = picture_size(str(path))
+            except ValueError as problem:
+                rows.faults.append(str(problem))
+                continue
+        rows.add_picture(str(path), size)
+        for number, line in enumerate(text.splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                label, fractions = _row(line, used)
+            except ValueError as problem:
+                rows.faults.append(f"{labels}:{number}: {problem}")
+                continue
+            cx, cy, w, h = (value * size[k % 2] for k, value in enumerate(fractions))
+            rows.add_object(f"{labels}:{number}", label, (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
+    rows.faults += _orphans(pictures, folders)
+    return rows.index(split.source, used, skip_faults=skip_faults)
+
+
+def label_file(picture: Path) -> Path:
+    """The text file with the labels of a picture."""
+    parts = list(picture.parts)
+    for folder in ("images", "JPEGImages"):
+        if folder in parts[:-1]:
+            last = len(parts) - 2 - parts[-2::-1].index(folder)
+            return Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt")
+    return picture.with_suffix(".txt")
+
+
+def _pictures(places: Sequence[Path], faults: list[str]) -> tuple[list[Path], set[Path]]:
+    """The pictures of folders and of lists of files, and those folders. Order: that of the lists, names in folders."""
+    pictures: list[Path] = []
+    folders = set()
+    for place in places:
+        if place.is_dir():
+            pictures += sorted(path for path in place.iterdir() if path.suffix.lower() in PICTURES)
+            folders.add(place)
+        elif place.is_file():
+            pictures += _listed(place)
+        else:
+            faults.append(f"{place}: no such folder and no list of pictures")
+    return pictures, folders
+
+
+def _listed(listing: Path) -> Iterator[Path]:
+    """The pictures of a list, a line each. Relative ones start at the list's folder, or at the present one."""
+    for line in listing.read_text(encoding="utf-8-sig").splitlines():
+        if line.strip():
+            beside = listing.parent / line.strip()
+            yield beside if beside.exists() or not Path(line.strip()).exists() else Path(line.strip())
+
+
+def _text(labels: Path, faults: list[str]) -> str:
+    """The content of a label file; empty without one."""
+    try:
+        return labels.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as problem:
+        faults.append(f"{labels}: not a text file (byte {problem.start})")
+        return ""
+
+
+def _row(line: str, names: Sequence[str]) -> tuple[int, list[float]]:
+    """Class index and cx, cy, w, h of a line. ValueError where it is none."""
+    words = line.split()
+    expected = f"expected 'class cx cy w h', an integer below {len(names)} and four fractions of the picture"
+    if len(words) != 5:
+        raise ValueError(f"{len(words)} values in {line.strip()[:80]!r}; {expected}")
+    try:
+        values = [float(word) for word in words]
+    except ValueError as problem:
+        raise ValueError(f"{line.strip()!r}: {expected}") from problem
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"{line.strip()!r}: not finite; {expected}")
+    if values[0] != int(values[0]) or not 0 <= values[0] < len(names):
+        raise ValueError(f"class {words[0]}: there are {len(names)} classes; {expected}")
+    if min(values[3:]) < 0:
+        raise ValueError(f"{line.strip()!r}: the size is negative; {expected}")
+    return int(values[0]), values[1:]
+
+
+def _orphans(pictures: Sequence[Path], folders: set[Path]) -> list[str]:
+    """Label files beside those of whole folders of pictures that belong to no picture."""
+    known = {str(label_file(path)) for path in pictures}
+    faults = []
+    for folder in sorted({label_file(folder / "any.jpg").parent for folder in folders}):
+        for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+            file = folder / name
+            if file.suffix == ".txt" and name != "classes.txt" and str(file) not in known:
+                faults.append(f"{file}: labels for no picture; expected one of that name in the folder of pictures")
+    return faults

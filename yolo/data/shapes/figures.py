@@ -1,0 +1,171 @@
+"""What the pictures of the embedded set are drawn of: outlines, textures, colours, backgrounds.
+
+Letters: `h, w` height and width in pixels, `x, y` pixels from a figure's centre, `u, v` the same as fractions of its
+radius, turned with the figure. Every number comes from a `RandomState`, whose stream numpy has frozen, and from
+additions, multiplications, divisions and roots of float64, which IEEE 754 fixes to the last bit. There is no sine and
+no sum of floats, which differ between machines: the same seed gives the same pixels everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import RandomState
+
+NAMES = ("disc", "ring", "triangle", "cross", "striped square", "checked square")
+"""The classes. The last two differ in texture only; any of the others can have any texture."""
+
+TEXTURES = ("plain", "gradient", "speckles", "stripes", "checks")
+
+PLAIN = 2  # the first so many textures are none
+
+ROOT3 = 1.7320508075688772
+
+CONTRAST = 180  # sum over R, G, B of what lies between a figure's colours, and between each and the mean behind
+
+
+class Figure(NamedTuple):
+    """A figure: its class, centre and radius in pixels, its turn as (cosine, sine), flattening, texture."""
+
+    label: int
+    x: float
+    y: float
+    radius: float
+    turn: tuple[float, float]
+    flat: float
+    texture: str
+
+
+def uniform(random: RandomState, low: float, high: float) -> float:
+    """A number in [low, high)."""
+    return low + (high - low) * float(random.random_sample())
+
+
+def random_figure(random: RandomState, label: int, x: float, y: float, radius: float, textures: int = 5) -> Figure:
+    """A figure of that class and place, turned and flattened a little, with one of the first so many textures.
+
+    Squares have the texture of their class.
+    """
+    t = uniform(random, -0.2, 0.2)  # tangent of half the angle: turns of up to 23 degrees without a sine
+    turn = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
+    flat = uniform(random, 0.8, 1.0)
+    texture = TEXTURES[random.randint(textures)]
+    if "square" in NAMES[label]:
+        texture = {"striped square": "stripes", "checked square": "checks"}[NAMES[label]]
+    return Figure(label, x, y, radius, turn, flat, texture)
+
+
+class Cover(NamedTuple):
+    """The rows and columns of a canvas around a figure, and how much of their pixels it covers, 0 to 1."""
+
+    window: tuple[slice, slice]
+    amount: np.ndarray
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The pixels of the window that are the figure's: it covers half of each or more."""
+        return self.amount >= 0.5
+
+
+def coverage(figure: Figure, h: int, w: int) -> Cover:
+    """Where a figure lies on a canvas of that size, which its centre is on. Its edge is one pixel wide and smooth."""
+    rows, columns = (
+        slice(max(int(centre - figure.radius) - 1, 0), min(int(centre + figure.radius) + 2, side))
+        for centre, side in ((figure.y, h), (figure.x, w))
+    )
+    u, v = _local(figure, rows, columns)
+    distance = _outside(NAMES[figure.label], u, v) * figure.radius * figure.flat
+    return Cover((rows, columns), np.clip(0.5 - distance, 0, 1))
+
+
+def paint(canvas: np.ndarray, figure: Figure, cover: Cover, random: RandomState) -> None:
+    """Draws the figure into the uint8 RGB canvas `[h, w, 3]`, in two colours that stand out from what is there."""
+    behind = canvas[cover.window]
+    mean = behind.reshape(-1, 3).sum(axis=0, dtype=np.int64) // (behind.shape[0] * behind.shape[1])
+    first, second = _colours(random, mean)
+    shade = _texture(figure.texture, *_local(figure, *cover.window), random)
+    colour = first + (second - first) * shade[..., None]
+    canvas[cover.window] = np.floor(behind + (colour - behind) * cover.amount[..., None] + 0.5).astype(np.uint8)
+
+
+def background(random: RandomState, h: int, w: int) -> np.ndarray:
+    """A uint8 RGB canvas `[h, w, 3]`: clouds of two near colours, at times bands or tiles, grain, a few strokes."""
+    base = random.randint(30, 226, 3).astype(np.float64)
+    other = np.clip(base + random.randint(-70, 71, 3), 10, 245)
+    shade = _clouds(random, h, w)
+    pattern = random.randint(4)  # half of the pictures have none
+    if pattern < 2:
+        figure = random_figure(random, 0, w / 2, h / 2, uniform(random, 40, 120))
+        shade = 0.7 * shade + 0.3 * _texture(
+            ("stripes", "checks")[pattern], *_local(figure, slice(0, h), slice(0, w)), random
+        )
+    canvas = base + (other - base) * shade[..., None] + random.randint(-5, 6, (h, w, 1))
+    canvas = np.clip(np.floor(canvas + 0.5), 0, 255).astype(np.uint8)
+    for _ in range(random.randint(4)):
+        _stroke(canvas, random)
+    return canvas
+
+
+def _local(figure: Figure, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+    """The figure's own coordinates u, v of the pixel centres in a window, `[rows, columns]` each."""
+    x = np.arange(columns.start, columns.stop) + (0.5 - figure.x)
+    y = (np.arange(rows.start, rows.stop) + (0.5 - figure.y))[:, None]
+    cosine, sine = figure.turn
+    u, v = x * cosine + y * sine, y * cosine - x * sine
+    return u / figure.radius, v / (figure.radius * figure.flat)
+
+
+def _outside(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Distance from the outline in radii, negative inside. No corner lies outside the unit circle."""
+    if name == "disc":
+        return np.sqrt(u * u + v * v) - 1
+    if name == "ring":
+        return np.abs(np.sqrt(u * u + v * v) - 0.75) - 0.25
+    u, v = np.abs(u), v if name == "triangle" else np.abs(v)
+    if name == "triangle":  # its corners lie on the unit circle
+        return np.maximum(v, u * (ROOT3 / 2) - v / 2) - 0.5
+    if name == "cross":
+        return np.minimum(np.maximum(u - 0.3, v - 0.94), np.maximum(u - 0.94, v - 0.3))
+    return np.maximum(u, v) - 0.7
+
+
+def _texture(texture: str, u: np.ndarray, v: np.ndarray, random: RandomState) -> np.ndarray:
+    """How much of the second colour every pixel has, `[h, w]` in [0, 1]."""
+    if texture == "plain":
+        return np.zeros_like(u)
+    if texture == "gradient":
+        return np.clip((u + 1) / 2, 0, 1)
+    if texture == "speckles":
+        return random.random_sample(u.shape)
+    across, along = (np.floor(axis * 2.5 + 0.5).astype(np.int64) for axis in (u, v))
+    return ((across if texture == "stripes" else across + along) % 2).astype(np.float64)
+
+
+def _colours(random: RandomState, behind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two RGB colours, float64 `[3]` each, that differ from each other and from the colour behind."""
+    while True:
+        first, second = random.randint(0, 256, (2, 3))
+        pairs = ((first, second), (first, behind), (second, behind))
+        if all(np.abs(one - other).sum() >= CONTRAST for one, other in pairs):
+            return first.astype(np.float64), second.astype(np.float64)
+
+
+def _clouds(random: RandomState, h: int, w: int) -> np.ndarray:
+    """Smooth noise `[h, w]` in [0, 1]: a coarse random grid, interpolated."""
+    rows, columns = random.randint(2, 7, 2)
+    grid = random.random_sample((rows + 1, columns + 1))
+    y, x = np.arange(h) * (rows / h), np.arange(w) * (columns / w)
+    i, j = y.astype(np.int64), x.astype(np.int64)
+    dy, dx = (y - i)[:, None], x - j
+    above = grid[i][:, j] * (1 - dx) + grid[i][:, j + 1] * dx
+    below = grid[i + 1][:, j] * (1 - dx) + grid[i + 1][:, j + 1] * dx
+    return above * (1 - dy) + below * dy
+
+
+def _stroke(canvas: np.ndarray, random: RandomState) -> None:
+    """A thin straight line across the canvas, which is no object of any class."""
+    h, w = canvas.shape[:2]
+    line = random_figure(random, 0, uniform(random, 0, w), uniform(random, 0, h), 1)
+    _, v = _local(line, slice(0, h), slice(0, w))
+    canvas[np.abs(v) < uniform(random, 0.5, 1.5)] = random.randint(0, 256, 3)

@@ -1,0 +1,226 @@
+"""The embedded set: figures on coloured grounds, drawn here from a seed, in COCO's layout. Nothing is downloaded.
+
+    FOLDER/annotations/instances_{train,val}.json    FOLDER/images/{train,val}/000001.jpg
+
+Six classes, two of which differ in texture only; figures that hide parts of others or leave the picture; crowds of
+tiny figures under one `iscrowd` box; pictures without objects; five sizes of pictures. Letters: `h, w` height and
+width in pixels. A unit is a 160th of the longer side: a pixel of a network of 160 pixels behind a letterbox.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import RandomState
+
+from yolo.atomic import alone
+from yolo.data.formats.coco_json import read_annotations, read_json
+from yolo.data.shapes.figures import (
+    NAMES,
+    PLAIN,
+    TEXTURES,
+    Cover,
+    Figure,
+    background,
+    coverage,
+    paint,
+    random_figure,
+    uniform,
+)
+from yolo.images.files import write_picture
+
+VERSION = 1
+"""Of the drawing: it goes up when the same seed gives other pictures or boxes."""
+
+UNITS = 160
+
+SIZES = ((320, 240), (240, 320), (256, 256), (352, 198), (200, 300))  # width, height
+
+RADII = ((6.0, 13.0), (14.0, 32.0), (37.0, 64.0))  # units: of the figures that each head of toy.cfg is for
+
+SHARES = (0.42, 0.76)  # of all figures: the first kind, the first two
+
+TEXTURED = 8.0  # units: figures of a smaller radius have no texture, because it could not be seen
+
+CROWD = 2.0, 3.2  # units: radius of a crowd's members, smaller than any figure that has a box of its own
+
+VISIBLE = 0.75  # a figure that would leave less than this of an earlier one is not drawn
+
+
+class Scene(NamedTuple):
+    """A picture, uint8 RGB `[h, w, 3]`, and its objects: class, crowd or not, pixels when it was drawn.
+
+    `owner` `[h, w]` is the object that a pixel shows, or -1.
+    """
+
+    picture: np.ndarray
+    owner: np.ndarray
+    labels: list[int]
+    crowds: list[bool]
+    pixels: list[int]
+
+
+def make_shapes(folder: str | Path, seed: int = 0, train: int = 480, val: int = 120) -> Path:
+    """The embedded set in `folder`, drawn if it is not there; the folder.
+
+    The same seed gives the same pixels everywhere; the JPEG files are as much the same as the JPEG encoders are. The
+    folder gets its name when the whole set is in it, so a process that is killed leaves none.
+
+    Args:
+        seed: another one gives another set.
+        train, val: pictures in each split, at least one. More of them leave the first ones as they are.
+
+    Raises ValueError where the folder holds anything else than this set: nothing is ever replaced. OSError if it
+    cannot be written.
+    """
+    if not 0 <= seed < 2**32 or train < 1 or val < 1:
+        raise ValueError(f"seed={seed}, train={train}, val={val}: expected a seed from 0 and a picture in each split")
+    folder = Path(folder)
+    info = {"description": "Shapes, drawn by Exact YOLOv3", "version": str(VERSION), "seed": seed}
+    sizes = {"train": train, "val": val}
+    if _is_there(folder, info, sizes):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with alone(folder) as locked:  # other processes that want the set wait here
+        if _is_there(folder, info, sizes):
+            return folder
+        temporary = folder.with_name(f".{folder.name}.{'' if locked else os.getpid()}part")
+        shutil.rmtree(temporary, ignore_errors=True)  # what a killed process has left
+        try:
+            for number, (split, pictures) in enumerate(sizes.items()):
+                _write_split(temporary, split, info, [seed, number], pictures)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def draw_scene(random: RandomState) -> Scene:
+    """One picture with its objects.
+
+    The larger figures tend to lie below. A figure is left out if it finds no place where enough of every earlier one
+    stays visible, so whatever is drawn has a box.
+    """
+    w, h = SIZES[random.randint(len(SIZES))]
+    unit = max(w, h) / UNITS
+    scene = Scene(background(random, h, w), np.full((h, w), -1), [], [], [])
+    kind = random.randint(100)
+    if kind < 6:
+        return scene
+    if kind < 16:
+        _draw_crowd(scene, random, unit)
+    wanted = [_label_and_radius(random, unit, min(h, w)) for _ in range(1 + random.randint(7))]
+    for label, radius in sorted(wanted, key=lambda figure: -figure[1] * uniform(random, 0.5, 1.5)):
+        _place(scene, random, label, radius)
+    return scene
+
+
+def _label_and_radius(random: RandomState, unit: float, side: int) -> tuple[int, float]:
+    """A class, and a radius in pixels that suits it and a picture with that shorter side."""
+    label, share = random.randint(len(NAMES)), random.random_sample()
+    low, high = RADII[sum(share >= limit for limit in SHARES)]
+    if "square" in NAMES[label]:
+        low = max(low, TEXTURED)
+    return label, min(uniform(random, low, high) * unit, 0.52 * side)
+
+
+def _place(scene: Scene, random: RandomState, label: int, radius: float, tries: int = 12) -> None:
+    """Draws the figure if it finds a place: half of them look for free ground, the others may hide parts of objects.
+
+    Up to a quarter of it may lie outside the picture.
+    """
+    h, w = scene.owner.shape
+    textures = len(TEXTURES) if radius >= TEXTURED * max(h, w) / UNITS else PLAIN
+    alone = random.randint(2) == 0
+    for _ in range(tries):
+        x, y = (uniform(random, min(0.7 * radius, 0.4 * side), max(side - 0.7 * radius, 0.6 * side)) for side in (w, h))
+        figure = random_figure(random, label, x, y, radius, textures)
+        cover = coverage(figure, h, w)
+        below = scene.owner[cover.window][cover.mask]
+        if not (below >= 0).any() if alone else _leaves_enough(scene, below):
+            _add(scene, random, [(figure, cover)], crowd=False)
+            return
+
+
+def _leaves_enough(scene: Scene, below: np.ndarray) -> bool:
+    """Whether enough of every object stays visible when these pixels of `owner`, `[pixels]`, are drawn over."""
+    left, hidden = (np.bincount(owner[owner >= 0], minlength=len(scene.labels)) for owner in (scene.owner, below))
+    return all(count >= VISIBLE * pixels for count, pixels in zip((left - hidden).tolist(), scene.pixels, strict=True))
+
+
+def _draw_crowd(scene: Scene, random: RandomState, unit: float) -> None:
+    """A patch of 5 x 4 to 8 x 5 tiny figures of one class without texture of its own: one object."""
+    h, w = scene.owner.shape
+    label, columns, rows = random.randint(4), 5 + random.randint(4), 4 + random.randint(2)
+    step = 8 * unit
+    left, top = uniform(random, 0, w - columns * step), uniform(random, 0, h - rows * step)
+    members: list[tuple[Figure, Cover]] = []
+    for k in range(columns * rows):
+        x, y = (place + uniform(random, 0.35, 0.65) for place in (k % columns, k // columns))
+        figure = random_figure(random, label, left + x * step, top + y * step, uniform(random, *CROWD) * unit, PLAIN)
+        members.append((figure, coverage(figure, h, w)))
+    _add(scene, random, members, crowd=True)
+
+
+def _add(scene: Scene, random: RandomState, figures: list[tuple[Figure, Cover]], *, crowd: bool) -> None:
+    """Draws the figures as the next object."""
+    for figure, cover in figures:
+        paint(scene.picture, figure, cover, random)
+        scene.owner[cover.window][cover.mask] = len(scene.labels)
+    scene.pixels.append(int((scene.owner == len(scene.labels)).sum()))
+    scene.labels.append(figures[0][0].label)
+    scene.crowds.append(crowd)
+
+
+def _objects(scene: Scene) -> list[dict[str, Any]]:
+    """COCO's entries of the objects: the box is that of the pixels that are visible, the area is their number."""
+    entries = []
+    for k, (label, crowd) in enumerate(zip(scene.labels, scene.crowds, strict=True)):
+        rows, columns = np.nonzero(scene.owner == k)
+        left, top = int(columns.min()), int(rows.min())
+        box = [left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top]
+        entries.append({"category_id": label + 1, "bbox": box, "area": len(rows), "iscrowd": int(crowd)})
+    return entries
+
+
+def _write_split(folder: Path, split: str, info: dict[str, Any], seeds: list[int], pictures: int) -> None:
+    """The pictures of a split, each from a seed of its own, and then its annotation file."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for k in range(1, pictures + 1):
+        scene = draw_scene(RandomState([*seeds, k]))
+        name, (h, w) = f"{k:06}.jpg", scene.owner.shape
+        write_picture(folder / "images" / split / name, scene.picture)
+        images.append({"id": k, "file_name": name, "width": w, "height": h})
+        for entry in _objects(scene):
+            annotations.append({"id": len(annotations) + 1, "image_id": k, **entry, "segmentation": []})
+    categories = [{"id": k, "name": name, "supercategory": "figure"} for k, name in enumerate(NAMES, 1)]
+    content = {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
+    file = folder / "annotations" / f"instances_{split}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def _is_there(folder: Path, info: dict[str, Any], sizes: dict[str, int]) -> bool:
+    """Whether the folder holds this very set. ValueError if there is something else."""
+    if not folder.exists() and not folder.is_symlink():
+        return False
+    for split, pictures in sizes.items():
+        file = folder / "annotations" / f"instances_{split}.json"
+        content = read_json(file) if file.is_file() else None
+        found = content.get("info") if isinstance(content, dict) else None
+        if not isinstance(found, dict) or found.get("description") != info["description"]:
+            raise ValueError(f"{folder}: is there and not a set that was drawn here; nothing was changed, name another")
+        count = len(read_annotations(file).file_names)
+        if found != info or count != pictures:
+            raise ValueError(
+                f"{file}: version {found.get('version')}, seed {found.get('seed')}, {count} pictures; "
+                f"expected version {info['version']}, seed {info['seed']}, {pictures} pictures; "
+                f"remove the folder {folder} or name another"
+            )
+    return True

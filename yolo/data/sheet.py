@@ -1,0 +1,75 @@
+"""A contact sheet: pictures of a data set with their boxes, letterboxed as the network sees them.
+
+Letters: `h, w` height and width of a tile, which is the network input, in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from yolo.boxes import Detections
+from yolo.data.sample import DataSet, Sample
+from yolo.images.draw import draw, lettering
+from yolo.images.placement import Placement
+from yolo.images.resize import place
+
+PAPER, INK = (255, 255, 255), (30, 30, 30)
+
+GAP = 12  # pixels between tiles
+
+CAPTION = 22  # pixels of height below a tile
+
+TITLE = 40
+
+
+def spread(pictures: int, count: int) -> list[int]:
+    """`count` indices evenly spread over so many pictures, in order; all where there are fewer."""
+    count = min(pictures, count)
+    return [k * pictures // count for k in range(count)]
+
+
+def contact_sheet(data: DataSet, chosen: Sequence[int], size: tuple[int, int], title: str = "") -> np.ndarray:
+    """The pictures of these indices in rows, uint8 RGB `[.., .., 3]`; `size` (h, w) is the network input.
+
+    Any data set will do: one that gives augmented samples shows what augmentation makes of them. A picture that cannot
+    be read leaves its tile empty and says why.
+    """
+    h, w = size
+    columns = max(1, min(len(chosen), round(math.sqrt(len(chosen) * 1.5 * h / w))))
+    rows = math.ceil(len(chosen) / columns)
+    sheet = Image.new("RGB", (GAP + columns * (w + GAP), TITLE + rows * (h + CAPTION + GAP)), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    pen.text((GAP, TITLE // 2), title, fill=INK, font=lettering(20), anchor="lm")
+    for n, k in enumerate(chosen):
+        x, y = GAP + n % columns * (w + GAP), TITLE + n // columns * (h + CAPTION + GAP)
+        try:
+            drawn, caption = tile(data[k], data.names, size), data.path(k).name
+        except (OSError, ValueError) as problem:
+            drawn, caption = np.full((h, w, 3), 220, np.uint8), str(problem)
+        sheet.paste(Image.fromarray(drawn), (x, y))
+        pen.text((x, y + h + CAPTION // 2), _fitting(caption, w), fill=INK, font=lettering(13), anchor="lm")
+    return np.asarray(sheet)
+
+
+def tile(sample: Sample, names: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """One sample letterboxed to `size` (h, w) with its boxes, uint8 RGB `[h, w, 3]`. Crowds are named so."""
+    image, target = sample
+    pixels = image.permute(1, 2, 0).numpy()
+    placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (size[1], size[0]))
+    labels = target["labels"] + len(names) * target["iscrowd"]
+    order = target["area"].argsort(stable=True)  # the smallest on top
+    boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor))
+    found = Detections(boxes[order], torch.ones(len(boxes)), labels[order])
+    return draw(place(pixels, placement), found, [*names, *(f"{name} (crowd)" for name in names)], scores=False)
+
+
+def _fitting(text: str, width: int) -> str:
+    """The end of a text, so much of it as fits into so many pixels."""
+    while lettering(13).getlength(text) > width:
+        text = "…" + text[2:]
+    return text

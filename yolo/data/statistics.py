@@ -1,0 +1,98 @@
+"""What a data set holds, in numbers: classes, box sizes, and the anchors that the boxes are like.
+
+Letters: `I` pictures, `G` objects, `S` heads, `A` anchors of one head, `C` classes, `w, h` width and height in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from yolo.darknet.plan import Plan, anchors
+from yolo.data.index import Index
+from yolo.images.placement import Placement
+
+EDGES = (32**2, 96**2)  # square pixels; COCO's small, medium, large
+
+QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # percent
+
+
+def totals(indices: Mapping[str, Index]) -> list[str]:
+    """A line for each split: pictures, boxes, crowds, COCO's three sizes."""
+    lines = ["split            pictures   empty     boxes  crowd     small    medium     large"]
+    for split, index in indices.items():
+        empty = int((np.diff(index.offsets) == 0).sum())
+        sizes = np.bincount(np.digitize(index.area, EDGES), minlength=3)
+        lines.append(
+            f"{split:<16} {len(index):>8,} {empty:>7,} {len(index.labels):>9,} {int(index.crowd.sum()):>6,} "
+            + " ".join(f"{count:>9,}" for count in sizes)
+        )
+    return lines
+
+
+def class_table(indices: Mapping[str, Index]) -> list[str]:
+    """A line for each class: its boxes in every split, crowds included. All splits have the same names."""
+    names = next(iter(indices.values())).names
+    width = max(len("class"), *map(len, names))
+    counts = [np.bincount(index.labels, minlength=len(names)) for index in indices.values()]
+    lines = [f"index  {'class':<{width}}  " + "  ".join(f"{split:>10}" for split in indices)]
+    lines += [
+        f"{k:>5}  {name:<{width}}  " + "  ".join(f"{count[k]:>10,}" for count in counts) for k, name in enumerate(names)
+    ]
+    return lines
+
+
+def network_sizes(index: Index, size: tuple[int, int]) -> np.ndarray:
+    """Width and height of every box in pixels of a letterboxed network input `size` (h, w), float64 `[G, 2]`."""
+    kinds, kind = np.unique(index.sizes, axis=0, return_inverse=True)
+    placed = [Placement.letterbox((int(w), int(h)), (size[1], size[0])).placed for w, h in kinds]
+    scale = np.array(placed, dtype=np.float64).reshape(-1, 2) / kinds
+    return (index.boxes[:, 2:] - index.boxes[:, :2]) * scale[kind.reshape(-1)[index.image]]
+
+
+def quantiles(sizes: np.ndarray) -> list[str]:
+    """Widths and heights `[G, 2]` of boxes: the value below which so many percent of them are."""
+    lines = ["percent of boxes " + "".join(f"{percent:>8}" for percent in QUANTILES)]
+    for name, values in zip(("width", "height"), sizes.T, strict=True):
+        shown = np.percentile(values, QUANTILES) if len(values) else []
+        lines.append(f"{name:<17}" + "".join(f"{value:>8.1f}" for value in shown))
+    return lines
+
+
+def nearest(sizes: np.ndarray, heads: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The anchor, counted through all heads, that is most like each of `[G, 2]` boxes, and the IoU of the two.
+
+    Both have one centre, so that only the shapes are compared (YOLOv3 §2.1). The first of equal ones.
+    """
+    shapes = np.concatenate(heads)
+    best = np.zeros(len(sizes), dtype=np.int64)
+    highest = np.full(len(sizes), -1.0)
+    for k, shape in enumerate(shapes):
+        inter = np.minimum(sizes, shape).prod(axis=1)
+        overlap = inter / (sizes.prod(axis=1) + shape.prod() - inter)
+        better = overlap > highest
+        best[better], highest[better] = k, overlap[better]
+    return best, highest
+
+
+def anchor_table(index: Index, plan: Plan) -> list[str]:
+    """A line for each anchor: the boxes that are most like it. Crowds and boxes without area are not counted."""
+    sizes = network_sizes(index, plan.size)[~index.crowd]
+    sizes = sizes[(sizes > 0).all(axis=1)]
+    heads = anchors(plan)
+    best, overlap = nearest(sizes, heads)
+    counts = np.bincount(best, minlength=sum(map(len, heads)))
+    everything = max(len(sizes), 1)
+    lines, first = ["head  stride  anchor        boxes  share  mean IoU"], 0
+    for s, head in enumerate(heads):
+        stride = plan.layers[plan.cfg.heads[s]].stride[1]
+        for k, (w, h) in enumerate(head, start=first):
+            mean = f"{overlap[best == k].mean():>9.2f}" if counts[k] else f"{'-':>9}"
+            lines.append(
+                f"{s:>4}  {stride!s:>6}  {f'{w:g} x {h:g}':<11} {counts[k]:>7,} {counts[k] / everything:>6.1%} {mean}"
+            )
+        share = counts[first : first + len(head)].sum() / everything
+        lines.append(f"{s:>4}  {stride!s:>6}  {'all':<19} {share:>6.1%}")
+        first += len(head)
+    return lines

@@ -1,0 +1,271 @@
+"""What the network pays: box, objectness and class loss of raw predictions against labels.
+
+The positives, rows (s, n, b, a, i, j) of the assignment (`assign.py`), pay for their box and class; every slot of
+every scale pays for its objectness. With the `M_s` positives of scale s:
+
+    box = Σ_s  mean over M_s of  1 - IoU            (iou; giou, diou, ciou in its place)
+          or   mean of (Δx, Δy)² + mean of (Δw, Δh)² / 10, each over 2 · M_s numbers in grid units    (mse)
+    obj = Σ_s  mean over B · A · H · W of  BCE(objectness, target)
+    cls = Σ_s  mean over M_s · C of  BCE(class, one-hot)
+    total = box_gain · box + obj_gain · obj + cls_gain · cls
+
+An example: a positive predicts x, y, w, h = 2.5, 1.5, 2, 2 cells for a label at 2.5, 1.5, 2, 1. The IoU is 2/4, so
+`iou` costs 0.5; `mse` costs (0 + 0)/2 + (0 + 1)/2/10 = 0.05. The target of its objectness is 1, or 0.5 with
+`obj_label="iou"`: then objectness learns to say how good the box is.
+
+Where it comes from: squared errors of the box, and confidence that is an IoU, are YOLOv1's (eq. 3; it takes roots of w
+and h where this divides by 10). Cross entropy for objectness and for independent classes is YOLOv3's (§2.1, §2.2), and
+so is `ignore_thresh`. GIoU: Rezatofighi et al. 2019. DIoU, CIoU: Zheng et al. 2020. Focal: Lin et al. 2017 (eq. 4),
+for soft targets as in Li et al. 2020 (eq. 5).
+
+Letters: `B` pictures, `N` labels, `R` rows of the assignment (`S · N` or `N`), `M` matched ones; `A, H, W, C` anchors,
+rows, columns and classes of a scale; `P` slots of one picture over all scales. Boxes are cxcywh in grid units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from yolo.boxes import ciou, diou, giou, iou
+from yolo.darknet.heads import Head
+from yolo.detection.assign import Assignment
+from yolo.detection.assign import assign as responsible
+from yolo.detection.grid import grid_anchors, label_boxes, predicted_boxes
+from yolo.detection.near_misses import near_any
+from yolo.distributed import sum_over_ranks, world_size
+
+MEASURES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
+
+
+class LossTerms(NamedTuple):
+    """Scalars, with gradient. `total` has the gains in it, the terms have not."""
+
+    total: Tensor
+    box: Tensor
+    obj: Tensor
+    cls: Tensor
+
+
+class HasHeads(Protocol):
+    """A network with YOLO heads, such as `Darknet`."""
+
+    @property
+    def heads(self) -> Sequence[Head]: ...
+
+
+def compute_loss(
+    predictions: Sequence[Tensor],
+    labels: Tensor,
+    model: HasHeads,
+    *,
+    bbox_loss: str = "iou",
+    obj_label: str = "iou",
+    assign: str | Assignment = "ratio",
+    ignore_thresh: float | None = None,
+    pos_weight: float | str = "auto",
+    obj_reduction: str = "mean",
+    box_gain: float = 1.0,
+    obj_gain: float = 1.0,
+    cls_gain: float = 1.0,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+) -> LossTerms:
+    """The loss of a batch; the formulas are at the top of this file.
+
+    Args:
+        predictions: raw, for each head `[B, A, H, W, 5 + C]`, logits.
+        labels: `[N, 6]` float32 or float64: (b, x_center, y_center, w, h, class), the box as fractions of the input.
+        model: the network; its heads have anchors, strides and classes.
+        bbox_loss: `mse`, or 1 minus `iou`, `giou`, `diou`, `ciou`.
+        obj_label: the objectness target of a positive: `1`, or the `iou` of its box with the label, as a constant.
+            Where labels share a slot the larger target stands.
+        assign: `ratio`, `prediction` or `prior`, see `yolo/detection/assign.py`; or the assignment itself.
+        ignore_thresh: a prediction that is no positive and whose box has an IoU above it with any label of its picture
+            pays no objectness.
+        pos_weight: factor of a positive's objectness. `auto` weighs positives half as much as all the others
+            together: `max(1, (P - N) / 2N)` for P slots of a picture over all scales.
+        obj_reduction: `mean` over all slots of a scale (the ignored ones count), or `sum` per picture.
+        box_gain, obj_gain, cls_gain: of the terms in the total.
+        label_smoothing: e; class targets are 1 - e/2 and e/2.
+        focal_gamma: objectness is multiplied by |target - σ(obj)| to this power: easy slots count less.
+
+    A batch without labels has a finite loss, and scales without positives pay for objectness only. In several processes
+    N, M_s and B are those of all, and each one's loss is times the number of processes: their mean is the whole.
+    Nothing waits for the device. In float32, or float64 if the predictions are.
+
+    Raises ValueError for unknown words, wrong shapes, and heads with `new_coords` or of kind `[region]`.
+    """
+    _check_options(bbox_loss, obj_label, obj_reduction, pos_weight, label_smoothing, focal_gamma)
+    heads = model.heads
+    _check_shapes(predictions, labels, heads)
+    dtype = torch.float64 if predictions[0].dtype == torch.float64 else torch.float32
+    labels = labels.to(dtype)
+    found = responsible(predictions, labels, heads, assign) if isinstance(assign, str) else assign
+    positives = [found.matched & (found.s == s) for s in range(len(heads))]
+    counts = [labels.new_full((), float(count)) for count in (len(labels), len(predictions[0]))]
+    N, B, *M = sum_over_ranks(torch.stack([*counts, *(on.sum().to(dtype) for on in positives)])).unbind()
+    if pos_weight == "auto":
+        P = sum(raw.shape[1:4].numel() for raw in predictions)
+        weight = torch.where(N > 0, (P - N) / (2 * N.clamp(min=1)), 1).clamp(min=1)
+    else:
+        weight = labels.new_full((), float(pos_weight))
+
+    box = obj = cls = labels.new_zeros(())
+    for raw, head, on, positive in zip(predictions, heads, positives, M, strict=True):
+        scale = _look_up(raw, head, labels, found, on)
+        slots = B * raw.shape[1:4].numel() if obj_reduction == "mean" else B
+        box = box + _box_loss(scale, bbox_loss).sum() / positive.clamp(min=1)
+        cls = cls + _class_loss(scale, labels, label_smoothing).sum() / (positive.clamp(min=1) * head.classes)
+        pays = None if ignore_thresh is None else ~_near(raw, head, labels, ignore_thresh)
+        obj = obj + _objectness_loss(scale, obj_label, pays, weight, focal_gamma).sum() / slots
+    share = world_size()
+    box, obj, cls = box * share, obj * share, cls * share
+    return LossTerms(box_gain * box + obj_gain * obj + cls_gain * cls, box, obj, cls)
+
+
+class _Scale(NamedTuple):
+    """What the loss needs of a scale: its objectness, and what each row of the assignment says and should say.
+
+    Rows of other scales and without match are not `on`. They stand in for slot 0 and must have no weight.
+    """
+
+    on: Tensor  # [R] bool
+    label: Tensor  # [R] index n
+    slot: Tensor  # [R] index into the B · A · H · W slots
+    objectness: Tensor  # [B · A · H · W] logits
+    classes: Tensor  # [R, C] logits
+    boxes: Tensor  # [R, 4] predicted
+    truths: Tensor  # [R, 4]
+
+
+def _look_up(raw: Tensor, head: Head, labels: Tensor, found: Assignment, on: Tensor) -> _Scale:
+    _, A, H, W, _ = raw.shape
+    n, b, a, i, j = (torch.where(on, index, 0) for index in found[1:6])
+    objectness, values = _Gather.apply(raw, b, a, i, j, labels.dtype)
+    anchors = grid_anchors(head, labels.dtype)[a]
+    return _Scale(
+        on=on,
+        label=n,
+        slot=((b * A + a) * H + i) * W + j,
+        objectness=objectness.flatten(),
+        classes=values[:, 5:],
+        boxes=predicted_boxes(values[:, :4], anchors, head.scale_x_y, i, j, raw),
+        truths=label_boxes(labels, raw)[n],
+    )
+
+
+def _box_loss(scale: _Scale, kind: str) -> Tensor:
+    """Each row's box loss, `[R]`."""
+    if kind == "mse":
+        x, y, w, h = (scale.boxes - scale.truths).square().unbind(-1)
+        loss = (x + y) / 2 + (w + h) / 2 / 10
+    else:
+        loss = 1 - MEASURES[kind](scale.boxes, scale.truths)
+    return torch.where(scale.on, loss, 0)
+
+
+def _class_loss(scale: _Scale, labels: Tensor, smoothing: float) -> Tensor:
+    """Each row's class loss, `[R, C]`. IndexError (on the CPU) for a class that the head does not have."""
+    target = torch.full_like(scale.classes, smoothing / 2)
+    target = target.scatter(1, labels[scale.label, 5, None].long(), 1 - smoothing / 2)
+    return torch.where(scale.on[:, None], bce(scale.classes, target, reduction="none"), 0)
+
+
+def _objectness_loss(scale: _Scale, kind: str, pays: Tensor | None, weight: Tensor, gamma: float) -> Tensor:
+    """Each slot's objectness loss, `[B · A · H · W]`; `pays` bool of that shape excuses slots, but never a positive."""
+    with torch.no_grad():
+        value = iou(scale.boxes, scale.truths).clamp(0, 1) if kind == "iou" else torch.ones_like(scale.boxes[:, 0])
+        nothing = torch.zeros_like(scale.objectness)
+        # The larger of two targets, so that the order of labels is nothing. Rows that are not on say 0 to slot 0.
+        target = nothing.scatter_reduce(0, scale.slot, torch.where(scale.on, value, 0), "amax")
+        if pays is not None:
+            positive = nothing.scatter_reduce(0, scale.slot, scale.on.to(nothing.dtype), "amax")
+            pays = (pays | (positive > 0)).to(nothing.dtype)
+    loss = bce(scale.objectness, target, pays, pos_weight=weight, reduction="none")
+    if gamma:  # the bound keeps the slope of a power below 1 finite
+        loss = loss * (target - scale.objectness.sigmoid()).abs().clamp(min=1e-24).pow(gamma)
+    return loss
+
+
+def _near(raw: Tensor, head: Head, labels: Tensor, threshold: float) -> Tensor:
+    """Which slots' boxes overlap a label of their picture by more than the threshold, `[B · A · H · W]` bool."""
+    with torch.no_grad():
+        j, i = head.cells(*raw.shape[2:4]).to(labels.dtype).unbind(-1)
+        values = raw[..., :4].to(labels.dtype)
+        boxes = predicted_boxes(values, grid_anchors(head, labels.dtype)[:, None, None], head.scale_x_y, i, j, raw)
+        return near_any(boxes.flatten(1, 3), label_boxes(labels, raw), labels[:, 0].long(), threshold).flatten()
+
+
+class _Gather(torch.autograd.Function):
+    """Objectness of all slots `[B, A, H, W]` and whole rows of some `[R, 5 + C]`, in another arithmetic.
+
+    Indexing would do the same, but its gradient is one buffer of the size of `raw` for each read, and adds up repeated
+    rows in any order. Here it is one buffer a scale, in the memory layout of `raw`, and the sum has one order.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, raw: Tensor, b: Tensor, a: Tensor, i: Tensor, j: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(raw, b, a, i, j)
+        return raw[..., 4].to(dtype, copy=True, memory_format=torch.contiguous_format), raw[b, a, i, j].to(dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, objectness: Tensor, rows: Tensor) -> tuple[Tensor | None, ...]:
+        raw, b, a, i, j = ctx.saved_tensors
+        gradient = torch.zeros_like(raw)
+        gradient[..., 4] = objectness
+        _, A, H, W, _ = raw.shape
+        slot = ((b * A + a) * H + i) * W + j
+        row = torch.arange(len(slot), device=slot.device)
+        first = slot.new_zeros(objectness.numel()).scatter_reduce(0, slot, row, "amin", include_self=False)[slot]
+        rows = torch.zeros_like(rows).index_add(0, first, rows)[first]  # rows of one slot now hold the same: their sum
+        rows[:, 4] += objectness[b, a, i, j]
+        gradient[b, a, i, j] = rows.to(raw.dtype)
+        return gradient, None, None, None, None, None
+
+
+def _check_options(
+    bbox_loss: str, obj_label: str, obj_reduction: str, pos_weight: float | str, smoothing: float, gamma: float
+) -> None:
+    for name, value, known in (
+        ("bbox_loss", bbox_loss, ("mse", *MEASURES)),
+        ("obj_label", obj_label, ("1", "iou")),
+        ("obj_reduction", obj_reduction, ("mean", "sum")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name}={value!r}: expected one of {', '.join(known)}")
+    if pos_weight != "auto" and not (isinstance(pos_weight, (int, float)) and pos_weight >= 0):
+        raise ValueError(f"pos_weight={pos_weight!r}: expected a number from 0, or auto")
+    if not 0 <= smoothing < 1 or gamma < 0:
+        raise ValueError(
+            f"label_smoothing={smoothing}, focal_gamma={gamma}: expected 0 <= label_smoothing < 1 and 0 <= focal_gamma"
+        )
+
+
+def _check_shapes(predictions: Sequence[Tensor], labels: Tensor, heads: Sequence[Head]) -> None:
+    if not heads or len(heads) != len(predictions):
+        raise ValueError(f"got predictions of {len(predictions)} scales for a network of {len(heads)} heads")
+    for s, (raw, head) in enumerate(zip(predictions, heads, strict=True)):
+        if head.region or head.new_coords:
+            kind = "[region]" if head.region else "[yolo] with new_coords=1"
+            raise ValueError(
+                f"head {s} is {kind}; the loss is that of plain [yolo] heads, so this network only detects"
+            )
+        if raw.ndim != 5 or not len(raw) or raw.shape[1] != len(head.anchors) or raw.shape[4] != 5 + head.classes:
+            raise ValueError(
+                f"scale {s}: got predictions {list(raw.shape)}, "
+                f"expected [B from 1, {len(head.anchors)}, H, W, {5 + head.classes}]"
+            )
+    if labels.ndim != 2 or labels.shape[1] != 6 or labels.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"got labels {list(labels.shape)} of {labels.dtype}; expected [N, 6] of float32 or float64: "
+            "picture, x, y, w, h, class"
+        )

@@ -1,0 +1,151 @@
+"""COCO 2017: the annotations once, then only the pictures that are wanted, from their own addresses.
+
+    FOLDER/annotations_trainval2017.zip    FOLDER/annotations/instances_SPLIT.json    FOLDER/images/SPLIT/*.jpg
+
+The annotation file is written last: it lists pictures that are all there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from yolo.atomic import replacing
+from yolo.data.formats.coco_json import read_json
+from yolo.download.archives import fetch_archive, mirrored, one
+from yolo.download.fetch import DownloadError, OfficialFile, fetch
+from yolo.download.partial import Checksum
+from yolo.images.files import read_picture
+
+SPLITS = ("val2017", "train2017")
+
+HOST = "http://images.cocodataset.org"
+
+CONNECTIONS = 16
+
+SUBSET = "subset"  # the key in `info` by which an annotation file that was written here is known
+
+# COCO publishes neither size nor checksum; these are the ones that third-party scripts agree on
+ANNOTATIONS = OfficialFile(
+    "annotations",
+    "annotations_trainval2017.zip",
+    (f"{HOST}/annotations/annotations_trainval2017.zip",),
+    252_907_541,
+    Checksum("md5", "f4bbac642086de4f52a3fdda2de5fa2c"),
+)
+
+
+def get_coco(folder: Path, split: str = "val2017", pictures: int | None = None, mirror: str | None = None) -> Path:
+    """The annotation file of COCO 2017, or of its first so many pictures, which are there too.
+
+    What is there and whole is kept: run again after a failure, it goes on; run again after success, it downloads
+    nothing. A damaged picture is fetched anew.
+
+    Args:
+        split: "val2017" (5,000 pictures, 1 GB with the annotations) or "train2017" (118,287, 19 GB).
+        pictures: the first ones in the order of the annotation file; None takes all.
+        mirror: the beginning of the addresses to ask instead of http://images.cocodataset.org.
+
+    Raises ValueError for a split or number that does not exist, and where an annotation file with another content is
+    there that was not written here; DownloadError that names every picture that did not arrive; OSError, such as for
+    a full disk.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+    archive = fetch_archive(ANNOTATIONS, folder, mirror)
+    whole = one(archive, f"annotations/instances_{split}.json")
+    content = json.loads(whole)
+    count = len(content["images"])
+    if pictures is not None and not 1 <= pictures <= count:
+        raise ValueError(f"{pictures} pictures: {split} has {count:,}; expected 1 to {count}")
+    if pictures is not None and pictures < count:
+        content = first_pictures(content, pictures)
+        whole = json.dumps(content).encode()
+    target = folder / "annotations" / f"instances_{split}.json"
+    there = target.exists() and _is_there(target, whole)
+    _fetch_pictures(content["images"], folder / "images" / split, f"{HOST}/{split}", mirror)
+    if not there:
+        with replacing(target) as temporary:
+            temporary.write_bytes(whole)
+    return target
+
+
+def first_pictures(content: dict[str, Any], count: int) -> dict[str, Any]:
+    """The first `count` pictures of an annotation file with their annotations and all categories."""
+    images = content["images"][:count]
+    ids = {image["id"] for image in images}
+    note = f"the first {count} of {len(content['images'])} pictures"
+    return {
+        **content,
+        "info": {**content.get("info", {}), SUBSET: note},
+        "images": images,
+        "annotations": [entry for entry in content["annotations"] if entry["image_id"] in ids],
+    }
+
+
+def _is_there(target: Path, whole: bytes) -> bool:
+    """Whether the annotation file has this content already. ValueError if it must not be replaced."""
+    if target.read_bytes() == whole:
+        return True
+    there = read_json(target)
+    if not isinstance(there, dict) or SUBSET not in there.get("info", {}):
+        raise ValueError(
+            f"{target}: is there and no subset that was written here; it is not replaced: use another --out"
+        )
+    return False
+
+
+def _fetch_pictures(images: list[dict[str, Any]], folder: Path, address: str, mirror: str | None) -> None:
+    """Every picture in `folder`. DownloadError at the end that names all that did not arrive; other errors at once."""
+    for image in images:
+        name = image["file_name"]
+        if Path(name).name != name or name == ".." or "\\" in name:
+            raise ValueError(f"picture {image['id']} is called {name!r}; expected a file name without folder")
+    failures: list[str] = []
+    stop = threading.Event()
+
+    def pause(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise DownloadError("interrupted")
+
+    def get(image: dict[str, Any]) -> None:
+        url = mirrored(image.get("coco_url") or f"{address}/{image['file_name']}", mirror)
+        size = image["width"], image["height"]
+        target = folder / image["file_name"]
+        fetch([url], target, check=lambda path: _fault(path, size), progress=False, sleep=pause)
+
+    bar = tqdm(total=len(images), desc=folder.name, unit=" pictures", disable=None)
+    with ThreadPoolExecutor(CONNECTIONS) as pool, bar, logging_redirect_tqdm([logging.getLogger()]):
+        jobs = [pool.submit(get, image) for image in images]
+        try:
+            for job in as_completed(jobs):
+                try:
+                    job.result()
+                except DownloadError as problem:
+                    failures.append(str(problem))
+                bar.update()
+        except BaseException:  # a full disk, an interruption: no other picture is begun
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    if failures:
+        named = "\n".join(sorted(failures))
+        raise DownloadError(
+            f"{len(failures)} of {len(images)} pictures did not arrive:\n{named}\nRun the same command again."
+        )
+
+
+def _fault(path: Path, size: tuple[int, int]) -> str | None:
+    """What is wrong with a picture file that should have `size` (w, h), lying or standing; None if nothing is."""
+    try:
+        h, w, _ = read_picture(path).shape
+    except ValueError as problem:
+        return str(problem).removeprefix(f"{path}: ")
+    return None if sorted((w, h)) == sorted(size) else f"{w}x{h} pixels, expected {size[0]}x{size[1]}"

@@ -1,0 +1,107 @@
+"""The pedestrians of Penn-Fudan: 170 street pictures whose people have masks, in COCO's layout.
+
+    FOLDER/annotations/instances_{train,val}.json    FOLDER/images/{train,val}/*.png
+
+The set has no official splits: here every fifth picture, in the order of the names, is one of val.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from yolo.data.formats.coco_json import read_annotations
+from yolo.download.archives import Reader, fetch_archive, missing, opened, put
+from yolo.download.fetch import OfficialFile
+
+PENN_FUDAN = OfficialFile(
+    "penn-fudan",
+    "PennFudanPed.zip",
+    ("https://www.cis.upenn.edu/~jshi/ped_html/PennFudanPed.zip",),
+    53_723_336,  # no checksum is published
+)
+
+SPLITS = ("train", "val")
+
+
+def get_penn_fudan(folder: Path, mirror: str | None = None) -> Path:
+    """The set in `folder`; the boxes and areas are those of the masks. The archive is removed when all is written.
+
+    Args:
+        mirror: the beginning of the address to ask instead of https://www.cis.upenn.edu.
+
+    Raises ValueError where a file is there that differs from the official one, or a mask does not fit; DownloadError;
+    OSError.
+    """
+    if _is_whole(folder):
+        return folder
+    archive = fetch_archive(PENN_FUDAN, folder, mirror)
+    with opened(archive) as files:
+        names = [match[1] for file in sorted(files) if (match := re.fullmatch(r".*/PNGImages/([^/]+)\.png", file))]
+        if not names:
+            raise ValueError(f"{archive}: has no pictures in PNGImages/; is it another archive?")
+        sets: dict[str, list[str]] = {split: [] for split in SPLITS}
+        for k, name in enumerate(names):
+            sets["val" if k % 5 == 4 else "train"].append(name)
+        contents = {split: _unpack(archive, files, folder / "images" / split, chosen) for split, chosen in sets.items()}
+    for split, content in contents.items():  # last: where both are, all the pictures are
+        put(folder / "annotations" / f"instances_{split}.json", json.dumps(content).encode())
+    archive.unlink()
+    return folder
+
+
+def _unpack(archive: Path, files: dict[str, Reader], folder: Path, names: list[str]) -> dict[str, Any]:
+    """Writes these pictures; the content of their annotation file."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for k, name in enumerate(names, 1):
+        picture = _read(archive, files, f"PNGImages/{name}.png")
+        mask = np.asarray(Image.open(io.BytesIO(_read(archive, files, f"PedMasks/{name}_mask.png"))))
+        w, h = Image.open(io.BytesIO(picture)).size
+        if mask.shape != (h, w):
+            raise ValueError(f"{archive}: the mask of {name} is {mask.shape}, expected {(h, w)}, that of its picture")
+        put(folder / f"{name}.png", picture)
+        images.append({"id": k, "file_name": f"{name}.png", "width": w, "height": h})
+        annotations += [{"id": len(annotations) + n, "image_id": k, **entry} for n, entry in enumerate(people(mask), 1)]
+    return {
+        "info": {"description": "Penn-Fudan pedestrians", "url": "https://www.cis.upenn.edu/~jshi/ped_html/"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person", "supercategory": "person"}],
+    }
+
+
+def people(mask: np.ndarray) -> list[dict[str, Any]]:
+    """COCO's entries of a mask `[h, w]`, in which 0 is background and every other value is a person."""
+    entries = []
+    for value in np.unique(mask[mask > 0]).tolist():
+        rows, columns = np.nonzero(mask == value)
+        left, top = int(columns.min()), int(rows.min())
+        box = [left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top]
+        entries.append({"category_id": 1, "bbox": box, "area": len(rows), "iscrowd": 0, "segmentation": []})
+    return entries
+
+
+def _read(archive: Path, files: dict[str, Reader], ending: str) -> bytes:
+    """The file whose name ends so. ValueError where there is none."""
+    found = next((read for name, read in files.items() if name.endswith(f"/{ending}")), None)
+    if found is None:
+        raise ValueError(f"{archive}: has no {ending}")
+    return found()
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether both annotation files, and every picture that they list, are there."""
+    files = [folder / "annotations" / f"instances_{split}.json" for split in SPLITS]
+    if missing(files):
+        return False
+    return not any(
+        missing([folder / "images" / split / name for name in read_annotations(file).file_names])
+        for split, file in zip(SPLITS, files, strict=True)
+    )

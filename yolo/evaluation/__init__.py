@@ -1,0 +1,7 @@
+"""A detector, or a results file, against a data set.
+
+detect_all.py    the detections in all images of a data set
+coco_results.py  a COCO results file against annotations, by names
+report.py        tables, metrics.json, per_class.csv
+plots.py         curves, matrices, bars as PNG
+"""

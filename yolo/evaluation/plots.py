@@ -1,0 +1,160 @@
+"""Curves and tables as pictures. Nothing here computes: it draws what the metrics give.
+
+Letters: `C` classes, `N` confidences, `R` recalls. Every function writes one PNG, whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import PercentFormatter
+
+from yolo.atomic import replacing
+
+FEW = 10
+"""So many classes have a colour and a line in the legend of their own; more are drawn alike."""
+
+MANY = 30
+"""A matrix of more classes shows the most confused ones only, or its names could not be read."""
+
+
+def plot_precision_recall(path: Path, precision: np.ndarray, ap: Sequence[float], names: Sequence[str]) -> None:
+    """Precision against recall at IoU 0.5: every class, and their mean.
+
+    `precision` `[R, C]` at R recalls from 0 to 1, -1 for classes without objects; `ap` `[C]` fractions for the legend.
+    """
+    figure, axes = _axes("recall", "precision", f"Precision and recall at IoU 0.50 ({_count(ap)} classes)")
+    recall, names = np.linspace(0, 1, len(precision)), words(names)
+    with_objects = [c for c in range(len(names)) if ap[c] > -1]
+    for n, c in enumerate(with_objects):
+        _class_line(axes, recall, precision[:, c], f"{names[c]}  {ap[c]:.3f}", n, len(with_objects))
+    if with_objects:
+        mean = precision[:, with_objects].mean(axis=1)
+        label = f"mean of the classes  {np.mean([ap[c] for c in with_objects]):.3f}"
+        axes.plot(recall, mean, color="black", linewidth=2.5, label=label)
+        figure.legend(title="AP50", loc="outside right upper", fontsize=9)
+    save(figure, path)
+
+
+def plot_f1(
+    path: Path, confidence: np.ndarray, f1: np.ndarray, best: tuple[float, float], names: Sequence[str]
+) -> None:
+    """F1 against the confidence: every class, and all together with their best point.
+
+    `f1` `[C + 1, N]`, last all classes together, NaN for classes without objects; `best` its confidence and F1.
+    """
+    figure, axes = _axes("confidence", "F1", "F1 at IoU 0.50")
+    names = words(names)
+    with_objects = [c for c in range(len(names)) if not np.isnan(f1[c]).all()]
+    for n, c in enumerate(with_objects):
+        _class_line(axes, confidence, f1[c], names[c], n, len(with_objects))
+    axes.plot(confidence, f1[-1], color="black", linewidth=2.5, label="all objects together")
+    axes.plot(*best, "o", color="black", label=f"best: {best[1]:.3f} at {best[0]:.3f}")
+    figure.legend(loc="outside right upper", fontsize=9)
+    save(figure, path)
+
+
+def plot_confusion(path: Path, matrix: np.ndarray, names: Sequence[str], confidence: float) -> None:
+    """Rows: true classes, columns: detected ones, both with background at the end; colour: share of the row.
+
+    `matrix` `[C + 1, C + 1]` counts. Of more than 30 classes those with the most confusions are shown.
+    """
+    shown, names = _most_confused(matrix), words(names)
+    part = matrix[np.ix_(shown, shown)]
+    share = part / matrix[shown].sum(axis=1, keepdims=True).clip(min=1)
+    labels = [*(names[c] for c in shown[:-1]), "background"]
+    side = max(5.5, 0.36 * len(shown) + 2.5)
+    figure = Figure(figsize=(side + 1, side), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(shown)), labels, rotation=90)
+    axes.set_yticks(range(len(shown)), labels)
+    axes.set_xlabel("detected class (background: not found)")
+    axes.set_ylabel("true class (background: nothing there)")
+    left_out = len(names) + 1 - len(shown)
+    note = f"\nthe {len(shown) - 1} classes with most confusions, {left_out} are left out" if left_out else ""
+    axes.set_title(f"Confusions at IoU 0.50, confidence above {confidence:g}{note}", fontsize=11)
+    axes.hlines(len(shown) - 1.5, -0.5, len(shown) - 0.5, color="grey", linewidth=0.8)
+    axes.vlines(len(shown) - 1.5, -0.5, len(shown) - 0.5, color="grey", linewidth=0.8)
+    for row, column in zip(*np.nonzero(part), strict=True):
+        ink = "white" if share[row, column] > 0.55 else "black"
+        size = 9 if len(shown) <= FEW else 6
+        axes.text(column, row, f"{part[row, column]}", ha="center", va="center", color=ink, fontsize=size)
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.7, label="share of the row")
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
+    save(figure, path)
+
+
+def plot_errors(path: Path, ap: float, cost: Mapping[str, float], number: Mapping[str, int]) -> None:
+    """How much higher AP50 were without each kind of error; `cost` fractions, `number` how many there are."""
+    figure, axes = _axes(
+        "AP50 gained without these errors (number of them)", "", f"What AP50 = {ap:.3f} lacks", limits=False
+    )
+    kinds = sorted(cost, key=lambda kind: cost[kind])
+    bars = axes.barh(kinds, [cost[kind] for kind in kinds], color=colormaps["tab10"](0))
+    axes.bar_label(bars, [f"{cost[kind]:+.3f}  ({number[kind]:,})" for kind in kinds], padding=4, fontsize=9)
+    low, high = min(0.0, *cost.values()), max(0.01, *cost.values())
+    axes.set_xlim(low, high * 1.3)
+    axes.grid(visible=False, axis="y")
+    save(figure, path)
+
+
+def words(names: Sequence[str]) -> list[str]:
+    """Names as matplotlib shows them: `$` is no formula, `_` at the start hides nothing, unknown letters are boxes."""
+    known = _letters()
+    return [
+        ("" if name[:1] != "_" else " ") + "".join(c if ord(c) in known else "□" for c in name).replace("$", r"\$")
+        for name in names
+    ]
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """What the font has, which comes with matplotlib."""
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def _axes(x: str, y: str, title: str, limits: bool = True) -> tuple[Figure, Axes]:
+    """A page with one diagram; both axes from 0 to 1 where `limits`."""
+    figure = Figure(figsize=(9, 5.5), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    axes.set(xlabel=x, ylabel=y, title=title)
+    if limits:
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _class_line(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, n: int, lines: int) -> None:
+    """The n-th of so many class lines: coloured and named if they are few, else thin and grey."""
+    if lines <= FEW:
+        axes.plot(x, y, color=colormaps["tab10"](n), linewidth=1.3, label=label)
+    else:
+        axes.plot(x, y, color="tab:blue", linewidth=0.7, alpha=0.3, label="one class each" if n == 0 else None)
+
+
+def _most_confused(matrix: np.ndarray) -> list[int]:
+    """The rows to show, in their order: all, or the classes with most counts off the diagonal; background is last."""
+    classes = len(matrix) - 1
+    between = matrix[:-1, :-1] - np.diag(np.diag(matrix[:-1, :-1]))
+    confusions = between.sum(axis=0) + between.sum(axis=1)
+    chosen = np.argsort(-confusions, kind="stable")[:MANY]
+    return [*sorted(chosen.tolist()), classes]
+
+
+def _count(ap: Sequence[float]) -> int:
+    return sum(value > -1 for value in ap)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes the page."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,185 @@
+"""Everything that is said about one evaluation: tables, metrics.json, per_class.csv, plots.
+
+Letters: `C` classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from yolo.atomic import replacing
+from yolo.evaluation.plots import plot_confusion, plot_errors, plot_f1, plot_precision_recall
+from yolo.metrics.bootstrap import Interval, bootstrap
+from yolo.metrics.coco import CocoResult, evaluate
+from yolo.metrics.confusion import confusion_matrix
+from yolo.metrics.curves import Curves, confidence_curves
+from yolo.metrics.darknet_map import DarknetMap, darknet_map
+from yolo.metrics.errors import Errors, error_breakdown
+from yolo.metrics.precision import mean_over_classes
+from yolo.metrics.records import Records
+from yolo.metrics.voc import voc_ap
+
+POINTS = (0, 11, 101)
+"""darknet's `-points`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The metrics of one set of detections. `voc` float64 `[C]` AP50 by all points and by 11; `darknet` by `-points`;
+    `confusion` int64 `[C + 1, C + 1]` at `confidence`; `conditions` are words to print, by what they are about."""
+
+    result: CocoResult
+    conditions: Mapping[str, str]
+    intervals: dict[str, Interval]
+    voc: dict[int, Tensor]
+    darknet: dict[int, DarknetMap]
+    curves: Curves
+    confusion: Tensor
+    confidence: float
+    errors: Errors
+
+
+def make_report(
+    records: Records, names: list[str], conditions: Mapping[str, str], *, confidence: float, resamples: int
+) -> Report:
+    """All metrics by their own rules at IoU 0.5, and COCO's. `confidence` is that of the confusion matrix and darknet's
+    counts; without `resamples` there are no intervals."""
+    result = evaluate(records, names)
+    return Report(
+        result=result,
+        conditions=conditions,
+        intervals=bootstrap(result, resamples) if resamples else {},
+        voc={points: voc_ap(records, points=points) for points in (0, 11)},
+        darknet={points: darknet_map(records, points=points, confidence=confidence) for points in POINTS},
+        curves=confidence_curves(result),
+        confusion=confusion_matrix(result, confidence),
+        confidence=confidence,
+        errors=error_breakdown(result),
+    )
+
+
+def table(report: Report) -> str:
+    """What a person reads: the conditions, COCO's twelve, the other metrics."""
+    truths = report.result.records.truths
+    lines = [
+        f"{report.result.records.images:,} pictures, {len(truths.label):,} objects ({int(truths.crowd.sum())} crowds), "
+        f"{len(report.result.names)} classes, {len(report.result.records.found.label):,} detections",
+        "conditions: " + ", ".join(f"{key} {value}".strip() for key, value in report.conditions.items()),
+        "",
+        "          IoU        area    limit   value" + ("   95 % of resampled pictures" if report.intervals else ""),
+    ]
+    numbers = report.result.numbers()
+    lines += [_coco_line(key, value, report.intervals.get(key)) for key, value in numbers.items()]
+    darknet, best, errors = report.darknet[0], report.curves.best[-1], report.errors
+    maps = ", ".join(f"{report.darknet[points].map:.4f} (points {points})" for points in POINTS)
+    costs = sorted(errors.cost.items(), key=lambda item: -item[1])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"VOC AP50      {mean_over_classes(report.voc[0]):.4f} (whole curve), "
+            f"{mean_over_classes(report.voc[11]):.4f} (11 points)",
+            f"darknet map   {maps}",
+            f"  above {darknet.confidence:g}: TP {darknet.tp}, FP {darknet.fp}, FN {darknet.fn}, "
+            f"precision {darknet.precision:.2f}, recall {darknet.recall:.2f}, F1 {darknet.f1:.2f}, "
+            f"IoU {darknet.iou:.2%}",
+            f"best F1       {best.f1:.4f} at confidence {best.confidence:.4f}: "
+            f"precision {best.precision:.4f}, recall {best.recall:.4f} (all classes together, IoU 0.5)",
+            "AP50 lost     " + ", ".join(f"{kind} {cost:.4f} ({errors.number[kind]:,})" for kind, cost in costs),
+        ]
+    )
+
+
+def class_table(report: Report) -> str:
+    """A line for each class; `-` where it has no objects."""
+    rows = class_rows(report)
+    width = max([5, *(len(row["class"]) for row in rows)])
+    lines = [f"{'class':<{width}}  objects  detections      AP    AP50    AP75   AR100  best F1  at confidence"]
+    for row in rows:
+        cells = [f"{row['objects']:8,}", f"{row['detections']:11,}"]
+        cells += [_cell(row[key], 7) for key in ("AP", "AP50", "AP75", "AR100")]
+        cells += [_cell(row["best_f1"], 8), _cell(row["best_confidence"], 14)]
+        lines.append(f"{row['class']:<{width}} {' '.join(cells)}")
+    return "\n".join(lines)
+
+
+def class_rows(report: Report) -> list[dict[str, Any]]:
+    """Per class: `class objects detections AP AP50 AP75 AR100 voc_AP50 darknet_AP50`, and the confidence with the best
+    F1, `best_confidence best_f1 precision recall`. -1: no objects."""
+    voc, darknet = report.voc[0].tolist(), report.darknet[0].ap.tolist()
+    return [
+        {
+            "class": row["name"],
+            "objects": row["objects"],
+            "detections": row["detections"],
+            "AP": row["AP"],
+            "AP50": row["AP50"],
+            "AP75": row["AP75"],
+            "AR100": row["AR"],
+            "voc_AP50": voc[c],
+            "darknet_AP50": darknet[c],
+            "best_confidence": report.curves.best[c].confidence if row["objects"] else -1.0,
+            "best_f1": report.curves.best[c].f1 if row["objects"] else -1.0,
+            "precision": report.curves.best[c].precision if row["objects"] else -1.0,
+            "recall": report.curves.best[c].recall if row["objects"] else -1.0,
+        }
+        for c, row in enumerate(report.result.per_class())
+    ]
+
+
+def summary_dict(report: Report) -> dict[str, Any]:
+    """The content of metrics.json: COCO's twelve as fractions under their names, then the others, each by its own."""
+    records, errors = report.result.records, report.errors
+    return {
+        **report.result.numbers(),
+        "interval95": {key: list(ends) for key, ends in report.intervals.items()},
+        "conditions": dict(report.conditions),
+        "pictures": records.images,
+        "objects": len(records.truths.label),
+        "crowds": int(records.truths.crowd.sum()),
+        "detections": len(records.found.label),
+        "voc_AP50": {"whole_curve": mean_over_classes(report.voc[0]), "11_points": mean_over_classes(report.voc[11])},
+        "darknet": {
+            "map": {f"points_{points}": found.map for points, found in report.darknet.items()},
+            **{key: value for key, value in report.darknet[0]._asdict().items() if key not in ("map", "ap")},
+        },
+        "best_f1": report.curves.best[-1]._asdict(),
+        "errors": {kind: {"number": errors.number[kind], "cost_AP50": errors.cost[kind]} for kind in errors.cost},
+    }
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """metrics.json, per_class.csv and four plots into the folder. OSError where it cannot be written."""
+    with replacing(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(summary_dict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    rows = class_rows(report)
+    with replacing(folder / "per_class.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    names, curves, best = report.result.names, report.curves, report.curves.best[-1]
+    precision = report.result.precision[report.result.rules.thresholds.index(0.5), :, :, 0].numpy()
+    plot_precision_recall(folder / "precision_recall.png", precision, [row["AP50"] for row in rows], names)
+    plot_f1(folder / "f1.png", curves.confidence.numpy(), curves.f1.numpy(), (best.confidence, best.f1), names)
+    plot_confusion(folder / "confusion.png", report.confusion.numpy(), names, report.confidence)
+    plot_errors(folder / "errors.png", report.errors.ap, report.errors.cost, report.errors.number)
+
+
+def _coco_line(key: str, value: float, interval: Interval | None) -> str:
+    """One of the twelve with what it is about."""
+    threshold = {"AP50": "0.50     ", "AP75": "0.75     "}.get(key, "0.50:0.95")
+    area = {"s": "small", "m": "medium", "l": "large"}.get(key[-1], "all")
+    limit = key[2:] if key in ("AR1", "AR10") else "100"
+    ends = f"   {interval.low:.4f} to {interval.high:.4f}" if interval else ""
+    return f"{key:<8}{threshold}    {area:<8}{limit:>4}{value:>9.4f}{ends}"
+
+
+def _cell(value: float, width: int) -> str:
+    return f"{value:{width}.4f}" if value >= 0 else f"{'-':>{width}}"

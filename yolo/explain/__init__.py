@@ -1,0 +1,10 @@
+"""Why an object was found or missed.
+
+trace.py        what became of every box of an image, and which box suppressed which
+responsible.py  which boxes are responsible for the objects, by each of the three rules
+scene.py        one image: its objects, all boxes of the network, what each detection is
+reasons.py      why an object was found or missed
+text.py         an explained image as numbers and as text
+draw.py         an explained image as a drawing
+build.py        everything about one image
+"""

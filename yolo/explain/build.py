@@ -1,0 +1,78 @@
+"""Everything about one picture."""
+
+from __future__ import annotations
+
+import torch
+
+from yolo.data.datasets import Pictures
+from yolo.explain.reasons import reasons
+from yolo.explain.responsible import responsible, squares
+from yolo.explain.scene import Scene
+from yolo.explain.text import Explained
+from yolo.explain.trace import Candidates, Slots, look
+from yolo.models.yolo import YoloDetector
+from yolo.names import class_index
+
+
+def explain(model: YoloDetector, data: Pictures, k: int, *, rule: str, match_iou: float = 0.5) -> Explained:
+    """Everything about picture `k` of a data set.
+
+    `rule` is the assignment of training. ValueError for a picture that cannot be read, or one with objects of classes
+    that the model does not know.
+    """
+    image, placement = model.prepare(data.path(k))
+    if list(placement.picture) != data.index.sizes[k].tolist():
+        raise ValueError(data.fault(k))  # its boxes would be those of another picture
+    size, heads, index = model.size, list(model.network.heads), data.index
+    part = slice(index.offsets[k], index.offsets[k + 1])
+    crowd = torch.from_numpy(index.crowd[part])
+    predictions = [raw[0] for raw in model.predict(image[None])]
+    with torch.inference_mode():  # on the device of the network, as detection: every bit the same
+        slots, candidates = look(predictions, heads, size, placement, model.options)
+        answers = responsible(predictions, heads, size, placement, torch.from_numpy(index.boxes[part]), crowd)
+    slots, candidates = Slots(*(x.cpu() for x in slots)), Candidates(*(x.cpu() for x in candidates))
+    cells, anchors, anchor_sizes = squares(slots.place, heads, placement)
+    scene = Scene(
+        names=model.names,
+        boxes=torch.from_numpy(index.read[part]),
+        labels=_labels(data, part, model),
+        crowd=crowd,
+        slots=slots,
+        candidates=candidates,
+        answers=answers,
+        rule=rule,
+        confidence=model.options.confidence,
+        nms=model.options.nms,
+        match_iou=match_iou,
+    )
+    conditions: dict[str, str | float] = {
+        "confidence": model.options.confidence,
+        "NMS": model.options.nms,
+        "match IoU": match_iou,
+        "input": f"{size[1]}x{size[0]} {'letterbox' if model.letterbox else 'stretch'}",
+        "trained with": rule if answers else "heads that training refuses; nothing is responsible",
+    }
+    return Explained(
+        name=data.path(k).name,
+        image_id=int(index.image_ids[k]),
+        size=placement.picture,
+        conditions=conditions,
+        scene=scene,
+        reasons=reasons(scene),
+        cells=cells,
+        anchors=anchors,
+        anchor_sizes=anchor_sizes,
+    )
+
+
+def _labels(data: Pictures, part: slice, model: YoloDetector) -> torch.Tensor:
+    """The objects' classes as the model counts them, int64 `[G]`: matched by name."""
+    table = [class_index(name, model.names) for name in data.names]
+    labels = data.index.labels[part].tolist()
+    absent = sorted({data.names[label] for label in labels if table[label] is None})
+    if absent:
+        raise ValueError(
+            f"the picture has objects that the model does not know: {', '.join(absent)}; its {len(model.names)} "
+            f"classes are {', '.join(model.names[:20])}; if only the spelling differs, give --names"
+        )
+    return torch.tensor([table[label] for label in labels], dtype=torch.int64)

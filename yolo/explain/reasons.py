@@ -1,0 +1,210 @@
+"""Why an object was found or missed, and what false detections are: each has exactly one reason, with its numbers.
+
+Letters: `G` objects, `D` detections, `K` candidates, `P` slots (boxes of the network), `C` classes. *Good* is a box
+whose IoU with the object reaches the IoU of a match; *score* is objectness times the score of the object's class.
+
+An object has the first reason of this list that holds:
+
+| reason          | what is so |
+|-----------------|------------|
+| set aside       | a crowd, which counts neither as found nor as missed; or its box has no area |
+| found           | COCO's matching gives a detection to it |
+| suppressed      | a good box of its class is above the threshold, and NMS dropped it for a better one |
+| wrong class     | a false detection of another class is good, and is no duplicate of another object of that class |
+| badly placed    | a false detection of its class, nearest to it of that class, has IoU 0.1 or more but is not good |
+| below threshold | a good box scores at least half of the threshold |
+| collision       | every slot that is responsible for it is also responsible for another label |
+| taken           | the detection that is good was given to another object |
+| no anchor       | no slot is responsible for it |
+| no box          | no box of the network is good, whatever its score |
+| never confident | what is left: there are good boxes, and none scores half of the threshold |
+
+First what detection did with boxes that it has, then what training cannot have taught, then what it did not teach. A
+collision stands before the detection it leads to: two objects share a box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from yolo.explain.scene import Scene
+
+CLOSE = 0.5
+"""A score of so much of the threshold is "below threshold", less is "never confident"."""
+
+
+class Reason(NamedTuple):
+    """Why. `slot`: the box that this is about, -1 if none is; `detection`: the number of the one that found the object,
+    stands in its place or suppressed it, `other`: of the other object in the matter; from 0, -1 if there is none."""
+
+    name: str
+    text: str
+    slot: int = -1
+    detection: int = -1
+    other: int = -1
+
+
+def reasons(scene: Scene) -> list[Reason]:
+    """The reason of every object, `[G]`."""
+    return [
+        next(reason for decide in DECISIONS if (reason := decide(scene, g)) is not None)
+        for g in range(len(scene.labels))
+    ]
+
+
+def _set_aside(scene: Scene, g: int) -> Reason | None:
+    if scene.crowd[g]:
+        count = sum(truth == g for truth in scene.truth)
+        return Reason("set aside", f"a crowd counts neither as found nor as missed; {count} detections lie in it")
+    if not bool((scene.boxes[g, 2:] > 0).all()):
+        return Reason("set aside", "its box has no area: nothing can overlap it, and training leaves it out")
+    return None
+
+
+def _found(scene: Scene, g: int) -> Reason | None:
+    if g not in scene.finder:
+        return None
+    d = scene.finder[g]
+    p = scene.slot_of(d)
+    return Reason("found", f"by {scene.said(d)}, IoU {scene.overlaps[p, g]:.3f}", p, d)
+
+
+def _suppressed(scene: Scene, g: int) -> Reason | None:
+    found = scene.candidates
+    good = scene.overlaps[found.slot, g] >= scene.match_iou
+    dropped = ((found.by >= 0) & (found.labels == scene.labels[g]) & good).nonzero().squeeze(1)
+    if not len(dropped):
+        return None
+    k = int(dropped[0])  # they stand by descending score
+    d = scene.kept.index(int(found.by[k]))
+    p, owner, iou = int(found.slot[k]), scene.truth[d], scene.overlaps[scene.slot_of(d), g]
+    lies = "lies in the crowd" if owner >= 0 and scene.crowd[owner] else "is the box of"
+    whose = f"which {lies} {scene.thing(owner)}" if owner >= 0 else "which found nothing"
+    text = (
+        f"a box with IoU {scene.overlaps[p, g]:.3f} and score {float(found.scores[k]):.3f} was dropped by NMS for "
+        f"{scene.said(d)} (overlap {found.measure[k]:.3f} > {scene.nms:g}), {whose} (IoU {iou:.3f} here)"
+    )
+    return Reason("suppressed", text, p, d, owner)
+
+
+def _wrong_class(scene: Scene, g: int) -> Reason | None:
+    for d, role in enumerate(scene.roles):  # by descending score
+        p = scene.slot_of(d)
+        if role.name == "wrong class" and scene.overlaps[p, g] >= scene.match_iou:
+            own = float(scene.scores[p, scene.labels[g]])
+            text = (
+                f"{scene.said(d)} lies on it with IoU {scene.overlaps[p, g]:.3f}; "
+                f"{scene.names[int(scene.labels[g])]} scores {own:.3f} there"
+            )
+            return Reason("wrong class", text, p, d)
+    return None
+
+
+def _badly_placed(scene: Scene, g: int) -> Reason | None:
+    answers = [d for d, role in enumerate(scene.roles) if role.name == "badly placed" and role.object == g]
+    if not answers:
+        return None
+    d = max(answers, key=lambda d: scene.roles[d].iou)
+    text = f"{scene.said(d)} answers, but with IoU {scene.roles[d].iou:.3f} < {scene.match_iou:g}"
+    return Reason("badly placed", text, scene.slot_of(d), d)
+
+
+def _below_threshold(scene: Scene, g: int) -> Reason | None:
+    p = scene.best_good(g, _quiet(scene, g))
+    if p < 0 or scene.scores[p, scene.labels[g]] < CLOSE * scene.confidence:
+        return None
+    text = (
+        f"a box with IoU {scene.overlaps[p, g]:.3f} scores {scene.scores[p, scene.labels[g]]:.3f}, not above "
+        f"{scene.confidence:g}: {scene.factors(p, g)}, {scene.weak(p, g)} holds it down"
+    )
+    return Reason("below threshold", text, p)
+
+
+def _quiet(scene: Scene, g: int) -> Tensor:
+    """The slots that are no candidates for the class of the object, bool `[P]`."""
+    found = scene.candidates
+    quiet = torch.ones(len(scene.slots.objectness), dtype=torch.bool)
+    quiet[found.slot[found.labels == scene.labels[g]]] = False
+    return quiet
+
+
+def _collision(scene: Scene, g: int) -> Reason | None:
+    answers = scene.answers.get(scene.rule)
+    if not answers or not answers[g]:
+        return None
+    sharing = [next((h for h, others in enumerate(answers) if h != g and p in others), -1) for p in answers[g]]
+    if -1 in sharing:
+        return None
+    p, other = answers[g][0], sharing[0]
+    s, i, j, a = scene.slots.place[p].tolist()
+    fate = f"which D{scene.finder[other] + 1} found" if other in scene.finder else "which is missed, too"
+    text = (
+        f"shares scale {s}, anchor {a}, row {i}, column {j} with {scene.thing(other)}, {fate}: one box for two labels "
+        f"({scene.rule})"
+    )
+    return Reason("collision", text, p, scene.finder.get(other, -1), other)
+
+
+def _taken(scene: Scene, g: int) -> Reason | None:
+    found = scene.candidates
+    good = [
+        d for d, k in enumerate(scene.kept)
+        if found.labels[k] == scene.labels[g] and scene.overlaps[found.slot[k], g] >= scene.match_iou
+    ]  # fmt: skip
+    if not good:
+        return None
+    d = max(good, key=lambda d: float(scene.overlaps[scene.slot_of(d), g]))
+    p, owner = scene.slot_of(d), scene.truth[d]
+    text = (
+        f"{scene.said(d)} lies on it with IoU {scene.overlaps[p, g]:.3f}, but is the box of {scene.thing(owner)} "
+        f"(IoU {scene.overlaps[p, owner]:.3f})"
+    )
+    return Reason("taken", text, p, d, owner)
+
+
+def _no_anchor(scene: Scene, g: int) -> Reason | None:
+    answers = scene.answers.get(scene.rule)
+    if not answers or answers[g]:
+        return None
+    w, h = scene.boxes[g, 2:].tolist()
+    return Reason("no anchor", f"no anchor of any scale is like its {w:.0f} x {h:.0f} pixels ({scene.rule})")
+
+
+def _no_box(scene: Scene, g: int) -> Reason | None:
+    if scene.best_good(g) >= 0:
+        return None
+    p = int(scene.overlaps[:, g].argmax())
+    text = (
+        f"no box of the network has IoU {scene.match_iou:g} with it; the nearest has {scene.overlaps[p, g]:.3f} "
+        f"(score {scene.scores[p, scene.labels[g]]:.3f}: {scene.factors(p, g)})"
+    )
+    return Reason("no box", text, p)
+
+
+def _never_confident(scene: Scene, g: int) -> Reason:
+    p = scene.best_good(g)
+    text = (
+        f"its best box, IoU {scene.overlaps[p, g]:.3f}, scores {scene.scores[p, scene.labels[g]]:.3f}: "
+        f"{scene.factors(p, g)}, {scene.weak(p, g)} holds it down"
+    )
+    return Reason("never confident", text, p)
+
+
+DECISIONS: tuple[Callable[[Scene, int], Reason | None], ...] = (
+    _set_aside,
+    _found,
+    _suppressed,
+    _wrong_class,
+    _badly_placed,
+    _below_threshold,
+    _collision,
+    _taken,
+    _no_anchor,
+    _no_box,
+    _never_confident,
+)
+"""In the order of the table; the last one always answers."""

@@ -1,0 +1,183 @@
+"""Pictures: any picture file to RGB uint8; resize, letterbox, darknet's own resize.
+
+Letters: `h, w` height and width in pixels, `C` channels. Pictures are `[h, w, C]`, the network's float input is
+`[C, h, w]`; sizes written as a pair are (width, height), as in `Placement`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from yolo.atomic import replacing
+
+KINDS = {  # how a file begins -> what it is
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+
+# EXIF orientation -> OpenCV's flip (1 left-right, 0 up-down, -1 both), done after a transposition from 5 on
+FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+
+
+def read_picture(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
+    """Any picture file as uint8 RGB `[h, w, 3]`, or `[h, w, 1]` with `channels=1`; C-contiguous.
+
+    EXIF orientation is applied (all eight), grey is replicated, 16 bits become their high byte, CMYK becomes RGB, an
+    animation gives its first frame. Alpha is dropped without blending, as in darknet; only a TIFF with 8-bit alpha
+    arrives multiplied by it (libtiff does that). One channel is the integer luminance of darknet's picture reader,
+    (77 R + 150 G + 29 B) >> 8. JPEG pixels are libjpeg-turbo's, those of darknet built with OpenCV; darknet's own
+    reader differs by a few levels and ignores EXIF.
+
+    FileNotFoundError: no such file. ValueError, naming the file: a folder, an empty file, no picture, a damaged or
+    truncated one (a JPEG without its end-of-image marker, half of which OpenCV 4 would fill with grey).
+    """
+    if channels not in (1, 3):
+        raise ValueError(
+            f"{path}: a picture file gives 1 or 3 channels, not {channels}; "
+            f"networks with {channels} input channels take arrays, not files"
+        )
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such picture file (looked from the folder {os.getcwd()})") from error
+    except OSError as error:  # what a folder gives depends on the system
+        if not os.path.isdir(path):
+            raise
+        raise ValueError(f"{path}: is a folder, expected a picture file; name one of the files in it") from error
+    picture = _decode(data, path)
+    if channels == 3:
+        return picture
+    red, green, blue = (picture[..., c].astype(np.uint16) for c in range(3))
+    return ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)[..., None]
+
+
+def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
+    """The bytes of the file `path` to RGB uint8 `[h, w, 3]`. ValueError where they are no whole picture."""
+    if not data:
+        raise ValueError(f"{path}: is empty (0 bytes), expected a picture file; fetch it again")
+    kind = next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
+    if data.startswith(b"RIFF") and data.startswith(b"WEBP", 8):
+        kind = "WEBP"
+    found = f"{len(data)} bytes that begin with {data[:12]!r}"
+    flags, orientation = cv2.IMREAD_COLOR, 1
+    if kind == "JPEG":  # OpenCV 4 misses the orientation where XMP comes before EXIF, so it is read here
+        exif, whole = _scan_jpeg(data)
+        if not whole:
+            raise ValueError(
+                f"{path}: truncated JPEG, {found} but have no end-of-image marker (ff d9) after the picture; "
+                f"expected a whole file; fetch it again"
+            )
+        flags, orientation = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, _orientation(exif)
+    elif kind == "WEBP":  # OpenCV 4 knows no orientation here
+        flags, orientation = flags | cv2.IMREAD_IGNORE_ORIENTATION, _orientation(_webp_exif(data))
+    elif kind == "TIFF":  # otherwise 16 bits are rounded to 8
+        flags |= cv2.IMREAD_ANYDEPTH
+    try:
+        picture: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ValueError(f"{path}: OpenCV refuses this {kind or 'file'} ({found}): {error}") from error
+    if picture is None:
+        reader = f"OpenCV {cv2.__version__}"
+        what = (
+            f"{kind} that {reader} cannot read, damaged or truncated" if kind else f"not a picture that {reader} reads"
+        )
+        raise ValueError(
+            f"{path}: {what}, {found}; expected JPEG, PNG, WEBP, BMP or TIFF; "
+            f"if a viewer shows it, save it as PNG or JPEG, otherwise fetch it again"
+        )
+    if picture.dtype == np.uint16:
+        picture = (picture >> 8).astype(np.uint8)
+    if picture.dtype != np.uint8:
+        raise ValueError(f"{path}: {kind} of {picture.dtype} samples, expected 8 or 16 bits; save it as 8-bit PNG")
+    if orientation >= 5:
+        picture = cv2.transpose(picture)
+    if orientation in FLIPS:
+        picture = cv2.flip(picture, FLIPS[orientation])
+    if kind == "JPEG":  # libjpeg wrote RGB; OpenCV's other readers are not all right with that flag
+        return picture
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
+
+
+def _scan_jpeg(data: bytes) -> tuple[bytes, bool]:
+    """The EXIF block of a JPEG (empty without one), and whether its picture has an end.
+
+    Segments are stepped over by their length up to the first start-of-scan, so that neither the orientation nor the
+    end of a thumbnail counts as the picture's. In compressed data ff is always followed by 00 or a marker.
+    """
+    exif, position = b"", 2
+    while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker == 0xDA:  # start of scan
+            return exif, data.rfind(b"\xff\xd9", position) >= 0
+        if marker == 0xE1 and not exif and data.startswith(b"Exif\0\0", position + 4):
+            exif = data[position + 10 : position + 2 + length]
+        stands_alone = marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8
+        position += 2 if stands_alone else 2 + length
+    return exif, False
+
+
+def _webp_exif(data: bytes) -> bytes:
+    """The EXIF block of a WEBP file, empty without one."""
+    position = 12
+    while position + 8 <= len(data):
+        size = int.from_bytes(data[position + 4 : position + 8], "little")
+        if data.startswith(b"EXIF", position):
+            return data[position + 8 : position + 8 + size].removeprefix(b"Exif\0\0")
+        position += 8 + size + size % 2
+    return b""
+
+
+def _orientation(exif: bytes) -> int:
+    """The orientation, 1 to 8, in the first directory of an EXIF block; 1 (upright) if there is none."""
+    order: Literal["little", "big"] = "little" if exif.startswith(b"II") else "big"
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(exif[start : start + size], order)
+
+    directory = number(4, 4)
+    for entry in range(directory + 2, min(directory + 2 + 12 * number(directory, 2), len(exif) - 11), 12):
+        if number(entry, 2) == 0x0112:
+            value = number(entry + 8, 4 if number(entry + 2, 2) == 4 else 2)
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """A uint8 RGB or one-channel picture `[h, w, C]` as a file in the format of its ending, whole or not at all.
+
+    OSError if it cannot be written, ValueError for an ending that OpenCV does not write.
+    """
+    bgr = picture if picture.shape[2] == 1 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    try:
+        written, data = cv2.imencode(path.suffix, bgr)
+    except cv2.error:
+        written = False
+    if not written:
+        raise ValueError(
+            f"{path}: OpenCV {cv2.__version__} writes no {path.suffix or 'file without an ending'}; use .png"
+        )
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+# fmt: off
+PICTURES = frozenset([
+    ".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".ppm", ".pgm", ".pbm",
+])
+
+VIDEOS = frozenset([
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp",
+])

@@ -1,0 +1,57 @@
+"""Options -> the detector to train."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+
+from yolo.darknet.cfg import read_cfg, with_classes
+from yolo.darknet.layers import ConvBlock
+from yolo.darknet.network import Darknet
+from yolo.darknet.sections import Region, Yolo
+from yolo.darknet.transfer import transfer
+from yolo.distributed import say
+from yolo.models.yolo import YoloDetector
+from yolo.options.detection import EVALUATION, parse_size
+from yolo.options.train import Train
+
+
+def build_detector(options: Train, names: list[str], device: torch.device, weights: Path | None) -> YoloDetector:
+    """The network of the cfg with the data's number of classes, and with the weights that it starts from, if any."""
+    cfg = read_cfg(options.cfg)
+    before = {layer.classes for layer in cfg.layers if isinstance(layer, (Yolo, Region))}
+    cfg = with_classes(cfg, len(names))
+    if before != {len(names)}:
+        say(f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}")
+    network = Darknet(cfg, init=options.init)
+    fresh = frozenset(range(len(network.layers)))
+    if weights is not None:
+        table, fresh = transfer(network, weights, names)
+        say(table)
+    if options.obj_bias is not None:
+        set_objectness_bias(network, options.obj_bias, fresh)
+    network = network.to(device)
+    if options.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    size = parse_size(options.size) if options.size else network.size
+    return YoloDetector(network, names, size=size, options=EVALUATION, loss=options.loss)
+
+
+def set_objectness_bias(network: Darknet, bias: float, fresh: Collection[int]) -> None:
+    """Sets the objectness that a slot begins with, before it has learned anything; a logit, -4.5 is 1 %.
+
+    Only of heads whose convolution is among the `fresh` sections of the cfg, those with initial weights.
+
+    Nearly all slots see nothing. With a bias of 0 the first steps go into learning that, with gradients that drown
+    those of the objects (Lin et al. 2017, §3.3).
+    """
+    for index, head in zip(network.cfg.heads, network.heads, strict=True):
+        if index - 1 not in fresh:
+            continue
+        block = network.layers[index - 1]
+        assert isinstance(block, ConvBlock)
+        assert block.conv.bias is not None
+        with torch.no_grad():
+            block.conv.bias.view(len(head.anchors), -1)[:, 4] = bias

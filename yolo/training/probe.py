@@ -1,0 +1,155 @@
+"""What a network makes of the labels of some pictures: numbers for those who ask why a loss trains or does not.
+
+Measured at an evaluation, in evaluation mode, without augmentation, under the run's own assignment; all are means over
+the pictures:
+
+    probe/iou               IoU of a positive's box with its label
+    probe/low_iou           share of positives with an IoU below 0.1: 1 - IoU gives them next to no direction
+    probe/objectness        probability that a positive is an object
+    probe/calibration       distance of that probability from the positive's IoU, which it means with target `iou`
+    probe/moved             share of labels that another anchor or scale answers for than at the evaluation before
+    probe/scale_S           share of labels that an anchor of scale S answers for, heads in the order of the cfg
+    probe/near_misses       for each label, predictions that overlap it by 0.5 or more and answer for none
+    probe/near_objectness   probability that such a near miss is an object
+    probe/near_share        part of the no-object loss that near misses pay (under `ignore_thresh` they would not)
+
+And of the sure detections, those with confidence 0.3 after NMS at 0.5 (`yolo/training/glance.py`), at an IoU of 0.5:
+
+    probe/sure_AP50         their AP50, which those with less confidence would raise
+    probe/sure_found        share of the objects that one of them finds
+    probe/duplicates        for each object, sure detections of it beside the one that finds it
+    probe/false             for each object, sure detections that are wrong in another way
+
+Letters: `N` labels of the data set, `S` scales, `B, A, H, W` as everywhere; R = S · N rows of an assignment, or N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from yolo.boxes import iou
+from yolo.darknet.heads import Head
+from yolo.data.loader import Batch
+from yolo.detection.assign import Assignment, assign
+from yolo.detection.grid import grid_anchors, label_boxes, predicted_boxes
+from yolo.detection.labels import pack_labels
+from yolo.detection.near_misses import near_any
+from yolo.metrics.coco import evaluate
+from yolo.metrics.collect import Collector
+from yolo.metrics.errors import error_breakdown
+from yolo.metrics.verdict import verdict
+from yolo.models.yolo import YoloDetector
+from yolo.training.glance import AT_HALF, collect_sure
+
+LOW, NEAR = 0.1, 0.5
+"""IoU below which a positive's box has lost its label; above which a prediction is a near miss."""
+
+
+def probe(
+    detector: YoloDetector,
+    batches: Iterable[Batch],
+    arithmetic: Callable[[], AbstractContextManager[None]],
+    before: Tensor | None,
+) -> tuple[dict[str, float], Tensor]:
+    """The numbers, and who answers, int64 `[S, N]` (-1: nobody): give it back as `before` the next time.
+
+    Numbers that nothing stands behind (no positives, nothing before) are left out. `arithmetic`: of the network.
+    """
+    network, rule = detector.network, detector.loss.assign
+    device, was_training = next(network.parameters()).device, network.training
+    network.eval()
+    sums = torch.zeros(9, dtype=torch.float64, device=device)
+    answers, detections = [], Collector(detector.names, device)
+    with torch.no_grad():
+        for batch in batches:
+            images, targets = batch
+            labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(device)
+            with arithmetic():
+                raw = network(images.to(device) / 255)
+            collect_sure(detections, detector, raw, batch)
+            raw = [scale.float() for scale in raw]
+            found = assign(raw, labels, network.heads, rule)
+            answers.append(_answers(found, len(network.heads), len(labels)))
+            for s, (scale, head) in enumerate(zip(raw, network.heads, strict=True)):
+                sums += _sums(scale, head, labels, found, s)
+    network.train(was_training)
+    now = torch.cat(answers, dim=1)
+    numbers = _means(sums.tolist(), now.shape[1]) | _sure(detections)
+    if now.shape[1]:
+        numbers |= {f"probe/scale_{s}": float((anchors >= 0).double().mean()) for s, anchors in enumerate(now)}
+    if before is not None and before.shape == now.shape and now.shape[1]:
+        numbers["probe/moved"] = float((now != before.to(now.device)).any(0).double().mean())
+    return numbers, now
+
+
+def _answers(found: Assignment, scales: int, N: int) -> Tensor:
+    """Which anchor answers for each label at each scale, `[S, N]`; -1 for none."""
+    answers = torch.full((scales, N), -1, device=found.n.device)
+    on = found.matched
+    answers[found.s[on], found.n[on]] = found.a[on]
+    return answers
+
+
+def _sums(raw: Tensor, head: Head, labels: Tensor, found: Assignment, s: int) -> Tensor:
+    """Of one scale: positives, their IoUs, low ones, objectness, distance of the two; near misses, their objectness and
+    loss; the loss of all that is no object. float64 `[9]`."""
+    on = found.matched & (found.s == s)
+    n, b, a, i, j = (index[on] for index in found[1:6])
+    anchors = grid_anchors(head, raw.dtype)
+    boxes = predicted_boxes(raw[b, a, i, j, :4], anchors[a], head.scale_x_y, i, j, raw)
+    overlap = iou(boxes, label_boxes(labels, raw)[n])
+    sure = raw[b, a, i, j, 4].sigmoid()
+    nothing = torch.ones(raw.shape[:4], dtype=torch.bool, device=raw.device)
+    nothing[b, a, i, j] = False
+    columns, rows = head.cells(*raw.shape[2:4]).to(raw.dtype).unbind(-1)
+    everything = predicted_boxes(raw[..., :4], anchors[:, None, None], head.scale_x_y, rows, columns, raw)
+    near = near_any(everything.flatten(1, 3), label_boxes(labels, raw), labels[:, 0].long(), NEAR).view_as(nothing)
+    near &= nothing
+    loss = softplus(raw[..., 4].double())  # cross entropy with target 0
+    parts = (
+        on.sum(),
+        overlap.sum(),
+        (overlap < LOW).sum(),
+        sure.sum(),
+        (sure - overlap).abs().sum(),
+        near.sum(),
+        (raw[..., 4].sigmoid() * near).sum(),
+        (loss * near).sum(),
+        (loss * nothing).sum(),
+    )
+    return torch.stack([part.double() for part in parts])
+
+
+def _sure(detections: Collector) -> dict[str, float]:
+    """What became of the sure detections."""
+    result = evaluate(detections.records(), detections.names, AT_HALF)
+    found = verdict(result)
+    objects, wrong = int(found.objects.sum()), int((found.counted & ~found.hit).sum())
+    if not objects:
+        return {}
+    duplicates = error_breakdown(result).number["duplicate"]
+    return {
+        "probe/sure_AP50": result.ap(),
+        "probe/sure_found": 1 - int(found.missed.sum()) / objects,
+        "probe/duplicates": duplicates / objects,
+        "probe/false": (wrong - duplicates) / objects,
+    }
+
+
+def _means(sums: list[float], N: int) -> dict[str, float]:
+    """The sums as means."""
+    positives, overlap, low, sure, off, near, near_sure, near_loss, loss = sums
+    means: dict[str, float] = {}
+    if positives:
+        means |= {"iou": overlap / positives, "low_iou": low / positives}
+        means |= {"objectness": sure / positives, "calibration": off / positives}
+    if N:
+        means["near_misses"] = near / N
+    if near:
+        means |= {"near_objectness": near_sure / near, "near_share": near_loss / loss}
+    return {f"probe/{name}": value for name, value in means.items()}

@@ -1,0 +1,127 @@
+"""What a person sees of a run: a bar in a terminal, a line an epoch, and once a word on what limits the speed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from tqdm import tqdm
+
+from yolo.distributed import rank
+from yolo.options.train import Train
+
+T = TypeVar("T")
+
+MEASURED = range(2, 12)
+"""Batches of a run that the word on its speed rests on; the first ones warm up."""
+
+
+class Progress:
+    """Of a run with so many `batches` an epoch, made by so many `workers`."""
+
+    def __init__(self, batches: int, options: Train, workers: int = 0) -> None:
+        self.batches, self.options, self.workers = batches, options, workers
+        self.quiet = rank() > 0
+        self.seen = 0  # batches since this process began
+        self.left = batches * options.epochs  # batches to the end of the run
+        self.waited = self.worked = 0.0  # seconds for data and for everything else, over MEASURED
+        self._bar: tqdm[Any] | None = None
+        self.seconds = self._start = 0.0
+
+    @contextmanager
+    def epoch(self, epoch: int, position: int) -> Iterator[Progress]:
+        """An epoch, from batch `position` on."""
+        self._start = time.perf_counter()
+        self.left = self.batches * (self.options.epochs - epoch) - position
+        title = f"epoch {epoch + 1}/{self.options.epochs}"
+        disable = True if self.quiet else None  # None: not where nobody looks
+        with tqdm(total=self.batches, initial=position, desc=title, unit="batch", leave=False, disable=disable) as bar:
+            self._bar = bar
+            yield self
+            self._bar = None
+        self.seconds = time.perf_counter() - self._start
+
+    def timed(self, batches: Iterable[T]) -> Iterator[T]:
+        """The batches, while it is measured how long the loop waits for them and how long for the rest."""
+        source = iter(batches)
+        while True:
+            start = time.perf_counter()
+            batch = next(source, None)
+            if batch is None:
+                return
+            came = time.perf_counter()
+            yield batch
+            if self.seen in MEASURED:
+                self.waited += came - start
+                self.worked += time.perf_counter() - came
+            self.seen, self.left = self.seen + 1, self.left - 1
+            if self.seen == MEASURED.stop:
+                self._say(self._advice())
+            if self._bar is not None:
+                self._bar.update()
+
+    def show(self, terms: Mapping[str, float]) -> None:
+        """The terms of the loss of a step that was read."""
+        if self._bar is not None and not self._bar.disable:
+            self._bar.set_postfix({**terms, "MB": round(memory_mb())}, refresh=False)
+
+    def measured(self) -> dict[str, float]:
+        """How fast the epoch was, evaluation not counted, and the most memory so far."""
+        return {"seconds": self.seconds, "memory_mb": memory_mb()}
+
+    def epoch_line(self, epoch: int, values: Mapping[str, float], best: float, best_epoch: int) -> None:
+        """Prints the numbers of an epoch."""
+        shown = [f"epoch {epoch + 1}/{self.options.epochs}"]
+        losses = (name for name in ("train/loss", "train/box", "train/obj", "train/cls") if name in values)
+        shown += [f"{name.removeprefix('train/')} {values[name]:.4g}" for name in losses]
+        shown += [f"{name} {values[name]:.4f}" for name in ("AP", "AP50") if name in values]
+        if values.get("train/unmatched"):
+            shown.append(f"{values['train/unmatched']:,} of {values['train/labels']:,} labels without an anchor")
+        if best_epoch >= 0:
+            shown.append(f"best {self.options.early_metric} {abs(best):.4f} in epoch {best_epoch + 1}")
+        self._say(", ".join(shown))
+
+    def _say(self, line: str) -> None:
+        if not self.quiet:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+
+    def _advice(self) -> str:
+        """What limits the speed, when it will end, what would help."""
+        each = (self.waited + self.worked) / len(MEASURED)
+        share = self.waited / (self.waited + self.worked)
+        if share > 0.15:
+            remedy = "--cache ram" if self.workers else "--workers 2, or --cache ram"
+            limit = f"the data are the limit, {share:.0%} of the time is waiting for them; {remedy} would help"
+        else:
+            fp32 = self.options.precision == "fp32"
+            remedy = (
+                "--precision bf16 would help, where the device is made for it"
+                if fp32
+                else "a smaller --size would help"
+            )
+            limit = f"the network is the limit ({share:.0%} is waiting for data); {remedy}"
+        rate = self.options.batch_size / each
+        return f"{rate:.1f} pictures/s, about {_clock(each * self.left)} to the end without evaluation: {limit}"
+
+
+def memory_mb() -> float:
+    """The most memory so far, in MB: of the GPU if one is used, else of the process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 1e6
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,117 @@
+"""Learning-rate schedules: pure functions of the step.
+
+Letters: `t` counts the steps of the optimizer (updates of the weights) and begins with 1: before the first update
+`t = 1`. With accumulation several batches make one step; epochs do not matter. `T` steps of warm-up, `p` its power.
+
+A schedule has no memory, so a resumed run needs no more than `t` to go on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from yolo.options.train import Schedule
+
+FLOOR = 1e-7
+"""The warm-up schedule never falls below this: with a lower rate nothing is learned."""
+
+BURN_IN_POWER = 4
+"""darknet's `power`: its default, which no published cfg of a detector changes."""
+
+
+def warmup(t: int, initial: float, peak: float, T: int, p: float = 1.0) -> float:
+    """A straight rise from `initial` to `peak` at step `T`, then a fall as `1/t^p` back towards `initial`.
+
+        lr(t) = min(1/t^p, t/T^(p+1)) · T^p · (peak - initial) + initial,      at least 1e-7
+
+    The rise is short, while the statistics of Adam and batch norm settle; the fall is long and never ends, so the
+    number of epochs need not be known. It is the schedule of the Transformer ("Attention is all you need", eq. 3:
+    p = 1/2) between two rates of one's choice.
+
+    With `T^p` inside, the two terms are `(T/t)^p`, the smaller one from `t = T` on, and `t/T`, the smaller one
+    before: written so, no power overflows.
+
+    Args:
+        t: step of the optimizer, from 1.
+        initial: the rate that the rise starts above and the fall tends to.
+        peak: the rate at step `T`.
+        T: steps of the rise, at least 1.
+        p: power of the fall, from 0 (the rate stays at the peak).
+    """
+    share = t / T if t < T else (T / t) ** p
+    return max(FLOOR, share * (peak - initial) + initial)
+
+
+def darknet(t: int, rate: float, burn_in: int, steps: Sequence[int], scales: Sequence[float]) -> float:
+    """darknet's `policy=steps` with `burn_in`, exact to the step.
+
+        t < burn_in:  rate · (t / burn_in)^4
+        else:         rate · scales[0] · scales[1] · ...   for every steps[k] ≤ t
+
+    darknet's iteration is "pictures seen, divided by the batch", computed after the counter went up: the first update
+    has `t = 1`, as here. The comparisons are its own: step `burn_in` is the first one with the full rate, step
+    `steps[k]` the first one with `scales[k]`. During the burn-in the stairs do not count.
+
+    Args:
+        t: step of the optimizer, from 1.
+        rate: `learning_rate` of the cfg.
+        burn_in: steps of the burn-in, 0 for none.
+        steps: ascending.
+        scales: a factor for each of `steps`.
+    """
+    if t < burn_in:
+        return rate * (t / burn_in) ** BURN_IN_POWER
+    for step, scale in zip(steps, scales, strict=True):
+        if t >= step:
+            rate *= scale
+    return rate
+
+
+def cosine(t: int, initial: float, peak: float, T: int, final: float, total: int) -> float:
+    """A straight rise from `initial` to `peak` at step `T`, then half a cosine down to `final` at step `total`.
+
+        t < T:  initial + (peak - initial) · t/T
+        else:   final + (peak - final) · (1 + cos(π · (t - T)/(total - T))) / 2
+
+    The fall is slow at first, where a high rate pays, and at the end, where the weights come to rest (SGDR, Loshchilov
+    and Hutter 2017, eq. 5, without restarts). Behind `total` the rate stays at `final`.
+
+    Args:
+        t: step of the optimizer, from 1.
+        initial: the rate that the rise starts above.
+        peak: the rate at step `T`.
+        T: steps of the rise, 0 for none, below `total`.
+        final: the rate at step `total`.
+        total: steps of the whole training.
+    """
+    if t < T:
+        return initial + (peak - initial) * t / T
+    share = min(1.0, (t - T) / (total - T))
+    return final + (peak - final) * (1 + math.cos(math.pi * share)) / 2
+
+
+def constant(t: int, rate: float, T: int) -> float:
+    """`rate`, behind a straight rise from 0 in `T` steps (0 for none): `rate · min(1, t/T)`. `t` counts from 1."""
+    return rate * t / T if t < T else rate
+
+
+def make_schedule(options: Schedule, total_steps: int) -> Callable[[int], float]:
+    """The learning rate as a function of the step `t`, from 1 to `total_steps`.
+
+    Raises ValueError if a cosine has no step left behind its warm-up.
+    """
+    o = options
+    if o.schedule == "warmup":
+        return partial(warmup, initial=o.lr, peak=o.peak_lr, T=o.warmup_steps, p=o.warmup_power)
+    if o.schedule == "darknet":
+        return partial(darknet, rate=o.lr, burn_in=o.burn_in, steps=o.steps, scales=o.scales)
+    if o.schedule == "constant":
+        return partial(constant, rate=o.lr, T=o.warmup_steps)
+    if o.warmup_steps >= total_steps:
+        raise ValueError(
+            f"warmup_steps={o.warmup_steps} of {total_steps} steps: a cosine falls behind its warm-up, so expected "
+            f"fewer; lower warmup_steps or train longer"
+        )
+    return partial(cosine, initial=o.lr, peak=o.peak_lr, T=o.warmup_steps, final=o.final_lr, total=total_steps)

@@ -1,0 +1,108 @@
+"""The evaluation between epochs: COCO's metrics as `python -m yolo eval` has them, the loss, pictures to look at.
+
+Letters: `I` pictures of the data set, `h, w` height and width of the network input in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from copy import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolo.boxes import Detections
+from yolo.data.datasets import Pictures
+from yolo.data.loader import Loader
+from yolo.data.sampler import Batches
+from yolo.data.sheet import spread, tile
+from yolo.data.transforms import Augmented
+from yolo.distributed import rank, sum_over_ranks, world_size
+from yolo.evaluation.detect_all import detect_all, truths_in
+from yolo.images.draw import draw
+from yolo.images.placement import Placement
+from yolo.images.resize import place
+from yolo.metrics.coco import evaluate
+from yolo.metrics.collect import Collector
+from yolo.models.detector import Detector
+from yolo.options.commands import Evaluate
+from yolo.options.detection import Filter
+
+BATCH = Evaluate.batch_size
+"""Pictures that go through the network at once, as in `eval`: another number could round otherwise."""
+
+SHOWN = 6
+"""Pictures whose detections are drawn."""
+
+
+MOST = 20
+"""Detections drawn in a picture: an untrained network finds hundreds."""
+
+
+class Validation:
+    """Evaluates detectors on a data set; every process of a run calls it, and each takes its share of the pictures.
+
+    Args:
+        data: the pictures, with annotations as they were read.
+        size: network input (h, w).
+        arithmetic: of the loss, as in training.
+        workers: processes that read pictures for the loss.
+    """
+
+    def __init__(
+        self,
+        data: Pictures,
+        size: tuple[int, int],
+        *,
+        arithmetic: Callable[[], AbstractContextManager[None]],
+        workers: int = 0,
+    ) -> None:
+        self.data, self.size, self.arithmetic = data, size, arithmetic
+        self.share = Pictures(data.index.with_pictures(np.arange(rank(), len(data), world_size())))
+        batches = Batches(len(data), BATCH, size, shuffle=False, rank=rank(), world=world_size())
+        self.loader = Loader(Augmented(data), batches, workers=workers)
+
+    def __call__(self, detector: Detector) -> dict[str, float]:
+        """`AP`, `AP50` and the rest of COCO's twelve, `val/loss` and its terms."""
+        collector = Collector(self.data.names, next(detector.network.parameters()).device)
+        if len(self.share):
+            ids = torch.from_numpy(self.share.index.image_ids)
+            collector.add(ids, truths_in(self.share), detect_all(detector, self.share, BATCH))
+        numbers = evaluate(collector.records(), self.data.names).numbers()
+        return numbers | self._losses(detector)
+
+    def _losses(self, detector: Detector) -> dict[str, float]:
+        """The mean of each term over the pictures, without augmentation, in evaluation mode."""
+        network = detector.network
+        device, was_training = next(network.parameters()).device, network.training
+        network.eval()
+        sums: dict[str, Tensor] = {}
+        seen = 0
+        with torch.no_grad():
+            for images, targets in self.loader:
+                with self.arithmetic():
+                    terms = detector.losses(images.to(device, non_blocking=True), targets)
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, value.new_zeros((), dtype=torch.float64)) + value.double() * len(images)
+                seen += len(images)
+        network.train(was_training)
+        total = sum_over_ranks(torch.stack([*sums.values(), torch.tensor(float(seen), device=device).double()]))
+        means = dict(zip(sums, (total[:-1] / total[-1]).tolist(), strict=True))
+        return {"val/loss": sum(means.values()), **{f"val/{name}": mean for name, mean in means.items()}}
+
+    def sheet(self, detector: Detector) -> np.ndarray:
+        """Some pictures twice, one below the other: the objects, and what was detected above confidence 0.25."""
+        shown = copy(detector)
+        shown.options = Filter(max_detections=MOST)
+        columns = []
+        for k in spread(len(self.data), SHOWN):
+            image, _ = sample = self.data[k]
+            truth = tile(sample, self.data.names, self.size)
+            pixels = image.permute(1, 2, 0).numpy()
+            placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (self.size[1], self.size[0]))
+            found = shown.detect(pixels).to("cpu")
+            found = Detections(placement.to_input(found.boxes), found.scores, found.labels)
+            columns.append(np.concatenate((truth, draw(place(pixels, placement), found, detector.names))))
+        return np.concatenate(columns, axis=1)
