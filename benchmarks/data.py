@@ -1,4 +1,4 @@
-"""Pictures per second in one process: ours against bare JPEG decoding of the same files, in one run.
+"""Images per second in one process: ours against bare JPEG decoding of the same files, in one run.
 
     python benchmarks/data.py FOLDER [--size 416] [--rounds 7]
 
@@ -20,26 +20,26 @@ import cv2
 import numpy as np
 import torch
 
-from yolo.data.datasets import Pictures
-from yolo.data.index import Index, picture_size
+from yolo.data.datasets import ImageDataset
+from yolo.data.index import Index, image_size
 from yolo.data.order import Draw
 from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
 from yolo.options.augment import Augment
 
 
-def data_set(folder: Path) -> Pictures:
+def data_set(folder: Path) -> ImageDataset:
     """All JPEG files below a folder, in the order of their names, without objects."""
     paths = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")]
     if not paths:
         raise SystemExit(f"{folder}: no JPEG files there")
     nothing = np.zeros(0)
-    return Pictures(
+    return ImageDataset(
         Index(
             names=["object"],
             paths=np.array([path.encode() for path in paths]),
             image_ids=np.arange(len(paths)),
-            sizes=np.array([picture_size(path) for path in paths]),
+            sizes=np.array([image_size(path) for path in paths]),
             offsets=np.zeros(len(paths) + 1, dtype=np.int64),
             labels=nothing.astype(np.int64),
             boxes=nothing.reshape(0, 4),
@@ -87,8 +87,8 @@ def main() -> None:
             run(epoch)
             if epoch:
                 rates[name].append(len(files) / (time.perf_counter() - start))
-    print(f"{len(files)} pictures, input {arguments.size}, OpenCV {cv2.__version__}, torch {torch.__version__}")
-    print("                 min  median     max pictures/s | of decode")
+    print(f"{len(files)} images, input {arguments.size}, OpenCV {cv2.__version__}, torch {torch.__version__}")
+    print("                 min  median     max images/s | of decode")
     for name, values in rates.items():
         share = statistics.median(rate / bare for rate, bare in zip(values, rates["decode"], strict=True))
         times = f"{min(values):7.1f} {statistics.median(values):7.1f} {max(values):7.1f}"

@@ -7,7 +7,7 @@ onnxruntime, openvino and numpy, without torch. What it lacks is left out, and a
 for two of them is written by `yolo.darknet.onnx_file`, which needs the extra `onnx` here.
 
 Random weights (He, residual branches times 0.3, so that activations stay finite) go into one .weights file, which all
-read. Every contender is a process of its own with `--threads` threads, from a float picture to the raw predictions of
+read. Every contender is a process of its own with `--threads` threads, from a float image to the raw predictions of
 all heads, without decoding. They take turns within one run: a turn is one forward that is not counted, then
 `--forwards` that are. Milliseconds: minimum, median, maximum. Ratios and GFLOP/s are those of the minimum. `peak MB`
 is the resident memory of the whole process; ours hold the training network beside the copy, as the detector does.

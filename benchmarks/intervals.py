@@ -1,11 +1,11 @@
 """Do the 95 % intervals of AP hold what they promise? Drawn data sets with a known answer, counted.
 
-    python benchmarks/intervals.py [--pictures 60 150 600] [--sets 60]
+    python benchmarks/intervals.py [--images 60 150 600] [--sets 60]
 
-A population of 5,000 pictures is drawn, then many data sets of a few of its pictures. The answer that an interval of
+A population of 5,000 images is drawn, then many data sets of a few of its images. The answer that an interval of
 AP50 should hold is the mean AP50 of data sets of that size. The share of intervals that hold it should be 0.95. `plain`
 is the percentile method as textbooks have it, without moving the resamples onto the value. The last column is AP50 of
-the whole population: on few pictures AP itself is too high, and no interval mends that. Takes about five minutes.
+the whole population: on few images AP itself is too high, and no interval mends that. Takes about five minutes.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from yolo.metrics.records import Found, Truths
 POPULATION, DETECTIONS, RESAMPLES = 5000, 60_000, 300
 
 
-def part(data: dict[str, np.ndarray], pictures: np.ndarray) -> CocoResult:
-    """The evaluation of some pictures of the population."""
+def part(data: dict[str, np.ndarray], images: np.ndarray) -> CocoResult:
+    """The evaluation of some images of the population."""
     place = np.full(POPULATION, -1)
-    place[pictures] = np.arange(len(pictures))
+    place[images] = np.arange(len(images))
     objects, found = place[data["image"]] >= 0, place[data["found_image"]] >= 0
     metrics = CocoMetrics([f"class {k}" for k in range(CLASSES)])
     truths = (place[data["image"]], data["label"], data["box"], data["area"], data["crowd"])
     hits = (place[data["found_image"]], data["found_label"], data["found_box"], data["score"])
     metrics.add(
-        torch.arange(len(pictures)),
+        torch.arange(len(images)),
         Truths(*(torch.from_numpy(field[objects]) for field in truths)),
         Found(
             *(
@@ -55,21 +55,21 @@ def plain_interval(result: CocoResult, seed: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, nargs="+", default=[60, 150, 600])
+    parser.add_argument("--images", type=int, nargs="+", default=[60, 150, 600])
     parser.add_argument("--sets", type=int, default=60)
     arguments = parser.parse_args()
     data = draw_set(POPULATION, DETECTIONS)
     whole = part(data, np.arange(POPULATION)).ap(0.5)
     rng = np.random.default_rng(0)
-    print("pictures  mean AP50  width  holds  holds, plain  AP50 of the population")
-    for pictures in arguments.pictures:
-        sets = [part(data, rng.choice(POPULATION, pictures, replace=False)) for _ in range(4 * arguments.sets)]
+    print("images  mean AP50  width  holds  holds, plain  AP50 of the population")
+    for images in arguments.images:
+        sets = [part(data, rng.choice(POPULATION, images, replace=False)) for _ in range(4 * arguments.sets)]
         answer = float(np.mean([one.ap(0.5) for one in sets]))
         ends = [bootstrap(one, RESAMPLES, seed=k)["AP50"] for k, one in enumerate(sets[: arguments.sets])]
         plain = [plain_interval(one, k) for k, one in enumerate(sets[: arguments.sets])]
         holds, holds_plain = (np.mean([low <= answer <= high for low, high in both]) for both in (ends, plain))
         width = np.mean([high - low for low, high in ends])
-        print(f"{pictures:8}{answer:11.4f}{width:7.3f}{holds:7.3f}{holds_plain:14.3f}{whole:24.4f}")
+        print(f"{images:8}{answer:11.4f}{width:7.3f}{holds:7.3f}{holds_plain:14.3f}{whole:24.4f}")
 
 
 if __name__ == "__main__":

@@ -46,10 +46,10 @@ def problem(B: int, N: int, seed: int = 0) -> tuple[list[Head], list[Tensor], Te
         side = SIZE // head.stride
         maps = torch.randn(B, len(head.anchors) * (5 + head.classes), side, side, generator=g) / 2
         raws.append(head(maps.to(memory_format=torch.channels_last)))
-    picture, label = (torch.randint(high, (N, 1), generator=g) for high in (B, heads[0].classes))
+    image, label = (torch.randint(high, (N, 1), generator=g) for high in (B, heads[0].classes))
     boxes = torch.rand(N, 4, generator=g)
     boxes[:, 2:] = boxes[:, 2:] ** 3 * 0.9 + 0.02
-    return heads, raws, torch.cat((picture, boxes, label), dim=1)
+    return heads, raws, torch.cat((image, boxes, label), dim=1)
 
 
 def plain_loss(raws: list[Tensor], labels: Tensor, heads: list[Head]) -> Tensor:

@@ -5,7 +5,7 @@
 PYTHON is the interpreter of an environment with numpy, faster-coco-eval and hotcoco; without it only pycocotools
 competes. Every turn is a process of its own, the contenders take turns, and all get the same drawn set (seeded, 80
 classes, 36,221 objects, 1 % of them crowds). Seconds run from the contender's own input to the twelve numbers: ours
-from one `Detections` and one target per picture in batches of 16, pycocotools from a dict of objects and an array of
+from one `Detections` and one target per image in batches of 16, pycocotools from a dict of objects and an array of
 detections, faster-coco-eval from a dict and a list of dicts, hotcoco from a json file and a list of dicts. Building
 that input does not count, its memory does in `peak MB`, which is that of the whole process (`before` is what it held
 when the clock started).
@@ -244,7 +244,7 @@ def main() -> None:
 def report(answers: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace) -> None:
     """Seconds, memory, ratios of the medians, and the largest difference of the twelve numbers to pycocotools'."""
     print(
-        f"{arguments.images:,} pictures, {CLASSES} classes, {OBJECTS:,} objects, {arguments.detections:,} detections, "
+        f"{arguments.images:,} images, {CLASSES} classes, {OBJECTS:,} objects, {arguments.detections:,} detections, "
         f"{arguments.threads} threads"
     )
     medians = {name: statistics.median(answer["seconds"] for answer in turns) for name, turns in answers.items()}

@@ -1,10 +1,10 @@
-"""NMS of one picture at confidence 0.001: ours against torchvision's `batched_nms`, in one run.
+"""NMS of one image at confidence 0.001: ours against torchvision's `batched_nms`, in one run.
 
     python benchmarks/nms.py [--candidates 26000] [--repeats 50]
 
 The predictions have the shape of yolov3 at 416 (10,647 boxes, 80 classes): 30 objects, boxes scattered around
 them, class scores such that about the asked number of (box, class) pairs exceeds the confidence. Both contenders
-keep the best 300 boxes at IoU 0.6. Times are milliseconds per picture: minimum, median and maximum of the repeats,
+keep the best 300 boxes at IoU 0.6. Times are milliseconds per image: minimum, median and maximum of the repeats,
 alternating. `threshold` is what comes before both: decoding and picking candidates out of the raw predictions.
 `total` is the way from predictions to Detections; with a limit it decodes only the boxes that it needs.
 """

@@ -1,7 +1,7 @@
 """Training steps of one network, as `python -m yolo train` takes them and in plain PyTorch; and whole epochs with data.
 
     python benchmarks/train.py [--net yolov3-tiny.cfg:16 yolov3.cfg:4] [--size 416] [--rounds 6]
-    python benchmarks/train.py --data FOLDER                   # the same, and epochs on the pictures of a data set
+    python benchmarks/train.py --data FOLDER                   # the same, and epochs on the images of a data set
 
 A step is forward, loss, backward and optimizer (SGD) on one batch that lies in memory as a loader hands it out, uint8.
 
@@ -11,7 +11,7 @@ A step is forward, loss, backward and optimizer (SGD) on one batch that lies in 
   of every gradient, log. Only its loader is replaced, by one that gives the same batch again and again.
 
 Both are processes that take turns within one run; a turn is a step that is not counted, then `--steps` that are. Both
-start from the same weights; `loss apart` is how far their losses are before the first step. Pictures per second:
+start from the same weights; `loss apart` is how far their losses are before the first step. Images per second:
 minimum, median, maximum. Ratios are those of the median and of the fastest steps. `peak MB` is the resident memory of
 the whole process. `limit`: the GFLOP/s of one large bfloat16 convolution alone (benchmarks/inference.py); a step is
 three forwards (backward is one for the inputs and one for the weights).
@@ -61,13 +61,13 @@ from yolo.training.interrupt import Interrupt
 Step = Callable[[], object]
 
 
-def write_data(folder: Path, pictures: int) -> None:
-    """A COCO set of drawn noise with seven objects a picture, as many as COCO has."""
+def write_data(folder: Path, count: int) -> None:
+    """A COCO set of drawn noise with seven objects an image, as many as COCO has."""
     g = np.random.default_rng(0)
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     (folder / "images" / "train").mkdir(parents=True)
-    for k in range(pictures):
+    for k in range(count):
         cv2.imwrite(str(folder / "images" / "train" / f"{k}.jpg"), g.integers(0, 256, (480, 640, 3), dtype=np.uint8))
         images.append({"id": k, "file_name": f"{k}.jpg", "width": 640, "height": 480})
         for _ in range(7):
@@ -122,7 +122,7 @@ def network_cfg(arguments: argparse.Namespace) -> Cfg:
 
 
 def first_batch(arguments: argparse.Namespace) -> Batch:
-    """The first pictures of the data, without augmentation."""
+    """The first images of the data, without augmentation."""
     data = open_data(arguments.data, split="train")
     batches = Batches(len(data), arguments.batch, (arguments.size, arguments.size))
     return next(iter(Loader(Augmented(data, PLAIN), batches)))
@@ -191,14 +191,14 @@ def clock(step: Step) -> float:
 
 
 def epochs(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
-    """Epochs with data, and between two of them one of bare steps; an answer holds the pictures per second of both."""
+    """Epochs with data, and between two of them one of bare steps; an answer holds the images per second of both."""
     trainer = assemble(options(arguments, folder, workers=arguments.workers, epochs=10**6), torch.device("cpu"))
     with_data, bare = trainer.loader, Repeated(first_batch(arguments), arguments.steps + 1)
     rates: list[float] = []
 
     def between() -> None:
         if trainer.loader is with_data:
-            rates.append(with_data.batches.pictures / trainer.progress.seconds)
+            rates.append(with_data.batches.images / trainer.progress.seconds)
             trainer.loader = bare
             return
         answer(epoch=rates.pop(), bare=arguments.batch / statistics.median(bare.times[1:]))
@@ -207,7 +207,7 @@ def epochs(arguments: argparse.Namespace, folder: Path, answer: Callable[..., No
         if not sys.stdin.readline():
             sys.exit()
 
-    answer(pictures=with_data.batches.pictures)
+    answer(images=with_data.batches.images)
     sys.stdin.readline()
     without_files(trainer, between).fit(Interrupt())
 
@@ -255,7 +255,7 @@ def race(arguments: argparse.Namespace) -> None:
                     memory[k] = turn["rss"]
             losses, best = [worker.ready["loss"] for worker in found], found[1].ready["best"]
     medians, fastest = ([choose(values) for values in times] for choose in (statistics.median, min))
-    print("              min  median     max pictures/s | peak MB")
+    print("              min  median     max images/s | peak MB")
     for kind, values, peak in zip(("plain", "ours"), times, memory, strict=True):
         rates = " ".join(f"{arguments.batch / pick(values):7.2f}" for pick in (max, statistics.median, min))
         print(f"{kind:<9} {rates}            | {peak:7.0f}")
@@ -270,11 +270,11 @@ def race_with_data(arguments: argparse.Namespace) -> None:
     """Whole epochs beside bare steps."""
     with workers(arguments, arguments.data, "epochs") as (worker,):
         turns = [worker.ask("") for _ in range(arguments.rounds)]
-        pictures = worker.ready["pictures"]
-    print(f"epochs of {pictures} pictures, {arguments.workers} workers:")
+        images = worker.ready["images"]
+    print(f"epochs of {images} images, {arguments.workers} workers:")
     for kind in ("epoch", "bare"):
         rates = [turn[kind] for turn in turns]
-        print(f"{kind:<9} {min(rates):7.2f} {statistics.median(rates):7.2f} {max(rates):7.2f} pictures/s")
+        print(f"{kind:<9} {min(rates):7.2f} {statistics.median(rates):7.2f} {max(rates):7.2f} images/s")
     shares = [turn["epoch"] / turn["bare"] for turn in turns]
     print(f"share     {min(shares):7.1%} {statistics.median(shares):7.1%} {max(shares):7.1%}")
 

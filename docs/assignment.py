@@ -2,7 +2,7 @@
 
     python docs/assignment.py [--out docs/assignment.png]
 
-One picture of 416 x 288 pixels in yolov3.cfg, three labels, the three rules. The network is untrained: its raw
+One image of 416 x 288 pixels in yolov3.cfg, three labels, the three rules. The network is untrained: its raw
 predictions are small random numbers from seed 0, which only `prediction` looks at.
 """
 

@@ -1,6 +1,6 @@
 """Draws docs/training.png: AP50 and AP over the epochs of finished runs, a panel for each.
 
-    python docs/training.py "the quick start=runs/train" "100 pictures of COCO=runs/small-data" --out docs/training.png
+    python docs/training.py "the quick start=runs/train" "100 images of COCO=runs/small-data" --out docs/training.png
 
 Several runs of a panel are given as `TITLE=FOLDER,FOLDER`; lines then carry the names of the folders.
 """
@@ -20,7 +20,7 @@ METRICS = {"AP50": "-", "AP": "--"}
 
 
 def main() -> None:
-    """Reads the runs, writes the picture."""
+    """Reads the runs, writes the image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("panels", nargs="+", metavar="TITLE=FOLDER[,FOLDER]")
     parser.add_argument("--out", type=Path, default=Path("docs/training.png"))

@@ -151,7 +151,7 @@ def test_infinite_boxes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "size", "placed", "offset", "darknet_undo"),
+    ("image", "size", "placed", "offset", "darknet_undo"),
     [
         ((640, 480), (416, 416), (416, 312), (0, 52), (0, 52)),
         ((480, 640), (416, 416), (312, 416), (52, 0), (52, 0)),
@@ -169,17 +169,17 @@ def test_infinite_boxes() -> None:
     ],
 )
 def test_letterbox_table(
-    picture: tuple[int, int],
+    image: tuple[int, int],
     size: tuple[int, int],
     placed: tuple[int, int],
     offset: tuple[int, int],
     darknet_undo: tuple[float, float],
 ) -> None:
     """Sizes and offsets by hand; all sizes are (width, height)."""
-    ours, darknet = Placement.letterbox(picture, size), Placement.letterbox(picture, size, darknet=True)
+    ours, darknet = Placement.letterbox(image, size), Placement.letterbox(image, size, darknet=True)
     assert (ours.placed, ours.offset, ours.undo_offset) == (placed, offset, offset)
     assert (darknet.placed, darknet.offset, darknet.undo_offset) == (placed, offset, darknet_undo)
-    stretch = Placement.stretch(picture, size)
+    stretch = Placement.stretch(image, size)
     assert (stretch.placed, stretch.offset, stretch.undo_offset) == (size, (0, 0), (0, 0))
 
 
@@ -188,34 +188,34 @@ def test_boxes_by_hand() -> None:
     box, inside = torch.tensor([100.0, 200, 300, 400]), torch.tensor([65.0, 182, 195, 312])
     placement = Placement.letterbox((640, 480), (416, 416))
     assert_close(placement.to_input(box), inside)
-    assert_close(placement.to_picture(inside), box)
+    assert_close(placement.to_image(inside), box)
     stretch = Placement.stretch((640, 480), (416, 416))
     assert_close(stretch.to_input(box), torch.tensor([65.0, 520 / 3, 195, 1040 / 3]))
 
 
 @given(SIZES, INPUTS, st.sampled_from(["letterbox", "darknet", "stretch"]), SEEDS)
-def test_placement_inverse(picture: tuple[int, int], size: tuple[int, int], mode: str, seed: int) -> None:
-    """`to_picture` undoes `to_input`, both ways; `relative` says the same in fractions."""
+def test_placement_inverse(image: tuple[int, int], size: tuple[int, int], mode: str, seed: int) -> None:
+    """`to_image` undoes `to_input`, both ways; `relative` says the same in fractions."""
     placement = (
-        Placement.stretch(picture, size)
+        Placement.stretch(image, size)
         if mode == "stretch"
-        else Placement.letterbox(picture, size, darknet=mode == "darknet")
+        else Placement.letterbox(image, size, darknet=mode == "darknet")
     )
     fractions = random_boxes(seed)
-    in_picture = cxcywh_to_xyxy(fractions) * fractions.new_tensor([*picture, *picture])
+    in_image = cxcywh_to_xyxy(fractions) * fractions.new_tensor([*image, *image])
     in_input = cxcywh_to_xyxy(fractions) * fractions.new_tensor([*size, *size])
-    assert_close(placement.to_picture(placement.to_input(in_picture)), in_picture, rtol=1e-9, atol=1e-7)
-    assert_close(placement.to_input(placement.to_picture(in_input)), in_input, rtol=1e-9, atol=1e-7)
-    relative = cxcywh_to_xyxy(placement.relative(fractions)) * fractions.new_tensor([*picture, *picture])
-    assert_close(relative, placement.to_picture(in_input), rtol=1e-9, atol=1e-7)
+    assert_close(placement.to_image(placement.to_input(in_image)), in_image, rtol=1e-9, atol=1e-7)
+    assert_close(placement.to_input(placement.to_image(in_input)), in_input, rtol=1e-9, atol=1e-7)
+    relative = cxcywh_to_xyxy(placement.relative(fractions)) * fractions.new_tensor([*image, *image])
+    assert_close(relative, placement.to_image(in_input), rtol=1e-9, atol=1e-7)
 
 
 @given(SIZES, INPUTS)
-def test_picture_fills_its_place(picture: tuple[int, int], size: tuple[int, int]) -> None:
-    """The corners of the picture are the corners of the pasted part, which lies within the input."""
-    placement = Placement.letterbox(picture, size)
+def test_image_fills_its_place(image: tuple[int, int], size: tuple[int, int]) -> None:
+    """The corners of the image are the corners of the pasted part, which lies within the input."""
+    placement = Placement.letterbox(image, size)
     (w, h), (left, top) = placement.placed, placement.offset
-    whole = torch.tensor([0, 0, *picture], dtype=torch.float64)
+    whole = torch.tensor([0, 0, *image], dtype=torch.float64)
     assert_close(placement.to_input(whole), torch.tensor([left, top, left + w, top + h], dtype=torch.float64))
     assert 0 <= left <= left + w <= size[0]
     assert 0 <= top <= top + h <= size[1]
@@ -224,16 +224,16 @@ def test_picture_fills_its_place(picture: tuple[int, int], size: tuple[int, int]
 
 
 @given(SIZES, INPUTS, SEEDS)
-def test_darknet_formulas(picture: tuple[int, int], size: tuple[int, int], seed: int) -> None:
-    """Sizes, offsets and corrected boxes are darknet's, wherever darknet leaves a pixel of the picture."""
-    placement = Placement.letterbox(picture, size, darknet=True)
-    placed, offset = oracles.letterbox(picture, size)
+def test_darknet_formulas(image: tuple[int, int], size: tuple[int, int], seed: int) -> None:
+    """Sizes, offsets and corrected boxes are darknet's, wherever darknet leaves a pixel of the image."""
+    placement = Placement.letterbox(image, size, darknet=True)
+    placed, offset = oracles.letterbox(image, size)
     assert placement.placed == (max(placed[0], 1), max(placed[1], 1))
     if min(placed) == 0:
         return
     assert placement.offset == offset
     boxes = random_boxes(seed, 10)
-    expected = torch.tensor([oracles.correct_box(box, picture, size) for box in boxes.tolist()], dtype=torch.float64)
+    expected = torch.tensor([oracles.correct_box(box, image, size) for box in boxes.tolist()], dtype=torch.float64)
     assert_close(placement.relative(boxes), expected, rtol=1e-9, atol=1e-9)
 
 
@@ -242,7 +242,7 @@ def test_darknet_half_pixel() -> None:
     box = torch.tensor([100.0, 100, 200, 200], dtype=torch.float64)
     ours, darknet = (Placement.letterbox((353, 500), (416, 416), darknet=d) for d in (False, True))
     shift = 0.5 * 353 / 293
-    assert_close(ours.to_picture(box) - darknet.to_picture(box), box.new_tensor([shift, 0, shift, 0]))
+    assert_close(ours.to_image(box) - darknet.to_image(box), box.new_tensor([shift, 0, shift, 0]))
     ours, darknet = (Placement.letterbox((640, 480), (416, 416), darknet=d) for d in (False, True))
     assert ours == darknet
 
@@ -252,7 +252,7 @@ def test_darknet_half_pixel() -> None:
 
 @pytest.mark.parametrize("n", [0, 3])
 def test_detections(n: int) -> None:
-    """Length and device; a picture without any is ordinary."""
+    """Length and device; an image without any is ordinary."""
     found = Detections(torch.rand(n, 4), torch.rand(n), torch.arange(n))
     assert len(found) == n
     moved = found.to("meta")

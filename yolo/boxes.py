@@ -1,4 +1,4 @@
-"""Boxes: formats, overlaps, where a picture lies in the network input, detections.
+"""Boxes: formats, overlaps, where an image lies in the network input, detections.
 
 Letters: `G` and `D` are boxes of two sets, `w, h` widths and heights in pixels. A box format is in the
 name of the function: `xyxy` is (left, top, right, bottom), `cxcywh` (centre x, centre y, width, height).
@@ -67,7 +67,7 @@ def diou(a: Tensor, b: Tensor, beta: float = 1.0) -> Tensor:
     `d` is the distance of the centres, `c` the diagonal of the smallest enclosing box. `beta` = 1 is the
     DIoU of the paper (Zheng et al. 2020, eq. 7), 0.6 the measure of darknet's `nms_kind=greedynms`.
     Two equal points have `d = c = 0`; their measure is their IoU, 0. Arguments broadcast as in `iou`.
-    Unlike IoU it depends on the unit: relative and pixel coordinates differ on non-square pictures.
+    Unlike IoU it depends on the unit: relative and pixel coordinates differ on non-square images.
     """
     width, height = _enclosing(a, b)
     diagonal = width.square() + height.square()
@@ -110,9 +110,9 @@ def xyxy_to_xywh(boxes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one picture, by descending score.
+    """What was found in one image, by descending score.
 
-    `boxes` `[D, 4]` xyxy in pixels of the original picture (not clipped to it), `scores` `[D]` float in
+    `boxes` `[D, 4]` xyxy in pixels of the original image (not clipped to it), `scores` `[D]` float in
     (0, 1), `labels` `[D]` int64 class indices from 0. One box can stand in several rows, one for each class.
     """
 

@@ -133,7 +133,7 @@ def agreed(own: Sequence[str] | None, given: Sequence[str] | None, source: str) 
     ValueError with every name that differs, by number, or where there are none.
     """
     if own is None and given is None:
-        raise ValueError(f"{source}: no class names; expected classes.txt or data.yaml beside the pictures, or --names")
+        raise ValueError(f"{source}: no class names; expected classes.txt or data.yaml beside the images, or --names")
     if own is None:
         return list(given or [])
     if given is None:

@@ -1,9 +1,9 @@
-"""Does AP50 drop abruptly late in a training, and who sees it? Table and picture of a study with `--probe --glance`.
+"""Does AP50 drop abruptly late in a training, and who sees it? Table and image of a study with `--probe --glance`.
 
     python docs/ablations/drops.py docs/ablations/objectness        # prints the table, draws drops.png there
 
 A fall is how far a curve lies below its best value of the ten epochs before. Of each run the deepest fall of the proper
-AP50, of the sure detections in all pictures, and of a glance at the batches just learned, and behind it the epoch.
+AP50, of the sure detections in all images, and of a glance at the batches just learned, and behind it the epoch.
 `gradient` is the largest gradient norm in the epoch of the glance's fall, as a multiple of the median over the epochs.
 """
 
@@ -21,7 +21,7 @@ from yolo.training.run_folder import METRICS, read_metrics
 
 CURVES = {
     "AP50": "AP50, evaluated",
-    "probe/sure_AP50": "AP50 at confidence 0.3, all pictures",
+    "probe/sure_AP50": "AP50 at confidence 0.3, all images",
     "glance/AP50": "the same, batches just learned",
     "glance/AP50_batch": "the same, in training mode",
 }
@@ -38,7 +38,7 @@ def main() -> None:
     study = read_study(options.study)
     print(table(study, options.from_epoch))
     with replacing(options.study / "drops.png") as temporary:
-        picture(study).savefig(temporary, format="png")
+        image(study).savefig(temporary, format="png")
 
 
 def table(study: Study, start: int) -> str:
@@ -78,7 +78,7 @@ def deepest(curve: dict[int, float], start: int) -> tuple[float, int]:
     return found
 
 
-def picture(study: Study) -> Figure:
+def image(study: Study) -> Figure:
     """A row for each variant, a diagram for each curve, a line for each seed."""
     figure = Figure(figsize=(3.2 * len(CURVES), 2.6 * len(study.variants)), dpi=110, layout="constrained")
     panels = figure.subplots(len(study.variants), len(CURVES), sharex=True, sharey=True, squeeze=False)

@@ -17,20 +17,20 @@ import torch
 
 from tests.support.study_problems import lines, moved, weights, write_made_up, write_run
 from yolo.ablation.detections import CACHE, Albums, Detected, detected, judged, paired_bootstrap, sheet
-from yolo.ablation.document import Block, Code, Heading, Items, Picture, Table, Text, write_html, write_markdown
-from yolo.ablation.plots import COLOURS, STYLES, grouped, limits, plot_curves, style
+from yolo.ablation.document import Block, Code, Heading, Illustration, Items, Table, Text, write_html, write_markdown
 from yolo.ablation.provenance import git_commit, provenance
-from yolo.ablation.report import write_report
 from yolo.ablation.statistics import Comparison, Histories, compare, histories
 from yolo.ablation.study import Study, read_study, write_study
+from yolo.ablation.study_plots import COLOURS, STYLES, grouped, limits, plot_curves, style
+from yolo.ablation.study_report import write_report
 from yolo.ablation.tables import differences, findings
 from yolo.ablation.variants import common_and_own, flat_options
 from yolo.boxes import Detections
 from yolo.commands.evaluate import run as evaluate
-from yolo.data.datasets import Pictures, open_data
+from yolo.data.datasets import ImageDataset, open_data
 from yolo.data.shapes.scenes import make_shapes
 from yolo.evaluation.detect_all import detect_all
-from yolo.images.files import read_picture, write_picture
+from yolo.images.files import read_image, write_image
 from yolo.metrics.coco import CocoMetrics
 from yolo.metrics.collect import found_in
 from yolo.metrics.records import Found
@@ -70,13 +70,13 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The made-up study with its report, which nobody changes."""
-    folder = write_made_up(tmp_path_factory.mktemp("made_up"), epochs=6, every=2, pictures=4)
+    folder = write_made_up(tmp_path_factory.mktemp("made_up"), epochs=6, every=2, images=4)
     write_report(folder)
     return folder
 
 
 def test_the_page_is_whole_and_fetches_nothing(study: Path) -> None:
-    """Every tag is closed, every picture is in the file, there is no script and no address."""
+    """Every tag is closed, every image is in the file, there is no script and no address."""
     text = (study / "report.html").read_text()
     page = Page(text)
     assert (page.open, page.fetched) == ([], [])
@@ -92,7 +92,7 @@ def test_what_stands_in_it(study: Path) -> None:
         "15 of 15 runs are finished",
         "Does 1 - IoU beat the squares, and does GIoU beat 1 - IoU?",
         "2. Only <two> & $",
-        "95 % over pictures",
+        "95 % over images",
         "With Holm's correction",
         "Without curves, as they have one value throughout, or none: train/labels (40), memory_mb (700), APs (-1), "
         "eval_seconds (2.5).",
@@ -104,7 +104,7 @@ def test_what_stands_in_it(study: Path) -> None:
         assert expected in words, expected
     sentence = re.search(
         r"1-iou is better than mse \(AP50 \+(0\.\d+), 95 % interval 0\.\d+ to 0\.\d+, 5 seeds\)\. "
-        r"Over pictures: \+0\.\d+ to \+0\.\d+\. \[D1\.1\]",
+        r"Over images: \+0\.\d+ to \+0\.\d+\. \[D1\.1\]",
         words,
     )
     assert sentence
@@ -127,7 +127,7 @@ def test_the_command_in_it_writes_it_again(tmp_path: Path) -> None:
     assert (folder / "report.md").is_file()
 
 
-def test_markdown_shows_the_pictures_beside_it(study: Path) -> None:
+def test_markdown_shows_the_images_beside_it(study: Path) -> None:
     """Each reference is a file of the folder; every table has as many cells in each line as in its header."""
     text = (study / "report.md").read_text()
     shown = re.findall(r"!\[[^\n]*\]\((.*?)\)", text)
@@ -136,15 +136,15 @@ def test_markdown_shows_the_pictures_beside_it(study: Path) -> None:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
-def test_plots_are_pictures(study: Path) -> None:
+def test_plots_are_images(study: Path) -> None:
     """Something is drawn on each of them."""
     for path in study.glob("*.png"):
-        assert read_picture(path).std() > 5
+        assert read_image(path).std() > 5
 
 
 def test_what_is_missing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A run that stopped in the middle, one that never began, one that ends with null, a variant without any, and
-    pictures that are gone: the report has the numbers of the rest and names what it lacks."""
+    images that are gone: the report has the numbers of the rest and names what it lacks."""
     study = Study(folder=tmp_path / "study", seeds=6, variants={"a": {}, "b": {}, "c": {}})
     write_study(study)
     gone = tmp_path / "gone"
@@ -163,7 +163,7 @@ def test_what_is_missing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert "(4 of 5)" in words
     assert "0 of 6" in words
     assert "b and c" not in words
-    assert "No intervals over pictures and no detections to look at: " in words
+    assert "No intervals over images and no detections to look at: " in words
     assert f"{gone}: no such file or folder" in words
     assert "no such file or folder" in caplog.text
 
@@ -196,7 +196,7 @@ def test_real_weights_are_detected_with_once(tmp_path: Path, monkeypatch: pytest
         write_run(one.folder, few(lines(0.2, n, 2)), weights(tmp_path, names, n), options)
     calls = []
 
-    def counted(model: Detector, data: Pictures, batch_size: int) -> Found:
+    def counted(model: Detector, data: ImageDataset, batch_size: int) -> Found:
         calls.append(model)
         return detect_all(model, data, batch_size)
 
@@ -235,14 +235,14 @@ def made_up_comparisons(variants: int) -> dict[Comparison, str]:
 
 
 def test_findings_of_few_pairs() -> None:
-    """A sentence for each with its row, the interval over pictures turned as the sentence is."""
+    """A sentence for each with its row, the interval over images turned as the sentence is."""
     labels = made_up_comparisons(3)
     pairs = {("0", "1"): {"AP50": (-0.02, (-0.03, -0.015))}}
     items, warning = findings(labels, pairs)
     assert isinstance(items, Items)
     assert isinstance(warning, Text)
     assert items.texts[0].startswith("1 is better than 0 (AP50 +0.0")
-    assert items.texts[0].endswith(", 5 seeds). Over pictures: +0.015 to +0.030. [D1.1]")
+    assert items.texts[0].endswith(", 5 seeds). Over images: +0.015 to +0.030. [D1.1]")
     assert items.texts[1].startswith("0 and 2 are not distinguishable with 5 seeds")
     assert warning.text.endswith("these findings stand: D1.1, D1.3.")
     rows = differences(labels, pairs).rows
@@ -263,39 +263,39 @@ def test_findings_of_many_pairs() -> None:
     assert len(differences(labels, {}).rows) == 36
 
 
-# the bootstrap over pictures
+# the bootstrap over images
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
-    """Ten pictures of the embedded set."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> ImageDataset:
+    """Ten images of the embedded set."""
     return open_data(make_shapes(tmp_path_factory.mktemp("set") / "shapes", train=1, val=10), split="val")
 
 
-def test_a_resample_is_the_same_pictures_for_both(pictures: Pictures) -> None:
-    """Against a loop: the pictures of a resample are copied as often as they were drawn, and evaluated as a set."""
-    first, second = judged(pictures, moved(pictures, 0.05, 0)), judged(pictures, moved(pictures, 0.3, 1))
+def test_a_resample_is_the_same_images_for_both(images: ImageDataset) -> None:
+    """Against a loop: the images of a resample are copied as often as they were drawn, and evaluated as a set."""
+    first, second = judged(images, moved(images, 0.05, 0)), judged(images, moved(images, 0.3, 1))
     rng = torch.Generator().manual_seed(0)
     for k in range(3):
-        drawn = torch.randint(len(pictures), (len(pictures),), generator=rng).tolist()
+        drawn = torch.randint(len(images), (len(images),), generator=rng).tolist()
         for one in (first, second):
-            assert one.resamples[0, k] == pytest.approx(ap50_of(pictures, one, drawn), abs=1e-12)
+            assert one.resamples[0, k] == pytest.approx(ap50_of(images, one, drawn), abs=1e-12)
 
 
-def ap50_of(pictures: Pictures, one: Detected, drawn: list[int]) -> float:
-    """AP50 of a set in which picture `drawn[n]` is the n-th."""
-    metrics = CocoMetrics(pictures.names)
+def ap50_of(images: ImageDataset, one: Detected, drawn: list[int]) -> float:
+    """AP50 of a set in which image `drawn[n]` is the n-th."""
+    metrics = CocoMetrics(images.names)
     for n, k in enumerate(drawn):
         of_it = one.found.image == k
         box, score, label = one.found.boxes[of_it], one.found.scores[of_it], one.found.label[of_it]
         corners = torch.cat((box[:, :2], box[:, :2] + box[:, 2:]), dim=1)
-        metrics.update([Detections(corners, score, label)], [{**pictures.target(k), "image_id": n}])
+        metrics.update([Detections(corners, score, label)], [{**images.target(k), "image_id": n}])
     return metrics.compute().ap(0.5)
 
 
-def test_paired_over_pictures(pictures: Pictures) -> None:
+def test_paired_over_images(images: ImageDataset) -> None:
     """Zero, exactly, for equal detections; far better ones exclude it; the difference is that of the values."""
-    good, bad = ([judged(pictures, moved(pictures, noise, seed)) for seed in (0, 1)] for noise in (0.02, 0.6))
+    good, bad = ([judged(images, moved(images, noise, seed)) for seed in (0, 1)] for noise in (0.02, 0.6))
     same = paired_bootstrap(good, good)
     assert same == {"AP50": (0, (0, 0)), "AP": (0, (0, 0))}
     value, interval = paired_bootstrap(good, bad)["AP50"]
@@ -306,20 +306,20 @@ def test_paired_over_pictures(pictures: Pictures) -> None:
     assert paired_bootstrap([], []) == {}
 
 
-def test_other_pictures_are_refused(pictures: Pictures) -> None:
-    """Resamples of different pictures are not pairs."""
-    one = judged(pictures, moved(pictures, 0.1, 0))
-    with pytest.raises(ValueError, match="evaluated on different pictures"):
+def test_other_images_are_refused(images: ImageDataset) -> None:
+    """Resamples of different images are not pairs."""
+    one = judged(images, moved(images, 0.1, 0))
+    with pytest.raises(ValueError, match="evaluated on different images"):
         paired_bootstrap([one], [one._replace(image_ids=one.image_ids + 1)])
 
 
-def test_a_sheet_without_detections(pictures: Pictures) -> None:
-    """Nothing found, and fewer pictures than a sheet has room for."""
-    few = Pictures(pictures.index.with_pictures(np.arange(2)))
+def test_a_sheet_without_detections(images: ImageDataset) -> None:
+    """Nothing found, and fewer images than a sheet has room for."""
+    few = ImageDataset(images.index.with_images(np.arange(2)))
     nothing = found_in([Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))] * 2)
     drawn = sheet(few, {"none": judged(few, nothing), "all": judged(few, moved(few, 0.1, 0))})
     assert drawn.ndim == 3
-    assert drawn.shape[1] < sheet(pictures, {"all": judged(pictures, moved(pictures, 0.1, 0))}).shape[1]
+    assert drawn.shape[1] < sheet(images, {"all": judged(images, moved(images, 0.1, 0))}).shape[1]
 
 
 # curves
@@ -364,7 +364,7 @@ def test_curves_of_odd_variants(tmp_path: Path) -> None:
     plot_curves(tmp_path / "x.png", variants, ["x"], axes, {name: n for n, name in enumerate(variants)}, 3)
     single = {"one": of({3: [0.5]}), "two": of({3: [0.7]})}
     plot_curves(tmp_path / "y.png", single, ["x"], {"x": limits(list(single.values()), "x")}, {"one": 0, "two": 1}, 1)
-    assert all(read_picture(tmp_path / name).std() > 5 for name in ("x.png", "y.png"))
+    assert all(read_image(tmp_path / name).std() > 5 for name in ("x.png", "y.png"))
 
 
 # page, options, provenance
@@ -373,9 +373,9 @@ def test_curves_of_odd_variants(tmp_path: Path) -> None:
 def test_every_word_is_escaped(tmp_path: Path) -> None:
     """What HTML or Markdown would read as its own stands on the page as it was given."""
     name = "a<b>&\"'|*_`[x](y)#"
-    write_picture(tmp_path / "p.png", np.zeros((2, 2, 3), np.uint8))
+    write_image(tmp_path / "p.png", np.zeros((2, 2, 3), np.uint8))
     blocks: list[Block] = [Heading(1, name), Text(name), Text(name, warning=True), Items([name])]
-    blocks += [Table([name], [[name]]), Code(name), Picture("p.png", name)]
+    blocks += [Table([name], [[name]]), Code(name), Illustration("p.png", name)]
     write_html(tmp_path / "x.html", blocks)
     page = Page((tmp_path / "x.html").read_text())
     assert page.words.count(name) == 8  # the title, too

@@ -15,6 +15,7 @@ from yolo.ablation.statistics import (
     Histories,
     band,
     compare,
+    conclusion,
     histories,
     holm,
     paired,
@@ -22,7 +23,6 @@ from yolo.ablation.statistics import (
     spread,
     t_inside,
     t_quantile,
-    verdict,
 )
 
 NAN = math.nan
@@ -95,10 +95,10 @@ def test_one_seed_and_none() -> None:
     assert math.isnan(one.low)
     assert math.isnan(one.high)
     assert (one.p, one.differs, none.p, none.differs, none.seeds) == (1, False, 1, False, ())
-    assert verdict(Comparison("a", "b", "AP50", one, 1)) == (
+    assert conclusion(Comparison("a", "b", "AP50", one, 1)) == (
         "a and b are not distinguishable with 1 seed, of which at least 5 are needed (AP50 +0.400, no interval)."
     )
-    assert verdict(Comparison("a", "b", "AP50", none, 1)) == "a and b: no seed in which both have AP50."
+    assert conclusion(Comparison("a", "b", "AP50", none, 1)) == "a and b: no seed in which both have AP50."
 
 
 def test_equal_differences() -> None:
@@ -120,11 +120,11 @@ def comparison(differences: Sequence[float]) -> Comparison:
 def test_words() -> None:
     """Better only with five seeds and an interval without zero; the better one is named first."""
     clear = [0.04, 0.05, 0.03, 0.05, 0.04]
-    better = verdict(comparison(clear))
+    better = conclusion(comparison(clear))
     assert better == "a is better than b (AP50 +0.042, 95 % interval 0.032 to 0.052, 5 seeds)."
-    assert verdict(comparison([-d for d in clear])) == better.replace("a is better than b", "b is better than a")
-    assert "not distinguishable with 4 seeds, of which at least 5 are needed" in verdict(comparison(clear[:4]))
-    assert verdict(comparison([0.1, -0.1, 0.2, -0.2, 0.01])).startswith(
+    assert conclusion(comparison([-d for d in clear])) == better.replace("a is better than b", "b is better than a")
+    assert "not distinguishable with 4 seeds, of which at least 5 are needed" in conclusion(comparison(clear[:4]))
+    assert conclusion(comparison([0.1, -0.1, 0.2, -0.2, 0.01])).startswith(
         "a and b are not distinguishable with 5 seeds ("
     )
 

@@ -35,7 +35,7 @@ def test_a_study_comes_back_as_it_was(tmp_path: Path) -> None:
         preset="blog",
         variants={"one": {"loss": {"obj_label": "1"}}, "iou": {}},
         base={"epochs": 4},
-        words=("--limit", "10", "--data", "my pictures"),
+        words=("--limit", "10", "--data", "my images"),
         figures={"Objectness: both": ("one", "iou")},
         question={"Objectness: both": "Which?"},
         pilot=Pilot(option="schedule.peak_lr", values=(1e-4, "2e-4")),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.support.paths import ROOT
-from tests.support.small_sets import Picture, write_coco
+from tests.support.small_sets import DrawnImage, write_coco
 
 
 def benchmark(*arguments: str) -> str:
@@ -24,13 +24,13 @@ def benchmark(*arguments: str) -> str:
 
 def test_table_and_epochs(tmp_path: Path) -> None:
     """Rates of both contenders and of epochs are above 0; before the first step the losses differ by rounding only."""
-    data = write_coco(tmp_path, [Picture((40, 40), [(0, 4, 4, 30, 30)])] * 3)
+    data = write_coco(tmp_path, [DrawnImage((40, 40), [(0, 4, 4, 30, 30)])] * 3)
     text = benchmark("--data", str(data), "--workers", "0")
     for kind in ("plain", "ours", "epoch", "bare"):
         rates = re.search(rf"^{kind} +(\S+) +(\S+) +(\S+)", text, re.MULTILINE)
         assert rates is not None, text
         assert 0 < float(rates[1]) <= float(rates[2]) <= float(rates[3])
-    assert "epochs of 3 pictures" in text
+    assert "epochs of 3 images" in text
     apart = re.search(r"loss apart: (\S+) of", text)
     assert apart is not None, text
     assert float(apart[1]) < 0.02  # bfloat16 has 8 bits

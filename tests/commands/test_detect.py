@@ -28,7 +28,7 @@ from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import save_safetensors
 from yolo.darknet.weights import save_weights
 from yolo.images.draw import draw
-from yolo.images.files import read_picture
+from yolo.images.files import read_image
 
 DARKNET = SHARED.parent / "data" / "darknet"
 NAMES = ["..", "motorbike", "c/d", "犬", "e", "f"]
@@ -36,7 +36,7 @@ NAMES = ["..", "motorbike", "c/d", "犬", "e", "f"]
 
 @pytest.fixture(scope="session")
 def constant(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy network that finds the same in every picture: in its 25 large cells classes 0 (0.907) and 1 (0.696)."""
+    """A toy network that finds the same in every image: in its 25 large cells classes 0 (0.907) and 1 (0.696)."""
     network = Darknet(read_cfg("toy.cfg"))
     last = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels == 33]
     assert len(last) == 3
@@ -59,8 +59,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def picture(path: Path, width: int = 160, height: int = 160, channels: int = 3) -> Path:
-    """A picture of smooth noise."""
+def image(path: Path, width: int = 160, height: int = 160, channels: int = 3) -> Path:
+    """An image of smooth noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     small = np.random.default_rng(len(path.name)).integers(0, 256, (4, 4, channels), dtype=np.uint8)
     cv2.imwrite(str(path), cv2.resize(small, (width, height)))
@@ -91,9 +91,9 @@ def parts() -> list[Path]:
 
 
 def test_lines_and_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line for the picture with its three times, one for each object, the median; all kinds of files."""
-    picture(Path("in/a.png"))
-    picture(Path("in/12.jpg"), 200, 100)
+    """A line for the image with its three times, one for each object, the median; all kinds of files."""
+    image(Path("in/a.png"))
+    image(Path("in/12.jpg"), 200, 100)
     assert detect(constant, "in", "--json", "--txt", "--csv", "--crops", "--max-det", "2") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7
@@ -104,7 +104,7 @@ def test_lines_and_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert times.count(" + ") == 2
     assert lines[4].split()[:2] == ["..", "0.907"]
     assert len(lines[4].split()) == 6
-    assert lines[6].startswith("2 pictures, median load ")
+    assert lines[6].startswith("2 images, median load ")
     assert [row["image_id"] for row in rows()] == [12, 12, "a.png", "a.png"]
     assert sorted(contents(Path("out"))) == sorted(
         str(Path(*path.split("/")))
@@ -113,15 +113,15 @@ def test_lines_and_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> 
             "detections.csv", "detections.json", "txt/12.txt", "txt/a.txt",
         )
     )  # fmt: skip
-    assert read_picture("out/12.jpg").shape == (100, 200, 3)
-    assert not np.array_equal(read_picture("out/a.png"), read_picture("in/a.png"))
+    assert read_image("out/12.jpg").shape == (100, 200, 3)
+    assert not np.array_equal(read_image("out/a.png"), read_image("in/a.png"))
 
 
 @needs_shared
 @pytest.mark.parametrize("placement", ["letterbox", "stretch"])
 @pytest.mark.parametrize("confidence", ["0.25", "0.005"])
 def test_exact_gives_darknets_numbers(confidence: str, placement: str) -> None:
-    """The JSON file of the command line against darknet's own detections of seven pictures."""
+    """The JSON file of the command line against darknet's own detections of seven images."""
     model = "yolo-fastest-1.1"
     cfg, names, golden = DARKNET / f"{model}.cfg", DARKNET / "coco.names", SHARED / "yolo-fastest"
     words: list[str | Path] = [
@@ -155,7 +155,7 @@ def test_exact_gives_darknets_numbers(confidence: str, placement: str) -> None:
         ]
         sure = float(confidence) + 1e-4
         compare([row for row in ours if row.score > sure], [row for row in theirs if row.score > sure])
-        drawn = read_picture(Path("out") / entry["picture"])
+        drawn = read_image(Path("out") / entry["picture"])
         assert drawn.shape == (h, w, 3)
 
 
@@ -178,8 +178,8 @@ def test_old_spellings_have_cocos_ids_and_can_be_chosen() -> None:
         assert {(row["category_id"], row["category_name"]) for row in rows()} == {(4, "motorbike"), (18, "dog")}
 
 
-def save_pictures(folder: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Good pictures of all kinds with their upright sizes (width, height), and bad ones."""
+def save_images(folder: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """Good images of all kinds with their upright sizes (width, height), and bad ones."""
     folder.mkdir()
     good: dict[str, tuple[int, int]] = {}
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
@@ -197,22 +197,22 @@ def save_pictures(folder: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
     cv2.imwrite(str(folder / "huge.jpg"), np.full((9000, 12000, 3), 90, np.uint8))
     good |= {"deep.png": (60, 40), "one.png": (1, 1), "tall.bmp": (1, 300), "huge.jpg": (12000, 9000)}
     (folder / "empty.jpg").write_bytes(b"")
-    (folder / "text.jpg").write_text("this is no picture")
+    (folder / "text.jpg").write_text("this is no image")
     (folder / "cut.jpg").write_bytes((folder / "exif-1.jpg").read_bytes()[:500])
     return good, ["empty.jpg", "text.jpg", "cut.jpg"]
 
 
-def test_pictures_of_all_kinds_in_one_run(
+def test_images_of_all_kinds_in_one_run(
     constant: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Good ones are detected and drawn upright, bad ones are named, the status is 1."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    good, bad = save_pictures(Path("in"))
+    good, bad = save_images(Path("in"))
     before = {name: Path("in", name).stat().st_mtime_ns for name in (*good, *bad)}
     assert detect(constant, "in", "none.png", "--json", "--txt", "--csv", "--max-det", "3") == 1
     captured = capsys.readouterr()
     assert {row["image_id"] for row in rows()} == set(good)
-    assert captured.out.splitlines()[-1].startswith(f"{len(good)} pictures")
+    assert captured.out.splitlines()[-1].startswith(f"{len(good)} images")
     errors = captured.err.splitlines()
     assert len(errors) == 4
     for name in (*bad, "none.png"):
@@ -226,7 +226,7 @@ def test_pictures_of_all_kinds_in_one_run(
 
 
 def test_all_orientations_show_the_same(constant: Path) -> None:
-    """A picture that eight cameras held in eight ways is drawn upright every time."""
+    """An image that eight cameras held in eight ways is drawn upright every time."""
     upright = np.zeros((40, 60, 3), np.uint8)
     upright[:20, :30] = 255
     turned = {
@@ -240,12 +240,12 @@ def test_all_orientations_show_the_same(constant: Path) -> None:
         Image.fromarray(np.ascontiguousarray(pixels)).save(f"in/{orientation}.jpg", exif=exif, quality=100)
     assert detect(constant, "in", "--conf", "0.99") == 0
     for orientation in turned:
-        assert np.abs(read_picture(f"out/{orientation}.jpg").astype(int) - upright).mean() < 2
+        assert np.abs(read_image(f"out/{orientation}.jpg").astype(int) - upright).mean() < 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="NOT TESTED: memory is read from Linux's /proc")
-def test_memory_is_flat_over_a_thousand_pictures(constant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of a picture stays once its results are written."""
+def test_memory_is_flat_over_a_thousand_images(constant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of an image stays once its results are written."""
     Path("in").mkdir()
     for k in range(1000):
         cv2.imwrite(f"in/{k:04}.png", np.full((24, 32, 3), k % 256, np.uint8))
@@ -262,10 +262,10 @@ def test_memory_is_flat_over_a_thousand_pictures(constant: Path, monkeypatch: py
     assert len(rows()) == 3000
 
 
-def test_an_own_folder_keeps_its_pictures(constant: Path) -> None:
-    """`--out` where the pictures are: equal names, other case, other endings, and names that results would take."""
+def test_an_own_folder_keeps_its_images(constant: Path) -> None:
+    """`--out` where the images are: equal names, other case, other endings, and names that results would take."""
     for name in ("in/a.png", "in/a.jpg", "in/A.PNG", "in/a-2.png", "in/a_1.png", "in/b.bmp", "in/b.png", "more/a.png"):
-        picture(Path(name))
+        image(Path(name))
     write_video(Path("in/b.avi"))
     write_video(Path("in/b.mp4"))
     before = contents(Path("in"))
@@ -283,8 +283,8 @@ def test_an_own_folder_keeps_its_pictures(constant: Path) -> None:
 
 
 def test_a_second_run_replaces_the_results_of_the_first(constant: Path) -> None:
-    """The same names again, no second set; also beside the picture itself."""
-    path = picture(Path("in/a.png"))
+    """The same names again, no second set; also beside the image itself."""
+    path = image(Path("in/a.png"))
     for out in ("out", "in"):
         assert detect(constant, path, "--json", "--txt", "--csv", "--crops", "--max-det", "3", out=out) == 0
         first = contents(Path(out))
@@ -294,12 +294,12 @@ def test_a_second_run_replaces_the_results_of_the_first(constant: Path) -> None:
 
 def test_a_missing_source_of_an_earlier_run(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its old drawing does not confuse the new run."""
-    path = picture(Path("a.png"))
-    picture(Path("b.png"))
+    path = image(Path("a.png"))
+    image(Path("b.png"))
     assert detect(constant, path) == 0
     path.unlink()
     assert detect(constant, path, "b.png") == 1
-    assert "not read: a.png: no such picture file" in capsys.readouterr().err
+    assert "not read: a.png: no such image file" in capsys.readouterr().err
     assert Path("out/b.png").is_file()
 
 
@@ -323,26 +323,26 @@ def test_a_video_is_written_as_a_video(constant: Path, ending: str, capsys: pyte
 def test_a_broken_video_is_named(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And no video is written for it."""
     Path("clip.mp4").write_text("no film")
-    picture(Path("a.png"))
+    image(Path("a.png"))
     assert detect(constant, "clip.mp4", "a.png") == 1
     assert "not read: clip.mp4: no frame could be read" in capsys.readouterr().err
     assert sorted(contents(Path("out"))) == ["a.png"]
 
 
-def test_a_one_channel_network_reads_pictures_and_videos() -> None:
+def test_a_one_channel_network_reads_images_and_videos() -> None:
     """Grey in, colour out."""
     Path("grey.cfg").write_text((ROOT / "config" / "toy.cfg").read_text().replace("channels=3", "channels=1"))
     save_weights(Darknet(read_cfg("grey.cfg")), "grey.weights")
-    picture(Path("a.png"), 60, 40)
+    image(Path("a.png"), 60, 40)
     write_video(Path("clip.mp4"))
     assert detect(Path("grey.weights"), "a.png", "clip.mp4", "--cfg", "grey.cfg", "--conf", "0.99") == 0
-    assert read_picture("out/a.png").shape == (40, 60, 3)
+    assert read_image("out/a.png").shape == (40, 60, 3)
     assert Path("out/clip.mp4").is_file()
 
 
 def test_choices_limits_and_classes_together(constant: Path) -> None:
     """25 cells, two classes each: NMS across classes leaves one, a limit counts what was chosen."""
-    picture(Path("a.png"))
+    image(Path("a.png"))
 
     def found(*words: str) -> list[str]:
         assert detect(constant, "a.png", "--json", *words) == 0
@@ -371,14 +371,14 @@ def test_choices_limits_and_classes_together(constant: Path) -> None:
         (["--size", "0"], "expected pixels as N or WIDTHxHEIGHT"),
         (["--names", "none.names"], "none.names"),
         (["nowhere/*.png"], "no file matches"),
-        (["."], "no picture and no video in this folder"),
+        (["."], "no image and no video in this folder"),
     ],
 )
 def test_wrong_options_are_one_line(
     words: list[str], message: str, constant: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is wrong, before anything is detected or written."""
-    picture(Path("in/a.png"))
+    image(Path("in/a.png"))
     assert detect(constant, "in/a.png", *words) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -390,7 +390,7 @@ def test_wrong_options_are_one_line(
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta"])
 def test_a_device_that_is_not_there(device: str, constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line, no traceback."""
-    picture(Path("a.png"))
+    image(Path("a.png"))
     assert main(["detect", "a.png", "--weights", str(constant), "--device", device]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: device '{device}': ")
@@ -400,12 +400,12 @@ def test_a_device_that_is_not_there(device: str, constant: Path, capsys: pytest.
 def test_nothing_given(capsys: pytest.CaptureFixture[str]) -> None:
     """Says what to give."""
     assert main(["detect"]) == 1
-    assert "give pictures, videos, folders" in capsys.readouterr().err
+    assert "give images, videos, folders" in capsys.readouterr().err
 
 
 def test_out_is_a_file(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Said before the first picture."""
-    picture(Path("a.png"))
+    """Said before the first image."""
+    image(Path("a.png"))
     Path("out").write_text("mine")
     assert detect(constant, "a.png", "--json") == 1
     captured = capsys.readouterr()
@@ -417,8 +417,8 @@ def test_out_is_a_file(constant: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes everywhere")
 def test_out_is_read_only(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Said before the first picture."""
-    picture(Path("a.png"))
+    """Said before the first image."""
+    image(Path("a.png"))
     Path("out").mkdir(mode=0o555)
     assert detect(constant, "a.png", "--json") == 1
     captured = capsys.readouterr()
@@ -445,7 +445,7 @@ def test_a_full_disk(
     """In a drawing, in the JSON, in the csv: one line, status 1, the old results stay, nothing half is left."""
     noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
     cv2.imwrite("a.png", noise)
-    picture(Path("b.png"), 8, 8)
+    image(Path("b.png"), 8, 8)
     Path("out").mkdir()
     Path("out/detections.json").write_text("[]")
     request.getfixturevalue("small_disk")
@@ -473,9 +473,9 @@ def test_a_full_disk_under_a_video(
 def test_ctrl_c_keeps_what_was_found(
     constant: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the middle of the third picture: valid JSON of the first two, whole drawings, status 130."""
+    """In the middle of the third image: valid JSON of the first two, whole drawings, status 130."""
     for k in range(5):
-        picture(Path(f"in/{k}.png"))
+        image(Path(f"in/{k}.png"))
     calls = 0
 
     def interrupted(*arguments: Any) -> np.ndarray:
@@ -508,8 +508,8 @@ def start(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
 def test_pipes_interrupts_and_plain_terminals(constant: Path) -> None:
     """Three processes at once: a reader that goes away, a real Ctrl-C, a terminal that knows ASCII only."""
     for k in range(200):
-        picture(Path(f"in/{k:03}.png"))
-    picture(Path("собака.png"))
+        image(Path(f"in/{k:03}.png"))
+    image(Path("собака.png"))
     words: list[str | Path] = ["--weights", constant, "--device", "cpu", "--json", "--max-det", "2"]
     piped = start("in", *words, "--out", "piped")
     stopped = start("in", *words, "--out", "stopped")
@@ -557,7 +557,7 @@ def test_a_bar_only_on_a_terminal(
 ) -> None:
     """Many sources and a terminal show progress on stderr; one source or a pipe does not."""
     for k in range(3):
-        picture(Path(f"in/{k}.png"))
+        image(Path(f"in/{k}.png"))
     for terminal, sources, bar in ((False, "in", False), (True, "in/0.png", False), (True, "in", True)):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
         assert detect(constant, sources, "--max-det", "1") == 0
@@ -569,7 +569,7 @@ def test_a_bar_only_on_a_terminal(
 
 def test_the_newest_run_is_the_default(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without weights: the last trained ones in the working directory, which is said; they bring cfg and names."""
-    picture(Path("a.png"))
+    image(Path("a.png"))
     for k, name in enumerate(("new", "old")):
         Path("runs", name).mkdir(parents=True)
         best = Path("runs", name, "best.safetensors")
@@ -584,7 +584,7 @@ def test_official_weights_are_the_last_resort(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Those of the cfg, yolov3's by default; a cfg that nobody published weights for is an error."""
-    picture(Path("a.png"))
+    image(Path("a.png"))
     asked = []
 
     def official(name: str) -> Path:
@@ -608,14 +608,14 @@ def test_official_weights_are_the_last_resort(
 
 def test_safetensors_alone_as_cfg(constant: Path) -> None:
     """As `yolo.load` takes it."""
-    picture(Path("a.png"))
+    image(Path("a.png"))
     assert main(["detect", "a.png", "--cfg", str(constant), "--device", "cpu"]) == 0
     assert Path("runs/detect/a.png").is_file()
 
 
 def test_weights_of_another_network(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line that names both."""
-    picture(Path("a.png"))
+    image(Path("a.png"))
     assert detect(constant, "a.png", "--cfg", "yolov3-tiny.cfg") == 1
     error = capsys.readouterr().err
     assert "was saved with another cfg than yolov3-tiny.cfg" in error

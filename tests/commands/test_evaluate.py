@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.commands.test_detect import NAMES, constant, elsewhere, picture  # noqa: F401  # fixtures
+from tests.commands.test_detect import NAMES, constant, elsewhere, image  # noqa: F401  # fixtures
 from tests.darknet.test_golden import SHARED, needs_shared
 from yolo.__main__ import main
 from yolo.evaluation.plots import plot_confusion, plot_errors, plot_f1, plot_precision_recall
-from yolo.images.files import read_picture
+from yolo.images.files import read_image
 
 DATA = SHARED.parent / "data"
 TWELVE = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
@@ -23,14 +23,14 @@ FILES = ["confusion.png", "errors.png", "f1.png", "metrics.json", "per_class.csv
 
 
 def write_data(folder: Path = Path("set")) -> Path:
-    """Six pictures of a data set with the classes of the constant detector, and its annotation file.
+    """Six images of a data set with the classes of the constant detector, and its annotation file.
 
     The detector finds the same 25 boxes in all, of class 0 and of class 1; some objects lie on one, some near one.
     """
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
     for k in range(6):
-        picture(folder / "images" / f"p{k}.png", 160, 160)
+        image(folder / "images" / f"p{k}.png", 160, 160)
         images.append({"id": 5 * k + 2, "file_name": f"p{k}.png", "width": 160, "height": 160})
         for i in range(k):
             box = [max(32.0 * i - 40 + 3 * k, -4), max(-40.0 + 16 * i, -4), 110 - 5.0 * i, 80]
@@ -63,8 +63,8 @@ def test_a_model_and_its_results_file(constant: Path, capsys: pytest.CaptureFixt
     words: list[str | Path] = ["--data", truth, "--pycocotools", "--matrix-conf", "0.1", "--resamples", "50"]
     assert evaluate(*words, *model) == 0
     printed = capsys.readouterr().out
-    assert "6 pictures, 15 objects (1 crowds), 6 classes, " in printed
-    limits = "confidence 0.001, NMS 0.6, at most 100 detections of a picture, input 160x160 letterbox"
+    assert "6 images, 15 objects (1 crowds), 6 classes, " in printed
+    limits = "confidence 0.001, NMS 0.6, at most 100 detections of an image, input 160x160 letterbox"
     assert f"conditions: {limits}" in printed
     assert float(printed.split("twelve, is ")[1].split()[0]) < 1e-12
     direct = numbers()
@@ -82,13 +82,13 @@ def test_a_model_and_its_results_file(constant: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """metrics.json, per_class.csv and four pictures that can be opened; the table has a line for each class."""
+    """metrics.json, per_class.csv and four images that can be opened; the table has a line for each class."""
     truth = write_data()
     assert evaluate("--weights", constant, "--data", truth, "--batch-size", "4") == 0
     assert sorted(path.name for path in Path("out").iterdir()) == FILES
     for name in FILES:
         if name.endswith(".png"):
-            pixels = read_picture(Path("out", name))
+            pixels = read_image(Path("out", name))
             assert min(pixels.shape[:2]) > 400
             assert pixels.std() > 10
     with Path("out/per_class.csv").open(newline="") as file:
@@ -131,10 +131,10 @@ def change_names(truth: Path, old: str, new: str) -> None:
     ("words", "message"),
     [
         (["--annotations", "no.json", "--results", "no.json"], "no.json"),
-        (["--weights", "WEIGHTS", "--data", "set/lost.json"], "set/lost.json: no such picture: set/images/nowhere.png"),
+        (["--weights", "WEIGHTS", "--data", "set/lost.json"], "set/lost.json: no such image: set/images/nowhere.png"),
         (["--weights", "WEIGHTS", "--data", "set/other.json"],
          "the data have classes that the model does not: zebra; the model's 6 are .., motorbike"),
-        ([*TRUTH, "--results", "rows.json"], "1 pictures are not in set/truth.json: 4"),
+        ([*TRUTH, "--results", "rows.json"], "1 images are not in set/truth.json: 4"),
         (["--weights", "a.weights", "--data", "set/truth.json"], "give --cfg FILE"),
         (["--weights", "WEIGHTS", "--data", "set/truth.json", "--device", "tpu"], "device 'tpu'"),
         (["--weights", "WEIGHTS", "--data", "set/truth.json", "--size", "100"], "a multiple of 32"),
@@ -159,10 +159,10 @@ def test_errors(
     assert not Path("out").exists()
 
 
-def test_a_corrupt_picture_ends_it(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_a_corrupt_image_ends_it(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     """By name: numbers without it would be others."""
     truth = write_data()
-    Path("set/images/p3.png").write_bytes(b"no picture")
+    Path("set/images/p3.png").write_bytes(b"no image")
     assert evaluate("--weights", constant, "--data", truth) == 1
     assert "p3.png" in capsys.readouterr().err
 
@@ -188,7 +188,7 @@ def test_classes_by_name(constant: Path, caplog: pytest.LogCaptureFixture) -> No
 
 @pytest.mark.parametrize("words", [[], ["--results", "a.json", "--weights", "b.weights"], ["--weights", "b.weights"]])
 def test_what_is_evaluated_must_be_said_once(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Either results, or weights with the pictures."""
+    """Either results, or weights with the images."""
     with pytest.raises(SystemExit) as end:
         main(["eval", *words])
     assert end.value.code == 2
@@ -196,8 +196,8 @@ def test_what_is_evaluated_must_be_said_once(words: list[str], capsys: pytest.Ca
 
 
 @needs_shared
-def test_a_real_model_on_real_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """141 pictures of COCO with a trained network: pycocotools' numbers, and those that a good model has."""
+def test_a_real_model_on_real_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """141 images of COCO with a trained network: pycocotools' numbers, and those that a good model has."""
     model = DATA / "darknet" / "yolo-fastest-1.1-xl"
     words: list[str | Path] = [
         "--weights",
@@ -211,7 +211,7 @@ def test_a_real_model_on_real_pictures(tmp_path: Path, capsys: pytest.CaptureFix
     words += ["--data", mini, "--split", "val", "--pycocotools", "--device", "cpu"]
     assert evaluate(*words) == 0
     printed = capsys.readouterr().out
-    assert "141 pictures, 1,178 objects (13 crowds), 80 classes" in printed
+    assert "141 images, 1,178 objects (13 crowds), 80 classes" in printed
     assert float(printed.split("twelve, is ")[1].split()[0]) < 1e-12
     assert 0.31 < numbers()["AP50"] < 0.35
 
@@ -232,7 +232,7 @@ def test_plots_of_any_number_of_classes(classes: int, tmp_path: Path) -> None:
     plot_f1(tmp_path / "f1.png", np.linspace(0, 1, 1001), f1, (0.5, 0.7), names)
     plot_confusion(tmp_path / "confusion.png", rng.integers(0, 50, (classes + 1, classes + 1)), names, 0.25)
     for name in ("pr", "f1", "confusion"):
-        assert read_picture(tmp_path / f"{name}.png").shape[2] == 3
+        assert read_image(tmp_path / f"{name}.png").shape[2] == 3
 
 
 def test_plots_of_nothing(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ import torch
 
 from yolo.boxes import Detections
 from yolo.commands.result_files import ResultFiles, coco_rows, folder_name, inputs, targets
-from yolo.images.files import read_picture, write_picture
+from yolo.images.files import read_image, write_image
 from yolo.images.sources import Source
 from yolo.names import COCO
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (50, 100, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (50, 100, 3), dtype=np.uint8)
 FOUND = Detections(
     torch.tensor([[10.1, 5.2, 30.7, 45.3], [-5.0, -5.0, 20.0, 20.0]]),
     torch.tensor([0.9, 0.3]),
@@ -25,8 +25,8 @@ FOUND = Detections(
 )
 
 
-def pictures(*names: str) -> list[Source]:
-    """Sources of these pictures; videos where they end in .mp4 or .avi."""
+def images(*names: str) -> list[Source]:
+    """Sources of these images; videos where they end in .mp4 or .avi."""
     return [Source(Path(n).name, Path(n), n if n.endswith((".mp4", ".avi")) else None) for n in names]
 
 
@@ -58,7 +58,7 @@ def test_json_has_no_infinity(tmp_path: Path) -> None:
     inf, nan = float("inf"), float("nan")
     odd = Detections(torch.tensor([[-inf, -inf, inf, inf], [nan] * 4]), torch.tensor([0.9, 0.8]), torch.tensor([0, 0]))
     with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True, as_txt=True, crops=True) as files:
-        files.add("a.png", "a", PICTURE, odd)
+        files.add("a.png", "a", IMAGE, odd)
 
     def refuse(word: str) -> None:
         raise AssertionError(word)
@@ -68,11 +68,11 @@ def test_json_has_no_infinity(tmp_path: Path) -> None:
 
 
 def test_all_kinds_of_files(tmp_path: Path) -> None:
-    """JSON, csv, labels and crops of two pictures, one without detections; no temporary file is left."""
+    """JSON, csv, labels and crops of two images, one without detections; no temporary file is left."""
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True, as_txt=True, crops=True) as files:
-        files.add("a.png", "a", PICTURE, FOUND)
-        files.add("b.png", "b", PICTURE, nothing)
+        files.add("a.png", "a", IMAGE, FOUND)
+        files.add("b.png", "b", IMAGE, nothing)
     assert [row["category_name"] for row in json.loads((tmp_path / "detections.json").read_text())] == ["dog", "person"]
     with (tmp_path / "detections.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -85,10 +85,10 @@ def test_all_kinds_of_files(tmp_path: Path) -> None:
     assert lines[0].split()[0] == "16"
     np.testing.assert_allclose([float(x) for x in lines[0].split()[1:]], [0.204, 0.505, 0.206, 0.802, 0.9], atol=1e-5)
     assert (tmp_path / "txt" / "b.txt").read_text() == ""
-    crop = read_picture(tmp_path / "crops" / "dog" / "a-0.png")
-    assert np.array_equal(crop, PICTURE[5:45, 10:31])
-    cut = read_picture(tmp_path / "crops" / "person" / "a-1.png")
-    assert np.array_equal(cut, PICTURE[:20, :20])
+    crop = read_image(tmp_path / "crops" / "dog" / "a-0.png")
+    assert np.array_equal(crop, IMAGE[5:45, 10:31])
+    cut = read_image(tmp_path / "crops" / "person" / "a-1.png")
+    assert np.array_equal(cut, IMAGE[:20, :20])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["crops", "detections.csv", "detections.json", "txt"]
 
 
@@ -101,9 +101,9 @@ def test_nothing_found_is_an_empty_list(tmp_path: Path) -> None:
 
 
 def end_with(error: BaseException, folder: Path) -> None:
-    """A run that stops after one picture."""
+    """A run that stops after one image."""
     with ResultFiles(folder, COCO, as_json=True, as_csv=True) as files:
-        files.add("a.png", "a", PICTURE, FOUND)
+        files.add("a.png", "a", IMAGE, FOUND)
         raise error
 
 
@@ -137,7 +137,7 @@ def test_folders_of_classes_are_safe(name: str, folder: str, tmp_path: Path) -> 
     assert folder_name(name) == folder
     one = Detections(FOUND.boxes[:1], FOUND.scores[:1], torch.tensor([0]))
     with ResultFiles(tmp_path, [name], crops=True) as files:
-        files.add("a.png", "a", PICTURE, one)
+        files.add("a.png", "a", IMAGE, one)
     assert [file.relative_to(tmp_path) for file in tmp_path.rglob("*.png")] == [Path("crops", folder, "a-0.png")]
 
 
@@ -145,13 +145,13 @@ def test_two_classes_in_one_folder_keep_apart(tmp_path: Path) -> None:
     """`a/b` and `a_b` share a folder, not a file."""
     two = Detections(FOUND.boxes, FOUND.scores, torch.tensor([0, 1]))
     with ResultFiles(tmp_path, ["a/b", "a_b"], crops=True) as files:
-        files.add("x.png", "x", PICTURE, two)
+        files.add("x.png", "x", IMAGE, two)
     assert len(list((tmp_path / "crops" / "a_b").iterdir())) == 2
 
 
 def test_targets_are_unique(tmp_path: Path) -> None:
     """Equal names, other endings, other case, and a name that looks like the second of another."""
-    sources = pictures("1/a.png", "2/a.png", "1/a-2.png", "1/a.jpg", "1/A.PNG", "1/b.tif", "1/b.mp4", "1/b.avi")
+    sources = images("1/a.png", "2/a.png", "1/a-2.png", "1/a.jpg", "1/A.PNG", "1/b.tif", "1/b.mp4", "1/b.avi")
     found = targets(sources, tmp_path)
     assert [target.stem for target in found] == ["a", "a-2", "a-2-2", "a-3", "A-4", "b", "b-2", "b-3"]
     assert [target.drawing.name for target in found[:4]] == ["a.png", "a-2.png", "a-2-2.png", "a-3.jpg"]
@@ -168,7 +168,7 @@ def test_no_drawing_replaces_a_source(tmp_path: Path) -> None:
     for file in [*files, other / "c.avi"]:
         file.write_bytes(b"mine")
     given = [str(file) for file in (files[0], files[2], files[1], files[3], other / "c.avi", files[4])]
-    drawings = [target.drawing for target in targets(pictures(*given), tmp_path)]
+    drawings = [target.drawing for target in targets(images(*given), tmp_path)]
     assert not any(drawing.exists() for drawing in drawings)
     assert len(set(drawings)) == 6
     assert drawings[0].name == "a-detected-2.png"
@@ -180,19 +180,19 @@ def test_links_are_the_files_behind_them(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "crops" / "dog").mkdir(parents=True)
     for path in (tmp_path / "real" / "a.png", tmp_path / "crops" / "dog" / "a-0.png"):
-        write_picture(path, PICTURE)
+        write_image(path, IMAGE)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    sources = pictures(str(tmp_path / "link" / "a.png"), str(tmp_path / "crops" / "dog" / "a-0.png"))
+    sources = images(str(tmp_path / "link" / "a.png"), str(tmp_path / "crops" / "dog" / "a-0.png"))
     assert targets(sources, tmp_path / "real")[0].drawing.name == "a-detected.png"
     with ResultFiles(tmp_path, COCO, crops=True, spare=inputs(sources)) as files:
-        files.add("a.png", "a", PICTURE, FOUND)
-    assert np.array_equal(read_picture(tmp_path / "crops" / "dog" / "a-0.png"), PICTURE)
+        files.add("a.png", "a", IMAGE, FOUND)
+    assert np.array_equal(read_image(tmp_path / "crops" / "dog" / "a-0.png"), IMAGE)
     assert (tmp_path / "crops" / "dog" / "a-0-detected.png").is_file()
 
 
 def test_a_thousand_equal_names(tmp_path: Path) -> None:
     """As in a data set with a folder for each day."""
-    stems = {target.stem for target in targets(pictures(*(f"{k}/image.jpg" for k in range(3000))), tmp_path)}
+    stems = {target.stem for target in targets(images(*(f"{k}/image.jpg" for k in range(3000))), tmp_path)}
     assert len(stems) == 3000
 
 
@@ -209,8 +209,8 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     """Bytes of a file name that are not UTF-8 come out escaped, and the JSON stays UTF-8."""
     name = os.fsdecode(b"\xff.png") if os.name != "nt" else "\udcff.png"
     with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True) as files:
-        files.add(name, "x", PICTURE, FOUND)
-        files.add("собака.png", "y", PICTURE, FOUND)
+        files.add(name, "x", IMAGE, FOUND)
+        files.add("собака.png", "y", IMAGE, FOUND)
     written = (tmp_path / "detections.json").read_text(encoding="utf-8")
     assert json.loads(written)[0]["image_id"] == "\udcff.png"
     assert "собака.png" in written

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.small_sets import Picture, write_coco, write_voc, write_yolo
+from tests.support.small_sets import DrawnImage, write_coco, write_voc, write_yolo
 from yolo.__main__ import main
 from yolo.boxes import iou
 from yolo.darknet.cfg import read_cfg
@@ -17,15 +17,15 @@ from yolo.data.datasets import open_data
 from yolo.data.sheet import CAPTION, GAP, TITLE, contact_sheet, spread, tile
 from yolo.data.statistics import anchor_table, class_table, nearest, network_sizes, totals
 from yolo.images.draw import colour
-from yolo.images.files import read_picture
+from yolo.images.files import read_image
 from yolo.images.resize import GREY
 
 
 def test_totals_and_classes(tmp_path: Path) -> None:
-    """Pictures, empty ones, boxes, crowds, COCO's three sizes by area, boxes per class."""
+    """Images, empty ones, boxes, crowds, COCO's three sizes by area, boxes per class."""
     sizes = [(0, 31, 33), (0, 32, 32), (1, 95, 97), (2, 96, 96), (2, 200, 90)]
-    pictures = [Picture((300, 200), [(label, 0, 0, w, h)]) for label, w, h in sizes] + [Picture((9, 9), [])]
-    index = open_data(write_coco(tmp_path, pictures)).index
+    images = [DrawnImage((300, 200), [(label, 0, 0, w, h)]) for label, w, h in sizes] + [DrawnImage((9, 9), [])]
+    index = open_data(write_coco(tmp_path, images)).index
     assert totals({"train": index})[1].split() == ["train", "6", "1", "5", "0", "1", "2", "2"]
     assert [line.split() for line in class_table({"train": index, "again": index})[1:]] == [
         ["0", "cat", "2", "2"],
@@ -52,8 +52,10 @@ def test_the_nearest_anchor_is_that_of_the_best_overlap() -> None:
 
 
 def test_boxes_are_measured_in_network_pixels(tmp_path: Path) -> None:
-    """Letterboxed: a picture of twice the input's width halves its boxes, whatever its height."""
-    data = write_voc(tmp_path, [Picture((832, 400), [(0, 0, 0, 232, 180)]), Picture((208, 416), [(1, 8, 8, 124, 98)])])
+    """Letterboxed: an image of twice the input's width halves its boxes, whatever its height."""
+    data = write_voc(
+        tmp_path, [DrawnImage((832, 400), [(0, 0, 0, 232, 180)]), DrawnImage((208, 416), [(1, 8, 8, 124, 98)])]
+    )
     index = open_data(data).index
     assert network_sizes(index, (416, 416)).tolist() == [[116, 90], [116, 90]]
     lines = anchor_table(index, make_plan(read_cfg("yolov3.cfg")))
@@ -63,8 +65,8 @@ def test_boxes_are_measured_in_network_pixels(tmp_path: Path) -> None:
 
 
 def test_a_tile_is_what_the_network_sees(tmp_path: Path) -> None:
-    """The picture letterboxed on grey, the box in its class's colour around the object, the rest untouched."""
-    data = open_data(write_voc(tmp_path, [Picture((208, 104), [(1, 20, 40, 80, 90)])]))
+    """The image letterboxed on grey, the box in its class's colour around the object, the rest untouched."""
+    data = open_data(write_voc(tmp_path, [DrawnImage((208, 104), [(1, 20, 40, 80, 90)])]))
     label = int(data[0][1]["labels"][0])
     shown = tile(data[0], data.names, (416, 416))
     assert shown.shape == (416, 416, 3)
@@ -73,12 +75,12 @@ def test_a_tile_is_what_the_network_sees(tmp_path: Path) -> None:
     for y, x in ((104 + 120, 40), (104 + 180, 100), (104 + 120, 160)):  # left, bottom and right edge, doubled
         assert tuple(shown[y, x]) == colour(label)
     small = tile(data[0], data.names, (104, 208))
-    assert np.array_equal(small[95:], read_picture(data.path(0))[95:])
+    assert np.array_equal(small[95:], read_image(data.path(0))[95:])
 
 
 def test_a_sheet_of_any_number(tmp_path: Path) -> None:
-    """One tile, many, more than there are; a picture that has vanished leaves an empty tile and the others stay."""
-    data = open_data(write_yolo(tmp_path, [Picture((30 + k, 40), [(0, 0, 0, 20, 20)]) for k in range(7)]))
+    """One tile, many, more than there are; an image that has vanished leaves an empty tile and the others stay."""
+    data = open_data(write_yolo(tmp_path, [DrawnImage((30 + k, 40), [(0, 0, 0, 20, 20)]) for k in range(7)]))
     assert spread(7, 3) == [0, 2, 4]
     assert spread(2, 12) == [0, 1]
     assert contact_sheet(data, [3], (64, 96)).shape == (TITLE + 64 + CAPTION + GAP, 96 + 2 * GAP, 3)
@@ -101,18 +103,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "train: pixels of boxes in the network input, 96 x 64" in out
     assert "train: boxes by the anchor of yolov3-tiny.cfg that is most like them" in out
     assert f"train: 1 faults, left out\n{root}/labels/train/img_0.txt:2: class 5: there are 3 classes" in out
-    assert read_picture(tmp_path / "out" / "set-train.png").shape == (TITLE + 2 * (64 + CAPTION + GAP), 96 + 2 * GAP, 3)
+    assert read_image(tmp_path / "out" / "set-train.png").shape == (TITLE + 2 * (64 + CAPTION + GAP), 96 + 2 * GAP, 3)
     assert {file: file.read_bytes() for file in root.rglob("*.*")} == before
 
 
 def test_the_command_with_a_subset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One class, one picture; a set without a single box has no quantiles and no shares."""
-    root = write_coco(tmp_path / "set", [Picture((30, 30), [(0, 0, 0, 9, 9)]), Picture((30, 30), [(1, 0, 0, 9, 9)])])
+    """One class, one image; a set without a single box has no quantiles and no shares."""
+    root = write_coco(
+        tmp_path / "set", [DrawnImage((30, 30), [(0, 0, 0, 9, 9)]), DrawnImage((30, 30), [(1, 0, 0, 9, 9)])]
+    )
     arguments = ["show-data", str(root), "--split", "tr", "--limit", "1", "--out", str(tmp_path / "out")]
     assert main([*arguments, "--classes", "dog"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[2].split() == ["train", "1", "1", "0", "0", "0", "0", "0"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["set-train-augmented.png", "set-train.png"]
     with pytest.raises(SystemExit):
-        main([*arguments, "--pictures", "0"])
-    assert "pictures=0: expected at least 1 on the sheet" in capsys.readouterr().err
+        main([*arguments, "--images", "0"])
+    assert "images=0: expected at least 1 on the sheet" in capsys.readouterr().err

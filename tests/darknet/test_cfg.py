@@ -301,7 +301,7 @@ def test_messages(body: str, expected: str) -> None:
         ("[net]\nwidth=0\n", "2: [net] width=0: expected an integer of at least 1"),
         (
             NET + "inputs=5\n",
-            "5: [net] inputs=5: not supported: the network takes pictures: give width, height and channels",
+            "5: [net] inputs=5: not supported: the network takes images: give width, height and channels",
         ),
         (
             NET + "policy=cosine\n",

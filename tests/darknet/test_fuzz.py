@@ -218,7 +218,7 @@ def small(plan: Plan) -> bool:
 
 @torch.inference_mode()
 def run(network: Darknet) -> None:
-    """A picture of zeros goes through, and every layer has the shape that was planned."""
+    """An image of zeros goes through, and every layer has the shape that was planned."""
     shapes: list[tuple[int, ...]] = []
 
     def keep(layer: nn.Module, inputs: object, output: Tensor) -> None:

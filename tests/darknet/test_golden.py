@@ -23,7 +23,7 @@ from yolo.darknet.inference import inference_copy
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import load_weights
 from yolo.detection.postprocess import postprocess
-from yolo.images.files import read_picture
+from yolo.images.files import read_image
 from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place
 from yolo.options.detection import Filter
@@ -110,7 +110,7 @@ class Row(NamedTuple):
 
 
 def relative_rows(boxes: Tensor, scores: Tensor, labels: Tensor, size: tuple[int, int]) -> list[Row]:
-    """Detections in pixels of a picture of `size` (width, height) as rows."""
+    """Detections in pixels of an image of `size` (width, height) as rows."""
     x1, y1, x2, y2 = (boxes / torch.tensor([*size, *size])).unbind(-1)
     columns = (labels, scores, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
     return [Row(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
@@ -133,15 +133,15 @@ def compare(ours: list[Row], theirs: list[Row]) -> None:
 
 @needs_shared
 @pytest.mark.parametrize("model", MODELS)
-def test_trained_heads_on_a_picture(model: str) -> None:
+def test_trained_heads_on_a_image(model: str) -> None:
     """The activated heads of a trained model on dog.png, stretched by darknet's own resize."""
     folder = ROOT / ".." / "shared" / "data" / "darknet"
     detector = yolo.load(folder / f"{model}.cfg", folder / f"{model}.weights", device="cpu")
     golden = np.load(SHARED / "yolo-fastest" / f"{model}-heads-dog.npz")
-    picture = read_picture(SHARED / "yolo-fastest" / "dog.png")
-    placement = Placement.stretch((picture.shape[1], picture.shape[0]), (320, 320))
+    image = read_image(SHARED / "yolo-fastest" / "dog.png")
+    placement = Placement.stretch((image.shape[1], image.shape[0]), (320, 320))
     with torch.inference_mode():
-        raw = detector.network.eval()(torch.from_numpy(darknet_place(picture, placement))[None])
+        raw = detector.network.eval()(torch.from_numpy(darknet_place(image, placement))[None])
     for s, head in enumerate(detector.network.heads):
         np.testing.assert_allclose(head.activate(raw[s]).numpy(), golden[f"head_{s}"], rtol=0, atol=TOLERANCE)
 
@@ -150,8 +150,8 @@ def test_trained_heads_on_a_picture(model: str) -> None:
 @pytest.mark.parametrize("mode", ["stretch", "letterbox"])
 @pytest.mark.parametrize("threshold", [0.25, 0.005])
 @pytest.mark.parametrize("model", MODELS)
-def test_trained_detections_on_pictures(model: str, threshold: float, mode: str) -> None:
-    """Seven pictures through a trained model: every detection that is not within 1e-4 of a decision."""
+def test_trained_detections_on_images(model: str, threshold: float, mode: str) -> None:
+    """Seven images through a trained model: every detection that is not within 1e-4 of a decision."""
     folder = ROOT / ".." / "shared" / "data" / "darknet"
     detector = yolo.load(folder / f"{model}.cfg", folder / f"{model}.weights", device="cpu")
     detector.exact, detector.letterbox = True, mode == "letterbox"

@@ -52,7 +52,7 @@ def oracle(kind: str, raw: Tensor) -> Decoded:
     anchors = CELL_ANCHORS if kind == "region" else ANCHORS
     name = "yolo" if kind == "scale_x_y" else kind
     size = raw.shape[2] * STRIDE, raw.shape[3] * STRIDE
-    heads = [oracles.decode_head(picture, name, anchors, size, SCALE[kind]) for picture in raw.double().numpy()]
+    heads = [oracles.decode_head(image, name, anchors, size, SCALE[kind]) for image in raw.double().numpy()]
     return Decoded(*(torch.stack([torch.from_numpy(part) for part in parts]) for parts in zip(*heads, strict=True)))
 
 
@@ -106,7 +106,7 @@ def test_decode_by_hand() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_empty_batch(kind: str) -> None:
-    """No pictures."""
+    """No images."""
     decoded = make_head(kind).decode(torch.empty(0, 3, ROWS, COLUMNS, 5 + CLASSES), SIZE)
     assert decoded.boxes.shape == (0, 3, ROWS, COLUMNS, 4)
     assert decoded.classes.shape == (0, 3, ROWS, COLUMNS, CLASSES)

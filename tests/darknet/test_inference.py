@@ -239,21 +239,21 @@ def test_disagreements_are_found() -> None:
 @pytest.mark.parametrize("letterbox", [True, False], ids=["letterbox", "stretch"])
 @pytest.mark.parametrize("model", ["yolo-fastest-1.1", "yolo-fastest-1.1-xl"])
 def test_bf16_moves_boxes_of_trained_models(model: str, letterbox: bool) -> None:
-    """Why `auto` is fp32 on a CPU: in each of these runs over seven pictures bf16 disagrees with fp32.
+    """Why `auto` is fp32 on a CPU: in each of these runs over seven images bf16 disagrees with fp32.
 
     If this fails because bf16 has come to agree everywhere, reconsider `resolve_precision`. What bf16 is allowed
     here: nine in ten confident boxes (0.5 and more) are found again at an IoU of 0.8.
     """
     detector = yolo.load(DATA / "darknet" / f"{model}.cfg", DATA / "darknet" / f"{model}.weights", device="cpu")
     detector.letterbox = letterbox
-    pictures = sorted((DATA / "samples").glob("*.jpg"))
-    assert len(pictures) == 7
+    images = sorted((DATA / "samples").glob("*.jpg"))
+    assert len(images) == 7
     threshold = detector.options.confidence
     found = {}
     for precision, confidence in (("fp32", threshold - 0.02), ("bf16", threshold)):
         detector.precision = precision
         detector.options = replace(detector.options, confidence=confidence)
-        found[precision] = [detector.detect(picture) for picture in pictures]
+        found[precision] = [detector.detect(image) for image in images]
     problems, judged, confident, kept = [], 0, 0, 0
     for a, b in zip(found["fp32"], found["bf16"], strict=True):
         problems += disagreements(a, b, threshold)

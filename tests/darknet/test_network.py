@@ -70,9 +70,7 @@ def test_a_size_that_does_not_go_through_is_named() -> None:
 )
 def test_other_images_are_refused(images: Tensor, got: str) -> None:
     """uint8, a missing batch dimension, wrong channels: what we got and what to do."""
-    with pytest.raises(
-        ValueError, match=rf"expected images \[B, 3, h, w\] .* got .*{got}.*divide uint8 pictures by 255"
-    ):
+    with pytest.raises(ValueError, match=rf"expected images \[B, 3, h, w\] .* got .*{got}.*divide uint8 images by 255"):
         toy()(images)
 
 

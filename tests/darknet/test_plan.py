@@ -355,12 +355,11 @@ HEAD = "[conv]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,2\n"  # lines 5 to 9
         ),
         (
             "[conv]\nfilters=8947849\n",  # 8947849 x 12 x 20 = 2147483760
-            "5: [convolutional] (layer 0) the output would be 8947849x12x20, more than 2147483647 elements per picture",
+            "5: [convolutional] (layer 0) the output would be 8947849x12x20, more than 2147483647 elements per image",
         ),
         (
             "[upsample]\nstride=1000\n[upsample]\nstride=1000\n",
-            "7: [upsample] (layer 1) the output would be 3x12000000x20000000, more than 2147483647 elements per "
-            "picture",
+            "7: [upsample] (layer 1) the output would be 3x12000000x20000000, more than 2147483647 elements per image",
         ),
         (
             "[conv]\nstride=65536\n" * 2,
@@ -376,9 +375,9 @@ def test_messages(body: str, expected: str) -> None:
 
 
 def test_the_input_may_be_too_large_or_empty() -> None:
-    """The picture counts like an output."""
+    """The image counts like an output."""
     for size, problem in (
-        ((40000, 40000), "the output would be 3x40000x40000, more than 2147483647 elements per picture"),
+        ((40000, 40000), "the output would be 3x40000x40000, more than 2147483647 elements per image"),
         ((0, 8), "nothing is left: the output would be 3x0x8; use a larger input"),
     ):
         with pytest.raises(CfgError) as error:

@@ -59,7 +59,7 @@ def network(text: str = TINY) -> Darknet:
 
 
 def weights_file(path: Path, floats: int = sum(FLOATS), header: bytes | None = None) -> Path:
-    """A file of random float32 values behind a header, by default version 0.2.5 and 77 pictures seen."""
+    """A file of random float32 values behind a header, by default version 0.2.5 and 77 images seen."""
     values = np.random.default_rng(0).normal(size=floats).astype("<f4")
     path.write_bytes((header if header is not None else struct.pack("<3iQ", 0, 2, 5, 77)) + values.tobytes())
     return path
@@ -96,7 +96,7 @@ def test_every_value_goes_where_darknet_keeps_it(tmp_path: Path) -> None:
     ],
 )
 def test_load_and_save_is_the_same_file(header: bytes, seen: int, tmp_path: Path) -> None:
-    """Byte for byte, with both lengths of header and the pictures seen."""
+    """Byte for byte, with both lengths of header and the images seen."""
     file = weights_file(tmp_path / "a.weights", header=header)
     tiny = network()
     report = load_weights(tiny, file)

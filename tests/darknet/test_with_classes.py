@@ -68,7 +68,7 @@ def test_the_plan_fits(name: str) -> None:
 
 
 def test_the_network_has_the_right_shapes() -> None:
-    """Built and run on a picture that is not square: `[B, A, H, W, 5 + C]`."""
+    """Built and run on an image that is not square: `[B, A, H, W, 5 + C]`."""
     network = Darknet(with_classes(read_cfg("toy.cfg"), 2))
     shapes = [tuple(p.shape) for p in network(torch.rand(2, 3, 64, 96))]
     assert shapes == [(2, 3, 64 // head.stride, 96 // head.stride, 7) for head in network.heads]

@@ -1,4 +1,4 @@
-"""From samples to batches: boxes stay on their objects, and chance comes from seed, epoch and picture alone."""
+"""From samples to batches: boxes stay on their objects, and chance comes from seed, epoch and image alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
 from yolo.data.warp import Warp, clipped
 from yolo.detection.labels import pack_labels
-from yolo.images.files import write_picture
+from yolo.images.files import write_image
 from yolo.images.placement import Placement
 from yolo.images.resize import place
 from yolo.options.augment import PLAIN, Augment
@@ -39,7 +39,7 @@ MARKER = (255, 0, 0)
 
 
 def sample_of(pixels: np.ndarray, boxes: Sequence[Sequence[float]], number: int = 0) -> Sample:
-    """A picture and its boxes xyxy, of classes 0, 1, ...; the last is a crowd."""
+    """An image and its boxes xyxy, of classes 0, 1, ...; the last is a crowd."""
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     count = len(corners)
     target = Target(
@@ -53,13 +53,13 @@ def sample_of(pixels: np.ndarray, boxes: Sequence[Sequence[float]], number: int 
 
 
 class Drawn:
-    """Pictures of one colour, each with a marker rectangle where its box is; some have none. Sizes differ."""
+    """Images of one colour, each with a marker rectangle where its box is; some have none. Sizes differ."""
 
-    def __init__(self, pictures: int, seed: int = 0, empty: bool = True) -> None:
+    def __init__(self, images: int, seed: int = 0, empty: bool = True) -> None:
         self.names = ["a", "b", "c", "d"]
         self.samples = []
         self.read = 0
-        for k in range(pictures):
+        for k in range(images):
             random = np.random.default_rng([seed, k])
             h, w = random.integers(40, 300, 2).tolist()
             pixels = np.full((h, w, 3), (0, 0, 40 + k % 150), np.uint8)
@@ -130,13 +130,13 @@ def test_boxes_stay_on_their_pixels(
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 2**31), size=st.sampled_from([(96, 160), (320, 320), (416, 608)]))
 def test_boxes_of_a_mosaic(seed: int, size: tuple[int, int]) -> None:
-    """Four pictures with one marker each: every box is that of the markers in its quarter, within one pixel."""
+    """Four images with one marker each: every box is that of the markers in its quarter, within one pixel."""
     data = Drawn(4, seed, empty=False)
     options = Augment(mosaic=1, hue=0, saturation=1, value=1)
     image, target = Augmented(data, options, seed=seed)[Draw(3, 1, size)]
     boxes = target["boxes"].as_subclass(Tensor)
     random = chance(seed, 3, 1)
-    random.random()  # whether it is a mosaic, and with which pictures
+    random.random()  # whether it is a mosaic, and with which images
     assert len(partners(random, Draw(3, 1, size), 4, seed)) == 3
     owned = 0
     for window in quarters(random, size):
@@ -151,7 +151,7 @@ def test_boxes_of_a_mosaic(seed: int, size: tuple[int, int]) -> None:
 
 
 def test_warp_by_hand() -> None:
-    """A picture of 4 x 2 in an input of 8 x 8: twice as large, 2 pixels from the top; mirrored, x becomes 8 - x."""
+    """An image of 4 x 2 in an input of 8 x 8: twice as large, 2 pixels from the top; mirrored, x becomes 8 - x."""
     warp = Warp.fit((4, 2), (8, 8))
     assert warp == ((0, 0, 4, 2), (0, 2, 8, 6), False)
     assert warp.scale == (2, 2)
@@ -162,22 +162,22 @@ def test_warp_by_hand() -> None:
     outside = Warp.fit((4, 2), (8, 8), move=(20, 0))
     assert outside.target[0] == outside.target[2]
     assert warp.boxes(np.zeros((0, 4))).shape == (0, 4)
-    picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     canvas = np.empty((2, 4, 3), np.uint8)
-    Warp.fit((4, 2), (4, 2)).pixels(picture, canvas)
-    assert np.array_equal(canvas, picture)
-    Warp.fit((4, 2), (4, 2), mirrored=True).pixels(picture, canvas)
-    assert np.array_equal(canvas, picture[:, ::-1])
+    Warp.fit((4, 2), (4, 2)).pixels(image, canvas)
+    assert np.array_equal(canvas, image)
+    Warp.fit((4, 2), (4, 2), mirrored=True).pixels(image, canvas)
+    assert np.array_equal(canvas, image[:, ::-1])
 
 
-def test_a_thin_picture_and_a_picture_at_the_edge() -> None:
+def test_a_thin_image_and_a_image_at_the_edge() -> None:
     """One row that is halved stays one row."""
-    for picture, zoom, move in (((4000, 8), 1.0, (0.0, 0.3)), ((442, 3437), 0.35, (-216.8, -147.5))):
-        warp = Warp.fit(picture, (416, 416), zoom=zoom, move=move)
+    for image, zoom, move in (((4000, 8), 1.0, (0.0, 0.3)), ((442, 3437), 0.35, (-216.8, -147.5))):
+        warp = Warp.fit(image, (416, 416), zoom=zoom, move=move)
         x0, y0, x1, y1 = warp.source
         assert min(x1 - x0, y1 - y0) == 1
         canvas = np.empty((416, 416, 3), np.uint8)
-        warp.pixels(np.full((*picture[::-1], 3), 7, np.uint8), canvas)
+        warp.pixels(np.full((*image[::-1], 3), 7, np.uint8), canvas)
         u0, v0, u1, v1 = warp.target
         assert u1 > u0
         assert (canvas[v0:v1, u0:u1] == 7).all()
@@ -186,9 +186,9 @@ def test_a_thin_picture_and_a_picture_at_the_edge() -> None:
 def test_shrinking_averages() -> None:
     """A tenth of its size: a fine pattern becomes grey, not noise."""
     pattern = np.indices((400, 400)).sum(0) % 2 * 255
-    picture = np.repeat(pattern[..., None], 3, axis=2).astype(np.uint8)
+    image = np.repeat(pattern[..., None], 3, axis=2).astype(np.uint8)
     canvas = np.empty((40, 40, 3), np.uint8)
-    Warp.fit((400, 400), (40, 40)).pixels(picture, canvas)
+    Warp.fit((400, 400), (40, 40)).pixels(image, canvas)
     assert canvas.min() >= 120
     assert canvas.max() <= 135
 
@@ -209,7 +209,7 @@ def test_what_is_kept_of_a_cut_box(box: tuple[float, ...], kept: bool) -> None:
 
 
 def test_without_augmentation_it_is_what_detection_sees() -> None:
-    """Bit for bit `pictures.place`, in epochs that are plain; boxes by the same placement."""
+    """Bit for bit `images.place`, in epochs that are plain; boxes by the same placement."""
     data = Drawn(6)
     for augmented, epoch in (
         (Augmented(data), 0),
@@ -268,7 +268,7 @@ def test_colours() -> None:
 
 
 def test_the_pixels_of_the_data_stay() -> None:
-    """Nothing is drawn into a picture that others will see again."""
+    """Nothing is drawn into an image that others will see again."""
     data = Drawn(8)
     before = [image.clone() for image, _ in data.samples]
     augmented = Augmented(data, EVERYTHING)
@@ -279,7 +279,7 @@ def test_the_pixels_of_the_data_stay() -> None:
 
 
 def equal(a: Batch, b: Batch) -> bool:
-    """Bit for bit, pictures and targets."""
+    """Bit for bit, images and targets."""
     return a.images.equal(b.images) and all(
         s["image_id"] == t["image_id"]
         and all(torch.equal(s[key], t[key]) for key in ("boxes", "labels", "iscrowd", "area"))
@@ -339,9 +339,9 @@ def test_a_restart_goes_on_with_the_next_batch(position: int, workers: int) -> N
     ],
 )
 def test_a_restart_with_other_batches_is_refused(other: dict[str, int], message: str) -> None:
-    """The rest of the epoch would hold pictures that were seen, and miss others."""
+    """The rest of the epoch would hold images that were seen, and miss others."""
     state = loader(0).state_dict()
-    options = {"pictures": 18, "batch_size": 4, "seed": 7} | other
+    options = {"images": 18, "batch_size": 4, "seed": 7} | other
     resumed = Loader(Augmented(Drawn(18)), Batches(size=SIZE, **options))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=message):
         resumed.load_state_dict(state)
@@ -350,7 +350,7 @@ def test_a_restart_with_other_batches_is_refused(other: dict[str, int], message:
 
 
 def test_targets_that_travelled() -> None:
-    """Boxes are still boxes of that input; a batch opens fewer files than it has pictures."""
+    """Boxes are still boxes of that input; a batch opens fewer files than it has images."""
     batches = list(loader(1))
     for batch in batches:
         for target in batch.targets:
@@ -413,14 +413,14 @@ def test_torchs_own_random_numbers_are_left_alone() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    pictures=st.integers(1, 40), batch=st.integers(1, 7), world=st.integers(1, 4), epoch=st.integers(0, 3),
+    images=st.integers(1, 40), batch=st.integers(1, 7), world=st.integers(1, 4), epoch=st.integers(0, 3),
     scale=st.sampled_from([1.0, 1.5]),
 )  # fmt: skip
-def test_processes_share_an_epoch(pictures: int, batch: int, world: int, epoch: int, scale: float) -> None:
-    """Together the processes see the batches of one, padded to equal numbers; each picture at least once."""
-    one = Batches(pictures, batch * world, SIZE, seed=1, options=Augment(multi_scale=scale)).epoch(epoch)
+def test_processes_share_an_epoch(images: int, batch: int, world: int, epoch: int, scale: float) -> None:
+    """Together the processes see the batches of one, padded to equal numbers; each image at least once."""
+    one = Batches(images, batch * world, SIZE, seed=1, options=Augment(multi_scale=scale)).epoch(epoch)
     shares = [
-        Batches(pictures, batch, SIZE, seed=1, options=Augment(multi_scale=scale), rank=r, world=world)
+        Batches(images, batch, SIZE, seed=1, options=Augment(multi_scale=scale), rank=r, world=world)
         for r in range(world)
     ]
     parts = [share.epoch(epoch) for share in shares]
@@ -430,31 +430,31 @@ def test_processes_share_an_epoch(pictures: int, batch: int, world: int, epoch: 
         assert len({draw.size for own in together for draw in own}) == 1
         seen = [draw for own in together for draw in own]
         assert seen[: len(one[number])] == one[number]
-    drawn = [draw.picture for part in parts for own in part for draw in own]
-    assert set(drawn) == set(range(pictures))
-    assert len(drawn) - pictures < world
+    drawn = [draw.image for part in parts for own in part for draw in own]
+    assert set(drawn) == set(range(images))
+    assert len(drawn) - images < world
 
 
 def test_order_and_sizes() -> None:
     """File order without shuffling; sizes are multiples of 32 within the range, and vary."""
     batches = Batches(5, 2, SIZE, shuffle=False).epoch(3)
-    assert [[draw.picture for draw in batch] for batch in batches] == [[0, 1], [2, 3], [4]]
+    assert [[draw.image for draw in batch] for batch in batches] == [[0, 1], [2, 3], [4]]
     sizes = {batch[0].size for batch in Batches(400, 2, (416, 416), options=Augment(multi_scale=1.5)).epoch(0)}
     assert sizes <= {(32 * k, 32 * k) for k in range(9, 20)}
     assert len(sizes) > 5
     assert not np.array_equal(epoch_order(50, 0, 0), epoch_order(50, 0, 1))
     assert not np.array_equal(epoch_order(50, 0, 0), epoch_order(50, 1, 0))
-    with pytest.raises(ValueError, match="0 pictures, batch size 2, process 0 of 1: expected a picture"):
+    with pytest.raises(ValueError, match="0 images, batch size 2, process 0 of 1: expected an image"):
         Batches(0, 2, SIZE)
 
 
 def test_mosaic_partners_are_near_and_decoded_once() -> None:
-    """All of the block of their picture; an epoch of 64 mosaics reads 64 pictures and not 256."""
+    """All of the block of their image; an epoch of 64 mosaics reads 64 images and not 256."""
     order = epoch_order(70, 5, 1)
     block = set(order[BLOCK : 2 * BLOCK].tolist())
-    picture = int(order[BLOCK + 3])
-    found = partners(np.random.default_rng(0), Draw(1, picture, SIZE), 70, 5)
-    assert len({*found, picture}) == 4
+    image = int(order[BLOCK + 3])
+    found = partners(np.random.default_rng(0), Draw(1, image, SIZE), 70, 5)
+    assert len({*found, image}) == 4
     assert set(found) <= block
     assert partners(np.random.default_rng(0), Draw(0, 0, SIZE), 1, 5) == [0, 0, 0]
     data = Drawn(64)
@@ -467,7 +467,7 @@ def test_mosaic_partners_are_near_and_decoded_once() -> None:
 
 
 def test_mixup_has_the_objects_of_both() -> None:
-    """Half of each picture, all boxes."""
+    """Half of each image, all boxes."""
     data = Drawn(2, empty=False)
     options = Augment(mixup=1, scale=1, translate=0, flip=0, hue=0, saturation=1, value=1)
     image, target = Augmented(data, options)[Draw(0, 0, SIZE)]
@@ -478,7 +478,7 @@ def test_mixup_has_the_objects_of_both() -> None:
 
 
 def test_batches_of_the_contract() -> None:
-    """uint8 in channels_last memory; empty pictures are ordinary."""
+    """uint8 in channels_last memory; empty images are ordinary."""
     batch = collate([Augmented(Drawn(5))[Draw(0, k, SIZE)] for k in range(5)])
     assert batch.images.shape == (5, 3, *SIZE)
     assert batch.images.dtype == torch.uint8
@@ -487,7 +487,7 @@ def test_batches_of_the_contract() -> None:
 
 
 def test_packed_labels() -> None:
-    """Fractions of the input, by picture; without the crowd (the fourth) and the box without area."""
+    """Fractions of the input, by image; without the crowd (the fourth) and the box without area."""
     boxes = [[0, 0, 80, 48], [40, 24, 120, 72], [10, 10, 10, 20], [0, 0, 160, 96]]
     pixels = np.zeros((*SIZE, 3), np.uint8)
     targets = [sample_of(pixels, [])[1], sample_of(pixels, boxes)[1]]
@@ -514,7 +514,7 @@ def test_a_transform_of_ones_own() -> None:
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # on a machine of two cores
 def test_the_chance_of_a_transform() -> None:
-    """What it draws from torch follows from seed, epoch and picture too, and torch's own numbers go on as if nothing
+    """What it draws from torch follows from seed, epoch and image too, and torch's own numbers go on as if nothing
     were."""
     transform = v2.RandomPhotometricDistort(p=1)
 
@@ -534,7 +534,7 @@ def test_the_chance_of_a_transform() -> None:
 
 
 def test_a_transform_alone() -> None:
-    """Without any of our own changes, the transform sees the letterboxed picture; not in the last, plain epochs."""
+    """Without any of our own changes, the transform sees the letterboxed image; not in the last, plain epochs."""
     for options in (PLAIN, replace(PLAIN, last_plain=1)):
         data = Augmented(Drawn(1), options, epochs=3, transform=v2.RandomHorizontalFlip(p=1))
         plain = Augmented(Drawn(1))[Draw(0, 0, SIZE)][0]
@@ -571,12 +571,12 @@ def test_options_out_of_range(wrong: dict[str, float]) -> None:
 # the cache
 
 
-def yolo_folder(folder: Path, pictures: int = 6) -> Path:
-    """Pictures and labels in YOLO's layout."""
+def yolo_folder(folder: Path, images: int = 6) -> Path:
+    """Images and labels in YOLO's layout."""
     (folder / "labels").mkdir(parents=True)
     (folder / "classes.txt").write_text("a\nb\n")
-    for k, (image, target) in enumerate(Drawn(pictures).samples):
-        write_picture(folder / "images" / f"{k}.png", image.permute(1, 2, 0).numpy())
+    for k, (image, target) in enumerate(Drawn(images).samples):
+        write_image(folder / "images" / f"{k}.png", image.permute(1, 2, 0).numpy())
         h, w = image.shape[1:]
         boxes = target["boxes"].as_subclass(Tensor) / torch.tensor([w, h, w, h])
         rows = [((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.tolist()]
@@ -606,7 +606,7 @@ def test_the_cache_changes_nothing(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_cache_on_the_disk_is_made_once(tmp_path: Path) -> None:
-    """The second run reads it, though pictures cannot be read any more; a changed picture makes a new one."""
+    """The second run reads it, though images cannot be read any more; a changed image makes a new one."""
     folder = yolo_folder(tmp_path / "set")
     data = open_data(folder)
     first = Cached(data, SIZE, "disk", tmp_path / "cache")
@@ -617,7 +617,7 @@ def test_a_cache_on_the_disk_is_made_once(tmp_path: Path) -> None:
     os.utime(data.path(2), ns=(1, 1))
     assert Cached(data, SIZE, "disk", tmp_path / "cache").file != first.file
     assert Cached(data, (64, 64), "disk", tmp_path / "cache").file != first.file
-    data.path(2).write_bytes(b"no picture")
+    data.path(2).write_bytes(b"no image")
     with pytest.raises(ValueError, match="2.png"):
         Cached(data, SIZE, "disk", tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 3  # nothing half-written is left

@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 def content() -> Json:
-    """Two pictures, three objects, two classes in an order that is not that of their ids."""
+    """Two images, three objects, two classes in an order that is not that of their ids."""
     return {
         "images": [
             {"id": 7, "file_name": "b/7.jpg", "width": 40, "height": 30},
@@ -44,7 +44,7 @@ def write(folder: Path, data: Any, name: str = "a.json") -> Path:
 
 
 def rows() -> list[Json]:
-    """A detection in each picture."""
+    """A detection in each image."""
     return [
         {"image_id": 3, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 0.5},
         {"image_id": 7, "category_id": 1, "bbox": [0, 0, 5.5, 5], "score": 0.25},
@@ -52,7 +52,7 @@ def rows() -> list[Json]:
 
 
 def test_annotations(tmp_path: Path) -> None:
-    """Classes by id, pictures and objects as in the file, every digit, w·h where there is no area."""
+    """Classes by id, images and objects as in the file, every digit, w·h where there is no area."""
     found = read_annotations(write(tmp_path, content()))
     assert (found.names, found.category_ids) == (["person", "dog"], [1, 18])
     assert (found.image_ids.tolist(), found.file_names) == ([7, 3], ["b/7.jpg", "b/cat.jpg"])
@@ -66,7 +66,7 @@ def test_annotations(tmp_path: Path) -> None:
 
 @needs_shared
 @pytest.mark.parametrize(
-    ("file", "pictures", "objects", "crowds", "classes"),
+    ("file", "images", "objects", "crowds", "classes"),
     [
         ("coco-mini/annotations/instances_train2017.json", 168, 1580, 15, 80),
         ("coco-mini/annotations/instances_val2017.json", 141, 1178, 13, 80),
@@ -75,10 +75,10 @@ def test_annotations(tmp_path: Path) -> None:
         ("bccd/annotations/instances_test.json", 72, 945, 0, 3),
     ],
 )
-def test_real_files(file: str, pictures: int, objects: int, crowds: int, classes: int) -> None:
+def test_real_files(file: str, images: int, objects: int, crowds: int, classes: int) -> None:
     """The counts that their publishers give; COCO's classes are those that this program knows, in their order."""
     found = read_annotations(DATA / file)
-    assert (len(found.image_ids), len(found.label), int(found.crowd.sum())) == (pictures, objects, crowds)
+    assert (len(found.image_ids), len(found.label), int(found.crowd.sum())) == (images, objects, crowds)
     assert len(found.names) == classes
     if classes == 80:
         assert (tuple(found.names), tuple(found.category_ids)) == (COCO, COCO_IDS)
@@ -103,7 +103,7 @@ def entry(key: str, k: int, **changes: Any) -> Callable[[Json], object]:
         (entry("annotations", 0, bbox=[1, 2, 3, True]), "expected [left, top, width, height], four finite numbers"),
         (entry("annotations", 1, bbox=[1, 2, -3, 4]), "[1] (id 2): bbox [1, 2, -3, 4]: the size is negative"),
         (entry("annotations", 1, bbox=None), "(id 2): bbox None: expected"),
-        (entry("annotations", 2, image_id=8), "annotations[2] (id 9): image_id 8: no picture has this id"),
+        (entry("annotations", 2, image_id=8), "annotations[2] (id 9): image_id 8: no image has this id"),
         (entry("annotations", 2, category_id=2), "category_id 2: no category has this id"),
         (entry("annotations", 2, area="x"), "area 'x': expected square pixels"),
         (entry("annotations", 2, id=1), "annotations[2]: id 1 stands there twice"),
@@ -112,7 +112,7 @@ def entry(key: str, k: int, **changes: Any) -> Callable[[Json], object]:
         (entry("categories", 1, name="dog"), "categories: 'dog' is the name of two"),
         (lambda data: data.pop("annotations"), "annotations: expected a list of objects; is this an annotation file"),
         (lambda data: data.update(annotations=[3]), "annotations: expected a list of objects"),
-        (lambda data: data.update(images=[], annotations=[]), "0 pictures and 2 categories; expected at least one"),
+        (lambda data: data.update(images=[], annotations=[]), "0 images and 2 categories; expected at least one"),
     ],
 )  # fmt: skip
 def test_bad_entries(tmp_path: Path, change: Callable[[Json], object], message: str) -> None:
@@ -164,7 +164,7 @@ def truth_of(folder: Path) -> Annotations:
 
 
 def test_results_by_id(tmp_path: Path) -> None:
-    """Indices into the annotations' pictures and classes."""
+    """Indices into the annotations' images and classes."""
     found = read_results(write(tmp_path, rows()), truth_of(tmp_path))
     assert (found.image.tolist(), found.label.tolist()) == ([1, 0], [1, 0])
     assert found.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 5.5, 5]]
@@ -174,7 +174,7 @@ def test_results_by_id(tmp_path: Path) -> None:
 
 
 def test_results_by_name(tmp_path: Path) -> None:
-    """Names decide: whatever the ids are, in either spelling, with the folder of the picture or without."""
+    """Names decide: whatever the ids are, in either spelling, with the folder of the image or without."""
     data = content()
     data["categories"][0]["name"] = "motorcycle"
     truth = read_annotations(write(tmp_path, data, "truth.json"))
@@ -199,27 +199,27 @@ def test_ids_that_count_lines(tmp_path: Path) -> None:
 
 
 def test_a_contradiction_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The id of one picture with the name of the other: the name counts."""
+    """The id of one image with the name of the other: the name counts."""
     data = [rows()[0] | {"image_id": 7, "file_name": "cat.jpg"}]
     with caplog.at_level(logging.WARNING, logger="yolo"):
         assert read_results(write(tmp_path, data), truth_of(tmp_path)).image.tolist() == [1]
-    assert "1 rows have the image_id of another picture than their file_name" in caplog.text
+    assert "1 rows have the image_id of another image than their file_name" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ([{"image_id": 8}, {"image_id": "x.jpg"}], "2 pictures are not in {truth}: 8, 'x.jpg'"),
+        ([{"image_id": 8}, {"image_id": "x.jpg"}], "2 images are not in {truth}: 8, 'x.jpg'"),
         ([{"category_id": 0}, {"category_id": 2}],
          "classes 0, 2 are not in {truth}, which has 1 person, 18 dog; if they count the lines of a names file"),
         ([{"category_name": "cow"}], "classes 'cow' are not in {truth}, which has 1 person, 18 dog"),
         ([{}, {"score": "high"}], "row 1: score 'high': expected a finite number"),
         ([{"bbox": [1, 2, 3]}], "row 0: bbox [1, 2, 3]: expected"),
-        ([{"image_id": 8, "category_id": 2}], "1 pictures are not in {truth}: 8\n"),
+        ([{"image_id": 8, "category_id": 2}], "1 images are not in {truth}: 8\n"),
     ],
 )  # fmt: skip
 def test_bad_rows(tmp_path: Path, changes: list[Json], message: str) -> None:
-    """Unknown pictures and classes are all listed, once each; a row that is none by its number."""
+    """Unknown images and classes are all listed, once each; a row that is none by its number."""
     data = [row | change for row, change in zip(rows(), changes, strict=False)]
     with pytest.raises(ValueError, match="^") as problem:
         read_results(write(tmp_path, data), truth_of(tmp_path))

@@ -59,7 +59,7 @@ class Fault(NamedTuple):
     message: str
     """What is said, after the name of the data's folder, `{root}`."""
     left: tuple[int, int] | None = None
-    """Pictures and objects that remain of (2, 2) when it is skipped; None where nothing could be left out."""
+    """Images and objects that remain of (2, 2) when it is skipped; None where nothing could be left out."""
 
 
 FAULTS = [
@@ -96,21 +96,21 @@ FAULTS = [
         "box outside, txt in pixels",
         "yolo",
         put(TXT, "0 32 24 10 10\n"),
-        f"{TXT}:1: the box (1728, 912) to (2368, 1392) lies outside its picture, 64 x 48 pixels",
+        f"{TXT}:1: the box (1728, 912) to (2368, 1392) lies outside its image, 64 x 48 pixels",
         (2, 0),
     ),
     Fault(
         "box outside, json",
         "coco",
         swap(JSON, "[4, 6,", "[60, 6,"),
-        f"{JSON}: annotation id 100: the box (60, 6) to (86, 40) lies outside its picture, 64 x 48 pixels",
+        f"{JSON}: annotation id 100: the box (60, 6) to (86, 40) lies outside its image, 64 x 48 pixels",
         (2, 1),
     ),
     Fault(
         "box outside, xml",
         "voc",
         swap(XML, "<ymax>40<", "<ymax>140<"),
-        f"{XML}:3: the box (4, 6) to (30, 140) lies outside its picture, 64 x 48 pixels",
+        f"{XML}:3: the box (4, 6) to (30, 140) lies outside its image, 64 x 48 pixels",
         (2, 1),
     ),
     Fault(
@@ -149,47 +149,47 @@ FAULTS = [
         (2, 1),
     ),
     Fault(
-        "negative picture size",
+        "negative image size",
         "coco",
         swap(JSON, '"width": 40', '"width": -40'),
         f"{JSON}: images[1] (id 11): width -40: expected a number of pixels",
         (1, 2),
     ),
     Fault(
-        "missing picture, json",
+        "missing image, json",
         "coco",
         remove("images/train/img_0.jpg"),
-        f"{JSON}: no such picture: {{root}}/images/train/img_0.jpg",
+        f"{JSON}: no such image: {{root}}/images/train/img_0.jpg",
         (1, 0),
     ),
     Fault(
-        "missing picture, xml",
+        "missing image, xml",
         "voc",
         remove("JPEGImages/img_0.jpg"),
-        "ImageSets/Main/train.txt: no such picture: {root}/JPEGImages/img_0.jpg",
+        "ImageSets/Main/train.txt: no such image: {root}/JPEGImages/img_0.jpg",
         (1, 0),
     ),
     Fault(
-        "label for no picture",
+        "label for no image",
         "yolo",
         put("labels/train/img_7.txt", "0 0.5 0.5 0.2 0.2\n"),
-        "labels/train/img_7.txt: labels for no picture",
+        "labels/train/img_7.txt: labels for no image",
         (2, 2),
     ),
     Fault(
-        "object of no picture",
+        "object of no image",
         "coco",
         swap(JSON, '"image_id": 10', '"image_id": 99'),
-        f"{JSON}: annotations[0] (id 101): image_id 99: no picture has this id",
+        f"{JSON}: annotations[0] (id 101): image_id 99: no image has this id",
         (2, 1),
     ),
     Fault("no xml", "voc", remove(XML), f"ImageSets/Main/train.txt: img_0: there is no {{root}}/{XML}", (1, 0)),
     Fault("truncated JPEG", "coco", cut("images/train/img_1.jpg"), "images/train/img_1.jpg: truncated JPEG", (1, 2)),
     Fault(
-        "not a picture",
+        "not an image",
         "yolo",
         put("images/train/img_1.jpg", "<html>404</html>"),
-        "images/train/img_1.jpg: not a picture, or a damaged one",
+        "images/train/img_1.jpg: not an image, or a damaged one",
         (1, 2),
     ),
     Fault(
@@ -201,14 +201,14 @@ FAULTS = [
     ),
     Fault("empty json", "coco", put(JSON, ""), f"{JSON}:1: not json: Expecting value at column 1"),
     Fault(
-        "json without pictures",
+        "json without images",
         "coco",
         put(JSON, '{"images": [], "annotations": [], "categories": []}'),
-        f"{JSON}: 0 pictures and 0 categories; expected at least one each",
+        f"{JSON}: 0 images and 0 categories; expected at least one each",
     ),
     Fault("a results file", "coco", put(JSON, "[]"), f"{JSON}: this json is a list, as a results file"),
     Fault(
-        "duplicate picture id",
+        "duplicate image id",
         "coco",
         swap(JSON, '"id": 11', '"id": 10'),
         f"{JSON}: images[1]: id 10 stands there twice",
@@ -222,7 +222,7 @@ FAULTS = [
         (2, 1),
     ),
     Fault(
-        "picture listed twice",
+        "image listed twice",
         "voc",
         put("ImageSets/Main/train.txt", "img_0\nimg_1\nimg_0\n"),
         "ImageSets/Main/train.txt: {root}/JPEGImages/img_0.jpg is listed more than once",
@@ -245,7 +245,7 @@ FAULTS = [
         "yaml, split of nothing",
         "yolo",
         put("data.yaml", "train: images/trian\nnames: [cat, dog, ball]\n"),
-        "images/trian: no such folder and no list of pictures",
+        "images/trian: no such folder and no list of images",
     ),
     Fault(
         "no class names",
@@ -318,7 +318,7 @@ def test_many_faults_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_no_data_set(tmp_path: Path) -> None:
-    """What was expected, by format; a path that is not there; pictures that are nowhere."""
+    """What was expected, by format; a path that is not there; images that are nowhere."""
     with pytest.raises(ValueError, match="not recognised as a data set; expected a COCO json file"):
         open_data(tmp_path)
     with pytest.raises(ValueError, match="not recognised as voc"):
@@ -328,5 +328,5 @@ def test_a_path_that_is_no_data_set(tmp_path: Path) -> None:
     WRITERS["coco"](tmp_path / "c")
     for file in (tmp_path / "c" / "images" / "train").iterdir():
         file.unlink()
-    with pytest.raises(ValueError, match="its pictures are not found: img_0.jpg, img_1.jpg; looked in .*images/train"):
+    with pytest.raises(ValueError, match="its images are not found: img_0.jpg, img_1.jpg; looked in .*images/train"):
         open_data(tmp_path / "c")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 
 from tests.support.paths import ROOT
-from tests.support.small_sets import NAMES, TWO, WRITERS, Picture, write_coco, write_pictures, write_voc, write_yolo
-from yolo.data.datasets import Format, Pictures, open_data, splits
+from tests.support.small_sets import NAMES, TWO, WRITERS, DrawnImage, write_coco, write_images, write_voc, write_yolo
+from yolo.data.datasets import Format, ImageDataset, open_data, splits
 from yolo.data.sample import DataSet
 
 SHARED = ROOT / ".." / "shared" / "data"
@@ -25,28 +25,28 @@ FORMATS: tuple[Format, ...] = ("coco", "voc", "yolo")
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> Picture:
-    """A picture of any small size with up to four objects on whole pixels."""
+def images(draw: st.DrawFn) -> DrawnImage:
+    """An image of any small size with up to four objects on whole pixels."""
     w, h = draw(st.integers(1, 90)), draw(st.integers(1, 90))
     things = []
     for _ in range(draw(st.integers(0, 4))):
         x1, y1 = draw(st.integers(0, w - 1)), draw(st.integers(0, h - 1))
         things.append((draw(st.integers(0, 2)), x1, y1, draw(st.integers(x1 + 1, w)), draw(st.integers(y1 + 1, h))))
-    return Picture((w, h), things)
+    return DrawnImage((w, h), things)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(pictures(), min_size=1, max_size=4))
-def test_three_formats_one_meaning(drawn: list[Picture]) -> None:
+@given(st.lists(images(), min_size=1, max_size=4))
+def test_three_formats_one_meaning(drawn: list[DrawnImage]) -> None:
     """Labels equal, boxes within 0.01 pixels of what was written, areas w·h, whatever the format says how."""
     with tempfile.TemporaryDirectory() as folder:
         for name in FORMATS:
             data = open_data(WRITERS[name](Path(folder) / name, drawn), names=NAMES)
             assert (data.names, len(data)) == (list(NAMES), len(drawn))
-            for k, picture in enumerate(drawn):
+            for k, image in enumerate(drawn):
                 _, target = data[k]
                 # COCO's file is written backwards: objects stand in the order of the file
-                things = list(picture.objects)[::-1] if name == "coco" else list(picture.objects)
+                things = list(image.objects)[::-1] if name == "coco" else list(image.objects)
                 assert target["labels"].tolist() == [label for label, *_ in things]
                 boxes = torch.tensor([box for _, *box in things], dtype=torch.float32).reshape(-1, 4)
                 torch.testing.assert_close(target["boxes"].as_subclass(torch.Tensor), boxes, atol=0.01, rtol=0)
@@ -56,7 +56,7 @@ def test_three_formats_one_meaning(drawn: list[Picture]) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_sample_contract(name: Format, tmp_path: Path) -> None:
-    """Types, shapes, units; a picture without objects and one of one channel are ordinary."""
+    """Types, shapes, units; an image without objects and one of one channel are ordinary."""
     data: DataSet = open_data(WRITERS[name](tmp_path), names=NAMES)
     image, target = data[0]
     assert isinstance(image, tv_tensors.Image)
@@ -71,7 +71,7 @@ def test_the_sample_contract(name: Format, tmp_path: Path) -> None:
     assert image.shape == (3, 60, 40)
     assert [tuple(target[key].shape) for key in ("boxes", "labels", "iscrowd", "area")] == [(0, 4), (0,), (0,), (0,)]
     assert data.path(1).name == "img_1.jpg"
-    with pytest.raises(IndexError, match="picture 2 of 2"):
+    with pytest.raises(IndexError, match="image 2 of 2"):
         data[2]
 
 
@@ -101,7 +101,7 @@ def test_the_order_of_formats(tmp_path: Path) -> None:
 def test_splits_by_the_beginning_of_their_names(tmp_path: Path) -> None:
     """An exact name, else the only one that begins so; otherwise the error lists what there is."""
     for name in ("train2017", "val2017", "val", "extra"):
-        write_pictures(tmp_path / "images" / name, TWO[:1], ["a"])
+        write_images(tmp_path / "images" / name, TWO[:1], ["a"])
     (tmp_path / "classes.txt").write_text("cat\n")
     assert open_data(tmp_path, split="train").path(0).parent.name == "train2017"
     assert open_data(tmp_path, split="val").path(0).parent.name == "val"
@@ -114,7 +114,7 @@ def test_splits_by_the_beginning_of_their_names(tmp_path: Path) -> None:
 
 
 def test_yaml_and_darknet_data(tmp_path: Path) -> None:
-    """data.yaml with path and a table of names; a .data file with a list of pictures."""
+    """data.yaml with path and a table of names; a .data file with a list of images."""
     write_yolo(tmp_path / "set")
     (tmp_path / "d.yaml").write_text("path: set\ntrain: images/train\nnames: {0: cat, 1: dog, 2: red ball}\nnc: 3\n")
     (tmp_path / "list.txt").write_text("set/images/train/img_1.jpg\nset/images/train/img_0.jpg\n")
@@ -126,8 +126,8 @@ def test_yaml_and_darknet_data(tmp_path: Path) -> None:
 
 
 def test_subsets_are_deterministic(tmp_path: Path) -> None:
-    """limit is the first pictures; a smaller fraction is part of a larger one; another seed gives another part."""
-    data = write_yolo(tmp_path, [Picture((8, 8), [(k % 3, 0, 0, 4, 4)]) for k in range(40)])
+    """limit is the first images; a smaller fraction is part of a larger one; another seed gives another part."""
+    data = write_yolo(tmp_path, [DrawnImage((8, 8), [(k % 3, 0, 0, 4, 4)]) for k in range(40)])
 
     def stems(**options: float) -> list[str]:
         found = open_data(data, **options)  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def test_subsets_are_deterministic(tmp_path: Path) -> None:
 
 
 def test_classes_by_name(tmp_path: Path) -> None:
-    """A choice orders the classes anew and keeps every picture."""
+    """A choice orders the classes anew and keeps every image."""
     data = open_data(write_voc(tmp_path), classes="dog, cat")
     assert data.names == ["dog", "cat"]
     assert data[0][1]["labels"].tolist() == [0, 1]
@@ -170,14 +170,14 @@ def test_odd_boxes_are_said_and_stay(tmp_path: Path, caplog: pytest.LogCaptureFi
     boxes = open_data(tmp_path)[0][1]["boxes"]
     assert boxes[0].tolist() == [0, 12, 64, 36]
     assert boxes[1].tolist() == [32, 12, 32, 36]
-    assert f"1 boxes stick out of their picture, by 1.60 pixels at most, {labels}:1; clipped" in caplog.text
+    assert f"1 boxes stick out of their image, by 1.60 pixels at most, {labels}:1; clipped" in caplog.text
     assert f"1 boxes without area; no loss counts them, such as {labels}:2" in caplog.text
     assert f"1 boxes a pixel thin, such as {labels}:3" in caplog.text
 
 
 def test_annotations_are_arrays(tmp_path: Path) -> None:
-    """Nothing grows with the pictures but arrays: no Python object per picture or box, and reading leaves none."""
-    data = open_data(write_yolo(tmp_path, [Picture((8, 8), [(0, 0, 0, 4, 4)] * 3)] * 30))
+    """Nothing grows with the images but arrays: no Python object per image or box, and reading leaves none."""
+    data = open_data(write_yolo(tmp_path, [DrawnImage((8, 8), [(0, 0, 0, 4, 4)] * 3)] * 30))
     for value in vars(data.index).values():
         assert isinstance(value, np.ndarray) or len(value) <= len(NAMES)
     before = pickle.dumps(data)
@@ -187,7 +187,7 @@ def test_annotations_are_arrays(tmp_path: Path) -> None:
 
 
 COUNTS = [
-    # format, set, split, pictures, empty, boxes, crowds, classes, small, medium, large
+    # format, set, split, images, empty, boxes, crowds, classes, small, medium, large
     ("coco", "coco-mini", "train2017", 168, 2, 1580, 15, 80, 663, 603, 314),
     ("coco", "coco-mini", "val2017", 141, 2, 1178, 13, 79, 526, 378, 274),
     ("yolo", "coco128", "train2017", 128, 2, 929, 0, 71, 337, 281, 311),
@@ -214,7 +214,7 @@ def test_real_sets_to_the_box(row: tuple[Format, str, str, int]) -> None:
 
 @needs_shared
 def test_real_sets_agree_with_each_other() -> None:
-    """BCCD's xml and json are the same boxes and classes; COCO's pictures in two sets have the same boxes."""
+    """BCCD's xml and json are the same boxes and classes; COCO's images in two sets have the same boxes."""
     for split in ("train", "val", "test"):
         coco = open_data(SHARED / "bccd", split=split, data_format="coco")
         voc = open_data(SHARED / "bccd", split=split, data_format="voc", names=coco.names)
@@ -229,8 +229,8 @@ def test_real_sets_agree_with_each_other() -> None:
         assert np.allclose(mini[stem], text[stem], atol=0.01)
 
 
-def _by_stem(data: Pictures, crowds: bool = True) -> dict[str, list[list[float]]]:
-    """Stem to sorted rows of class index and box, without decoding a picture."""
+def _by_stem(data: ImageDataset, crowds: bool = True) -> dict[str, list[list[float]]]:
+    """Stem to sorted rows of class index and box, without decoding an image."""
     index, found = data.index, {}
     for k in range(len(data)):
         part = slice(index.offsets[k], index.offsets[k + 1])

@@ -24,16 +24,16 @@ from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.data.formats.coco_json import Annotations, read_annotations
 from yolo.data.shapes.figures import NAMES, background, coverage, paint, random_figure
-from yolo.data.shapes.scenes import SIZES, VISIBLE, Scene, draw_scene, make_shapes
-from yolo.images.files import read_picture
+from yolo.data.shapes.scenes import SIZES, VISIBLE, DrawnScene, draw_scene, make_shapes
+from yolo.images.files import read_image
 from yolo.images.placement import Placement
 
 SPLITS = {"train": 480, "val": 120}
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
-    """The first forty pictures of train, before they become files."""
+def scenes() -> list[DrawnScene]:
+    """The first forty images of train, before they become files."""
     return [draw_scene(RandomState([0, 0, k])) for k in range(1, 41)]
 
 
@@ -62,8 +62,8 @@ def test_every_head_has_its_share(shapes: Path, split: str) -> None:
         found.image.tolist(), found.boxes.tolist(), found.crowd.tolist(), strict=True
     ):
         if not crowd:
-            picture_w, picture_h = found.sizes[image].tolist()
-            placement = Placement.letterbox((picture_w, picture_h), (160, 160))
+            image_w, image_h = found.sizes[image].tolist()
+            placement = Placement.letterbox((image_w, image_h), (160, 160))
             box = placement.to_input(torch.tensor([0.0, 0.0, w, h])) - placement.to_input(torch.zeros(4))
             both = torch.minimum(anchors, box[2:]).prod(-1)
             iou = both / (anchors.prod(-1) + box[2:].prod() - both)
@@ -74,7 +74,7 @@ def test_every_head_has_its_share(shapes: Path, split: str) -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_files(shapes: Path, split: str) -> None:
-    """COCO's layout and nothing else; pycocotools reads it; sizes are those of the pictures; classes are toy.cfg's."""
+    """COCO's layout and nothing else; pycocotools reads it; sizes are those of the images; classes are toy.cfg's."""
     found = listed(shapes, split)
     assert tuple(found.names) == NAMES
     assert len(NAMES) == Darknet(read_cfg("toy.cfg"), init=None).heads[0].classes
@@ -83,7 +83,7 @@ def test_the_files(shapes: Path, split: str) -> None:
     assert sorted(file.name for file in shapes.iterdir()) == ["annotations", "images"]
     assert [file.name for file in shapes.parent.iterdir()] == ["shapes"]
     for name, (w, h) in zip(found.file_names, found.sizes.tolist(), strict=True):
-        assert read_picture(shapes / "images" / split / name).shape == (h, w, 3)
+        assert read_image(shapes / "images" / split / name).shape == (h, w, 3)
     assert {tuple(size) for size in found.sizes.tolist()} == set(SIZES)
     coco = COCO(shapes / "annotations" / f"instances_{split}.json")
     assert len(coco.getImgIds()) == SPLITS[split]
@@ -93,7 +93,7 @@ def test_the_files(shapes: Path, split: str) -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_what_is_in_it(shapes: Path, split: str) -> None:
-    """Every class in its tenth or more, crowds, empty pictures, hidden parts; no box outside or too small to see."""
+    """Every class in its tenth or more, crowds, empty images, hidden parts; no box outside or too small to see."""
     found = listed(shapes, split)
     classes = np.bincount(found.label[~found.crowd], minlength=6)
     assert (classes >= 0.1 * classes.sum()).all()
@@ -111,15 +111,15 @@ def test_what_is_in_it(shapes: Path, split: str) -> None:
     assert touching.mean() > 0.05
 
 
-def test_the_pixels_are_the_same_everywhere(scenes: list[Scene]) -> None:
+def test_the_pixels_are_the_same_everywhere(scenes: list[DrawnScene]) -> None:
     """The digest of forty scenes, before the JPEG encoder. Another one needs another VERSION."""
     digest = hashlib.sha256()
     for scene in scenes:
-        digest.update(scene.picture.tobytes() + scene.owner.astype("<i2").tobytes() + bytes(scene.labels))
+        digest.update(scene.image.tobytes() + scene.owner.astype("<i2").tobytes() + bytes(scene.labels))
     assert digest.hexdigest() == "721a9c7072a3736cb12a4ed4f266c9f629f2c6c1345085489fbd9fc2beec67b2"
 
 
-def test_boxes_and_areas_are_those_of_the_visible_pixels(shapes: Path, scenes: list[Scene]) -> None:
+def test_boxes_and_areas_are_those_of_the_visible_pixels(shapes: Path, scenes: list[DrawnScene]) -> None:
     """Counted pixel by pixel."""
     found = listed(shapes, "train")
     hidden = 0
@@ -139,12 +139,12 @@ def test_boxes_and_areas_are_those_of_the_visible_pixels(shapes: Path, scenes: l
     assert hidden > 20
 
 
-def test_objects_are_where_the_ground_has_changed(scenes: list[Scene]) -> None:
+def test_objects_are_where_the_ground_has_changed(scenes: list[DrawnScene]) -> None:
     """The ground comes first from a seed: what differs from it lies in the objects and on their soft edges."""
     for k, scene in enumerate(scenes, 1):
         random = RandomState([0, 0, k])
         w, h = SIZES[random.randint(len(SIZES))]
-        changed = (background(random, h, w) != scene.picture).any(axis=2)
+        changed = (background(random, h, w) != scene.image).any(axis=2)
         inside = scene.owner >= 0
         near = cv2.dilate(inside.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         assert not (changed & ~near).any()
@@ -157,12 +157,12 @@ def test_two_classes_differ_in_texture_only() -> None:
     covers = [coverage(figure, 80, 100).amount for figure in figures]
     assert np.array_equal(covers[4], covers[5])
     assert len({cover.tobytes() for cover in covers}) == 5
-    pictures = []
+    images = []
     for figure in figures[4:]:
         canvas = np.full((80, 100, 3), 128, np.uint8)
         paint(canvas, figure, coverage(figure, 80, 100), RandomState(3))
-        pictures.append(canvas)
-    striped, checked = (picture[30:50, 40:60] for picture in pictures)
+        images.append(canvas)
+    striped, checked = (image[30:50, 40:60] for image in images)
     assert np.array_equal(np.unique(striped.reshape(-1, 3), axis=0), np.unique(checked.reshape(-1, 3), axis=0))
     assert not np.array_equal(striped, checked)
 
@@ -175,8 +175,8 @@ def test_a_figure_covers_its_own_area() -> None:
         assert coverage(figure, 200, 200).mask.sum() == pytest.approx(area * 60**2 * figure.flat, rel=0.01)
 
 
-def test_more_pictures_leave_the_first_ones(shapes: Path, tmp_path: Path) -> None:
-    """A picture depends on the seed, the split and its number only."""
+def test_more_images_leave_the_first_ones(shapes: Path, tmp_path: Path) -> None:
+    """An image depends on the seed, the split and its number only."""
     few = make_shapes(tmp_path / "few", train=3, val=2)
     for split, count in (("train", 3), ("val", 2)):
         for name in listed(few, split).file_names:
@@ -215,7 +215,7 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"{name}: is there and not a set that was drawn here; .* name another"):
             make_shapes(tmp_path / name, seed=3, train=2, val=1)
     for seed, train in ((4, 2), (3, 5)):
-        with pytest.raises(ValueError, match=r"seed 3, 2 pictures; expected .*; remove the folder .*ours or"):
+        with pytest.raises(ValueError, match=r"seed 3, 2 images; expected .*; remove the folder .*ours or"):
             make_shapes(tmp_path / "ours", seed=seed, train=train, val=1)
     for seed, train, val in ((-1, 1, 1), (0, 0, 1), (0, 1, 0), (2**32, 1, 1)):
         with pytest.raises(ValueError, match=f"seed={seed}, train={train}, val={val}: expected"):

@@ -1,6 +1,6 @@
 """The assignment: against tables that can be checked by eye, and index for index against the oracle.
 
-Columns are those of the design: scale `s`, label `n`, picture `b`, anchor `a`, row `i`, column `j`.
+Columns are those of the design: scale `s`, label `n`, image `b`, anchor `a`, row `i`, column `j`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ BOARD = [
 ]
 
 
-def blank(pictures: int = 2) -> list[Tensor]:
+def blank(images: int = 2) -> list[Tensor]:
     """Raw predictions of the board, all zero: every predicted box is its anchor in the middle of its cell."""
     return [
-        torch.zeros(pictures, 2, HEIGHT // head.stride, WIDTH // head.stride, 7, dtype=torch.float64) for head in BOARD
+        torch.zeros(images, 2, HEIGHT // head.stride, WIDTH // head.stride, 7, dtype=torch.float64) for head in BOARD
     ]
 
 
@@ -97,8 +97,8 @@ def test_prediction_by_hand() -> None:
     predictions[1][0, 1, 1, 3, 2] = -1  # the match becomes narrower
     predictions[1][0, 0, 1, 3, 2:4] = torch.tensor([20 / 10, 40 / 10]).log()  # another anchor says the label
     assert rows(on_board("prediction", [box], predictions)) == [(1, 0, 0, 0, 1, 3)]
-    in_the_other_picture = [1.0, *box[1:]]
-    assert rows(on_board("prediction", [in_the_other_picture], predictions)) == [(1, 0, 1, 1, 1, 3)]
+    in_the_other_image = [1.0, *box[1:]]
+    assert rows(on_board("prediction", [in_the_other_image], predictions)) == [(1, 0, 1, 1, 1, 3)]
 
 
 def test_several_labels() -> None:

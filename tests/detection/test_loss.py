@@ -36,13 +36,13 @@ def one_cell(
     *,
     anchors: int = 1,
     columns: int = 1,
-    pictures: int = 1,
+    images: int = 1,
     logit: float = 0.0,
     **chosen: Any,
 ) -> LossTerms:
     """The loss of predictions that are all zero: boxes of half a cell in the middle of it. `logit`: of the class."""
     head = YoloHead([(16, 16)] * anchors, stride=32, classes=1)
-    raw = torch.zeros(pictures, anchors, 1, columns, 6, dtype=torch.float64)
+    raw = torch.zeros(images, anchors, 1, columns, 6, dtype=torch.float64)
     raw[..., 5] = logit
     packed = torch.tensor(labels, dtype=torch.float64).reshape(-1, 6)
     return compute_loss([raw], packed, SimpleNamespace(heads=[real_head(head)]), **chosen)
@@ -109,9 +109,9 @@ def test_obj_by_hand(chosen: dict[str, Any], expected: float) -> None:
 @pytest.mark.parametrize(("count", "weight"), [(0, 1), (1, 0.5 * 7), (2, 0.5 * 6 / 2), (3, 1)])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_auto_pos_weight_by_hand(count: int, weight: float, reduction: str) -> None:
-    """`max(1, 0.5 (P - N) / N)` with 8 slots in each of 2 pictures; all labels are in one slot, 15 others are empty."""
+    """`max(1, 0.5 (P - N) / N)` with 8 slots in each of 2 images; all labels are in one slot, 15 others are empty."""
     labels = [[1, 3.5 / 8, 0.5, 0.5 / 8, 0.5, 0]] * count
-    terms = one_cell(labels, columns=8, pictures=2, obj_reduction=reduction)
+    terms = one_cell(labels, columns=8, images=2, obj_reduction=reduction)
     assert_close(terms.obj.item(), (15 + weight) * LOG2 / (16 if reduction == "mean" else 2), rtol=1e-12, atol=0)
 
 
@@ -135,15 +135,15 @@ def test_two_labels_in_one_slot_by_hand(order: list[list[float]]) -> None:
     ],
 )
 def test_ignore_by_hand(label: list[float], threshold: float | None, paying: int) -> None:
-    """Two equal anchors, one matches, the other pays or not. All 4 slots of the 2 pictures stay the divisor."""
-    terms = one_cell([label], anchors=2, pictures=2, ignore_thresh=threshold, pos_weight=1.0)
+    """Two equal anchors, one matches, the other pays or not. All 4 slots of the 2 images stay the divisor."""
+    terms = one_cell([label], anchors=2, images=2, ignore_thresh=threshold, pos_weight=1.0)
     assert_close(terms.obj.item(), (paying + 2) * LOG2 / 4, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("count", [255, 256, 257])
 def test_a_crowd_is_ignored_once(count: int) -> None:
-    """As many pictures as labels, which are all in the first: near to all of them is near, too."""
-    terms = one_cell([SAME] * count, anchors=2, pictures=count, ignore_thresh=0.5, pos_weight=1.0)
+    """As many images as labels, which are all in the first: near to all of them is near, too."""
+    terms = one_cell([SAME] * count, anchors=2, images=count, ignore_thresh=0.5, pos_weight=1.0)
     assert_close(terms.obj.item(), (2 * count - 1) * LOG2 / (2 * count), rtol=1e-12, atol=0)
 
 
@@ -168,7 +168,7 @@ def test_gains_by_hand() -> None:
 
 def test_nothing_but_background() -> None:
     """No labels: no box, no class, and an objectness that learns."""
-    terms = one_cell([], columns=2, pictures=2, obj_reduction="sum")
+    terms = one_cell([], columns=2, images=2, obj_reduction="sum")
     assert terms.box == 0
     assert terms.cls == 0
     assert_close(terms.obj.item(), 4 * LOG2 / 2, rtol=1e-12, atol=0)

@@ -65,7 +65,7 @@ def random_raw(heads: Sequence[Head], seed: int, levels: int = 0, batch: int = 1
 
 
 def decoded(raws: Sequence[Tensor], heads: Sequence[Head]) -> list[oracles.Decoded]:
-    """One picture by the oracle, from `[A, H, W, 5+C]`."""
+    """One image by the oracle, from `[A, H, W, 5+C]`."""
     decoded_heads = []
     for raw, head in zip(raws, heads, strict=True):
         kind = "region" if head.region else "new_coords" if head.new_coords else "yolo"
@@ -315,7 +315,7 @@ def test_nms_does_not_see_the_order(seed: int, kind: str, agnostic: bool) -> Non
 def plain(
     raws: Sequence[Tensor], heads: Sequence[Head], placement: Placement, options: Filter
 ) -> tuple[Detections, int]:
-    """One picture by `candidates` and an NMS without limit, cut at the end; and how many NMS kept."""
+    """One image by `candidates` and an NMS without limit, cut at the end; and how many NMS kept."""
     boxes, scores, labels = candidates(raws, heads, SIZE, options.confidence)
     boxes = placement.relative(boxes)
     last = heads[-1]
@@ -329,7 +329,7 @@ def plain(
         agnostic=options.agnostic or last.classes == 1,
     )
     first = kept[: options.max_detections]
-    pixels = boxes.new_tensor([*placement.picture, *placement.picture])
+    pixels = boxes.new_tensor([*placement.image, *placement.image])
     return Detections(cxcywh_to_xyxy(boxes[first]) * pixels, scores[first], labels[first]), len(kept)
 
 
@@ -337,20 +337,20 @@ def plain(
 @given(SEEDS)
 @settings(max_examples=15, deadline=None)
 def test_postprocess_is_the_oracle(kind: str, seed: int) -> None:
-    """Two pictures of different shapes in one batch, one letterboxed as darknet does it, on an input not square."""
+    """Two images of different shapes in one batch, one letterboxed as darknet does it, on an input not square."""
     heads = [make_head(stride, nms_kind=kind) for stride in STRIDES]
     raws = random_raw(heads, seed, batch=2)
-    pictures = [(353, 500), (1000, 201)]
-    placements = [Placement.letterbox(picture, (SIZE[1], SIZE[0]), darknet=True) for picture in pictures]
+    images = [(353, 500), (1000, 201)]
+    placements = [Placement.letterbox(image, (SIZE[1], SIZE[0]), darknet=True) for image in images]
     options = Filter(confidence=0.3, nms=0.45)
     found = postprocess(raws, heads, SIZE, placements, options)
     assert len(found) == 2
-    for b, picture in enumerate(pictures):
+    for b, image in enumerate(images):
         all_candidates = oracles.candidates(decoded([raw[b] for raw in raws], heads), options.confidence)
-        boxes = [oracles.correct_box(candidate.box, picture, (SIZE[1], SIZE[0])) for candidate in all_candidates]
+        boxes = [oracles.correct_box(candidate.box, image, (SIZE[1], SIZE[0])) for candidate in all_candidates]
         scores, labels = [c.score for c in all_candidates], [c.label for c in all_candidates]
         kept = oracles.nms(boxes, scores, labels, options.nms, "iou" if kind == "default" else "diou", 0.6)
-        expected = [[x * s for x, s in zip(oracles.corners(boxes[k]), [*picture, *picture], strict=True)] for k in kept]
+        expected = [[x * s for x, s in zip(oracles.corners(boxes[k]), [*image, *image], strict=True)] for k in kept]
         assert_close(found[b].boxes, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-7)
         assert_close(found[b].scores, torch.tensor([scores[k] for k in kept], dtype=torch.float64))
         assert found[b].labels.tolist() == [labels[k] for k in kept]
@@ -404,7 +404,7 @@ def test_limit_changes_nothing_else(hopeful: int, last: str, monkeypatch: pytest
 
 
 def test_limit_with_not_a_number() -> None:
-    """NaN among the predictions of a picture with a limit: as without the shortcut."""
+    """NaN among the predictions of an image with a limit: as without the shortcut."""
     heads = [make_head(stride) for stride in STRIDES]
     placement = Placement.stretch((96, 64), (96, 64))
     for seed in range(50):
@@ -437,7 +437,7 @@ def test_limit_decodes_few_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_found() -> None:
-    """A picture without detections is ordinary, with a limit or without; so is an empty batch."""
+    """An image without detections is ordinary, with a limit or without; so is an empty batch."""
     heads = [make_head(stride) for stride in STRIDES]
     raws = [raw - 100 for raw in random_raw(heads, 0, batch=2)]
     placements = [Placement.letterbox((640, 480), (96, 64)), Placement.stretch((1, 1), (96, 64))]
@@ -449,8 +449,8 @@ def test_nothing_found() -> None:
     assert postprocess([raw[:0] for raw in raws], heads, SIZE, [], Filter()) == []
 
 
-def test_pictures_do_not_mix() -> None:
-    """Every picture of a batch has the detections it has alone; different heads may differ in classes."""
+def test_images_do_not_mix() -> None:
+    """Every image of a batch has the detections it has alone; different heads may differ in classes."""
     heads = [make_head(32, 7), make_head(16, 3)]
     raws = random_raw(heads, 5, batch=3)
     placements = [Placement.letterbox((n, 100), (96, 64)) for n in (50, 100, 200)]

@@ -82,7 +82,7 @@ def mirror(server: Server) -> str:
 
 
 def jpeg(seed: int, w: int = 24, h: int = 16) -> bytes:
-    """A small picture of noise."""
+    """A small image of noise."""
     pixels = np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8)
     return cv2.imencode(".jpg", pixels)[1].tobytes()
 
@@ -117,7 +117,7 @@ def known(official: OfficialFile, content: bytes) -> OfficialFile:
 
 
 def coco_site(monkeypatch: pytest.MonkeyPatch, count: int = 230, **options: Any) -> Site:
-    """A site with a COCO of `count` pictures, ids in descending order, two objects in every one but each fifth."""
+    """A site with a COCO of `count` images, ids in descending order, two objects in every one but each fifth."""
     names = {k: f"{k:012}.jpg" for k in range(1000 + count, 1000, -1)}
     images = [
         {"id": k, "file_name": name, "width": 24, "height": 16}
@@ -138,12 +138,12 @@ def coco_site(monkeypatch: pytest.MonkeyPatch, count: int = 230, **options: Any)
 
 
 def whole(folder: Path, site: Site, count: int) -> None:
-    """Checks that the first pictures, and nothing else, are there, and that the annotation file is theirs."""
-    pictures = [path for path in site.files if path.endswith(".jpg")][:count]
+    """Checks that the first images, and nothing else, are there, and that the annotation file is theirs."""
+    images = [path for path in site.files if path.endswith(".jpg")][:count]
     there = {f"/val2017/{file.name}": file.read_bytes() for file in (folder / "images" / "val2017").iterdir()}
-    assert there == {path: site.files[path] for path in pictures}
+    assert there == {path: site.files[path] for path in images}
     found = read_annotations(folder / "annotations" / "instances_val2017.json")
-    assert [f"/val2017/{name}" for name in found.file_names] == pictures
+    assert [f"/val2017/{name}" for name in found.file_names] == images
     assert found.names == ["person", "dog"]
     assert len(found.boxes) == 2 * sum(number % 5 != 0 for number in found.image_ids.tolist())
     assert len(np.unique(found.image)) == sum(number % 5 != 0 for number in found.image_ids.tolist())
@@ -152,7 +152,7 @@ def whole(folder: Path, site: Site, count: int) -> None:
 # COCO
 
 
-def test_two_hundred_pictures_over_a_bad_line(
+def test_two_hundred_images_over_a_bad_line(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every tenth connection breaks, and all arrive; the second run downloads nothing."""
@@ -165,7 +165,7 @@ def test_two_hundred_pictures_over_a_bad_line(
     assert site.asked.total() == 201 + site.dropped
     whole(tmp_path, site, 200)
     content = json.loads((tmp_path / "annotations" / "instances_val2017.json").read_text())
-    assert content["info"] == {"year": 2017, "subset": "the first 200 of 230 pictures"}
+    assert content["info"] == {"year": 2017, "subset": "the first 200 of 230 images"}
     assert sorted(file.name for file in tmp_path.iterdir()) == ["annotations", "annotations_trainval2017.zip", "images"]
     times = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
     site.asked.clear()
@@ -178,12 +178,12 @@ def test_a_subset_grows_and_shrinks(server: Server, tmp_path: Path, monkeypatch:
     """Only what is missing is fetched; all of them have the official file, byte for byte."""
     site = coco_site(monkeypatch, 12)
     server.play(site)
-    get_coco.get_coco(tmp_path, pictures=5, mirror=mirror(server))
+    get_coco.get_coco(tmp_path, images=5, mirror=mirror(server))
     whole(tmp_path, site, 5)
-    file = get_coco.get_coco(tmp_path, pictures=8, mirror=mirror(server))
+    file = get_coco.get_coco(tmp_path, images=8, mirror=mirror(server))
     whole(tmp_path, site, 8)
     assert site.asked.total() == 9
-    get_coco.get_coco(tmp_path, pictures=3, mirror=mirror(server))
+    get_coco.get_coco(tmp_path, images=3, mirror=mirror(server))
     assert len(read_annotations(file).file_names) == 3
     get_coco.get_coco(tmp_path, mirror=mirror(server))
     whole(tmp_path, site, 12)
@@ -195,7 +195,7 @@ def test_a_subset_grows_and_shrinks(server: Server, tmp_path: Path, monkeypatch:
 def test_the_users_annotations_are_not_replaced(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a file of their own nor the official one by a subset; no picture is fetched for it."""
+    """Neither a file of their own nor the official one by a subset; no image is fetched for it."""
     site = coco_site(monkeypatch, 12)
     server.play(site)
     file = get_coco.get_coco(tmp_path / "all", mirror=mirror(server))
@@ -205,13 +205,13 @@ def test_the_users_annotations_are_not_replaced(
     for target in (file, mine):
         before = target.read_bytes(), target.stat().st_mtime_ns
         with pytest.raises(ValueError, match=rf"{target}: is there and no subset .* use another --out"):
-            get_coco.get_coco(target.parents[1], pictures=5, mirror=mirror(server))
+            get_coco.get_coco(target.parents[1], images=5, mirror=mirror(server))
         assert (target.read_bytes(), target.stat().st_mtime_ns) == before
     assert site.asked == {ZIP: 1}
 
 
 def test_a_killed_run_is_gone_on_with(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It leaves whole pictures and no annotation file; what is whole is not asked for again."""
+    """It leaves whole images and no annotation file; what is whole is not asked for again."""
     site = coco_site(monkeypatch, 100, wait=0.03)
     server.play(site)
     official = get_coco.ANNOTATIONS
@@ -236,10 +236,10 @@ def test_a_killed_run_is_gone_on_with(server: Server, tmp_path: Path, monkeypatc
         process.kill()
         process.communicate()
     assert not (tmp_path / "annotations").exists()
-    pictures = tmp_path / "images" / "val2017"
-    kept = [f"/val2017/{file.name}" for file in pictures.glob("*.jpg")]
+    images = tmp_path / "images" / "val2017"
+    kept = [f"/val2017/{file.name}" for file in images.glob("*.jpg")]
     assert 0 < len(kept) < 100
-    assert all(site.files[path] == (pictures / Path(path).name).read_bytes() for path in kept)
+    assert all(site.files[path] == (images / Path(path).name).read_bytes() for path in kept)
     site.wait = 0
     site.asked.clear()
     get_coco.get_coco(tmp_path, mirror=mirror(server))
@@ -250,13 +250,13 @@ def test_a_killed_run_is_gone_on_with(server: Server, tmp_path: Path, monkeypatc
 def test_what_does_not_arrive_is_named(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A missing picture, one that is a web page, half a one, one of another size: each with its reason; status 1."""
+    """A missing image, one that is a web page, half a one, one of another size: each with its reason; status 1."""
     site = coco_site(monkeypatch, 20)
     server.play(site)
     paths = [path for path in site.files if path.endswith(".jpg")]
     bad = {
         paths[3]: (None, "HTTP 404"),
-        paths[5]: (b"<html>", "not a picture"),
+        paths[5]: (b"<html>", "not an image"),
         paths[7]: (site.files[paths[7]][:-60], "truncated JPEG"),
         paths[9]: (jpeg(0, 30, 16), "30x16 pixels, expected 24x16"),
     }
@@ -268,7 +268,7 @@ def test_what_does_not_arrive_is_named(
     command = ["get", "coco", "--out", str(tmp_path), "--mirror", mirror(server)]
     assert main(command) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: 4 of 20 pictures did not arrive:\n")
+    assert error.startswith("error: 4 of 20 images did not arrive:\n")
     assert error.endswith("\nRun the same command again.\n")
     for path, (_, reason) in bad.items():
         assert re.search(rf"{Path(path).name} could not be downloaded:\n  {mirror(server)}{path}: .*{reason}", error)
@@ -282,7 +282,7 @@ def test_what_does_not_arrive_is_named(
     assert site.asked == dict.fromkeys(bad, 1)
 
 
-def test_a_damaged_picture_is_replaced(
+def test_a_damaged_image_is_replaced(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """But only once the right one is there."""
@@ -292,8 +292,8 @@ def test_a_damaged_picture_is_replaced(
     file = tmp_path / "images" / "val2017" / "000000001003.jpg"
     file.write_bytes(file.read_bytes()[:-20])
     content = site.files["/val2017/000000001003.jpg"]
-    site.files["/val2017/000000001003.jpg"] = b"not a picture"
-    with pytest.raises(DownloadError, match=r"1 of 6 pictures did not arrive:\n000000001003.jpg could not"):
+    site.files["/val2017/000000001003.jpg"] = b"not an image"
+    with pytest.raises(DownloadError, match=r"1 of 6 images did not arrive:\n000000001003.jpg could not"):
         get_coco.get_coco(tmp_path, mirror=mirror(server))
     assert file.read_bytes() == content[:-20]
     site.files["/val2017/000000001003.jpg"] = content
@@ -303,7 +303,7 @@ def test_a_damaged_picture_is_replaced(
 
 
 def test_a_full_disk_ends_it_at_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its own message, and not once for each of many pictures."""
+    """With its own message, and not once for each of many images."""
     site = coco_site(monkeypatch, 200)
     server.play(site)
     (tmp_path / "annotations_trainval2017.zip").write_bytes(site.files[ZIP])
@@ -322,7 +322,7 @@ def test_a_full_disk_ends_it_at_once(server: Server, tmp_path: Path, monkeypatch
     whole(tmp_path, site, 200)
 
 
-def test_a_picture_cannot_leave_its_folder(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_cannot_leave_its_folder(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the annotation file calls it."""
     for name in ("../evil.jpg", "/evil.jpg", "a\\b.jpg", ".."):
         image = {"id": 1, "file_name": name, "width": 2, "height": 2}
@@ -485,15 +485,15 @@ def test_bccd(server: Server, tmp_path: Path) -> None:
 
 
 def test_penn_fudan(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boxes and areas are those of the masks, one-channel PNGs; every fifth picture is one of val."""
+    """Boxes and areas are those of the masks, one-channel PNGs; every fifth image is one of val."""
     mask = np.zeros((16, 24), np.uint8)
     mask[2:5, 3:10] = 1
     mask[3, 3] = 0
     mask[10, 20] = 2
     files = {}
     for k in range(11):
-        picture = np.full((16, 24, 3), k, np.uint8)
-        files[f"PennFudanPed/PNGImages/Ped{k:05}.png"] = cv2.imencode(".png", picture)[1].tobytes()
+        image = np.full((16, 24, 3), k, np.uint8)
+        files[f"PennFudanPed/PNGImages/Ped{k:05}.png"] = cv2.imencode(".png", image)[1].tobytes()
         files[f"PennFudanPed/PedMasks/Ped{k:05}_mask.png"] = cv2.imencode(".png", mask * (k != 1))[1].tobytes()
     archive = zipped(files)
     monkeypatch.setattr(get_penn_fudan, "PENN_FUDAN", known(get_penn_fudan.PENN_FUDAN, archive))
@@ -507,7 +507,7 @@ def test_penn_fudan(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(file.name for file in (tmp_path / "images" / "train").iterdir()) == train.file_names
     assert train.boxes[:2].tolist() == [[3, 2, 7, 3], [20, 10, 1, 1]]
     assert train.area[:2].tolist() == [20, 1]
-    assert train.image.tolist() == [0, 0, *np.repeat(range(2, 9), 2).tolist()]  # picture 1 is empty
+    assert train.image.tolist() == [0, 0, *np.repeat(range(2, 9), 2).tolist()]  # image 1 is empty
     assert sorted(file.name for file in tmp_path.iterdir()) == ["annotations", "images"]
     get_penn_fudan.get_penn_fudan(tmp_path, mirror(server))
     assert site.asked.total() == 1
@@ -542,12 +542,12 @@ def test_options_without_meaning(
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_more_pictures_than_there_are(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_images_than_there_are(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Is an error, not a silent all."""
     server.play(coco_site(monkeypatch, 3))
     for count in (0, 4):
-        with pytest.raises(ValueError, match=f"{count} pictures: val2017 has 3; expected 1 to 3"):
-            get_coco.get_coco(tmp_path, pictures=count, mirror=mirror(server))
+        with pytest.raises(ValueError, match=f"{count} images: val2017 has 3; expected 1 to 3"):
+            get_coco.get_coco(tmp_path, images=count, mirror=mirror(server))
 
 
 def test_mirrored() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.commands.test_detect import NAMES, constant, elsewhere, picture, rows  # noqa: F401  # fixtures
+from tests.commands.test_detect import NAMES, constant, elsewhere, image, rows  # noqa: F401  # fixtures
 from tests.commands.test_evaluate import DATA, write_data
 from tests.darknet.test_golden import needs_shared
 from tests.detection.test_postprocess import SIZE, make_head, make_region, random_raw
@@ -27,7 +27,7 @@ from yolo.detection.labels import pack_labels
 from yolo.evaluation.detect_all import detect_all, truths_in
 from yolo.explain.build import explain
 from yolo.explain.responsible import responsible, squares
-from yolo.images.files import read_picture
+from yolo.images.files import read_image
 from yolo.images.placement import Placement
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
@@ -66,7 +66,7 @@ def test_table_numbers_and_drawing(constant: Path, capsys: pytest.CaptureFixture
     """A reason for every object, a line for every detection, three files' worth of the same numbers."""
     found = explained("p5.png", "--data", write_data(), "--weights", constant)
     printed = capsys.readouterr().out
-    assert found["picture"] == "p5.png"
+    assert found["image"] == "p5.png"
     assert found["image_id"] == 27
     assert [thing["object"] for thing in found["objects"]] == [1, 2, 3, 4, 5]
     for thing in found["objects"]:
@@ -80,17 +80,17 @@ def test_table_numbers_and_drawing(constant: Path, capsys: pytest.CaptureFixture
         assert thing["score"] == pytest.approx(thing["objectness"] * thing["class_score"], rel=1e-6)
     assert "confidence 0.25, NMS 0.45, match IoU 0.5, input 160x160 letterbox, trained with prior" in printed
     assert sorted(path.name for path in Path("out").iterdir()) == ["explain.json", "p5.png"]
-    drawn = read_picture("out/p5.png")
-    assert drawn.shape[1] > 2000  # two pictures of 160 pixels, enlarged
+    drawn = read_image("out/p5.png")
+    assert drawn.shape[1] > 2000  # two images of 160 pixels, enlarged
     assert drawn.shape[0] > 1000
     assert drawn.std() > 10
 
 
 @pytest.mark.parametrize("conf", ["0.25", "0.2"])
 def test_the_detections_of_detect(noisy: Path, conf: str) -> None:
-    """Scores and boxes to the last digit, on a picture that is not square."""
+    """Scores and boxes to the last digit, on an image that is not square."""
     truth = write_data()
-    picture(Path("set/images/p5.png"), 200, 111)
+    image(Path("set/images/p5.png"), 200, 111)
     content = json.loads(truth.read_text())
     content["images"][5] |= {"width": 200, "height": 111}
     truth.write_text(json.dumps(content))
@@ -106,11 +106,11 @@ def test_the_detections_of_detect(noisy: Path, conf: str) -> None:
         assert [left, top, right - left, bottom - top] == row["bbox"]
 
 
-def check_found(model: YoloDetector, folder: Path, split: str | None, pictures: int) -> int:
-    """The objects called found are those that COCO's metrics find, in the first pictures; how many there are."""
-    data, hits = open_data(folder, split=split, limit=pictures), 0
+def check_found(model: YoloDetector, folder: Path, split: str | None, images: int) -> int:
+    """The objects called found are those that COCO's metrics find, in the first images; how many there are."""
+    data, hits = open_data(folder, split=split, limit=images), 0
     found = detect_all(model, data, 1)
-    for k in range(pictures):
+    for k in range(images):
         mine = explain(model, data, k, rule="prior")
         alone = Collector(data.names)
         truths = truths_in(data)
@@ -134,7 +134,7 @@ def check_found(model: YoloDetector, folder: Path, split: str | None, pictures: 
 
 
 def test_found_is_what_eval_says(constant: Path, noisy: Path) -> None:  # noqa: F811
-    """On six pictures, at a low confidence and without limit on the detections, for two networks."""
+    """On six images, at a low confidence and without limit on the detections, for two networks."""
     truth = write_data()
     for weights, confidence, least in ((constant, 0.01, 3), (noisy, 0.1, 0)):
         model = load(weights, device="cpu")
@@ -143,7 +143,7 @@ def test_found_is_what_eval_says(constant: Path, noisy: Path) -> None:  # noqa: 
 
 
 def test_responsible_is_what_training_assigns(noisy: Path) -> None:
-    """Slot for slot what `assign` gives for the sample that training makes of the picture."""
+    """Slot for slot what `assign` gives for the sample that training makes of the image."""
     data, model = open_data(write_data()), load(noisy, device="cpu")
     image, target = letterboxed(data[5], model.size)
     labels = pack_labels([target], model.size)
@@ -181,7 +181,7 @@ def test_no_anchor_and_no_objects() -> None:
 
 
 def test_squares() -> None:
-    """Cell and anchor in pixels of a picture of 192 x 64, which an input of 96 x 64 shows at half its size."""
+    """Cell and anchor in pixels of an image of 192 x 64, which an input of 96 x 64 shows at half its size."""
     heads = [make_head(32), make_head(16)]
     assert heads[1].strides == (Fraction(16), Fraction(16))
     placement = Placement.letterbox((192, 64), (96, 64))
@@ -193,7 +193,7 @@ def test_squares() -> None:
 
 
 def test_without_objects_or_detections(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """Both lists may be empty; a picture of one channel."""
+    """Both lists may be empty; an image of one channel."""
     truth = write_data()
     cv2.imwrite("set/images/p0.png", np.full((160, 160), 90, np.uint8))
     found = explained("set/images/p0.png", "--data", truth, "--weights", constant, "--conf", "0.99")
@@ -216,10 +216,10 @@ def test_the_rule_of_a_run(constant: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["p9.png"], "p9.png: no such picture in set/truth.json (truth); did you mean p"),
+        (["p9.png"], "p9.png: no such image in set/truth.json (truth); did you mean p"),
         (["nothing-like-it"], "it has p0.png and 5 others"),
-        (["--image-id", "3"], "id 3: no such picture"),
-        (["p1.png", "--out", "set/images"], "set/images/p1.png is a picture of the data set and would be replaced"),
+        (["--image-id", "3"], "id 3: no such image"),
+        (["p1.png", "--out", "set/images"], "set/images/p1.png is an image of the data set and would be replaced"),
         (["p1.png", "--size", "100"], "a multiple of 32"),
         (["p1.png", "--conf", "2"], "confidence=2"),
         (["p3.png", "--names", "few.names"], "names"),
@@ -252,7 +252,7 @@ def test_errors(
 
 
 def test_an_object_of_an_unknown_class(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """Said where the picture has one; other pictures of the data set can be explained."""
+    """Said where the image has one; other images of the data set can be explained."""
     truth = write_data()
     truth.write_text(truth.read_text().replace('"c/d"', '"zebra"'))
     words = ["--data", str(truth), "--weights", str(constant), "--device", "cpu"]
@@ -268,30 +268,30 @@ def test_one_name_in_two_splits(constant: Path, capsys: pytest.CaptureFixture[st
     content["images"], content["annotations"] = content["images"][:1], []
     Path("both/annotations").mkdir(parents=True)
     for folder in folders:
-        picture(folder / "p0.png")
+        image(folder / "p0.png")
         Path("both/annotations", f"instances_{folder.name}.json").write_text(json.dumps(content))
     words = ["--data", "both", "--weights", str(constant)]
     assert main(["explain", "p0.png", *words]) == 1
     error = capsys.readouterr().err
-    assert "p0.png: 2 pictures of both are meant: " in error
+    assert "p0.png: 2 images of both are meant: " in error
     assert "give path or --split" in error
-    assert explained("p0.png", *words, "--split", "val")["picture"] == "p0.png"
-    assert explained(folders[0] / "p0.png", *words)["picture"] == "p0.png"
+    assert explained("p0.png", *words, "--split", "val")["image"] == "p0.png"
+    assert explained(folders[0] / "p0.png", *words)["image"] == "p0.png"
 
 
 @pytest.mark.parametrize("words", [[], ["a.png", "--image-id", "3"], ["a.png", "--match-iou", "0"]])
 def test_what_is_explained_must_be_said_once(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A picture or its id; an IoU that means something."""
+    """An image or its id; an IoU that means something."""
     with pytest.raises(SystemExit) as end:
         main(["explain", *words, "--data", "d", "--weights", "w.safetensors"])
     assert end.value.code == 2
     error = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert "give either a PICTURE or --image-id" in error or "expected an IoU above 0" in error
+    assert "give either an IMAGE or --image-id" in error or "expected an IoU above 0" in error
 
 
 @needs_shared
-def test_a_real_model_on_real_pictures() -> None:
-    """20 pictures of COCO with a trained network: what is found is what COCO's metrics say."""
+def test_a_real_model_on_real_images() -> None:
+    """20 images of COCO with a trained network: what is found is what COCO's metrics say."""
     model = load_trained(
         DATA / "darknet" / "yolo-fastest-1.1-xl.weights",
         DATA / "darknet" / "yolo-fastest-1.1-xl.cfg",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yolo.boxes import xyxy_to_cxcywh
 from yolo.explain.reasons import Reason, reasons
 from yolo.explain.scene import Scene
-from yolo.explain.trace import Candidates, Slots, suppressors
+from yolo.explain.trace import Slots, Traced, suppressors
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.metrics.verdict import verdict
@@ -48,7 +48,7 @@ def make_scene(
         labels=torch.tensor([label for _, label in objects], dtype=torch.int64),
         crowd=torch.tensor(list(crowd or [False] * len(objects)), dtype=torch.bool),
         slots=slots,
-        candidates=Candidates(slot, labels, slots.scores[slot, labels], boxes[slot], by, measure),
+        candidates=Traced(slot, labels, slots.scores[slot, labels], boxes[slot], by, measure),
         answers={} if answers is None else {"prior": answers},
         rule="prior",
         confidence=0.25,

@@ -1,4 +1,4 @@
-"""Drawing: the picture stays the user's, and no box, name or size is too odd."""
+"""Drawing: the image stays the user's, and no box, name or size is too odd."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ def found(*boxes: tuple[float, float, float, float], labels: list[int] | None = 
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
-    """A picture of random pixels."""
+    """An image of random pixels."""
     return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
 def test_the_argument_is_not_modified() -> None:
-    """A new uint8 picture of the same size, with the class's colour on the border of the box."""
-    picture = noise(120, 200)
-    before = picture.copy()
-    drawn = draw(picture, found((50, 40, 150, 100), labels=[3]), COCO)
+    """A new uint8 image of the same size, with the class's colour on the border of the box."""
+    image = noise(120, 200)
+    before = image.copy()
+    drawn = draw(image, found((50, 40, 150, 100), labels=[3]), COCO)
     assert (drawn.shape, drawn.dtype) == ((120, 200, 3), np.uint8)
-    assert np.array_equal(picture, before)
-    assert not np.shares_memory(drawn, picture)
+    assert np.array_equal(image, before)
+    assert not np.shares_memory(drawn, image)
     assert tuple(drawn[100, 100]) == tuple(drawn[70, 150]) == colour(3)
-    assert np.array_equal(drawn[110:], picture[110:])
+    assert np.array_equal(drawn[110:], image[110:])
 
 
 def test_nothing_found_changes_nothing() -> None:
-    """An identical picture, also from one that is read-only or not contiguous."""
-    picture = noise(33, 47)
-    picture.setflags(write=False)
-    assert np.array_equal(draw(picture, found(), COCO), picture)
-    assert np.array_equal(draw(picture[::-1, ::2], found(), COCO), picture[::-1, ::2])
+    """An identical image, also from one that is read-only or not contiguous."""
+    image = noise(33, 47)
+    image.setflags(write=False)
+    assert np.array_equal(draw(image, found(), COCO), image)
+    assert np.array_equal(draw(image[::-1, ::2], found(), COCO), image[::-1, ::2])
 
 
 def test_one_channel_becomes_three() -> None:
     """Grey stays grey, boxes are coloured."""
-    picture = noise(60, 80, 1)
-    assert np.array_equal(draw(picture, found(), COCO), picture.repeat(3, axis=2))
-    assert tuple(draw(picture, found((20, 30, 70, 50)), COCO)[50, 40]) == colour(0)
+    image = noise(60, 80, 1)
+    assert np.array_equal(draw(image, found(), COCO), image.repeat(3, axis=2))
+    assert tuple(draw(image, found((20, 30, 70, 50)), COCO)[50, 40]) == colour(0)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (7, 5), (100, 140)])
 def test_boxes_of_all_kinds(shape: tuple[int, int]) -> None:
-    """Outside, empty, inside out, huge, not numbers: nothing crashes on any picture, nothing warns."""
+    """Outside, empty, inside out, huge, not numbers: nothing crashes on any image, nothing warns."""
     nan, inf = float("nan"), float("inf")
     boxes = [
         (-50, -50, -10, -10), (500, 500, 600, 600), (10, 10, 10, 10), (40, 40, 20, 20), (-1e30, -1e30, 1e30, 1e30),
@@ -84,8 +84,8 @@ def test_a_class_keeps_its_colour() -> None:
     assert tuple(alone[80, 40]) == colour(7)
 
 
-def test_lines_and_letters_grow_with_the_picture() -> None:
-    """A label of a picture ten times as wide covers far more than ten times the pixels."""
+def test_lines_and_letters_grow_with_the_image() -> None:
+    """A label of an image ten times as wide covers far more than ten times the pixels."""
     covered = []
     for scale in (1, 10):
         blank = np.zeros((150 * scale, 200 * scale, 3), np.uint8)

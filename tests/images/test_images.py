@@ -1,4 +1,4 @@
-"""Pictures: darknet's own resize bit for bit, every kind of file, and files that are no whole picture."""
+"""Images: darknet's own resize bit for bit, every kind of file, and files that are no whole image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tests.support.paths import GOLDEN, ROOT
-from yolo.images.files import read_picture
+from yolo.images.files import read_image
 from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place, darknet_resize, place
 
@@ -31,27 +31,27 @@ SMOOTH = cv2.resize(NOISE[:3, :4], (60, 40), interpolation=cv2.INTER_LINEAR)  # 
 
 
 def encode(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes:
-    """A picture file in memory, written by Pillow."""
+    """An image file in memory, written by Pillow."""
     file = io.BytesIO()
     (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(file, kind, **options)
     return file.getvalue()
 
 
 def read(data: bytes, folder: Path, channels: int = 3) -> np.ndarray:
-    """Write the bytes to a file, read it, and check what holds for every picture."""
-    file = folder / "picture.jpg"
+    """Write the bytes to a file, read it, and check what holds for every image."""
+    file = folder / "image.jpg"
     file.write_bytes(data)
-    picture = read_picture(file, channels)
-    assert picture.dtype == np.uint8
-    assert picture.ndim == 3
-    assert picture.shape[2] == channels
-    assert picture.flags.c_contiguous
+    image = read_image(file, channels)
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+    assert image.shape[2] == channels
+    assert image.flags.c_contiguous
     assert file.read_bytes() == data
-    return picture
+    return image
 
 
 def furthest(a: np.ndarray, b: np.ndarray) -> int:
-    """The largest difference between two uint8 pictures of the same shape."""
+    """The largest difference between two uint8 images of the same shape."""
     assert a.shape == b.shape
     return int(np.abs(a.astype(int) - b.astype(int)).max())
 
@@ -77,11 +77,11 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def golden_input(folder: Path, case: dict[str, Any]) -> np.ndarray:
-    """The network input that our code makes of a golden picture."""
-    picture = read_picture(folder / case["picture"])
-    size = picture.shape[1], picture.shape[0]
+    """The network input that our code makes of a golden image."""
+    image = read_image(folder / case["picture"])
+    size = image.shape[1], image.shape[0]
     make = Placement.letterbox if case["mode"] == "letterbox" else Placement.stretch
-    return darknet_place(picture, make(size, (case["width"], case["height"])))
+    return darknet_place(image, make(size, (case["width"], case["height"])))
 
 
 def test_golden_index_is_complete() -> None:
@@ -113,10 +113,10 @@ def test_darknet_place_golden_full() -> None:
         assert np.array_equal(golden_input(SHARED, case), np.load(SHARED / case["file"])), case["file"]
 
 
-def slow_darknet_resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+def slow_darknet_resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """darknet's two loops, one number at a time, in float32."""
     one = np.float32(1)
-    source_h, source_w, channels = picture.shape
+    source_h, source_w, channels = image.shape
     scale_x = np.float32(source_w - 1) / np.float32(width - 1) if width > 1 else one
     scale_y = np.float32(source_h - 1) / np.float32(height - 1) if height > 1 else one
     part = np.zeros((source_h, width, channels), np.float32)
@@ -125,12 +125,12 @@ def slow_darknet_resize(picture: np.ndarray, width: int, height: int) -> np.ndar
         for r in range(source_h):
             for c in range(width):
                 if c == width - 1 or source_w == 1:
-                    part[r, c, k] = picture[r, source_w - 1, k]
+                    part[r, c, k] = image[r, source_w - 1, k]
                 else:
                     sx = np.float32(c) * scale_x
                     ix = int(sx)
                     dx = sx - np.float32(ix)
-                    part[r, c, k] = (one - dx) * picture[r, ix, k] + dx * picture[r, ix + 1, k]
+                    part[r, c, k] = (one - dx) * image[r, ix, k] + dx * image[r, ix + 1, k]
         for r in range(height):
             sy = np.float32(r) * scale_y
             iy = int(sy)
@@ -152,13 +152,13 @@ SIDES = st.integers(1, 12)
 @example(7, 1, 1, 1, 5, 2)
 def test_darknet_resize_is_the_slow_loop(w: int, h: int, channels: int, width: int, height: int, seed: int) -> None:
     """The vectorised resize equals the obvious loops bit for bit and leaves its argument alone."""
-    picture = np.random.default_rng(seed).random((h, w, channels), dtype=np.float32)
-    before = picture.copy()
-    result = darknet_resize(picture, (width, height))
+    image = np.random.default_rng(seed).random((h, w, channels), dtype=np.float32)
+    before = image.copy()
+    result = darknet_resize(image, (width, height))
     assert result.dtype == np.float32
-    assert np.array_equal(result, slow_darknet_resize(picture, width, height))
-    assert np.array_equal(picture, before)
-    assert not np.shares_memory(result, picture)
+    assert np.array_equal(result, slow_darknet_resize(image, width, height))
+    assert np.array_equal(image, before)
+    assert not np.shares_memory(result, image)
 
 
 def test_darknet_resize_dark_row() -> None:
@@ -170,24 +170,24 @@ def test_darknet_resize_dark_row() -> None:
 
 def test_darknet_resize_same_size_is_a_copy() -> None:
     """Nothing changes when the size is already right."""
-    picture = NOISE.astype(np.float32)
-    result = darknet_resize(picture, (30, 20))
-    assert np.array_equal(result, picture)
-    assert not np.shares_memory(result, picture)
+    image = NOISE.astype(np.float32)
+    result = darknet_resize(image, (30, 20))
+    assert np.array_equal(result, image)
+    assert not np.shares_memory(result, image)
 
 
 def test_darknet_place_values() -> None:
     """A value is the float64 quotient by 255, rounded to float32, for all 256 of them."""
     values = np.arange(256)
-    picture = values.astype(np.uint8).reshape(1, 256, 1)
-    result = darknet_place(picture, Placement.stretch((256, 1), (256, 1)))
+    image = values.astype(np.uint8).reshape(1, 256, 1)
+    result = darknet_place(image, Placement.stretch((256, 1), (256, 1)))
     assert np.array_equal(result, (values / 255).astype(np.float32).reshape(1, 1, 256))
 
 
 @pytest.mark.parametrize("pixels", [NOISE, NOISE[0].astype(np.float32)])
 def test_darknet_resize_refuses(pixels: np.ndarray) -> None:
     """Bytes or a missing axis would give wrong numbers."""
-    with pytest.raises(ValueError, match="expected a float32 picture"):
+    with pytest.raises(ValueError, match="expected a float32 image"):
         darknet_resize(pixels, (4, 4))
 
 
@@ -197,15 +197,15 @@ def test_darknet_resize_refuses(pixels: np.ndarray) -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4, 6])
 @pytest.mark.parametrize("size", [(97, 61), (61, 97), (1, 1), (3, 300), (640, 32)])
 def test_place_letterbox(size: tuple[int, int], channels: int) -> None:
-    """The picture lies where the placement says, on grey 128, in any number of channels."""
+    """The image lies where the placement says, on grey 128, in any number of channels."""
     w, h = size
-    picture = RNG.integers(0, 100, (h, w, channels), dtype=np.uint8)
+    image = RNG.integers(0, 100, (h, w, channels), dtype=np.uint8)
     placement = Placement.letterbox(size, (96, 64))
-    result = place(picture, placement)
+    result = place(image, placement)
     assert result.shape == (64, 96, channels)
     assert result.dtype == np.uint8
     (left, top), (placed_w, placed_h) = placement.offset, placement.placed
-    expected = cv2.resize(picture, placement.placed, interpolation=cv2.INTER_LINEAR)
+    expected = cv2.resize(image, placement.placed, interpolation=cv2.INTER_LINEAR)
     inside = result[top : top + placed_h, left : left + placed_w]
     assert np.array_equal(inside, expected.reshape(inside.shape))
     assert (result == 128).sum() == (64 * 96 - placed_w * placed_h) * channels
@@ -213,16 +213,16 @@ def test_place_letterbox(size: tuple[int, int], channels: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_place_stretch(channels: int) -> None:
-    """Stretching covers the input; the corners of a resized picture stay near its own."""
-    picture = np.ascontiguousarray(SMOOTH[..., :channels])
-    result = place(picture, Placement.stretch((60, 40), (32, 96)))
+    """Stretching covers the input; the corners of a resized image stay near its own."""
+    image = np.ascontiguousarray(SMOOTH[..., :channels])
+    result = place(image, Placement.stretch((60, 40), (32, 96)))
     assert result.shape == (96, 32, channels)
-    assert furthest(result[:1, :1], picture[:1, :1]) < 8
+    assert furthest(result[:1, :1], image[:1, :1]) < 8
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_place_same_size(fast: bool) -> None:
-    """A picture that fits is copied, never handed back; with bars it is pasted unchanged."""
+    """An image that fits is copied, never handed back; with bars it is pasted unchanged."""
     placement = Placement.stretch((30, 20), (30, 20))
     if fast:
         result = place(NOISE, placement)
@@ -236,7 +236,7 @@ def test_place_same_size(fast: bool) -> None:
 
 
 def test_place_views() -> None:
-    """Mirrored, transposed and read-only pictures are resized like copies of them."""
+    """Mirrored, transposed and read-only images are resized like copies of them."""
     for view in (NOISE[:, ::-1], NOISE.swapaxes(0, 1), np.broadcast_to(NOISE[:1], NOISE.shape)):
         placement = Placement.letterbox((view.shape[1], view.shape[0]), (17, 19))
         assert np.array_equal(place(view, placement), place(np.ascontiguousarray(view), placement))
@@ -245,7 +245,7 @@ def test_place_views() -> None:
 @pytest.mark.parametrize("function", [place, darknet_place])
 @pytest.mark.parametrize("pixels", [NOISE[:-1], NOISE.astype(np.float32), NOISE[..., 0]])
 def test_place_refuses(function: Any, pixels: np.ndarray) -> None:
-    """A picture of another size, type or number of axes does not belong to the placement."""
+    """An image of another size, type or number of axes does not belong to the placement."""
     with pytest.raises(ValueError, match=r"expected uint8 \(20, 30, C\)"):
         function(pixels, Placement.letterbox((30, 20), (32, 32)))
 
@@ -287,7 +287,7 @@ def test_exif_of_a_jpeg(tmp_path: Path, order: str, long: bool) -> None:
 
 @pytest.mark.parametrize("block", [b"", b"II*\0", b"MM\0*\xff\xff\xff\xff\0\1", b"II*\0\x08\0\0\0\xff\xff\x12\x01"])
 def test_exif_damaged(tmp_path: Path, block: bytes) -> None:
-    """An EXIF block that is cut off or points nowhere is no orientation, and no reason to refuse the picture."""
+    """An EXIF block that is cut off or points nowhere is no orientation, and no reason to refuse the image."""
     for kind, options in (("JPEG", {}), ("WEBP", {"lossless": True})):
         plain = encode(SMOOTH, kind, **options)
         if kind == "JPEG":
@@ -309,14 +309,14 @@ def test_grey(tmp_path: Path, kind: str) -> None:
     """Grey is replicated, and one channel of it is itself."""
     grey = np.ascontiguousarray(SMOOTH[..., 0])
     data = encode(grey, kind)
-    picture = read(data, tmp_path)
-    assert furthest(picture, grey[..., None].repeat(3, 2)) <= (6 if kind == "JPEG" else 0)
-    assert (picture == picture[..., :1]).all()
-    assert np.array_equal(read(data, tmp_path, channels=1), picture[..., :1])
+    image = read(data, tmp_path)
+    assert furthest(image, grey[..., None].repeat(3, 2)) <= (6 if kind == "JPEG" else 0)
+    assert (image == image[..., :1]).all()
+    assert np.array_equal(read(data, tmp_path, channels=1), image[..., :1])
 
 
 def test_one_channel(tmp_path: Path) -> None:
-    """One channel of a colour picture is the integer luminance (77 R + 150 G + 29 B) >> 8."""
+    """One channel of a colour image is the integer luminance (77 R + 150 G + 29 B) >> 8."""
     pixels = NOISE.copy()
     pixels[0, :4] = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]
     result = read(encode(pixels, "PNG"), tmp_path, channels=1)
@@ -335,7 +335,7 @@ def test_other_channels(tmp_path: Path, channels: int) -> None:
 @pytest.mark.parametrize("alpha", ["random", "zero"])
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_alpha_is_dropped(tmp_path: Path, kind: str, alpha: str) -> None:
-    """Colours are read as stored, also where the picture is transparent."""
+    """Colours are read as stored, also where the image is transparent."""
     plane = RNG.integers(0, 256, NOISE.shape[:2], dtype=np.uint8) * (alpha == "random")
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     assert np.array_equal(read(encode(np.dstack([NOISE, plane]), kind, **options), tmp_path), NOISE)
@@ -355,7 +355,7 @@ def test_transparent_colour_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["P", "1"])
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_palette_and_bits(tmp_path: Path, kind: str, mode: str) -> None:
-    """Palette and 1-bit pictures become the colours they show."""
+    """Palette and 1-bit images become the colours they show."""
     image = Image.fromarray(SMOOTH).convert(mode)
     assert np.array_equal(read(encode(image, kind), tmp_path), np.asarray(image.convert("RGB")))
 
@@ -373,7 +373,7 @@ def test_sixteen_bits(tmp_path: Path, kind: str, shape: tuple[int, ...]) -> None
 def test_float_tiff(tmp_path: Path) -> None:
     """Samples that are no 8 or 16-bit numbers are refused, not scaled by a guess."""
     data = cv2.imencode(".tiff", RNG.random((5, 6, 3)).astype(np.float32))[1].tobytes()
-    with pytest.raises(ValueError, match=r"picture\.jpg: TIFF of float32 samples, expected 8 or 16 bits"):
+    with pytest.raises(ValueError, match=r"image\.jpg: TIFF of float32 samples, expected 8 or 16 bits"):
         read(data, tmp_path)
 
 
@@ -400,26 +400,26 @@ def test_first_frame(tmp_path: Path) -> None:
 
 
 def test_one_pixel(tmp_path: Path) -> None:
-    """The smallest picture is a picture."""
+    """The smallest image is an image."""
     for kind in ("PNG", "JPEG", "BMP"):
         assert read(encode(np.full((1, 1, 3), 77, np.uint8), kind), tmp_path).tolist() == [[[77, 77, 77]]]
 
 
 def test_very_large(tmp_path: Path) -> None:
     """12000 × 9000 pixels, black above white."""
-    image = Image.new("L", (12000, 9000))
-    image.paste(255, (0, 4500, 12000, 9000))
-    picture = read(encode(image, "JPEG"), tmp_path)
-    assert picture.shape == (9000, 12000, 3)
-    result = place(picture, Placement.letterbox((12000, 9000), (416, 416)))
+    drawn = Image.new("L", (12000, 9000))
+    drawn.paste(255, (0, 4500, 12000, 9000))
+    image = read(encode(drawn, "JPEG"), tmp_path)
+    assert image.shape == (9000, 12000, 3)
+    result = place(image, Placement.letterbox((12000, 9000), (416, 416)))
     assert result[[51, 52, 207, 208, 363, 364], 200, 0].tolist() == [128, 0, 0, 255, 255, 128]
 
 
 def test_beyond_the_decoder(tmp_path: Path) -> None:
-    """A picture beyond OpenCV's own limit is a ValueError that names the file."""
+    """An image beyond OpenCV's own limit is a ValueError that names the file."""
     header = struct.pack(">IIBBBBB", 40000, 40000, 1, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
-    with pytest.raises(ValueError, match=r"picture\.jpg: OpenCV refuses this PNG"):
+    with pytest.raises(ValueError, match=r"image\.jpg: OpenCV refuses this PNG"):
         read(data, tmp_path)
 
 
@@ -428,50 +428,50 @@ def test_non_ascii_path(tmp_path: Path) -> None:
     file = tmp_path / "Žluť-图片" / "кошка.png"
     file.parent.mkdir()
     file.write_bytes(encode(NOISE, "PNG"))
-    assert np.array_equal(read_picture(file), NOISE)
-    assert np.array_equal(read_picture(str(file)), NOISE)
+    assert np.array_equal(read_image(file), NOISE)
+    assert np.array_equal(read_image(str(file)), NOISE)
 
 
-# files that are no whole picture
+# files that are no whole image
 
 
 def test_missing(tmp_path: Path) -> None:
     """A file that is not there is named."""
-    with pytest.raises(FileNotFoundError, match=r"absent\.jpg: no such picture file"):
-        read_picture(tmp_path / "absent.jpg")
+    with pytest.raises(FileNotFoundError, match=r"absent\.jpg: no such image file"):
+        read_image(tmp_path / "absent.jpg")
 
 
 def test_folder(tmp_path: Path) -> None:
-    """A folder is no picture, whatever its name."""
+    """A folder is no image, whatever its name."""
     (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(ValueError, match=r"folder\.jpg: is a folder, expected a picture file"):
-        read_picture(tmp_path / "folder.jpg")
+    with pytest.raises(ValueError, match=r"folder\.jpg: is a folder, expected an image file"):
+        read_image(tmp_path / "folder.jpg")
 
 
 def test_empty_file(tmp_path: Path) -> None:
     """An empty file is said to be empty."""
-    with pytest.raises(ValueError, match=r"picture\.jpg: is empty \(0 bytes\)"):
+    with pytest.raises(ValueError, match=r"image\.jpg: is empty \(0 bytes\)"):
         read(b"", tmp_path)
 
 
 @pytest.mark.parametrize("text", [b"<html>Not found</html>", b"\n", b"RIFF\0\0\0\0WAVEfmt ", b"\xff\xd8"])
-def test_no_picture(tmp_path: Path, text: bytes) -> None:
+def test_no_image(tmp_path: Path, text: bytes) -> None:
     """Text (a web page saved as .jpg), sound and two bytes: the message shows how the file begins."""
-    with pytest.raises(ValueError, match=r"picture\.jpg: not a picture") as error:
+    with pytest.raises(ValueError, match=r"image\.jpg: not an image") as error:
         read(text, tmp_path)
     assert f"{len(text)} bytes that begin with {text[:12]!r}" in str(error.value)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_truncated_jpeg(tmp_path: Path, progressive: bool) -> None:
-    """No beginning of a JPEG is a picture; an EXIF thumbnail within does not make it one."""
+    """No beginning of a JPEG is an image; an EXIF thumbnail within does not make it one."""
     thumbnail = encode(SMOOTH[::4, ::4], "JPEG")
     exif = b"Exif\0\0" + oriented(6).tobytes().removeprefix(b"Exif\0\0") + thumbnail
     data = encode(SMOOTH, "JPEG", exif=exif, progressive=progressive)
     assert data.index(thumbnail) < len(data) // 2
     assert read(data, tmp_path).shape == (60, 40, 3)
     for cut in [*range(3, len(data), 7), len(data) - 2, len(data) - 1]:
-        with pytest.raises(ValueError, match=rf"picture\.jpg: truncated JPEG, {cut} bytes .*fetch it again"):
+        with pytest.raises(ValueError, match=rf"image\.jpg: truncated JPEG, {cut} bytes .*fetch it again"):
             read(data[:cut], tmp_path)
 
 
@@ -483,17 +483,17 @@ def test_jpeg_filled_with_zeros(tmp_path: Path) -> None:
 
 
 def test_jpeg_with_more_behind_it(tmp_path: Path) -> None:
-    """What phones append to a picture (a second picture, a film) is not looked at."""
+    """What phones append to an image (a second image, a film) is not looked at."""
     data = encode(SMOOTH, "JPEG")
     assert np.array_equal(read(data + encode(NOISE, "JPEG")[:300] + bytes(1000), tmp_path), read(data, tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_truncated_others(tmp_path: Path, kind: str) -> None:
-    """No beginning of another picture file is a picture."""
+    """No beginning of another image file is an image."""
     data = encode(NOISE, kind)
     for cut in [*range(16, len(data), 97), len(data) - 5, len(data) - 1]:
-        with pytest.raises(ValueError, match=rf"picture\.jpg: .*{kind}.* {cut} bytes"):
+        with pytest.raises(ValueError, match=rf"image\.jpg: .*{kind}.* {cut} bytes"):
             read(data[:cut], tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What the words of a command line mean, and the pictures that come out."""
+"""What the words of a command line mean, and the images that come out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_video(path: Path, frames: int = 5, rate: float = 12.5, size: tuple[int
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two pictures, one with an ending in capitals, a text file and a folder that is called like a picture."""
+    """Two images, one with an ending in capitals, a text file and a folder that is called like an image."""
     for name in ("b.png", "A.JPG"):
         cv2.imwrite(str(tmp_path / name), np.zeros((4, 6, 3), np.uint8))
     (tmp_path / "notes.txt").write_text("notes")
@@ -40,7 +40,7 @@ def names(*words: str | Path) -> list[str]:
     return [source.name for source in find_sources([str(word) for word in words])]
 
 
-def test_a_folder_gives_its_pictures_in_order(folder: Path) -> None:
+def test_a_folder_gives_its_images_in_order(folder: Path) -> None:
     """Any case of the ending; neither text nor folders; not what lies below."""
     cv2.imwrite(str(folder / "folder.png" / "deep.png"), np.zeros((4, 6, 3), np.uint8))
     assert names(folder) == ["A.JPG", "b.png"]
@@ -48,7 +48,7 @@ def test_a_folder_gives_its_pictures_in_order(folder: Path) -> None:
 
 
 def test_a_folder_names_its_broken_links(folder: Path) -> None:
-    """What looks like a picture and cannot be opened is a source that fails, not one that is left out."""
+    """What looks like an image and cannot be opened is a source that fails, not one that is left out."""
     try:
         (folder / "gone.png").symlink_to(folder / "nothing.png")
     except OSError:
@@ -66,15 +66,15 @@ def test_globs(folder: Path) -> None:
 
 
 def test_nothing_to_look_at_is_an_error(folder: Path) -> None:
-    """A glob without a match, a folder without pictures; but a missing file only fails when its turn comes."""
+    """A glob without a match, a folder without images; but a missing file only fails when its turn comes."""
     with pytest.raises(ValueError, match=r"\*.webp: no file matches"):
         names(folder / "*.webp")
-    with pytest.raises(ValueError, match="no picture and no video in this folder"):
+    with pytest.raises(ValueError, match="no image and no video in this folder"):
         names(folder / "folder.png")
     (source,) = find_sources([str(folder / "missing.png")])
     (shot,) = shots(source)
     assert shot.pixels is None
-    assert "missing.png: no such picture file" in shot.error
+    assert "missing.png: no such image file" in shot.error
 
 
 def test_cameras_and_streams(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,7 +229,7 @@ def drawn_problem(seed: int, images: int = 6) -> Problem:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_resample_is_pycocotools_on_copies(seed: int) -> None:
-    """Pictures copied as often as they were drawn, under new ids: the same AP at every threshold, to 1e-12."""
+    """Images copied as often as they were drawn, under new ids: the same AP at every threshold, to 1e-12."""
     problem = drawn_problem(seed)
     drawn = torch.randint(6, (5, 6), generator=torch.Generator().manual_seed(seed))
     weights = torch.stack([torch.bincount(row, minlength=6) for row in drawn])
@@ -243,7 +243,7 @@ def test_a_resample_is_pycocotools_on_copies(seed: int) -> None:
 
 
 def test_intervals() -> None:
-    """Around the value, from the seed alone, narrower with more pictures and with a lower level."""
+    """Around the value, from the seed alone, narrower with more images and with a lower level."""
     few, many = (drawn_problem(0, images).metrics().compute() for images in (6, 60))
     own = bootstrap(few, 400)
     assert list(own) == ["AP", "AP50"]
@@ -256,7 +256,7 @@ def test_intervals() -> None:
 
 
 def test_intervals_of_certain_things() -> None:
-    """All found in every picture: no width. No objects: no interval. Thresholds without 0.5: only AP."""
+    """All found in every image: no width. No objects: no interval. Thresholds without 0.5: only AP."""
     objects = [Object(k, 0, BOX) for k in range(5)]
     found = [Detection(k, 0, BOX, 0.9 - k / 10) for k in range(5)]
     sure = bootstrap(result_of(objects, found, images=5), 50)

@@ -59,7 +59,7 @@ def test_every_number_is_pycocotools(problem: Problem, rules: Rules) -> None:
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_more_detections_than_the_limit(seed: int) -> None:
-    """150 detections of one class in a picture, most of them with the same few scores: the first 100 count."""
+    """150 detections of one class in an image, most of them with the same few scores: the first 100 count."""
     g = torch.Generator().manual_seed(seed)
     boxes = torch.randint(0, 40, (170, 4), generator=g)
     scores = torch.randint(1, 6, (150,), generator=g) / 7
@@ -165,7 +165,7 @@ def test_names_of_the_numbers() -> None:
 
 
 def samples(problem: Problem) -> tuple[list[Detections], list[dict[str, object]]]:
-    """The problem as a loader and a detector give it, a `Detections` and a target per picture."""
+    """The problem as a loader and a detector give it, a `Detections` and a target per image."""
     detections, targets = [], []
     for k in range(problem.images):
         own = [d for d in problem.detections if d.image == k]
@@ -200,7 +200,7 @@ def whole_numbers(problem: Problem) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(problem=problems().filter(whole_numbers), size=st.integers(1, 3), order=st.permutations(range(4)))
 def test_batches_in_any_order(problem: Problem, size: int, order: list[int]) -> None:
-    """Batches of any size in any order of pictures, and pictures that come again, give the same numbers."""
+    """Batches of any size in any order of images, and images that come again, give the same numbers."""
     detections, targets = samples(problem)
     expected = CocoMetrics(problem.names)
     expected.update(detections, targets)
@@ -221,12 +221,12 @@ def test_area_and_crowd_are_optional() -> None:
     with_all.update(detections, targets)
     without.update(detections, bare)
     assert same(with_all.compute(), without.compute())
-    with pytest.raises(ValueError, match=r"targets of the pictures \[10\] have no 'area'"):
+    with pytest.raises(ValueError, match=r"targets of the images \[10\] have no 'area'"):
         without.update(detections * 2, [*bare, *targets])
 
 
 def test_nothing_at_all() -> None:
-    """No picture, or an empty batch: every number is -1."""
+    """No image, or an empty batch: every number is -1."""
     metrics = CocoMetrics(["a", "b"])
     metrics.update([], [])
     assert set(metrics.compute().numbers().values()) == {-1.0}
@@ -237,7 +237,7 @@ def test_nothing_at_all() -> None:
     [
         ({"labels": torch.tensor([2])}, "an object has the label 2; expected a class index from 0 to 1"),
         ({"labels": torch.tensor([-1])}, "an object has the label -1"),
-        ({"labels": torch.tensor([0, 1])}, r"objects of the pictures \[7\]: lengths differ: .*'label': 2, 'boxes': 1"),
+        ({"labels": torch.tensor([0, 1])}, r"objects of the images \[7\]: lengths differ: .*'label': 2, 'boxes': 1"),
         ({"area": torch.tensor([float("nan")])}, "area of an object is not a finite number"),
     ],
 )
@@ -297,7 +297,7 @@ def test_portions_do_not_matter(problem: Problem) -> None:
 
 
 def test_memory_is_linear_in_detections() -> None:
-    """100 detections on each of 300 objects in one picture: the table of all pairs is never there, only portions."""
+    """100 detections on each of 300 objects in one image: the table of all pairs is never there, only portions."""
     objects = [Object(0, 0, (float(k), 0, 1, 1)) for k in range(300)]
     found = [Detection(0, 0, (float(k % 300), 0, 1, 1), 0.5) for k in range(100)]
     problem = Problem(objects, found)
@@ -317,8 +317,8 @@ def test_memory_is_linear_in_detections() -> None:
     assert len(result.matches.found) == 100
 
 
-def test_equal_scores_go_by_picture_id() -> None:
-    """Not by the order in which pictures came: pycocotools walks through them by id."""
+def test_equal_scores_go_by_image_id() -> None:
+    """Not by the order in which images came: pycocotools walks through them by id."""
     problem = Problem([Object(1, 0, (0, 0, 5, 5))], [Detection(k, 0, (0, 0, 5, 5), 0.5) for k in (0, 1)], images=2)
     detections, targets = samples(problem)
     metrics = CocoMetrics(problem.names)
@@ -368,7 +368,7 @@ problem = Problem(
     [Object(k % 5, k % 2, box(), k % 7 == 0) for k in range(25)],
     [Detection(k % 5, k % 2, box(), (k % 6 + 1) / 8) for k in range(60)], images=5, classes=2)
 detections, targets = samples(problem)
-own = [k % 5 for k in range(rank(), 6, 2)]  # 0 2 4 and 1 3 0: picture 0 pads the last batch
+own = [k % 5 for k in range(rank(), 6, 2)]  # 0 2 4 and 1 3 0: image 0 pads the last batch
 metrics = CocoMetrics(problem.names)
 metrics.update([detections[k] for k in own], [targets[k] for k in own])
 whole = CocoMetrics(problem.names)
@@ -382,7 +382,7 @@ assert result.records.images == 5 and 0 < expected.ap() < 1
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    """Each with its share of the pictures, one of them in both: the numbers are those of one process."""
+    """Each with its share of the images, one of them in both: the numbers are those of one process."""
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(tmp_path / "meeting"), str(k)],

@@ -19,7 +19,7 @@ from yolo.metrics.voc import voc_ap
 
 
 def example() -> Records:
-    """The published example: 7 pictures, 15 objects, 24 detections of one class."""
+    """The published example: 7 images, 15 objects, 24 detections of one class."""
     data = json.loads((SHARED / "ap" / "example.json").read_text())
 
     def box(corners: list[float]) -> tuple[float, float, float, float]:

@@ -25,17 +25,17 @@ needs_shared = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is a
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     """A PNG of 70 x 50 noise pixels."""
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    cv2.imwrite(str(tmp_path / "picture.png"), pixels)
-    return tmp_path / "picture.png"
+    cv2.imwrite(str(tmp_path / "image.png"), pixels)
+    return tmp_path / "image.png"
 
 
-def test_three_lines_of_the_readme(picture: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A shipped cfg by name, a picture by path; names and device have sensible defaults."""
+def test_three_lines_of_the_readme(image: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A shipped cfg by name, an image by path; names and device have sensible defaults."""
     model = yolo.load("toy.cfg")
-    found = model.detect(picture)
+    found = model.detect(image)
     assert isinstance(found, yolo.Detections)
     assert isinstance(model, yolo.Detector)
     assert model.names == [f"class {k}" for k in range(6)]
@@ -67,14 +67,14 @@ def test_names_from_a_file_or_a_list(tmp_path: Path) -> None:
     assert class_names(None, 2) == ["class 0", "class 1"]
 
 
-def test_a_batch_equals_its_pictures(picture: Path) -> None:
-    """Several pictures of different sizes at once, by path and as pixels, each with its own placement."""
+def test_a_batch_equals_its_images(image: Path) -> None:
+    """Several images of different sizes at once, by path and as pixels, each with its own placement."""
     torch.manual_seed(0)
     model = yolo.load("toy.cfg", device="cpu")
     model.options = Filter(confidence=0.97)
     wide = np.random.default_rng(1).integers(0, 256, (40, 200, 3), dtype=np.uint8)
-    alone = [model.detect(picture), model.detect(wide)]
-    together = model.detect([picture, wide])
+    alone = [model.detect(image), model.detect(wide)]
+    together = model.detect([image, wide])
     assert len(together) == 2
     assert 0 < sum(map(len, together)) < 300
     for one, other in zip(alone, together, strict=True):
@@ -84,19 +84,19 @@ def test_a_batch_equals_its_pictures(picture: Path) -> None:
     assert model.detect([]) == []
 
 
-def test_prepare_is_uint8_and_letterboxed(picture: Path) -> None:
+def test_prepare_is_uint8_and_letterboxed(image: Path) -> None:
     """Contract: uint8 `[3, h, w]` with grey bars; stretched, or darknet's own float32, on request."""
     model = yolo.load("toy.cfg", device="cpu")
-    image, placement = model.prepare(picture)
-    assert (image.dtype, list(image.shape)) == (torch.uint8, [3, 160, 160])
+    prepared, placement = model.prepare(image)
+    assert (prepared.dtype, list(prepared.shape)) == (torch.uint8, [3, 160, 160])
     assert (placement.placed, placement.offset) == ((160, 114), (0, 23))
-    assert bool((image[:, :23] == 128).all())
+    assert bool((prepared[:, :23] == 128).all())
     model.letterbox, model.size = False, (64, 96)
-    image, placement = model.prepare(picture)
-    assert list(image.shape) == [3, 64, 96]
+    prepared, placement = model.prepare(image)
+    assert list(prepared.shape) == [3, 64, 96]
     assert placement.placed == (96, 64)
     model.exact = True
-    assert model.prepare(picture)[0].dtype == torch.float32
+    assert model.prepare(image)[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -109,53 +109,53 @@ def test_other_pixels_are_refused(pixels: np.ndarray) -> None:
         yolo.load("toy.cfg").detect(pixels)
 
 
-def test_the_network_is_the_training_module(picture: Path, tmp_path: Path) -> None:
+def test_the_network_is_the_training_module(image: Path, tmp_path: Path) -> None:
     """`.network` stays unfolded float32, in training mode, after a detection, and every change of it counts at once."""
     torch.manual_seed(0)
     model = yolo.load("toy.cfg", device="cpu")
     model.options = Filter(confidence=0.01, max_detections=50)
     save_weights(model.network, tmp_path / "a.weights")
-    before = model.detect(picture)
+    before = model.detect(image)
     assert isinstance(model.network, Darknet)
     assert model.network.training
     assert any("running_mean" in key for key in model.network.state_dict())
     copy = model._inference
-    assert model.detect(picture).scores.equal(before.scores)
+    assert model.detect(image).scores.equal(before.scores)
     assert model._inference is copy, "nothing has changed, yet the copy was made again"
     optimizer = torch.optim.SGD(model.network.parameters(), lr=1e-3)
     torch.stack([raw.square().mean() for raw in model.network.eval()(torch.rand(1, 3, 64, 64))]).sum().backward()
     optimizer.step()
-    trained = model.detect(picture).scores
+    trained = model.detect(image).scores
     assert not trained.equal(before.scores)
     model.network.train()(torch.rand(2, 3, 64, 64))  # moves the statistics of batch norm alone
-    assert not model.detect(picture).scores.equal(trained)
+    assert not model.detect(image).scores.equal(trained)
     load_weights(model.network, tmp_path / "a.weights")
-    assert model.detect(picture).scores.equal(before.scores)
+    assert model.detect(image).scores.equal(before.scores)
 
 
-def test_precision_and_exact_count_at_once(picture: Path) -> None:
+def test_precision_and_exact_count_at_once(image: Path) -> None:
     """Changed after a detection they hold for the next one."""
     torch.manual_seed(0)
     model = yolo.load("toy.cfg", device="cpu")
     model.options = Filter(confidence=0.01, max_detections=50)
-    fp32 = model.detect(picture).scores
+    fp32 = model.detect(image).scores
     model.precision = "bf16"
-    bf16 = model.detect(picture).scores
+    bf16 = model.detect(image).scores
     assert not bf16.equal(fp32)
     model.exact = True
-    exact = model.detect(picture).scores
+    exact = model.detect(image).scores
     model.precision = "fp32"
-    assert model.detect(picture).scores.equal(exact), "exact is fp32 whatever the precision says"
+    assert model.detect(image).scores.equal(exact), "exact is fp32 whatever the precision says"
     model.exact = False
-    assert model.detect(picture).scores.equal(fp32)
+    assert model.detect(image).scores.equal(fp32)
 
 
-def test_from_weights_backbone_and_safetensors(picture: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_from_weights_backbone_and_safetensors(image: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """All ways to the same network; a backbone is loaded as far as it goes, which is said."""
     torch.manual_seed(0)
     source = yolo.load("toy.cfg", device="cpu")
     source.options = Filter(confidence=0.2)
-    expected = source.detect(picture)
+    expected = source.detect(image)
     save_weights(source.network, tmp_path / "a.weights")
     save_safetensors(source.network, tmp_path / "a.safetensors", list("abcdef"))
     save_weights(source.network, tmp_path / "toy.conv.17", cutoff=17)
@@ -165,7 +165,7 @@ def test_from_weights_backbone_and_safetensors(picture: Path, tmp_path: Path, ca
     assert (alone.names, both.names) == (list("abcdef"), list("ABCDEF"))
     for model in (direct, alone, both):
         model.options = source.options
-        assert model.detect(picture).scores.equal(expected.scores)
+        assert model.detect(image).scores.equal(expected.scores)
     assert not caplog.records
     yolo.load("toy.cfg", tmp_path / "toy.conv.17", device="cpu")
     assert "re-initialised: not in the file" in caplog.text
@@ -176,7 +176,7 @@ def test_from_weights_backbone_and_safetensors(picture: Path, tmp_path: Path, ca
 
 
 def test_errors_name_the_file(tmp_path: Path) -> None:
-    """A missing cfg, missing weights, a headless cfg, an unreadable picture."""
+    """A missing cfg, missing weights, a headless cfg, an unreadable image."""
     with pytest.raises(FileNotFoundError, match=r"yolov9.cfg: no such file; .* toy.cfg, yolov3-spp.cfg"):
         yolo.load("yolov9.cfg")
     with pytest.raises(FileNotFoundError, match=r"none.weights: no such file"):
@@ -189,22 +189,22 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
         yolo.load("toy.cfg").detect("none.jpg")
 
 
-def test_a_one_channel_network_reads_pictures(picture: Path, tmp_path: Path) -> None:
-    """`channels=1` gets the luminance of a picture file; other counts take arrays."""
+def test_a_one_channel_network_reads_images(image: Path, tmp_path: Path) -> None:
+    """`channels=1` gets the luminance of an image file; other counts take arrays."""
     text = (ROOT / "config" / "toy.cfg").read_text()
     for channels in (1, 5):
         (tmp_path / f"{channels}.cfg").write_text(text.replace("channels=3", f"channels={channels}"))
     grey = yolo.load(tmp_path / "1.cfg", device="cpu")
-    assert list(grey.prepare(picture)[0].shape) == [1, 160, 160]
-    grey.detect(picture)
+    assert list(grey.prepare(image)[0].shape) == [1, 160, 160]
+    grey.detect(image)
     with pytest.raises(ValueError, match="networks with 5 input channels take arrays"):
-        yolo.load(tmp_path / "5.cfg", device="cpu").detect(picture)
+        yolo.load(tmp_path / "5.cfg", device="cpu").detect(image)
     assert len(yolo.load(tmp_path / "5.cfg", device="cpu").detect([np.zeros((9, 7, 5), np.uint8)])) == 1
 
 
 @needs_shared
 def test_a_trained_model_sees_the_dog() -> None:
-    """The fast path (letterbox, OpenCV's resize, uint8) finds what darknet finds in its own sample picture."""
+    """The fast path (letterbox, OpenCV's resize, uint8) finds what darknet finds in its own sample image."""
     model = yolo.load(
         DATA / "darknet" / "yolo-fastest-1.1-xl.cfg", DATA / "darknet" / "yolo-fastest-1.1-xl.weights", device="cpu"
     )

@@ -77,7 +77,7 @@ def test_the_blogs_recipe() -> None:
 
 
 def test_darknets_recipe() -> None:
-    """64 pictures a step, its rates, its loss."""
+    """64 images a step, its rates, its loss."""
     found = parse_train(["--preset", "darknet"])
     assert found.batch_size * found.accumulate == 64
     assert (found.optimizer, found.momentum, found.weight_decay) == ("sgd", 0.9, 5e-4)
@@ -166,7 +166,7 @@ def test_losses_that_cannot_be(changed: dict[str, Any], message: str) -> None:
 
 
 def test_plain_leaves_the_size_of_the_input() -> None:
-    """No augmentation of a picture; the input may still vary from batch to batch."""
+    """No augmentation of an image; the input may still vary from batch to batch."""
     found = Train(plain=True, augment=Augment(multi_scale=1.5)).augmentation
     assert found.plain
     assert found.multi_scale == 1.5

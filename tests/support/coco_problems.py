@@ -16,7 +16,7 @@ Box = tuple[float, float, float, float]
 
 
 class Object(NamedTuple):
-    """An object: index of its picture, class, box left top width height, crowd, area (None: that of the box)."""
+    """An object: index of its image, class, box left top width height, crowd, area (None: that of the box)."""
 
     image: int
     label: int
@@ -26,7 +26,7 @@ class Object(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """A detection: index of its picture, class, box left top width height, score."""
+    """A detection: index of its image, class, box left top width height, score."""
 
     image: int
     label: int
@@ -36,7 +36,7 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """Objects and detections in `images` pictures, whose ids are 10, 20, ..., and classes with the ids 3, 6, ..."""
+    """Objects and detections in `images` images, whose ids are 10, 20, ..., and classes with the ids 3, 6, ..."""
 
     objects: Sequence[Object]
     detections: Sequence[Detection]
@@ -108,7 +108,7 @@ def boxes() -> st.SearchStrategy[Box]:
 
 @st.composite
 def problems(draw: st.DrawFn, crowds: bool = True) -> Problem:
-    """Up to 4 pictures and 3 classes; half of the detections lie on an object, many scores are equal."""
+    """Up to 4 images and 3 classes; half of the detections lie on an object, many scores are equal."""
     images, classes = draw(st.integers(1, 4)), draw(st.integers(1, 3))
     place = st.tuples(st.integers(0, images - 1), st.integers(0, classes - 1))
     area = st.sampled_from([None, None, None, 0.0, 500.0, 1024.0, 5000.0, 9216.0])

@@ -1,9 +1,9 @@
 """Random problems for the assignment and the loss, drawn from one seed: raw predictions, labels, heads.
 
-Letters: `B` pictures, `N` labels, `S` scales, `A` anchors of one, `H, W` rows and columns of its grid, `i` row,
+Letters: `B` images, `N` labels, `S` scales, `A` anchors of one, `H, W` rows and columns of its grid, `i` row,
 `j` column, `C` classes, `k` scale_x_y; `h, w` height and width of the input in pixels.
 
-What goes wrong in practice is frequent here: grids that are not square, objects on borders of the picture and of
+What goes wrong in practice is frequent here: grids that are not square, objects on borders of the image and of
 cells, several labels for one slot, shapes that no anchor is like, predictions that nearly are a label. A problem has
 few slots, so that the oracle's loops stay quick.
 """
@@ -29,7 +29,7 @@ from yolo.darknet.sections import Yolo
 RULES = ["ratio", "prediction", "prior"]
 BOX_LOSSES = ["mse", "iou", "giou", "diou", "ciou"]
 OBJ_LABELS = ["1", "iou"]
-MAX_SLOTS = 200  # in all pictures and scales
+MAX_SLOTS = 200  # in all images and scales
 SHIFTS = (1.0, 1.05, 1.2, 2.0)  # scale_x_y
 
 
@@ -86,7 +86,7 @@ class Problem:
         return min(gaps)
 
     def ignore_gap(self, threshold: float) -> float:
-        """How near the threshold the nearest overlap of a prediction with a label of its picture is."""
+        """How near the threshold the nearest overlap of a prediction with a label of its image is."""
         gaps = [math.inf]
         for s, scale in enumerate(self.raw):
             grid = oracles.grid_of(self.raw, s)
@@ -109,9 +109,9 @@ def random_problem(seed: int) -> Problem:
     """1 to 5 heads of stride 8, 16 or 32, A 1 to 3, C 1 to 4, B 1 to 3, N 0 to 8; inputs of 32 to 160 pixels."""
     rng = np.random.default_rng(seed)
     strides = rng.choice([8, 16, 32], size=rng.integers(1, 6), p=[0.2, 0.3, 0.5]).tolist()
-    n_anchors, classes, pictures = rng.integers(1, 4), int(rng.integers(1, 5)), int(rng.integers(1, 4))
+    n_anchors, classes, images = rng.integers(1, 4), int(rng.integers(1, 5)), int(rng.integers(1, 4))
     sizes = [(h, w) for h in range(32, 161, 32) for w in range(32, 161, 32)]
-    slots = [pictures * n_anchors * sum((h // stride) * (w // stride) for stride in strides) for h, w in sizes]
+    slots = [images * n_anchors * sum((h // stride) * (w // stride) for stride in strides) for h, w in sizes]
     small = [size for size, count in zip(sizes, slots, strict=True) if count <= MAX_SLOTS] or sizes[:2]
     h, w = small[rng.integers(len(small))]
     # eighths of a pixel are the same number in float32, which is what a head keeps
@@ -129,11 +129,11 @@ def random_problem(seed: int) -> Problem:
     ]
     spread = math.exp(rng.uniform(math.log(0.1), math.log(10)))
     raw = [
-        spread * rng.standard_normal((pictures, n_anchors, h // stride, w // stride, 5 + classes)) for stride in strides
+        spread * rng.standard_normal((images, n_anchors, h // stride, w // stride, 5 + classes)) for stride in strides
     ]
     labels: list[list[float]] = []
     for _ in range(rng.integers(0, 9)):
-        labels.append(_label(rng, labels, facts, pictures, (h, w)))
+        labels.append(_label(rng, labels, facts, images, (h, w)))
     for label in labels:
         if rng.random() < 0.4:
             _predict(rng, raw, facts, label)
@@ -141,7 +141,7 @@ def random_problem(seed: int) -> Problem:
 
 
 def _label(
-    rng: np.random.Generator, others: list[list[float]], facts: list[YoloHead], pictures: int, size: tuple[int, int]
+    rng: np.random.Generator, others: list[list[float]], facts: list[YoloHead], images: int, size: tuple[int, int]
 ) -> list[float]:
     """One label (b, x, y, w, h, class); now and then nearly an earlier one, with a class of its own."""
     label_class = float(rng.integers(facts[0].classes))
@@ -163,7 +163,7 @@ def _label(
     else:  # next to nothing, or everything
         shape = np.full(2, 1e-6) if rng.random() < 0.5 else np.ones(2)
     w, h = np.clip(shape, 1e-6, 1).tolist()
-    return [float(rng.integers(pictures)), *centre, w, h, label_class]
+    return [float(rng.integers(images)), *centre, w, h, label_class]
 
 
 def _predict(rng: np.random.Generator, raw: list[np.ndarray], facts: list[YoloHead], label: list[float]) -> None:

@@ -223,19 +223,19 @@ def candidates(heads: Sequence[Decoded], threshold: float) -> list[Candidate]:
 # letterbox
 
 
-def letterbox(picture: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Width and height of the resized picture, left and top of where it is pasted; sizes are (width, height)."""
-    (picture_w, picture_h), (w, h) = picture, size
-    if w / picture_w < h / picture_h:
-        new_w, new_h = w, (picture_h * w) // picture_w
+def letterbox(image: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width and height of the resized image, left and top of where it is pasted; sizes are (width, height)."""
+    (image_w, image_h), (w, h) = image, size
+    if w / image_w < h / image_h:
+        new_w, new_h = w, (image_h * w) // image_w
     else:
-        new_w, new_h = (picture_w * h) // picture_h, h
+        new_w, new_h = (image_w * h) // image_h, h
     return (new_w, new_h), ((w - new_w) // 2, (h - new_h) // 2)
 
 
-def correct_box(box: Box, picture: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """A box relative to the letterboxed input made relative to the picture (darknet's correct_yolo_boxes)."""
-    (w, h), (new_w, new_h) = size, letterbox(picture, size)[0]
+def correct_box(box: Box, image: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """A box relative to the letterboxed input made relative to the image (darknet's correct_yolo_boxes)."""
+    (w, h), (new_w, new_h) = size, letterbox(image, size)[0]
     x, y, box_w, box_h = box
     x = (x - (w - new_w) / 2 / w) / (new_w / w)
     y = (y - (h - new_h) / 2 / h) / (new_h / h)
@@ -275,7 +275,7 @@ def pixel_iou(a: Box, b: Box, inclusive: bool = False) -> float:
 
 
 def favourite(hit: Hit, truths: Sequence[Truth], inclusive: bool = False) -> tuple[int, float]:
-    """The object of its picture and class that a detection overlaps most, the first of equals; -1 for none."""
+    """The object of its image and class that a detection overlaps most, the first of equals; -1 for none."""
     best, most = -1, 0.0
     for n, truth in enumerate(truths):
         if (truth.image, truth.label) == (hit.image, hit.label):
@@ -371,7 +371,7 @@ class YoloHead(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Label n of picture b is the business of anchor a in cell (i, j) of scale s; all 0 if it is not matched."""
+    """Label n of image b is the business of anchor a in cell (i, j) of scale s; all 0 if it is not matched."""
 
     s: int
     n: int
@@ -547,7 +547,7 @@ def objectness_targets(
 
 
 def is_ignored(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], slot: Slot, threshold: float) -> bool:
-    """Whether the predicted box overlaps any label of its picture by more than the threshold."""
+    """Whether the predicted box overlaps any label of its image by more than the threshold."""
     box, grid = box_at(raw, heads, slot), grid_of(raw, slot[0])
     mine = [label for label in labels.tolist() if int(label[0]) == slot[1]]
     return any(iou(box, in_cells(label, grid)) > threshold for label in mine)
@@ -565,7 +565,7 @@ def obj_term(
     focal_gamma: float,
     at: Raw,
 ) -> float:
-    """Sum over scales of the mean over all slots, or the sum over all slots for each picture. `at`: as in the loss."""
+    """Sum over scales of the mean over all slots, or the sum over all slots for each image. `at`: as in the loss."""
     total = 0.0
     for s in range(len(heads)):
         costs = []
@@ -599,7 +599,7 @@ def cls_term(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list
 
 
 def auto_pos_weight(raw: Raw, labels: np.ndarray) -> float:
-    """Half of the negatives of a picture for each label of the batch, at least 1."""
+    """Half of the negatives of an image for each label of the batch, at least 1."""
     slots = sum(scale.shape[1] * scale.shape[2] * scale.shape[3] for scale in raw)
     return max(1.0, 0.5 * (slots - len(labels)) / len(labels)) if len(labels) else 1.0
 

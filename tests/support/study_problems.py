@@ -17,13 +17,13 @@ import torch
 
 from tests.support.train_problems import tiny_cfg
 from yolo.ablation.detections import CACHE, judged, write_detected
-from yolo.ablation.report import write_report
 from yolo.ablation.study import Study, write_study
+from yolo.ablation.study_report import write_report
 from yolo.boxes import Detections, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import save_safetensors
-from yolo.data.datasets import Pictures, open_data
+from yolo.data.datasets import ImageDataset, open_data
 from yolo.data.shapes.scenes import make_shapes
 from yolo.metrics.collect import found_in
 from yolo.metrics.records import Found
@@ -85,7 +85,7 @@ def write_run(folder: Path, rows: Sequence[dict[str, Any]], best: bytes, options
     (folder / "best.safetensors").write_bytes(best)
 
 
-def moved(data: Pictures, noise: float, seed: int) -> Found:
+def moved(data: ImageDataset, noise: float, seed: int) -> Found:
     """The objects as detections, moved and scaled by a share `noise` of their sides; sure where little moved."""
     generator = torch.Generator().manual_seed(seed)
     found = []
@@ -100,9 +100,9 @@ def moved(data: Pictures, noise: float, seed: int) -> Found:
     return found_in(found)
 
 
-def write_made_up(root: Path, *, seeds: int = 5, epochs: int = 20, every: int = 1, pictures: int = 12) -> Path:
+def write_made_up(root: Path, *, seeds: int = 5, epochs: int = 20, every: int = 1, images: int = 12) -> Path:
     """A study of the three variants, all runs finished, with detections of moved objects; the folder of the study."""
-    data_folder, study = make_shapes(root / "shapes", train=4, val=pictures), root / "study"
+    data_folder, study = make_shapes(root / "shapes", train=4, val=images), root / "study"
     data = open_data(data_folder, split="val")
     best = weights(root, data.names)
     for (name, loss), level in zip(VARIANTS.items(), LEVELS, strict=True):

@@ -53,7 +53,7 @@ class Place(NamedTuple):
 
 
 def shapes(folder: Path) -> Path:
-    """The embedded set with 12 pictures to train on and 6 to evaluate on."""
+    """The embedded set with 12 images to train on and 6 to evaluate on."""
     return make_shapes(folder / "shapes", train=12, val=6)
 
 

@@ -40,7 +40,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pictures to train on, six to evaluate on."""
+    """Twelve images to train on, six to evaluate on."""
     return shapes(tmp_path_factory.mktemp("data"))
 
 
@@ -51,7 +51,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def poisoned(image_id: int) -> Callable[..., dict[str, Tensor]]:
-    """`YoloDetector.losses` with a class loss that is no number where that picture is in the batch."""
+    """`YoloDetector.losses` with a class loss that is no number where that image is in the batch."""
     plain = YoloDetector.losses
 
     def losses(self: YoloDetector, images: Tensor, targets: list[Target]) -> dict[str, Tensor]:
@@ -75,8 +75,8 @@ def finite(run: Path) -> bool:
 def test_a_loss_that_is_no_number(
     lag: int, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The seventh of twelve pictures in file order, in the first of the two batches of its step, from the second epoch
-    on: step, term, the pictures of this batch alone; the checkpoint is that of the first epoch. Also where numbers
+    """The seventh of twelve images in file order, in the first of the two batches of its step, from the second epoch
+    on: step, term, the images of this batch alone; the checkpoint is that of the first epoch. Also where numbers
     arrive two steps later, as from a GPU."""
     cfg = tiny_cfg(Path())
     image_id = int(open_data(data, split="train").index.image_ids[6])
@@ -97,7 +97,7 @@ def test_a_loss_that_is_no_number(
     assert error.startswith("error: step 5: ")
     assert "cls nan" in error
     assert "Every output is finite; the gradient of layers." in error
-    ids = error.partition("Pictures with the ids ")[2].partition(".")[0].split(", ")
+    ids = error.partition("Images with the ids ")[2].partition(".")[0].split(", ")
     assert str(image_id) in ids
     assert len(ids) == 2
     assert checkpoint(Path("run"))["loader"]["epoch"] == 1
@@ -116,7 +116,7 @@ def test_weights_stand_still_from_a_broken_step_on(data: Path, monkeypatch: pyte
         states.append({name: p.detach().clone() for name, p in self.detector.network.named_parameters()})
 
     monkeypatch.setattr(Trainer, "_step", noted)
-    image_id = trainer.loader.batches.epoch(0)[2][0].picture
+    image_id = trainer.loader.batches.epoch(0)[2][0].image
     ids = open_data(data, split="train").index.image_ids
     monkeypatch.setattr(YoloDetector, "losses", poisoned(int(ids[image_id])))
     with trainer.run, pytest.raises(ValueError, match="step 3: "):
@@ -131,7 +131,7 @@ def test_weights_stand_still_from_a_broken_step_on(data: Path, monkeypatch: pyte
 QUICK: dict[str, Any] = {
     "batch_size": 2, "workers": 0, "precision": "fp32", "epochs": 1, "schedule": Schedule(schedule="constant", lr=1e-3)
 }  # fmt: skip
-"""Six steps of two pictures."""
+"""Six steps of two images."""
 
 
 @pytest.mark.parametrize(
@@ -259,14 +259,14 @@ def detector(network: Darknet) -> YoloDetector:
 
 
 def test_validation_by_hand(detector: YoloDetector, data: Path) -> None:
-    """The metrics of detections picture by picture; the loss as the mean over pictures."""
-    pictures = open_data(data, split="val")
-    found = Validation(pictures, (64, 64), arithmetic=lambda: autocast(CPU, torch.float32))(detector)
-    metrics, truths = CocoMetrics(list(pictures.names)), truths_in(pictures)
-    for k in range(len(pictures)):
-        seen = detector.detect([pictures.path(k)])
+    """The metrics of detections image by image; the loss as the mean over images."""
+    images = open_data(data, split="val")
+    found = Validation(images, (64, 64), arithmetic=lambda: autocast(CPU, torch.float32))(detector)
+    metrics, truths = CocoMetrics(list(images.names)), truths_in(images)
+    for k in range(len(images)):
+        seen = detector.detect([images.path(k)])
         own = truths.image == k
-        target = {"image_id": int(pictures.index.image_ids[k]), "boxes": truths.boxes[own]}
+        target = {"image_id": int(images.index.image_ids[k]), "boxes": truths.boxes[own]}
         target |= {"labels": truths.label[own], "iscrowd": truths.crowd[own], "area": truths.area[own]}
         metrics.update(seen, [target])
     assert {name: found[name] for name in metrics.compute().numbers()} == metrics.compute().numbers()
@@ -276,8 +276,8 @@ def test_validation_by_hand(detector: YoloDetector, data: Path) -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_validation_leaves_no_trace(training: bool, detector: YoloDetector, data: Path) -> None:
     """Mode, weights, statistics of batch norm, gradients and random numbers are what they were."""
-    pictures = open_data(data, split="val")
-    validation = Validation(pictures, (64, 64), arithmetic=lambda: autocast(CPU, torch.float32))
+    images = open_data(data, split="val")
+    validation = Validation(images, (64, 64), arithmetic=lambda: autocast(CPU, torch.float32))
     network = detector.network.train(training)
     network.get_parameter("layers.0.conv.weight").grad = torch.ones(8, 3, 3, 3)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -303,7 +303,7 @@ def test_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     with progress.epoch(29, 0) as bar:
         assert list(bar.timed(range(12))) == list(range(12))
     said = capsys.readouterr().out
-    assert said.startswith("8.0 pictures/s, about 0 min 0 s to the end")
+    assert said.startswith("8.0 images/s, about 0 min 0 s to the end")
     assert "the data are the limit, 50% of the time is waiting for them; --workers 2, or --cache ram would help" in said
     with progress.epoch(0, 11) as bar:
         list(bar.timed(range(1)))

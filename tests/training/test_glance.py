@@ -53,7 +53,7 @@ def biases(detector: YoloDetector) -> list[Tensor]:
 
 
 def glance(detector: YoloDetector, *boxes: tuple[float, float, float, float]) -> dict[str, float]:
-    """Of one picture."""
+    """Of one image."""
     look = Glance(detector, 1, nullcontext)
     look(0, [batch(*boxes)])
     return look.numbers()
@@ -158,4 +158,4 @@ def test_one_process_only(tmp_path: Path) -> None:
     child = process(*words(data, cfg, "--out", tmp_path / "run", "--glance", 2), torchrun=["--nproc-per-node=2"])
     _, error = ended(child)
     assert child.returncode != 0
-    assert "glance=2: it sees the pictures of one process; leave it out" in error
+    assert "glance=2: it sees the images of one process; leave it out" in error

@@ -82,7 +82,7 @@ def test_one_step_by_hand(name: OptimizerName) -> None:
 
 
 def test_sgd_is_darknets_update() -> None:
-    """u ← u - decay·B·w; w ← w + (lr/B)·u; u ← momentum·u, with gradients that are sums over B pictures."""
+    """u ← u - decay·B·w; w ← w + (lr/B)·u; u ← momentum·u, with gradients that are sums over B images."""
     batch, lr, momentum, decay = 4, 0.01, 0.9, 0.0005
     torch.manual_seed(0)
     network = nn.Conv2d(3, 2, 3, bias=False).double()

@@ -31,7 +31,7 @@ def silent(folder: Path, rule: str = "prior") -> YoloDetector:
 
 
 def batch(*boxes: tuple[float, float, float, float]) -> Batch:
-    """One grey picture of 64 x 64 with objects of class 0, corners in pixels."""
+    """One grey image of 64 x 64 with objects of class 0, corners in pixels."""
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     target = {
         "boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=(64, 64)),
@@ -89,7 +89,7 @@ def test_moved(tmp_path: Path) -> None:
 
 
 def test_without_labels(tmp_path: Path) -> None:
-    """Nothing can be said; a picture without objects is ordinary."""
+    """Nothing can be said; an image without objects is ordinary."""
     numbers, answers = probe(silent(tmp_path), [batch()], nullcontext, None)
     assert numbers == {}
     assert answers.shape == (2, 0)

@@ -79,7 +79,7 @@ sys.exit(main(["train", *sys.argv[1:]]))
 
 def test_two_processes_go_on(place: Place) -> None:
     """With batch norm, stopped within an epoch: bit for bit the run that did not stop, and what `eval` says of it is
-    what was logged, although each process has seen other pictures."""
+    what was logged, although each process has seen other images."""
     thawed = [word for word in place.words if word not in ("--freeze", "*.bn.*")]
     thawed += ["--optimizer", "adam", "--lr", "1e-3", "--early-metric", "val/loss"]
     Path("stop.py").write_text(STOP)

@@ -257,7 +257,7 @@ def test_weights_to_start_from_are_needed_once(place: Place) -> None:
 
 
 def test_other_data(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """More pictures than when it was saved: the rest of the epoch would be another."""
+    """More images than when it was saved: the rest of the epoch would be another."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == 2)
         assert main(["train", *place.words, "--out", "run"]) == 130
@@ -265,7 +265,7 @@ def test_other_data(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
         patch.setattr(yolo.training.assemble, "open_sets", lambda options: (kept(options)[1], kept(options)[1]))
         capsys.readouterr()
         assert main(["train", "--resume", "run"]) == 1
-    assert "the run was saved with pictures 11, here 6" in capsys.readouterr().err
+    assert "the run was saved with images 11, here 6" in capsys.readouterr().err
 
 
 def test_random_numbers_go_on(tmp_path: Path) -> None:

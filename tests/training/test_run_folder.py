@@ -84,7 +84,7 @@ def test_nothing_logged() -> None:
     assert sorted(path.name for path in Path("a").iterdir()) == ["metrics.jsonl", "options.yaml"]
 
 
-def test_pictures() -> None:
+def test_images() -> None:
     """Not square, and with one pixel; the bytes that TensorBoard shows are PNG files of this size."""
     with Run.create("a", "") as run:
         run.image(4, "predictions/0", np.zeros((30, 50, 3), np.uint8))

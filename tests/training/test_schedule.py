@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from yolo.__main__ import main
 from yolo.commands.plot_lr import comparable
-from yolo.images.files import read_picture
+from yolo.images.files import read_image
 from yolo.options.commands import PlotLr
 from yolo.options.train import USED, Schedule
 from yolo.training.schedule import FLOOR, make_schedule, warmup
@@ -218,7 +218,7 @@ BLOG = ["--schedule", "warmup", "--lr", "1e-4", "--peak-lr", "8e-4", "--warmup-s
 
 
 def test_plot_lr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All four with the same start, rise and peak; the table has the corners, the picture something in each quarter."""
+    """All four with the same start, rise and peak; the table has the corners, the image something in each quarter."""
     out = tmp_path / "lr.png"
     assert main(["plot-lr", *BLOG, "--total-steps", "3330", "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -230,9 +230,9 @@ def test_plot_lr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ["3,330", "0.00017", "8e-06", "0", "0.0008"],
     ]
     assert lines[-1] == str(out)
-    picture = read_picture(out)
-    height, width = picture.shape[0] // 2, picture.shape[1] // 2
-    blue = picture[: 2 * height, : 2 * width, 2] > picture[: 2 * height, : 2 * width, 0].astype(int) + 80
+    image = read_image(out)
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    blue = image[: 2 * height, : 2 * width, 2] > image[: 2 * height, : 2 * width, 0].astype(int) + 80
     assert blue.reshape(2, height, 2, width).sum(axis=(1, 3)).min() > 300
 
 
@@ -247,7 +247,7 @@ def test_comparable_schedules_start_and_peak_alike(options: Schedule, name: Any,
 
 
 def test_plot_lr_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """One line, status 1, no picture."""
+    """One line, status 1, no image."""
     out = tmp_path / "lr.png"
     assert main(["plot-lr", "--schedule", "darknet", "--peak-lr", "0.1", "--out", str(out)]) == 1
     assert capsys.readouterr().err.startswith(

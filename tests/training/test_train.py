@@ -115,10 +115,10 @@ def test_detect_takes_the_run(place: Place, capsys: pytest.CaptureFixture[str]) 
     saved = load_safetensors(place.run / "best.safetensors")
     assert saved.size == (64, 64)
     assert saved.names == list(NAMES)
-    picture = next((place.data / "images" / "val").iterdir())
+    image = next((place.data / "images" / "val").iterdir())
     weights = str(place.run / "best.safetensors")
-    assert main(["detect", str(picture), "--weights", weights, "--conf", "0.01", "--out", "found"]) == 0
-    assert (Path("found") / picture.name).is_file()
+    assert main(["detect", str(image), "--weights", weights, "--conf", "0.01", "--out", "found"]) == 0
+    assert (Path("found") / image.name).is_file()
 
 
 def test_the_same_seed_is_the_same_run(place: Place) -> None:
@@ -142,7 +142,7 @@ def test_evaluation_leaves_the_training_alone(place: Place) -> None:
     assert numbers(Path("often"))[-1] == numbers(Path("seldom"))[-1]
 
 
-def test_on_the_training_pictures(place: Place) -> None:
+def test_on_the_training_images(place: Place) -> None:
     """`--eval-on train` evaluates on those of `--limit`."""
     assert train(place, "--limit", "5", "--eval-on", "train", "--batch-size", "2") == 0
     assert [row["step"] for row in read_metrics("run")] == [3, 6]
@@ -162,7 +162,7 @@ def test_frozen_layers_stand_still(place: Place) -> None:
 
 
 def test_two_batches_of_four_are_one_of_eight(place: Place, tmp_path: Path) -> None:
-    """Without batch norm and with losses that are means over pictures, accumulation is the larger batch."""
+    """Without batch norm and with losses that are means over images, accumulation is the larger batch."""
     plain = place._replace(cfg=tiny_cfg(tmp_path, norm=False))
     recipe = ["--plain", "--limit", "8", "--box-gain", "0", "--cls-gain", "0", "--obj-label", "1", "--pos-weight", "1"]
     recipe += ["--optimizer", "sgd", "--lr", "0.1", "--epochs", "4"]
@@ -267,8 +267,8 @@ def test_classes_of_the_cfg_become_those_of_the_data(place: Place, capsys: pytes
     assert load_safetensors("run/best.safetensors").network.heads[0].classes == 6
 
 
-def test_pictures_without_objects(place: Place) -> None:
-    """Only such pictures: finite losses, nothing found, a run as any other."""
+def test_images_without_objects(place: Place) -> None:
+    """Only such images: finite losses, nothing found, a run as any other."""
     path = place.data / "annotations" / "instances_train.json"
     content: dict[str, Any] = json.loads(path.read_text())
     folder = Path("empty/annotations")

@@ -10,9 +10,9 @@ tethered.py      a command that ends with the process that started it. No torch
 console.py       what a person sees of a study
 statistics.py    curves, differences, intervals; Student's t, Holm's correction. No torch
 detections.py    the images under each variant: detections, AP resampled, sheets
-plots.py         curves, mean and spread over seeds
+study_plots.py         curves, mean and spread over seeds
 tables.py        findings and tables. No torch
 document.py      a page as one HTML file and as Markdown. No torch
-report.py        report.html and report.md
+study_report.py        report.html and report.md
 provenance.py    commit and machine of a report
 """

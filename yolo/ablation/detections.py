@@ -1,6 +1,6 @@
-"""The pictures of an ablation study under each variant: detections of the best weights, AP resampled over pictures.
+"""The images of an ablation study under each variant: detections of the best weights, AP resampled over images.
 
-Letters: `I` pictures, `B` resamples, `K` seeds.
+Letters: `I` images, `B` resamples, `K` seeds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from yolo.ablation.statistics import LEVEL
 from yolo.atomic import replacing
 from yolo.boxes import Detections
-from yolo.data.datasets import Pictures
+from yolo.data.datasets import ImageDataset
 from yolo.data.sheet import CAPTION, GAP, INK, PAPER, tile
 from yolo.evaluation.detect_all import detect_all, truths_in
 from yolo.images.draw import draw, lettering
@@ -42,13 +42,13 @@ RESAMPLES = 1000
 METRICS = ("AP50", "AP")
 
 SHOWN, SIDE, MOST = 4, 256, 12
-"""Pictures on a sheet, pixels of a tile, boxes drawn in it at most."""
+"""Images on a sheet, pixels of a tile, boxes drawn in it at most."""
 
 CONFIDENCE = Filter().confidence
 
 
 class Detected(NamedTuple):
-    """What the best weights of a run find in its evaluation pictures `image_ids` int64 `[I]`: the detections, the
+    """What the best weights of a run find in its evaluation images `image_ids` int64 `[I]`: the detections, the
     metrics `value` float64 `[2]` and their resamples float64 `[2, B]` (AP50 and AP; NaN without objects)."""
 
     image_ids: np.ndarray
@@ -58,13 +58,13 @@ class Detected(NamedTuple):
 
 
 class Albums:
-    """The evaluation pictures of runs; each set is opened once."""
+    """The evaluation images of runs; each set is opened once."""
 
     def __init__(self) -> None:
-        self._opened: dict[Train, Pictures] = {}
+        self._opened: dict[Train, ImageDataset] = {}
 
-    def of(self, run: Path) -> Pictures:
-        """The pictures on which the run of this folder was evaluated. ValueError or OSError if they are not there."""
+    def of(self, run: Path) -> ImageDataset:
+        """The images on which the run of this folder was evaluated. ValueError or OSError if they are not there."""
         options = read_yaml(run / OPTIONS, Train())
         names = ("data", "split", "val_split", "limit", "eval_on", "bad")
         key = replace(Train(), **{name: getattr(options, name) for name in names})
@@ -85,7 +85,7 @@ def detected(run: Path, albums: Albums) -> Detected:
     return kept
 
 
-def judged(data: Pictures, found: Found) -> Detected:
+def judged(data: ImageDataset, found: Found) -> Detected:
     """Detections in a data set with their metrics and the resamples of these."""
     metrics = CocoMetrics(data.names, found.boxes.device)
     metrics.add(torch.from_numpy(data.index.image_ids), truths_in(data), found)
@@ -98,15 +98,15 @@ def judged(data: Pictures, found: Found) -> Detected:
 
 
 def paired_bootstrap(first: Sequence[Detected], second: Sequence[Detected]) -> dict[str, tuple[float, Interval]]:
-    """First minus second in AP50 and AP, means over the K seeds, with the 95 % interval over resampled pictures.
+    """First minus second in AP50 and AP, means over the K seeds, with the 95 % interval over resampled images.
 
-    A resample is the same pictures for all runs. The interval is the central part of the resamples, moved so that
+    A resample is the same images for all runs. The interval is the central part of the resamples, moved so that
     their mean lies on the difference. Nothing comes out without seeds or objects. ValueError if the runs were
-    evaluated on different pictures.
+    evaluated on different images.
     """
     assert len(first) == len(second)
     if any(not np.array_equal(one.image_ids, first[0].image_ids) for one in (*first, *second)):
-        raise ValueError("the variants were evaluated on different pictures, so there is no interval over pictures")
+        raise ValueError("the variants were evaluated on different images, so there is no interval over images")
     result = {}
     for m, metric in enumerate(METRICS if first else ()):
         pairs = list(zip(first, second, strict=True))
@@ -119,8 +119,8 @@ def paired_bootstrap(first: Sequence[Detected], second: Sequence[Detected]) -> d
     return result
 
 
-def sheet(data: Pictures, variants: Mapping[str, Detected]) -> np.ndarray:
-    """The first pictures, a row for the objects and one for each variant's detections; uint8 RGB `[.., .., 3]`."""
+def sheet(data: ImageDataset, variants: Mapping[str, Detected]) -> np.ndarray:
+    """The first images, a row for the objects and one for each variant's detections; uint8 RGB `[.., .., 3]`."""
     chosen = range(min(SHOWN, len(data)))
     size, height = (SIDE, SIDE), CAPTION + SIDE + CAPTION + GAP
     page = Image.new("RGB", (GAP + len(chosen) * (SIDE + GAP), (1 + len(variants)) * height), PAPER)
@@ -140,7 +140,7 @@ def sheet(data: Pictures, variants: Mapping[str, Detected]) -> np.ndarray:
 
 
 def _drawn(pixels: np.ndarray, found: Found, k: int, names: Sequence[str]) -> tuple[np.ndarray, str]:
-    """Picture `k` with its best detections above the confidence of `detect`, and a line on how many there are."""
+    """Image `k` with its best detections above the confidence of `detect`, and a line on how many there are."""
     of_it = (found.image == k).nonzero().squeeze(1)
     of_it = of_it[found.scores[of_it].argsort(descending=True, stable=True)]
     sure = of_it[found.scores[of_it] > CONFIDENCE]
@@ -154,7 +154,7 @@ def _drawn(pixels: np.ndarray, found: Found, k: int, names: Sequence[str]) -> tu
     return draw(place(pixels, placement), shown, names), caption
 
 
-def _detect(run: Path, data: Pictures) -> Detected:
+def _detect(run: Path, data: ImageDataset) -> Detected:
     model = load(run / BEST)
     model.options = EVALUATION
     return judged(data, detect_all(model, data, Evaluate.batch_size))

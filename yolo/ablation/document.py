@@ -1,4 +1,4 @@
-"""A page of headings, text, tables and pictures, written as one HTML file that needs no network, and as Markdown.
+"""A page of headings, text, tables and images, written as one HTML file that needs no network, and as Markdown.
 
 Every word is escaped: names may hold what HTML or Markdown would read as its own.
 """
@@ -49,14 +49,14 @@ class Code(NamedTuple):
     text: str
 
 
-class Picture(NamedTuple):
+class Illustration(NamedTuple):
     """A PNG file in the folder of the page, and what is on it in words."""
 
     name: str
     about: str
 
 
-Block = Heading | Text | Items | Table | Code | Picture
+Block = Heading | Text | Items | Table | Code | Illustration
 
 STYLE = """
 body { font: 15px/1.45 system-ui, "Helvetica Neue", Arial, sans-serif; color: #1e1e1e; background: #fff;
@@ -78,7 +78,7 @@ pre { background: #f5f5f5; padding: 10px 14px; font-size: 12.5px; line-height: 1
 
 
 def write_html(path: Path, blocks: Sequence[Block]) -> None:
-    """The page as one file, with the pictures in it. OSError for a picture that is not there."""
+    """The page as one file, with the images in it. OSError for an image that is not there."""
     title = next((block.text for block in blocks if isinstance(block, Heading)), path.stem)
     body = "\n".join(_html(block, path.parent) for block in blocks)
     page = (
@@ -91,7 +91,7 @@ def write_html(path: Path, blocks: Sequence[Block]) -> None:
 
 
 def write_markdown(path: Path, blocks: Sequence[Block]) -> None:
-    """The page with references to the pictures beside it."""
+    """The page with references to the images beside it."""
     with replacing(path) as temporary:
         temporary.write_text("\n\n".join(map(_markdown, blocks)) + "\n", encoding="utf-8")
 
@@ -105,7 +105,7 @@ def _html(block: Block, folder: Path) -> str:
         return "<ul>\n" + "\n".join(f"<li>{html.escape(text)}</li>" for text in block.texts) + "\n</ul>"
     if isinstance(block, Code):
         return f"<pre>{html.escape(block.text)}</pre>"
-    if isinstance(block, Picture):
+    if isinstance(block, Illustration):
         data = base64.b64encode((folder / block.name).read_bytes()).decode()
         return f'<img alt="{html.escape(block.about)}" src="data:image/png;base64,{data}">'
     rows = [_html_row(block.header, "th", block.numbers), *(_html_row(row, "td", block.numbers) for row in block.rows)]
@@ -130,7 +130,7 @@ def _markdown(block: Block) -> str:
         return "\n".join(f"- {_plain(text)}" for text in block.texts)
     if isinstance(block, Code):
         return f"```\n{block.text}\n```"
-    if isinstance(block, Picture):
+    if isinstance(block, Illustration):
         return f"![{_plain(block.about)}]({block.name})"
     line = "|" + "|".join(" ---: " if k in block.numbers else " --- " for k in range(len(block.header))) + "|"
     rows = ["| " + " | ".join(map(_plain, row)) + " |" for row in (block.header, *block.rows)]

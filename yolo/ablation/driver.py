@@ -12,8 +12,8 @@ from typing import Any
 from yolo.ablation.console import Told
 from yolo.ablation.launch_local import Machine, run_local
 from yolo.ablation.launch_ray import run_ray
-from yolo.ablation.report import write_report
 from yolo.ablation.study import LOG, Study, StudyRun, finished, write_study
+from yolo.ablation.study_report import write_report
 from yolo.ablation.variants import decided, differences, option_of, pilot_runs
 from yolo.options.commands import Ablate
 from yolo.options.train import Train

@@ -2,7 +2,7 @@
 
 Letters: `E` epochs, `K` seeds. A number that is not there, or was none in the run (null), is NaN.
 
-Within one seed all variants start from the same weights and see the same pictures, so they are compared seed by seed:
+Within one seed all variants start from the same weights and see the same images, so they are compared seed by seed:
 what the seeds have in common falls out of the difference.
 """
 
@@ -145,7 +145,7 @@ def compare(runs: Mapping[str, Histories], metric: str) -> list[Comparison]:
     return [Comparison(a, b, metric, found, p) for (a, b, found), p in zip(pairs, adjusted, strict=True)]
 
 
-def verdict(comparison: Comparison) -> str:
+def conclusion(comparison: Comparison) -> str:
     """One sentence: which of the two is better, or that this cannot be told. Higher is better."""
     first, second, metric, found, _ = comparison
     number = len(found.seeds)

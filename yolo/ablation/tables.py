@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from yolo.ablation.document import Block, Items, Table, Text
-from yolo.ablation.statistics import Comparison, Histories, spread, verdict
+from yolo.ablation.statistics import Comparison, Histories, conclusion, spread
 
 TABLE = ("AP50", "AP", "AR100")
 """Metrics of the table of values."""
@@ -19,10 +19,10 @@ MANY = 20
 
 ALPHA = 0.05
 
-OverPictures = tuple[float, tuple[float, float]]
-"""The difference of the best weights, and its interval over pictures."""
+OverImages = tuple[float, tuple[float, float]]
+"""The difference of the best weights, and its interval over images."""
 
-Pairs = Mapping[tuple[str, str], Mapping[str, OverPictures]]
+Pairs = Mapping[tuple[str, str], Mapping[str, OverImages]]
 """These by two variants and metric."""
 
 
@@ -31,7 +31,7 @@ def findings(labels: Mapping[Comparison, str], pairs: Pairs) -> list[Block]:
     first = [found for found in labels if found.metric == next(iter(labels)).metric]
     standing = [found for found in labels if _stands(found)]
     said = list(labels) if len(labels) <= MANY else [found for found in first if _stands(found)]
-    lines = [f"{verdict(found)}{_over_pictures(found, pairs)} [{labels[found]}]" for found in said]
+    lines = [f"{conclusion(found)}{_over_images(found, pairs)} [{labels[found]}]" for found in said]
     blocks: list[Block] = [Items(lines)] if lines else []
     if len(said) < len(labels):
         blocks.append(
@@ -73,11 +73,11 @@ def values(number: int, names: Sequence[str], histories: Mapping[str, Histories]
 
 
 def differences(labels: Mapping[Comparison, str], pairs: Pairs) -> Table:
-    """Every comparison with its row's name, over the seeds and beside it over pictures."""
+    """Every comparison with its row's name, over the seeds and beside it over images."""
     header = ["row", "difference", "metric", "seeds", "mean", "95 % over seeds", "p", "p, Holm"]
     rows = []
     for found, label in labels.items():
-        one, pictures = found.paired, pairs.get((found.first, found.second), {}).get(found.metric)
+        one, images = found.paired, pairs.get((found.first, found.second), {}).get(found.metric)
         alone = len(one.seeds) < 2
         rows.append([
             label,
@@ -88,23 +88,23 @@ def differences(labels: Mapping[Comparison, str], pairs: Pairs) -> Table:
             "-" if alone else f"{one.low:+.4f} to {one.high:+.4f}",
             "-" if alone else f"{one.p:.2g}",
             "-" if alone else f"{found.adjusted:.2g}",
-            f"{pictures[0]:+.4f}" if pictures else "-",
-            f"{pictures[1][0]:+.4f} to {pictures[1][1]:+.4f}" if pictures else "-",
+            f"{images[0]:+.4f}" if images else "-",
+            f"{images[1][0]:+.4f} to {images[1][1]:+.4f}" if images else "-",
             "" if not one.differs else f"{'first' if one.mean > 0 else 'second'} is better",
                 "stands" if _stands(found) else "",
         ])  # fmt: skip
-    return Table([*header, "mean, best weights", "95 % over pictures", "finding", "after Holm"], rows, range(3, 10))
+    return Table([*header, "mean, best weights", "95 % over images", "finding", "after Holm"], rows, range(3, 10))
 
 
-def _over_pictures(found: Comparison, pairs: Pairs) -> str:
-    """The interval over pictures as a sentence, with the sign of the sentence before it."""
-    pictures = pairs.get((found.first, found.second), {}).get(found.metric)
-    if pictures is None:
+def _over_images(found: Comparison, pairs: Pairs) -> str:
+    """The interval over images as a sentence, with the sign of the sentence before it."""
+    images = pairs.get((found.first, found.second), {}).get(found.metric)
+    if images is None:
         return ""
-    low, high = pictures[1]
+    low, high = images[1]
     if found.paired.differs and found.paired.mean < 0:
         low, high = -high, -low
-    return f" Over pictures: {low:+.3f} to {high:+.3f}."
+    return f" Over images: {low:+.3f} to {high:+.3f}."
 
 
 def _cell(values: Sequence[float], runs: int) -> str:

@@ -1,4 +1,4 @@
-"""`python -m yolo detect`: pictures in, boxes out."""
+"""`python -m yolo detect`: images in, boxes out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from yolo.commands.result_files import ResultFiles, inputs, targets
 from yolo.darknet.cfg import read_cfg
 from yolo.download.weights import WEIGHTS, official_weights
 from yolo.images.draw import draw
-from yolo.images.files import write_picture
+from yolo.images.files import write_image
 from yolo.images.sources import Shot, Source, find_sources, shots
 from yolo.models.load import load
 from yolo.models.yolo import YoloDetector
@@ -33,7 +33,7 @@ from yolo.training.run_folder import newest_run
 
 
 class Times(NamedTuple):
-    """Milliseconds that one picture took: reading and resizing, the network, decoding and NMS."""
+    """Milliseconds that one image took: reading and resizing, the network, decoding and NMS."""
 
     load: float
     network: float
@@ -46,7 +46,7 @@ class Times(NamedTuple):
 def run(options: Detect) -> int:
     """Detects in all sources; 1 if one of them could not be read (it is named, the run goes on), else 0."""
     if not options.sources:
-        raise ValueError("nothing to look at; give pictures, videos, folders, globs or camera numbers")
+        raise ValueError("nothing to look at; give images, videos, folders, globs or camera numbers")
     sources = find_sources(options.sources)
     model = _model(options)
     wanted = chosen(options.classes, model.names) if options.classes else None
@@ -92,12 +92,12 @@ def _run(options: Detect, sources: list[Source], model: YoloDetector, wanted: li
             advance()
     if times:
         median = Times(*np.median(np.array(times), axis=0))
-        print(f"{done} pictures, median {median}; drawn in {options.out}", flush=True)
+        print(f"{done} images, median {median}; drawn in {options.out}", flush=True)
     return 1 if failed else 0
 
 
 def report(shot: Shot, found: Detections, names: list[str], spent: Times) -> str:
-    """A line for the picture and one for each object: name, score, left, top, right, bottom in pixels."""
+    """A line for the image and one for each object: name, score, left, top, right, bottom in pixels."""
     lines = [f"{shot.path or shot.name}{_frame(shot)}: {len(found)} objects, {spent}"]
     rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
     lines += [f"  {names[label]:<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box) for label, score, box in rows]
@@ -178,7 +178,7 @@ def _detect(
 
 
 class _Drawing:
-    """The drawn picture or video of a source, in the file `path`; a picture has no rate."""
+    """The drawn image or video of a source, in the file `path`; an image has no rate."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -188,20 +188,20 @@ class _Drawing:
     def __enter__(self) -> _Drawing:
         return self
 
-    def write(self, picture: np.ndarray, rate: float) -> None:
-        """One drawn picture `[h, w, 3]`, or the next frame of a video with so many per second."""
+    def write(self, image: np.ndarray, rate: float) -> None:
+        """One drawn image `[h, w, 3]`, or the next frame of a video with so many per second."""
         if not rate:
-            write_picture(self.path, picture)
+            write_image(self.path, image)
             return
         if self.video is None:
-            self.size = (picture.shape[1], picture.shape[0])
+            self.size = (image.shape[1], image.shape[0])
             name = str(self.path).encode().decode()  # OpenCV crashes on a name that is not Unicode
             self.video = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), rate, self.size)
             if not self.video.isOpened():
                 raise OSError(f"{self.path}: OpenCV {cv2.__version__} cannot write this video")
-        if self.size != (picture.shape[1], picture.shape[0]):  # a stream may change; a video file may not
-            picture = cv2.resize(picture, self.size)
-        self.video.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if self.size != (image.shape[1], image.shape[0]):  # a stream may change; a video file may not
+            image = cv2.resize(image, self.size)
+        self.video.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         self.frames += 1
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from yolo.data.datasets import Pictures, open_data
+from yolo.data.datasets import ImageDataset, open_data
 from yolo.data.formats.coco_json import read_annotations, read_json
 from yolo.evaluation.coco_results import read_results
 from yolo.evaluation.detect_all import detect_all, truths_in
@@ -74,7 +74,7 @@ def conditions_of(model: YoloDetector) -> dict[str, str]:
     return {
         "confidence": f"{model.options.confidence:g}",
         "NMS": f"{model.options.nms:g}",
-        "": f"at most {limit} detections of a picture" if limit else "all detections of a picture",
+        "": f"at most {limit} detections of an image" if limit else "all detections of an image",
         "input": f"{model.size[1]}x{model.size[0]} {'letterbox' if model.letterbox else 'stretch'}",
     }
 
@@ -124,8 +124,8 @@ def _model(options: Evaluate) -> YoloDetector:
     return model
 
 
-def _as_annotations(data: Pictures) -> dict[str, Any]:
-    """A data set as COCO's annotation file; ids count from 1, those of pictures are their own."""
+def _as_annotations(data: ImageDataset) -> dict[str, Any]:
+    """A data set as COCO's annotation file; ids count from 1, those of images are their own."""
     ids = data.index.image_ids.tolist()
     fields = (field.tolist() for field in truths_in(data))
     return {

@@ -1,4 +1,4 @@
-"""`python -m yolo explain`: why each object of a picture was found or missed."""
+"""`python -m yolo explain`: why each object of an image was found or missed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 from yolo.atomic import replacing
-from yolo.data.datasets import Pictures, open_data, splits
+from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.explain.build import explain
 from yolo.explain.draw import draw_explanation
 from yolo.explain.text import as_json, as_text
-from yolo.images.files import read_picture, write_picture
+from yolo.images.files import read_image, write_image
 from yolo.models.load import load_trained
 from yolo.options.commands import Explain
 from yolo.options.detection import Filter
@@ -21,14 +21,14 @@ from yolo.training.run_folder import OPTIONS
 
 
 def run(options: Explain) -> None:
-    """Explains one picture: prints, writes explain.json and a drawing. ValueError or OSError with what is wrong."""
-    data, k = find_picture(options)
+    """Explains one image: prints, writes explain.json and a drawing. ValueError or OSError with what is wrong."""
+    data, k = find_image(options)
     drawing = options.out / f"{data.path(k).stem}.png"
     if any(
         path.name == drawing.name and path.resolve() == drawing.resolve() for path in map(data.path, range(len(data)))
     ):
         raise ValueError(
-            f"{drawing} is a picture of the data set and would be replaced; choose another folder with --out"
+            f"{drawing} is an image of the data set and would be replaced; choose another folder with --out"
         )
     model = load_trained(options.weights, options.cfg, options.names, options.device)
     model.set_input(options.size, options.placement)
@@ -37,13 +37,13 @@ def run(options: Explain) -> None:
     print(as_text(explained))
     with replacing(options.out / "explain.json") as temporary:
         temporary.write_text(json.dumps(as_json(explained), indent=1, allow_nan=False), encoding="utf-8")
-    write_picture(drawing, draw_explanation(read_picture(data.path(k)), explained))
+    write_image(drawing, draw_explanation(read_image(data.path(k)), explained))
     print(f"\nwritten: {options.out / 'explain.json'}, {drawing}")
 
 
-def find_picture(options: Explain) -> tuple[Pictures, int]:
-    """The split that holds the picture, and its number there. ValueError if none does, or several are meant."""
-    hits: list[tuple[Pictures, int]] = []
+def find_image(options: Explain) -> tuple[ImageDataset, int]:
+    """The split that holds the image, and its number there. ValueError if none does, or several are meant."""
+    hits: list[tuple[ImageDataset, int]] = []
     known: list[str] = []
     there = splits(options.data, options.split)
     for split in there:
@@ -53,21 +53,21 @@ def find_picture(options: Explain) -> tuple[Pictures, int]:
         if options.image_id is not None:
             chosen = [k for k, number in enumerate(data.index.image_ids.tolist()) if number == options.image_id]
         else:
-            assert options.picture is not None
-            wanted = Path(options.picture)
+            assert options.image is not None
+            wanted = Path(options.image)
             chosen = [k for k, path in enumerate(paths) if path.resolve() == wanted.resolve()]
-            if not chosen and wanted.name == options.picture:
+            if not chosen and wanted.name == options.image:
                 chosen = [k for k, path in enumerate(paths) if wanted.name in (path.name, path.stem)]
         hits += [(data, k) for k in chosen]
     if len(hits) == 1:
         return hits[0]
-    what = f"id {options.image_id}" if options.image_id is not None else str(options.picture)
+    what = f"id {options.image_id}" if options.image_id is not None else str(options.image)
     if hits:
         places = ", ".join(str(data.path(k)) for data, k in hits)
-        raise ValueError(f"{what}: {len(hits)} pictures of {options.data} are meant: {places}; give path or --split")
+        raise ValueError(f"{what}: {len(hits)} images of {options.data} are meant: {places}; give path or --split")
     near = difflib.get_close_matches(Path(what).name, known, n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {known[0]} and {len(known) - 1:,} others"
-    raise ValueError(f"{what}: no such picture in {options.data} ({', '.join(there)}){hint}")
+    raise ValueError(f"{what}: no such image in {options.data} ({', '.join(there)}){hint}")
 
 
 def _rule_of(weights: Path) -> str:

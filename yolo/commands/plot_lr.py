@@ -16,7 +16,7 @@ from yolo.training.schedule import make_schedule
 
 
 def run(options: PlotLr) -> None:
-    """Prints the rates of a few steps and writes the picture. ValueError for settings that cannot be."""
+    """Prints the rates of a few steps and writes the image. ValueError for settings that cannot be."""
     total = options.total_steps
     make_schedule(options.schedule, total)  # the schedule that is asked for must be one
     schedules = {name: comparable(options.schedule, name, total) for name in get_args(ScheduleName)}

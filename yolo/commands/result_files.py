@@ -18,15 +18,15 @@ import numpy as np
 
 from yolo.atomic import replacing
 from yolo.boxes import Detections, xyxy_to_cxcywh, xyxy_to_xywh
-from yolo.images.files import write_picture
+from yolo.images.files import write_image
 from yolo.images.sources import Source
 from yolo.names import category_ids
 
 FileId = tuple[int, int]
 
 
-class Target(NamedTuple):
-    """Where the results of a source go: `stem` names its labels and crops, `drawing` is its drawn picture or video."""
+class OutputName(NamedTuple):
+    """Where the results of a source go: `stem` names its labels and crops, `drawing` is its drawn image or video."""
 
     stem: str
     drawing: Path
@@ -37,7 +37,7 @@ def inputs(sources: Sequence[Source]) -> set[FileId]:
     return {known for source in sources if source.path and (known := _identity(source.path))}
 
 
-def targets(sources: Sequence[Source], folder: Path) -> list[Target]:
+def targets(sources: Sequence[Source], folder: Path) -> list[OutputName]:
     """A place in `folder` for the results of every source: no two have one, and none is a file that is looked at.
 
     The second `a.png` of a run becomes `a-2`; where the drawing would replace a source, it becomes `a-detected`. Upper
@@ -60,12 +60,12 @@ def targets(sources: Sequence[Source], folder: Path) -> list[Target]:
         ending = ending if ending in (".mp4", ".jpg", ".jpeg") else ".png"
         drawing = _spared(folder / f"{stem}{ending}", looked_at, drawings)
         drawings.add(drawing.name.casefold())
-        found.append(Target(stem, drawing))
+        found.append(OutputName(stem, drawing))
     return found
 
 
 def coco_rows(name: str, detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
-    """COCO results of one picture, by descending score: `image_id`, `file_name`, `category_id`, `category_name`,
+    """COCO results of one image, by descending score: `image_id`, `file_name`, `category_id`, `category_name`,
     `bbox`, `score`.
 
     `image_id` is an integer when the stem of the file name is all digits, as COCO's are, else the file name; `bbox` is
@@ -91,7 +91,7 @@ def coco_rows(name: str, detections: Detections, names: Sequence[str]) -> list[d
 
 
 class ResultFiles:
-    """The files that were asked for, in one folder; written row by row, so memory stays flat over many pictures.
+    """The files that were asked for, in one folder; written row by row, so memory stays flat over many images.
 
     `detections.json` and `detections.csv` take their names when the run ends. `spare` are files that crops must not
     replace. A context manager; OSError where the folder cannot be written.
@@ -115,7 +115,7 @@ class ResultFiles:
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self.folder):
-            pass  # better now than after the first picture
+            pass  # better now than after the first image
         with ExitStack() as stack:
             if self.as_json:
                 self._json = self._open(stack, "detections.json")
@@ -139,8 +139,8 @@ class ResultFiles:
         interrupted = kind is not None and issubclass(kind, (KeyboardInterrupt, BrokenPipeError))
         self._stack.__exit__(*((None, None, None) if interrupted else (kind, error, traceback)))
 
-    def add(self, name: str, stem: str, picture: np.ndarray, detections: Detections) -> None:
-        """The detections of one picture `[h, w, C]`. `stem` is unique in the run and names its own files.
+    def add(self, name: str, stem: str, image: np.ndarray, detections: Detections) -> None:
+        """The detections of one image `[h, w, C]`. `stem` is unique in the run and names its own files.
 
         The frames of a video have a folder of their own: their stems are `clip/0`, `clip/1`, ...
         """
@@ -152,29 +152,29 @@ class ResultFiles:
             for box, score, label in _rows(detections):
                 self._csv.writerow((name, label, self.names[label], score, *box))
         if self.as_txt:
-            self._write_txt(stem, picture, detections)
+            self._write_txt(stem, image, detections)
         if self.crops:
-            self._write_crops(stem, picture, detections)
+            self._write_crops(stem, image, detections)
 
-    def _write_txt(self, stem: str, picture: np.ndarray, detections: Detections) -> None:
-        """`class cx cy w h score` per line, boxes as fractions of the picture; an empty file for nothing found."""
-        size = detections.boxes.new_tensor([*picture.shape[1::-1], *picture.shape[1::-1]])
+    def _write_txt(self, stem: str, image: np.ndarray, detections: Detections) -> None:
+        """`class cx cy w h score` per line, boxes as fractions of the image; an empty file for nothing found."""
+        size = detections.boxes.new_tensor([*image.shape[1::-1], *image.shape[1::-1]])
         boxes = (xyxy_to_cxcywh(detections.boxes) / size).tolist()
         rows = zip(detections.labels.tolist(), boxes, detections.scores.tolist(), strict=True)
         text = "".join(f"{label} {' '.join(f'{x:.6g}' for x in box)} {score:.6g}\n" for label, box, score in rows)
         with replacing(self.folder / "txt" / f"{stem}.txt") as temporary:
             temporary.write_text(text)
 
-    def _write_crops(self, stem: str, picture: np.ndarray, detections: Detections) -> None:
+    def _write_crops(self, stem: str, image: np.ndarray, detections: Detections) -> None:
         """Each object alone, `crops/CLASS/STEM-N.png`; boxes are cut at the border, empty ones left out."""
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         boxes = detections.boxes.nan_to_num().tolist()
         for number, (box, label) in enumerate(zip(boxes, detections.labels.tolist(), strict=True)):
             left, top = max(int(box[0]), 0), max(int(box[1]), 0)
             right, bottom = min(round(box[2]), width), min(round(box[3]), height)
             if left < right and top < bottom:
                 path = self.folder / "crops" / folder_name(self.names[label]) / f"{stem}-{number}.png"
-                write_picture(_spared(path, self.spare), picture[top:bottom, left:right])
+                write_image(_spared(path, self.spare), image[top:bottom, left:right])
 
 
 def folder_name(name: str) -> str:

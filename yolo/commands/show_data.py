@@ -6,14 +6,14 @@ from pathlib import Path
 
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
-from yolo.data.datasets import Pictures, open_data, splits
+from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.index import summary
 from yolo.data.order import Draw
 from yolo.data.sample import Sample
 from yolo.data.sheet import contact_sheet, spread
 from yolo.data.statistics import anchor_table, class_table, network_sizes, quantiles, totals
 from yolo.data.transforms import Augmented
-from yolo.images.files import write_picture
+from yolo.images.files import write_image
 from yolo.options.augment import Augment
 from yolo.options.commands import ShowData
 from yolo.options.detection import parse_size
@@ -23,7 +23,7 @@ def run(options: ShowData) -> None:
     """Prints the counts and writes a sheet for each split. Faults are listed; what they are about is left out."""
     plan = make_plan(read_cfg(options.cfg), parse_size(options.size) if options.size else None)
     data = {split: _open(options, split) for split in splits(options.path, options.split, options.data_format)}
-    indices = {split: pictures.index for split, pictures in data.items()}
+    indices = {split: images.index for split, images in data.items()}
     _print("", totals(indices))
     for names in dict.fromkeys(tuple(index.names) for index in indices.values()):
         _print("", class_table({split: index for split, index in indices.items() if tuple(index.names) == names}))
@@ -37,27 +37,27 @@ def run(options: ShowData) -> None:
             _print(f"{split}: {len(index.faults)} faults, left out", summary(index.faults, "fault", 50).splitlines())
     print()
     name = options.path.resolve().stem
-    for split, pictures in data.items():
-        chosen = spread(len(pictures), options.pictures)
-        title = f"{name} {split}: {len(pictures):,} pictures, at {size}"
+    for split, images in data.items():
+        chosen = spread(len(images), options.images)
+        title = f"{name} {split}: {len(images):,} images, at {size}"
         for ending, shown, note in (
-            ("", pictures, ""),
+            ("", images, ""),
             (
                 "-augmented",
-                _FirstEpoch(pictures, plan.size, options.seed),
+                _FirstEpoch(images, plan.size, options.seed),
                 ", as the first epoch of training sees them",
             ),
         ):
             file = options.out / f"{name}-{split}{ending}.png"
-            write_picture(file, contact_sheet(shown, chosen, plan.size, title + note))
+            write_image(file, contact_sheet(shown, chosen, plan.size, title + note))
             print(file)
 
 
 class _FirstEpoch:
-    """Pictures as training sees them first, by plain index."""
+    """Images as training sees them first, by plain index."""
 
-    def __init__(self, pictures: Pictures, size: tuple[int, int], seed: int) -> None:
-        self.augmented, self.size, self.names = Augmented(pictures, Augment(), seed=seed), size, pictures.names
+    def __init__(self, images: ImageDataset, size: tuple[int, int], seed: int) -> None:
+        self.augmented, self.size, self.names = Augmented(images, Augment(), seed=seed), size, images.names
 
     def __len__(self) -> int:
         return len(self.augmented)
@@ -69,7 +69,7 @@ class _FirstEpoch:
         return self.augmented[Draw(0, k, self.size)]
 
 
-def _open(options: ShowData, split: str) -> Pictures:
+def _open(options: ShowData, split: str) -> ImageDataset:
     return open_data(
         options.path,
         split=split,

@@ -31,9 +31,7 @@ def run(options: Train) -> int:
         with trainer.run as folder:
             done = trainer.fit(asked)
         if done:
-            say(
-                f"done: {folder.folder / BEST}; python detect.py PICTURE detects with it, the newest run is the default"
-            )
+            say(f"done: {folder.folder / BEST}; python detect.py IMAGE detects with it, the newest run is the default")
             return 0
         command = f"python train.py --resume {shlex.quote(str(folder.folder))}"
         say(f"{asked.name or 'another process'}: the step is done and saved; this goes on exactly there: {command}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from yolo.darknet.keys import Section, SectionError, Source, shown
+from yolo.darknet.keys import CfgPlace, Section, SectionError, shown
 from yolo.darknet.net import Net
 from yolo.darknet.sections import OUT_OF_SCOPE, SECTIONS, Convolutional, Layer, Region, Yolo
 from yolo.options.shipped import shipped
@@ -191,7 +191,7 @@ def _typed(
                 values[fields[key].name] = fields[key].metadata["parse"](text)
             except ValueError as problem:
                 raise CfgError(f"{place} {key}={shown(text)}: {problem}{_inline(text)}") from None
-    source = Source(raw.number, tuple(seen.items()), tuple(strangers))
+    source = CfgPlace(raw.number, tuple(seen.items()), tuple(strangers))
     try:
         return kind(source=source, **values)
     except SectionError as problem:

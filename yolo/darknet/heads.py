@@ -1,6 +1,6 @@
 """The heads: anchors, strides, and what the raw numbers mean. Decode and its exact inverse stand side by side.
 
-Letters: `B` pictures, `A` anchors of the head, `H, W` rows and columns of its grid, `i` row, `j` column, `C` classes;
+Letters: `B` images, `A` anchors of the head, `H, W` rows and columns of its grid, `i` row, `j` column, `C` classes;
 `h, w` height and width of the network input in pixels. Raw values are `(tx, ty, tw, th, obj, c1..cC)`. Boxes are
 cxcywh as fractions of the network input. Anchors `(aw, ah)` are in pixels of the input.
 

@@ -94,7 +94,7 @@ def reals(default: tuple[float, ...] = (), low: float = -3.4e38) -> Any:
 
 
 @dataclass(frozen=True)
-class Source:
+class CfgPlace:
     """Where a section was read: its line, the lines of its keys in file order, what had no effect.
 
     `unknown` are the keys nobody knows with their values, and those without a value (`""`), which count as absent.
@@ -110,7 +110,7 @@ class Section:
     """One `[section]`. `NAMES` are its spellings, the first is written. `source` does not count in comparisons."""
 
     NAMES: ClassVar[tuple[str, ...]] = ()
-    source: Source = field(default=Source(), compare=False, repr=False)
+    source: CfgPlace = field(default=CfgPlace(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for f in self.fields():

@@ -1,6 +1,6 @@
 """The modules that the sections of a cfg become: plain `nn.Module`s, called with the outputs they read.
 
-Letters: `B` pictures, `c` channels, `h, w` height and width of a feature map. No cfg text gets here: a module
+Letters: `B` images, `c` channels, `h, w` height and width of a feature map. No cfg text gets here: a module
 is made from a `LayerPlan`, whose shapes are known to fit.
 """
 
@@ -192,7 +192,7 @@ class Passthrough(nn.Module):
     """`[reorg]`: `[B, c, h, w]` to `[B, c·s², h/s, w/s]` in darknet's order.
 
     Darknet reads the buffer as if it held c/s² channels of (h·s) x (w·s) and takes every s-th value of those.
-    It is not a space-to-depth of the real picture (`pixel_unshuffle`), and trained weights rely on that.
+    It is not a space-to-depth of the real image (`pixel_unshuffle`), and trained weights rely on that.
     """
 
     def __init__(self, section: Reorg) -> None:

@@ -15,7 +15,7 @@ class Net(Section):
     width: int = integer(0, 1)
     height: int = integer(0, 1)
     channels: int = integer(0, 1)
-    inputs: int = integer(0, refuse="the network takes pictures: give width, height and channels")
+    inputs: int = integer(0, refuse="the network takes images: give width, height and channels")
     batch: int = integer(1, 1)
     subdivisions: int = integer(1, 1)
     learning_rate: float = real(0.001)

@@ -1,4 +1,4 @@
-"""Sections -> the Darknet module: pictures in, raw predictions out."""
+"""Sections -> the Darknet module: images in, raw predictions out."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Darknet(nn.Module):
         if images.ndim != 4 or images.shape[1] != channels or not images.is_floating_point():
             raise ValueError(
                 f"expected images [B, {channels}, h, w] in floating point from 0 to 1, got {list(images.shape)} of "
-                f"{images.dtype}; divide uint8 pictures by 255 and give a single picture a batch dimension"
+                f"{images.dtype}; divide uint8 images by 255 and give a single image a batch dimension"
             )
         size = (int(images.shape[2]), int(images.shape[3]))
         if size not in self._fitting:

@@ -3,7 +3,7 @@
 Everything is computed in integers before anything is allocated, so that a cfg that cannot be built, or is
 absurdly large, is refused by file, line and layer. No torch.
 
-Shapes are `(c, h, w)`: channels, height, width of one picture.
+Shapes are `(c, h, w)`: channels, height, width of one image.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def anchors(plan: Plan) -> list[np.ndarray]:
 
 Shape = tuple[int, int, int]
 
-MAX_ELEMENTS = 2**31 - 1  # of one layer's output for one picture, 8 GiB
+MAX_ELEMENTS = 2**31 - 1  # of one layer's output for one image, 8 GiB
 
-IMAGE = -1  # the source "the picture itself"
+IMAGE = -1  # the source "the image itself"
 
 
 class PlanError(ValueError):
@@ -64,7 +64,7 @@ class PlanError(ValueError):
 class LayerPlan:
     """Layer `index` of a network at one input size.
 
-    `sources`: indices of the layers it reads, IMAGE for the picture. `floats`: float32 values it has in a
+    `sources`: indices of the layers it reads, IMAGE for the image. `floats`: float32 values it has in a
     `.weights` file. `flops`: multiplications and additions of a convolution, 0 elsewhere. `stride`: input
     pixels per cell of the output, (y, x).
     """
@@ -95,7 +95,7 @@ class Plan:
 
     @property
     def flops(self) -> int:
-        """Multiplications and additions of the convolutions for one picture."""
+        """Multiplications and additions of the convolutions for one image."""
         return sum(layer.flops for layer in self.layers)
 
 
@@ -136,7 +136,7 @@ def _check_size(cfg: Cfg, index: int, shape: Shape) -> None:
     if min(shape) < 1:
         raise cfg.error(index, f"nothing is left: the output would be {c}x{h}x{w}; use a larger input")
     if c * h * w > MAX_ELEMENTS:
-        raise cfg.error(index, f"the output would be {c}x{h}x{w}, more than {MAX_ELEMENTS} elements per picture")
+        raise cfg.error(index, f"the output would be {c}x{h}x{w}, more than {MAX_ELEMENTS} elements per image")
 
 
 def _check_stride(cfg: Cfg, index: int, stride: tuple[Fraction, Fraction]) -> None:

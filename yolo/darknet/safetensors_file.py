@@ -1,7 +1,7 @@
 """Safetensors <-> Darknet: a network with all that detection needs to know of it.
 
 The metadata holds the cfg, the class names, darknet's header and, of a trained network, the size of its input and how
-pictures were placed in it. What was trained is what is detected with.
+images were placed in it. What was trained is what is detected with.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NEEDED = ("cfg", "names", "darknet_header")
 
 
 class Saved(NamedTuple):
-    """What a file holds: `size` (h, w) of the input in pixels, `letterbox` False for pictures that are stretched."""
+    """What a file holds: `size` (h, w) of the input in pixels, `letterbox` False for images that are stretched."""
 
     network: Darknet
     names: list[str]

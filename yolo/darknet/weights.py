@@ -1,6 +1,6 @@
 """Darknet `.weights` files <-> Darknet. Every byte is accounted for.
 
-A `.weights` file is a header (three int32: major, minor, revision; then the number of pictures seen, 64 bits
+A `.weights` file is a header (three int32: major, minor, revision; then the number of images seen, 64 bits
 from version 0.2 on, 32 before), then float32 values without names, little endian: for every convolution in the
 order of the cfg its biases, with batch norm also scales, means and variances, then its weights
 `[filters, c / groups, size, size]`. Nothing in it says what it belongs to, so the only check there is, its
@@ -29,7 +29,7 @@ from yolo.darknet.sections import Convolutional, Region, Yolo
 
 
 class Header(NamedTuple):
-    """Version of the program that wrote the file, pictures seen in training, and bytes of that number (4 or 8)."""
+    """Version of the program that wrote the file, images seen in training, and bytes of that number (4 or 8)."""
 
     major: int = 0
     minor: int = 2
@@ -71,7 +71,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         h = self.header
-        lines = [f"{self.file}: version {h.major}.{h.minor}.{h.revision}, {h.seen:,} pictures seen"]
+        lines = [f"{self.file}: version {h.major}.{h.minor}.{h.revision}, {h.seen:,} images seen"]
         for row in self.rows:
             layers = f"layer {row.first}" if row.first == row.last else f"layers {row.first} to {row.last}"
             lines.append(f"  {layers:<18} {row.floats:>12,} floats  {row.fate}")
@@ -133,7 +133,7 @@ def save_weights(
 ) -> None:
     """Writes a darknet `.weights` file, whole or not at all.
 
-    With `cutoff` only layers 0 to cutoff - 1 are written and the pictures seen are set to 0, as darknet's
+    With `cutoff` only layers 0 to cutoff - 1 are written and the images seen are set to 0, as darknet's
     `partial` does. What was loaded and is saved with its header is the same file, byte for byte.
     """
     header = header or Header()

@@ -1,7 +1,7 @@
-"""Pictures decoded and shrunk once, in memory that all workers share.
+"""Images decoded and shrunk once, in memory that all workers share.
 
-Letters: `h, w` height and width of a picture in pixels. One file holds the pixels of all pictures, mapped into every
-process: in RAM (`ram`, gone with this process) or on the disk (`disk`, for the next runs too). The pictures are as
+Letters: `h, w` height and width of an image in pixels. One file holds the pixels of all images, mapped into every
+process: in RAM (`ram`, gone with this process) or on the disk (`disk`, for the next runs too). The images are as
 large as a letterbox makes them in the network input, never larger than they are, so without augmentation a sample has
 the very pixels that it would have without the cache. The user's own folders are not touched.
 """
@@ -24,7 +24,7 @@ from torchvision import tv_tensors
 from tqdm import tqdm
 
 from yolo.atomic import replacing
-from yolo.data.datasets import Pictures
+from yolo.data.datasets import ImageDataset
 from yolo.data.sample import Sample
 from yolo.images.placement import Placement
 
@@ -32,19 +32,19 @@ log = logging.getLogger("yolo")
 
 
 class Cached:
-    """A data set on the disk whose pictures are decoded once. Answers to `DataSet`.
+    """A data set on the disk whose images are decoded once. Answers to `DataSet`.
 
     Args:
         data: what is cached.
-        size: network input (h, w) that the pictures are for.
+        size: network input (h, w) that the images are for.
         kind: `ram` or `disk`.
-        folder: where a `disk` cache lives, by file names, sizes and times of the pictures: a changed picture is a new
+        folder: where a `disk` cache lives, by file names, sizes and times of the images: a changed image is a new
             entry.
 
-    OSError where there is no room, ValueError for a damaged picture.
+    OSError where there is no room, ValueError for a damaged image.
     """
 
-    def __init__(self, data: Pictures, size: tuple[int, int], kind: Literal["ram", "disk"], folder: Path) -> None:
+    def __init__(self, data: ImageDataset, size: tuple[int, int], kind: Literal["ram", "disk"], folder: Path) -> None:
         self.data, self.names, self.size = data, data.names, size
         self.sizes = np.array([self._shrunk(k) for k in range(len(data))], dtype=np.int64)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes.prod(1) * 3)))
@@ -58,13 +58,13 @@ class Cached:
                 self._fill(self.file)
             except OSError as problem:
                 raise OSError(
-                    f"{self.file}: no room in memory for {self.offsets[-1] / 1e9:.1f} GB of pictures: {problem}; "
+                    f"{self.file}: no room in memory for {self.offsets[-1] / 1e9:.1f} GB of images: {problem}; "
                     f"use the disk cache"
                 ) from problem
         else:
             self.file = folder / f"{self._key()}.pixels"
             if not self.file.is_file() or self.file.stat().st_size != self.offsets[-1]:
-                log.warning("pictures are decoded once into %s (%.1f GB)", self.file, self.offsets[-1] / 1e9)
+                log.warning("images are decoded once into %s (%.1f GB)", self.file, self.offsets[-1] / 1e9)
                 with replacing(self.file) as temporary:
                     self._fill(temporary)
         self._pixels: np.ndarray | None = None
@@ -77,11 +77,11 @@ class Cached:
         return len(self.data)
 
     def path(self, k: int) -> Path:
-        """The file of picture `k`."""
+        """The file of image `k`."""
         return self.data.path(k)
 
     def __getitem__(self, k: int) -> Sample:
-        """Picture `k`, shrunk, and its target in pixels of that."""
+        """Image `k`, shrunk, and its target in pixels of that."""
         w, h = self.sizes[k].tolist()
         if self._pixels is None:  # mapped by each process for itself
             self._pixels = np.memmap(self.file, np.uint8, "r")
@@ -90,13 +90,13 @@ class Cached:
         return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
 
     def _shrunk(self, k: int) -> tuple[int, int]:
-        """Width and height of a picture in its letterbox, or its own where that is smaller."""
+        """Width and height of an image in its letterbox, or its own where that is smaller."""
         w, h = self.data.index.sizes[k].tolist()
         placed = Placement.letterbox((w, h), (self.size[1], self.size[0])).placed
         return placed if placed[0] <= w and placed[1] <= h else (w, h)
 
     def _key(self) -> str:
-        """A name for the content: what the pictures are called, how large and old they are, and the size they get."""
+        """A name for the content: what the images are called, how large and old they are, and the size they get."""
         digest = hashlib.sha256(f"{self.size}".encode())
         for k in range(len(self)):
             status = self.path(k).stat()
@@ -104,13 +104,13 @@ class Cached:
         return digest.hexdigest()[:32]
 
     def _fill(self, file: Path) -> None:
-        """Decodes all pictures, in threads, and writes them one behind the other."""
+        """Decodes all images, in threads, and writes them one behind the other."""
 
         def shrink(k: int) -> np.ndarray:
             pixels, size = self.data.decode(k), tuple(self.sizes[k].tolist())
             if size == (pixels.shape[1], pixels.shape[0]):
                 return pixels
-            return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)  # as `pictures.place`
+            return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)  # as `images.place`
 
         workers = os.cpu_count() or 1
         with ThreadPoolExecutor(workers) as pool, file.open("wb") as output:

@@ -1,9 +1,9 @@
 """One way from files to a data set: COCO json, Pascal VOC xml or YOLO txt, whichever the path holds.
 
-Letters: `I` pictures, `G` objects of one picture, `h, w` its height and width in pixels.
+Letters: `I` images, `G` objects of one image, `h, w` its height and width in pixels.
 
-Corrupt pictures: with `bad="error"` they are met when they are decoded, as a ValueError that names the file. With
-`bad="skip"` every picture is decoded once when the data set is opened, so that its length stays what it is.
+Corrupt images: with `bad="error"` they are met when they are decoded, as a ValueError that names the file. With
+`bad="skip"` every image is decoded once when the data set is opened, so that its length stays what it is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from yolo.data.formats import yolo as yolo_layout
 from yolo.data.formats import yolo as yolo_txt
 from yolo.data.index import Index, summary
 from yolo.data.sample import Sample, Target
-from yolo.images.files import read_picture
+from yolo.images.files import read_image
 from yolo.names import chosen, read_names
 
 log = logging.getLogger("yolo")
@@ -36,7 +36,7 @@ Format = Literal["coco", "voc", "yolo"]
 Reader = Callable[..., Index]
 
 
-class Pictures:
+class ImageDataset:
     """A data set on the disk: decodes when asked, keeps nothing but arrays. Answers to `DataSet`."""
 
     def __init__(self, index: Index) -> None:
@@ -47,18 +47,18 @@ class Pictures:
         return len(self.index)
 
     def path(self, k: int) -> Path:
-        """The file of picture `k`."""
+        """The file of image `k`."""
         return self.index.path(k)
 
     def __getitem__(self, k: int) -> Sample:
-        """Picture `k` and its target. ValueError for a damaged picture or one of another size than its annotations."""
+        """Image `k` and its target. ValueError for a damaged image or one of another size than its annotations."""
         if not -len(self) <= k < len(self):
-            raise IndexError(f"picture {k} of {len(self)}")
+            raise IndexError(f"image {k} of {len(self)}")
         k %= len(self)
         return tv_tensors.Image(torch.from_numpy(self.decode(k)).permute(2, 0, 1)), self.target(k)
 
     def target(self, k: int, scale: np.ndarray | None = None) -> Target:
-        """What is in picture `k`, which is not read; as it is when its w, h are scaled by `scale` `[2]`."""
+        """What is in image `k`, which is not read; as it is when its w, h are scaled by `scale` `[2]`."""
         index = self.index
         part = slice(index.offsets[k], index.offsets[k + 1])
         boxes, area, (w, h) = index.boxes[part], index.area[part], index.sizes[k].tolist()
@@ -78,7 +78,7 @@ class Pictures:
         )
 
     def fault(self, k: int) -> str:
-        """What is wrong with the file of picture `k`; empty if nothing is."""
+        """What is wrong with the file of image `k`; empty if nothing is."""
         try:
             self.decode(k)
         except (OSError, ValueError) as problem:
@@ -86,8 +86,8 @@ class Pictures:
         return ""
 
     def decode(self, k: int) -> np.ndarray:
-        """Picture `k`, uint8 RGB `[h, w, 3]`, of the size that its annotations are for."""
-        pixels = read_picture(os.fsdecode(self.index.paths[k]))
+        """Image `k`, uint8 RGB `[h, w, 3]`, of the size that its annotations are for."""
+        pixels = read_image(os.fsdecode(self.index.paths[k]))
         h, w = pixels.shape[:2]
         said = tuple(self.index.sizes[k].tolist())
         if said != (w, h):
@@ -110,16 +110,16 @@ def open_data(
     bad: Literal["error", "skip"] = "error",
     names: Sequence[str] | str | Path | None = None,
     quiet: bool = False,
-) -> Pictures:
+) -> ImageDataset:
     """The data set at `path`.
 
     Args:
         path: a COCO json file, a data.yaml, a darknet .data file, or a folder in the layout of one of the formats.
         split: its name or the beginning of it, such as train for train2017; not needed where there is only one.
         data_format: by default what the path holds; COCO is looked for before VOC before YOLO.
-        limit: only the first so many pictures, in the order of the annotations.
-        classes: only these, by name, separated by commas, in this order. Pictures without them stay, empty.
-        fraction: a random part of the pictures, in (0, 1], the same for the same seed; a smaller one is part of it.
+        limit: only the first so many images, in the order of the annotations.
+        classes: only these, by name, separated by commas, in this order. Images without them stay, empty.
+        fraction: a random part of the images, in (0, 1], the same for the same seed; a smaller one is part of it.
         bad: faults end the reading, or are logged and left out.
         names: class names or a file of them, to which labels refer then.
         quiet: faults that were left out and notes stand in `index` only, and are not logged.
@@ -132,14 +132,14 @@ def open_data(
     if classes is not None:
         index = index.with_classes(list(dict.fromkeys(chosen(classes, index.names))))
     if limit is not None or fraction is not None:
-        index = index.with_pictures(_subset(len(index), limit, fraction, seed))
+        index = index.with_images(_subset(len(index), limit, fraction, seed))
     if bad == "skip":
         index = _without_damaged(index)
     for note in () if quiet else index.notes:
         log.warning("%s", note)
     if index.faults and not quiet:
         log.warning("%d faults, left out:\n%s", len(index.faults), summary(index.faults, "fault"))
-    return Pictures(index)
+    return ImageDataset(index)
 
 
 def splits(path: str | Path, split: str | None = None, data_format: Format | None = None) -> list[str]:
@@ -184,22 +184,22 @@ def _split(found: dict[str, object], split: str | None, path: str) -> str:
     return fitting[0]
 
 
-def _subset(pictures: int, limit: int | None, fraction: float | None, seed: int) -> np.ndarray:
-    """Indices of the first `limit` pictures, of which a random `fraction`, in their order; at least one."""
+def _subset(images: int, limit: int | None, fraction: float | None, seed: int) -> np.ndarray:
+    """Indices of the first `limit` images, of which a random `fraction`, in their order; at least one."""
     if limit is not None and limit < 1:
-        raise ValueError(f"limit={limit}: expected at least 1 picture")
+        raise ValueError(f"limit={limit}: expected at least 1 image")
     if fraction is not None and not 0 < fraction <= 1:
         raise ValueError(f"fraction={fraction}: expected more than 0 and at most 1")
-    first = pictures if limit is None else min(limit, pictures)
+    first = images if limit is None else min(limit, images)
     count = first if fraction is None else max(1, round(first * fraction))
     return np.sort(np.random.default_rng(seed).permutation(first)[:count])
 
 
 def _without_damaged(index: Index) -> Index:
-    """Every picture decoded once; those that cannot be are left out and become faults."""
+    """Every image decoded once; those that cannot be are left out and become faults."""
     with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
-        faults = list(pool.map(partial(Pictures.fault, Pictures(index)), range(len(index))))
+        faults = list(pool.map(partial(ImageDataset.fault, ImageDataset(index)), range(len(index))))
     kept = [k for k, fault in enumerate(faults) if not fault]
     if not kept:
-        raise ValueError("no picture can be read:\n" + summary(faults, "fault"))
-    return replace(index.with_pictures(kept), faults=[*index.faults, *filter(None, faults)])
+        raise ValueError("no image can be read:\n" + summary(faults, "fault"))
+    return replace(index.with_images(kept), faults=[*index.faults, *filter(None, faults)])

@@ -1,15 +1,15 @@
-"""What all readers give: pictures and objects as flat arrays, checked. No torch.
+"""What all readers give: images and objects as flat arrays, checked. No torch.
 
 Arrays, not objects: worker processes share their pages for good, so memory stays flat over workers and epochs.
 
-Letters: `I` pictures, `G` objects of all pictures, `w, h` width and height in pixels.
+Letters: `I` images, `G` objects of all images, `w, h` width and height in pixels.
 
 What is wrong is either a *fault*, which stops the reading or, on request, is left out and listed, or a *note*, which is
 said and changes nothing in the user's files:
 
 | | what |
 |---|---|
-| fault | not a number, negative size, unknown class, less than half inside its picture; a picture twice, or not there |
+| fault | not a number, negative size, unknown class, less than half inside its image; an image twice, or not there |
 | note | a box that sticks out by less (clipped in the sample), a box without area (stays, the loss must leave it out) |
 """
 
@@ -38,7 +38,7 @@ SAID = 0.01  # pixels; a box that sticks out by less is clipped without a word: 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """Pictures in the order of the annotation file, each with a slice of the objects."""
+    """Images in the order of the annotation file, each with a slice of the objects."""
 
     names: list[str]
     """Class names; a label is an index into them."""
@@ -49,11 +49,11 @@ class Index:
     sizes: np.ndarray
     """int64 `[I, 2]` w, h in pixels."""
     offsets: np.ndarray
-    """int64 `[I + 1]`: the objects of picture k are `offsets[k]` to `offsets[k + 1] - 1`."""
+    """int64 `[I + 1]`: the objects of image k are `offsets[k]` to `offsets[k + 1] - 1`."""
     labels: np.ndarray
     """int64 `[G]`."""
     boxes: np.ndarray
-    """float64 `[G, 4]` xyxy in pixels, inside the picture: for training."""
+    """float64 `[G, 4]` xyxy in pixels, inside the image: for training."""
     read: np.ndarray
     """float64 `[G, 4]` left, top, w, h as they were read, every digit: for evaluation."""
     area: np.ndarray
@@ -69,16 +69,16 @@ class Index:
         return len(self.image_ids)
 
     def path(self, k: int) -> Path:
-        """The file of picture `k`."""
+        """The file of image `k`."""
         return Path(os.fsdecode(self.paths[k]))
 
     @property
     def image(self) -> np.ndarray:
-        """int64 `[G]` the picture of every object."""
+        """int64 `[G]` the image of every object."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
-    def with_pictures(self, chosen: Sequence[int] | np.ndarray) -> Self:
-        """The same with these pictures only, by index, and their objects."""
+    def with_images(self, chosen: Sequence[int] | np.ndarray) -> Self:
+        """The same with these images only, by index, and their objects."""
         chosen = np.asarray(chosen, dtype=np.int64)
         starts, counts = self.offsets[chosen], np.diff(self.offsets)[chosen]
         offsets = np.concatenate(([0], np.cumsum(counts)))
@@ -91,7 +91,7 @@ class Index:
         )
 
     def with_classes(self, chosen: Sequence[int]) -> Self:
-        """The same with these classes only, in this order. All pictures stay, some without objects."""
+        """The same with these classes only, in this order. All images stay, some without objects."""
         table = np.full(len(self.names), -1)
         table[list(chosen)] = np.arange(len(chosen))
         kept = np.flatnonzero(table[self.labels] >= 0)
@@ -105,8 +105,8 @@ class Index:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a reader found, before pictures and boxes are compared. Objects in any order."""
+class ReadObjects:
+    """What a reader found, before images and boxes are compared. Objects in any order."""
 
     source: Path
     names: list[str]
@@ -114,9 +114,9 @@ class Found:
     image_ids: np.ndarray | None = None
     """By default the digits of the file names, if they all are digits and differ, else 1, 2, ..."""
     sizes: np.ndarray
-    """int64 `[I, 2]` w, h; 0 where nothing says it: it is taken from the picture then."""
+    """int64 `[I, 2]` w, h; 0 where nothing says it: it is taken from the image then."""
     image: np.ndarray
-    """int64 `[G]` the picture of every object."""
+    """int64 `[G]` the image of every object."""
     labels: np.ndarray
     boxes: np.ndarray
     """float64 `[G, 4]` xyxy in pixels, finite, not inside out."""
@@ -143,13 +143,13 @@ class Rows:
     places: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
-    def add_picture(self, path: str, size: tuple[int, int] = (0, 0)) -> None:
-        """The next picture; `size` is (w, h) where a file says it."""
+    def add_image(self, path: str, size: tuple[int, int] = (0, 0)) -> None:
+        """The next image; `size` is (w, h) where a file says it."""
         self.paths.append(path)
         self.sizes.append(size)
 
     def add_object(self, place: str, label: int, box: tuple[float, float, float, float], crowd: bool = False) -> None:
-        """An object of the last picture: its place in the user's files, class index, box xyxy in pixels."""
+        """An object of the last image: its place in the user's files, class index, box xyxy in pixels."""
         self.places.append(place)
         self.image.append(len(self.paths) - 1)
         self.labels.append(label)
@@ -158,7 +158,7 @@ class Rows:
 
     def index(self, source: Path, names: list[str], *, skip_faults: bool) -> Index:
         """Everything, checked. Raises ValueError as `check`."""
-        found = Found(
+        found = ReadObjects(
             source=source,
             names=names,
             paths=self.paths,
@@ -173,10 +173,10 @@ class Rows:
         return check(found, skip_faults=skip_faults)
 
 
-def check(found: Found, *, skip_faults: bool) -> Index:
+def check(found: ReadObjects, *, skip_faults: bool) -> Index:
     """The index of what a reader found. Raises ValueError with the first ten faults, unless they are to be skipped."""
     image, given, sizes = found.image, found.boxes, found.sizes.copy()
-    there = _check_pictures(found, sizes)
+    there = _check_images(found, sizes)
     limits = np.tile(sizes[image], 2)
     boxes = np.minimum(np.maximum(given, 0), limits)
     w, h = (given[:, 2:] - given[:, :2]).T
@@ -184,7 +184,7 @@ def check(found: Found, *, skip_faults: bool) -> Index:
     outside = there[image] & (np.abs(boxes - given).max(axis=1, initial=0) > 0) & (2 * inside < w * h)
     outside |= there[image] & ((given[:, :2] > limits[:, :2]) | (given[:, 2:] < 0)).any(axis=1)
     for k in np.flatnonzero(outside).tolist():
-        found.faults.append(f"{found.where(k)}: the box {_text(given[k])} lies outside its picture, {_size(limits[k])}")
+        found.faults.append(f"{found.where(k)}: the box {_text(given[k])} lies outside its image, {_size(limits[k])}")
     if found.faults and not skip_faults:
         raise ValueError(summary(found.faults, "fault") + "\nCorrect the files, or have these left out: bad=skip")
     kept = np.flatnonzero(there[image] & ~outside)
@@ -208,23 +208,23 @@ def check(found: Found, *, skip_faults: bool) -> Index:
         notes=_notes(found, given, boxes, kept),
     )
     if not there.any():
-        raise ValueError("\n".join([f"{found.source}: no usable pictures; expected at least one", *found.faults[:3]]))
-    return index if there.all() else index.with_pictures(np.flatnonzero(there))
+        raise ValueError("\n".join([f"{found.source}: no usable images; expected at least one", *found.faults[:3]]))
+    return index if there.all() else index.with_images(np.flatnonzero(there))
 
 
-def picture_size(path: str) -> tuple[int, int]:
-    """Width and height of a picture file as it is shown, from its header. ValueError where there is none."""
+def image_size(path: str) -> tuple[int, int]:
+    """Width and height of an image file as it is shown, from its header. ValueError where there is none."""
     try:
-        with Image.open(path) as picture:
-            w, h = picture.size
-            turned = picture.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+        with Image.open(path) as image:
+            w, h = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise ValueError(f"{path}: not a picture, or a damaged one: {problem}") from problem
+        raise ValueError(f"{path}: not an image, or a damaged one: {problem}") from problem
     return (h, w) if turned else (w, h)
 
 
-def _check_pictures(found: Found, sizes: np.ndarray) -> np.ndarray:
-    """bool `[I]`: the picture can be used. The others become faults; sizes that nothing says are filled in."""
+def _check_images(found: ReadObjects, sizes: np.ndarray) -> np.ndarray:
+    """bool `[I]`: the image can be used. The others become faults; sizes that nothing says are filled in."""
     there = np.ones(len(found.paths), dtype=bool)
     seen: set[str] = set()
     for k, path in enumerate(found.paths):
@@ -232,12 +232,12 @@ def _check_pictures(found: Found, sizes: np.ndarray) -> np.ndarray:
         if path in seen:
             fault = f"{found.source}: {path} is listed more than once"
         elif not os.path.isfile(path):
-            fault = f"{found.source}: no such picture: {path}"
+            fault = f"{found.source}: no such image: {path}"
         elif (sizes[k] < 0).any():
             fault = f"{found.source}: {path}: the size {_size(sizes[k])} is negative"
         elif not sizes[k].all():
             try:
-                sizes[k] = picture_size(path)
+                sizes[k] = image_size(path)
             except ValueError as problem:
                 fault = str(problem)
         seen.add(path)
@@ -247,7 +247,7 @@ def _check_pictures(found: Found, sizes: np.ndarray) -> np.ndarray:
     return there
 
 
-def _notes(found: Found, given: np.ndarray, boxes: np.ndarray, kept: np.ndarray) -> list[str]:
+def _notes(found: ReadObjects, given: np.ndarray, boxes: np.ndarray, kept: np.ndarray) -> list[str]:
     """A line for each kind of oddity: how many, and the first one."""
     notes = []
     beyond = np.abs(given - boxes).max(axis=1, initial=0)[kept]
@@ -255,7 +255,7 @@ def _notes(found: Found, given: np.ndarray, boxes: np.ndarray, kept: np.ndarray)
         worst = int(kept[beyond.argmax()])
         count, most = int((beyond > SAID).sum()), beyond.max()
         notes.append(
-            f"{found.source}: {count} boxes stick out of their picture, by {most:.2f} pixels at most, "
+            f"{found.source}: {count} boxes stick out of their image, by {most:.2f} pixels at most, "
             f"{found.where(worst)}; clipped in the samples"
         )
     sides = (boxes[kept, 2:] - boxes[kept, :2]).min(axis=1, initial=np.inf)
@@ -269,7 +269,7 @@ def _notes(found: Found, given: np.ndarray, boxes: np.ndarray, kept: np.ndarray)
     return notes
 
 
-def _image_ids(found: Found) -> np.ndarray:
+def _image_ids(found: ReadObjects) -> np.ndarray:
     if found.image_ids is not None:
         return found.image_ids
     stems = [Path(path).stem for path in found.paths]

@@ -1,6 +1,6 @@
 """Batches: worker processes make samples, one place knows how far the epoch is.
 
-Letters: `B` pictures of a batch, `N` their objects, `h, w` height and width of the network input in pixels.
+Letters: `B` images of a batch, `N` their objects, `h, w` height and width of the network input in pixels.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Loader:
         if other:
             raise ValueError(
                 f"the run was saved with {', '.join(other)}; expected the same: else the rest of its epoch holds other "
-                f"pictures"
+                f"images"
             )
         self.epoch, self.position = state["epoch"], state["position"]
 
@@ -110,8 +110,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 class _Packed(NamedTuple):
-    """A batch on its way from a worker. A tensor would cost an open file, and four of each picture soon are too many:
-    the objects of all pictures travel as bytes, in one array for each key of the targets."""
+    """A batch on its way from a worker. A tensor would cost an open file, and four of each image soon are too many:
+    the objects of all images travel as bytes, in one array for each key of the targets."""
 
     images: Tensor
     image_ids: list[int]

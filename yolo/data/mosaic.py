@@ -1,8 +1,8 @@
-"""Mosaic: four pictures around a random point, each warped straight into its quarter (Bochkovskiy et al. 2020, §3.4).
+"""Mosaic: four images around a random point, each warped straight into its quarter (Bochkovskiy et al. 2020, §3.4).
 
-Letters: `I` pictures, `h, w` height and width of the input in pixels. The partners of a picture are drawn from its
-block: an epoch deals the pictures into random blocks of 32, in the order in which a shuffled epoch visits them. So
-every picture is decoded about once and used about four times, if the last ones are kept (`Recent`), and still an epoch
+Letters: `I` images, `h, w` height and width of the input in pixels. The partners of an image are drawn from its
+block: an epoch deals the images into random blocks of 32, in the order in which a shuffled epoch visits them. So
+every image is decoded about once and used about four times, if the last ones are kept (`Recent`), and still an epoch
 has other partners than the one before.
 """
 
@@ -19,7 +19,7 @@ from yolo.data.sample import DataSet, Sample
 
 BLOCK = 32
 
-_MOST = 96 << 20  # bytes of decoded pictures that are kept
+_MOST = 96 << 20  # bytes of decoded images that are kept
 
 
 class Recent:
@@ -37,11 +37,11 @@ class Recent:
         return len(self.data)
 
     def path(self, k: int) -> Path:
-        """The file of picture `k`."""
+        """The file of image `k`."""
         return self.data.path(k)
 
     def __getitem__(self, k: int) -> Sample:
-        """Picture `k` and its target."""
+        """Image `k` and its target."""
         if k in self._kept:
             self._kept.move_to_end(k)
             return self._kept[k]
@@ -53,20 +53,20 @@ class Recent:
         return sample
 
 
-def partners(random: np.random.Generator, draw: Draw, pictures: int, seed: int, count: int = 3) -> list[int]:
-    """`count` other pictures of the block of `draw.picture`; the same one again where there are no others."""
-    order, place = _places(pictures, seed, draw.epoch)
-    first = int(place[draw.picture]) // BLOCK * BLOCK
+def partners(random: np.random.Generator, draw: Draw, images: int, seed: int, count: int = 3) -> list[int]:
+    """`count` other images of the block of `draw.image`; the same one again where there are no others."""
+    order, place = _places(images, seed, draw.epoch)
+    first = int(place[draw.image]) // BLOCK * BLOCK
     block = order[first : first + BLOCK]
-    others = block[block != draw.picture]
+    others = block[block != draw.image]
     chosen = others if len(others) else block
     return [int(k) for k in random.choice(chosen, size=count, replace=len(chosen) < count)]
 
 
 @lru_cache(maxsize=2)
-def _places(pictures: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order of an epoch, and where each picture stands in it; int64 `[I]` each."""
-    order = epoch_order(pictures, seed, epoch)
+def _places(images: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """The order of an epoch, and where each image stands in it; int64 `[I]` each."""
+    order = epoch_order(images, seed, epoch)
     return order, np.argsort(order)
 
 

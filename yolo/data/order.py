@@ -1,6 +1,6 @@
-"""Where chance comes from: the seed, the epoch and the picture, and nothing else.
+"""Where chance comes from: the seed, the epoch and the image, and nothing else.
 
-A picture is the same in whichever worker it is made, after a restart, and whatever came before it.
+An image is the same in whichever worker it is made, after a restart, and whatever came before it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import torch
 
 
 class Draw(NamedTuple):
-    """A picture, by index, as it is to be in that epoch, for a network input of that size (h, w) in pixels."""
+    """An image, by index, as it is to be in that epoch, for a network input of that size (h, w) in pixels."""
 
     epoch: int
-    picture: int
+    image: int
     size: tuple[int, int]
 
 
@@ -40,6 +40,6 @@ def torch_chance(seed: int) -> Iterator[None]:
         torch.default_generator.set_state(state)
 
 
-def epoch_order(pictures: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of the pictures in an epoch, int64 `[I]`."""
-    return chance(seed, epoch, 0, use=1).permutation(pictures)
+def epoch_order(images: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of the images in an epoch, int64 `[I]`."""
+    return chance(seed, epoch, 0, use=1).permutation(images)

@@ -1,6 +1,6 @@
-"""What a data set yields: one picture and what is in it.
+"""What a data set yields: one image and what is in it.
 
-Letters: `G` objects of the picture, `h, w` its height and width in pixels.
+Letters: `G` objects of the image, `h, w` its height and width in pixels.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from torchvision import tv_tensors
 
 
 class Target(TypedDict):
-    """What is in a picture. Without objects `G` is 0."""
+    """What is in an image. Without objects `G` is 0."""
 
     boxes: tv_tensors.BoundingBoxes
-    """float32 `[G, 4]` XYXY in pixels of the picture, whose size is the `canvas_size` (h, w)."""
+    """float32 `[G, 4]` XYXY in pixels of the image, whose size is the `canvas_size` (h, w)."""
     labels: Tensor
     """int64 `[G]` class indices from 0."""
     image_id: int
-    """The picture's id in results files."""
+    """The image's id in results files."""
     iscrowd: Tensor
     """bool `[G]`: to be ignored by the loss; evaluation lets any number of detections match it."""
     area: Tensor
@@ -28,7 +28,7 @@ class Target(TypedDict):
 
 
 Sample = tuple[tv_tensors.Image, Target]
-"""A uint8 RGB picture `[3, h, w]` and its target."""
+"""A uint8 RGB image `[3, h, w]` and its target."""
 
 
 class DataSet(Protocol):
@@ -41,5 +41,5 @@ class DataSet(Protocol):
     def __getitem__(self, k: int) -> Sample: ...
 
     def path(self, k: int) -> Path:
-        """The file of picture `k`."""
+        """The file of image `k`."""
         ...

@@ -1,6 +1,6 @@
-"""Which pictures a batch holds: a pure function of seed, epoch and batch number, for one process or many.
+"""Which images a batch holds: a pure function of seed, epoch and batch number, for one process or many.
 
-Letters: `I` pictures, `B` pictures in the batch of one process, `W` processes.
+Letters: `I` images, `B` images in the batch of one process, `W` processes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Batches:
     """The batches of every epoch.
 
     Args:
-        pictures: I.
+        images: I.
         batch_size: B, of each process.
         size: network input (h, w) in pixels.
         seed: of the order and of the sizes.
@@ -26,12 +26,12 @@ class Batches:
             in the `last_plain` epochs.
         epochs: how many there will be, for `options.last_plain`.
         rank, world: this process and W. All together see what one process with batches of W·B would see, batch for
-            batch; so that none waits, the last batch is filled up with the first pictures of the epoch.
+            batch; so that none waits, the last batch is filled up with the first images of the epoch.
     """
 
     def __init__(
         self,
-        pictures: int,
+        images: int,
         batch_size: int,
         size: tuple[int, int],
         *,
@@ -42,23 +42,23 @@ class Batches:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        if pictures < 1 or batch_size < 1 or not 0 <= rank < world:
+        if images < 1 or batch_size < 1 or not 0 <= rank < world:
             raise ValueError(
-                f"{pictures} pictures, batch size {batch_size}, process {rank} of {world}: expected a picture, "
+                f"{images} images, batch size {batch_size}, process {rank} of {world}: expected an image, "
                 f"a batch size from 1 and a process from 0 to {world - 1}"
             )
-        self.pictures, self.batch_size, self.size, self.seed = pictures, batch_size, size, seed
+        self.images, self.batch_size, self.size, self.seed = images, batch_size, size, seed
         self.shuffle, self.options, self.epochs, self.rank, self.world = shuffle, options, epochs, rank, world
         options.ends_plain(0, epochs)  # says now what it would say in an epoch
 
     def __len__(self) -> int:
         """Batches in an epoch, the last one perhaps smaller."""
-        return -(-self.pictures // (self.batch_size * self.world))
+        return -(-self.images // (self.batch_size * self.world))
 
     def state_dict(self) -> dict[str, int]:
         """What the batches of an epoch follow from; a run that goes on with other values would see others."""
         return {
-            "pictures": self.pictures,
+            "images": self.images,
             "batch_size": self.batch_size,
             "world": self.world,
             "seed": self.seed,
@@ -67,8 +67,8 @@ class Batches:
 
     def epoch(self, epoch: int) -> list[list[Draw]]:
         """The batches of this process."""
-        order = epoch_order(self.pictures, self.seed, epoch) if self.shuffle else np.arange(self.pictures)
-        order = np.resize(order, -(-self.pictures // self.world) * self.world)
+        order = epoch_order(self.images, self.seed, epoch) if self.shuffle else np.arange(self.images)
+        order = np.resize(order, -(-self.images // self.world) * self.world)
         step = self.batch_size * self.world
         batches = []
         for number, first in enumerate(range(0, len(order), step)):

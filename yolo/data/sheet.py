@@ -1,4 +1,4 @@
-"""A contact sheet: pictures of a data set with their boxes, letterboxed as the network sees them.
+"""A contact sheet: images of a data set with their boxes, letterboxed as the network sees them.
 
 Letters: `h, w` height and width of a tile, which is the network input, in pixels.
 """
@@ -27,16 +27,16 @@ CAPTION = 22  # pixels of height below a tile
 TITLE = 40
 
 
-def spread(pictures: int, count: int) -> list[int]:
-    """`count` indices evenly spread over so many pictures, in order; all where there are fewer."""
-    count = min(pictures, count)
-    return [k * pictures // count for k in range(count)]
+def spread(images: int, count: int) -> list[int]:
+    """`count` indices evenly spread over so many images, in order; all where there are fewer."""
+    count = min(images, count)
+    return [k * images // count for k in range(count)]
 
 
 def contact_sheet(data: DataSet, chosen: Sequence[int], size: tuple[int, int], title: str = "") -> np.ndarray:
-    """The pictures of these indices in rows, uint8 RGB `[.., .., 3]`; `size` (h, w) is the network input.
+    """The images of these indices in rows, uint8 RGB `[.., .., 3]`; `size` (h, w) is the network input.
 
-    Any data set will do: one that gives augmented samples shows what augmentation makes of them. A picture that cannot
+    Any data set will do: one that gives augmented samples shows what augmentation makes of them. An image that cannot
     be read leaves its tile empty and says why.
     """
     h, w = size

@@ -1,6 +1,6 @@
 """What a data set holds, in numbers: classes, box sizes, and the anchors that the boxes are like.
 
-Letters: `I` pictures, `G` objects, `S` heads, `A` anchors of one head, `C` classes, `w, h` width and height in pixels.
+Letters: `I` images, `G` objects, `S` heads, `A` anchors of one head, `C` classes, `w, h` width and height in pixels.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # percent
 
 
 def totals(indices: Mapping[str, Index]) -> list[str]:
-    """A line for each split: pictures, boxes, crowds, COCO's three sizes."""
-    lines = ["split            pictures   empty     boxes  crowd     small    medium     large"]
+    """A line for each split: images, boxes, crowds, COCO's three sizes."""
+    lines = ["split            images   empty     boxes  crowd     small    medium     large"]
     for split, index in indices.items():
         empty = int((np.diff(index.offsets) == 0).sum())
         sizes = np.bincount(np.digitize(index.area, EDGES), minlength=3)

@@ -1,4 +1,4 @@
-"""What training sees of a picture: one warp, one colour matrix, and where asked for mosaic and mixup.
+"""What training sees of an image: one warp, one colour matrix, and where asked for mosaic and mixup.
 
 Letters: `G` objects of a sample, `h, w` height and width of the network input in pixels.
 
@@ -6,7 +6,7 @@ Letters: `G` objects of a sample, `h, w` height and width of the network input i
     hue, saturation, brightness      one matrix on the colours of the whole input (`colour.py`)
     the user's own                   any torchvision v2 transform of the finished sample
 
-All chance comes from (seed, epoch, picture). Without augmentation a sample is what detection sees: `pictures.place`.
+All chance comes from (seed, epoch, image). Without augmentation a sample is what detection sees: `images.place`.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Augmented:
     """A data set as the network sees it in training.
 
     Args:
-        data: pictures in their own size.
+        data: images in their own size.
         options: what is changed; `PLAIN` changes nothing.
         seed: of all chance.
         epochs: how many there will be, for `options.last_plain`.
         transform: a torchvision v2 transform of `(image, target)`, applied to the finished sample, except in the
             `last_plain` epochs. torch's random numbers are seeded for it; others it has to seed itself.
 
-    `augmented[Draw(epoch, picture, size)]` is a sample of that size, uint8; its image lies in memory as [h, w, 3].
+    `augmented[Draw(epoch, image, size)]` is a sample of that size, uint8; its image lies in memory as [h, w, 3].
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Augmented:
         return len(self.data)
 
     def path(self, k: int) -> Path:
-        """The file of picture `k`."""
+        """The file of image `k`."""
         return self.data.path(k)
 
     def is_plain(self, epoch: int) -> bool:
@@ -79,22 +79,22 @@ class Augmented:
         return (self.options.plain and self.transform is None) or self.options.ends_plain(epoch, self.epochs)
 
     def __getitem__(self, draw: Draw) -> Sample:
-        """A picture as it is to be in that epoch. ValueError for a damaged one, or a transform that loses count."""
+        """An image as it is to be in that epoch. ValueError for a damaged one, or a transform that loses count."""
         if self.is_plain(draw.epoch):
-            return letterboxed(self.data[draw.picture], draw.size)
-        sample = letterboxed(self.data[draw.picture], draw.size) if self.options.plain else self._changed(draw)
+            return letterboxed(self.data[draw.image], draw.size)
+        sample = letterboxed(self.data[draw.image], draw.size) if self.options.plain else self._changed(draw)
         if self.transform is None:
             return sample
-        with torch_chance(int(chance(self.seed, draw.epoch, draw.picture, use=3).integers(2**63))):
+        with torch_chance(int(chance(self.seed, draw.epoch, draw.image, use=3).integers(2**63))):
             return checked(self.transform(*sample), draw.size)
 
     def _changed(self, draw: Draw) -> Sample:
-        """The picture with everything that `options` ask for."""
-        random, sample = chance(self.seed, draw.epoch, draw.picture), self.data[draw.picture]
+        """The image with everything that `options` ask for."""
+        random, sample = chance(self.seed, draw.epoch, draw.image), self.data[draw.image]
         canvas, objects = self._canvas(random, draw, sample)
         if random.random() < self.options.mixup:
             (other,) = partners(random, draw, len(self), self.seed, count=1)
-            behind, more = self._canvas(random, draw._replace(picture=other), self.data[other])
+            behind, more = self._canvas(random, draw._replace(image=other), self.data[other])
             canvas = ((canvas.astype(np.uint16) + behind + 1) >> 1).astype(np.uint8)
             objects = Objects(*(np.concatenate(pair) for pair in zip(objects, more, strict=True)))
         matrix = colour_matrix(random, self.options)
@@ -123,7 +123,7 @@ class Augmented:
         random: np.random.Generator,
         covering: bool,
     ) -> Objects:
-        """Draws a picture into a window of the canvas: all of it, or so large that it covers the window."""
+        """Draws an image into a window of the canvas: all of it, or so large that it covers the window."""
         image, target = sample
         pixels = image.permute(1, 2, 0).numpy()
         size = (pixels.shape[1], pixels.shape[0])
@@ -152,12 +152,12 @@ class Augmented:
 
 
 def letterboxed(sample: Sample, size: tuple[int, int]) -> Sample:
-    """A sample in the middle of the input (h, w), as detection sees it: the pixels of `pictures.place`."""
+    """A sample in the middle of the input (h, w), as detection sees it: the pixels of `images.place`."""
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
     placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (size[1], size[0]))
-    scale_x, scale_y = placement.placed[0] / placement.picture[0], placement.placed[1] / placement.picture[1]
-    # As `placement.to_input`, in NumPy's float64, or rounding would put the right edge of a picture outside the input.
+    scale_x, scale_y = placement.placed[0] / placement.image[0], placement.placed[1] / placement.image[1]
+    # As `placement.to_input`, in NumPy's float64, or rounding would put the right edge of an image outside the input.
     exact = target["boxes"].as_subclass(torch.Tensor).numpy() * np.array([scale_x, scale_y] * 2)
     boxes = torch.from_numpy((exact + np.array(placement.undo_offset * 2)).astype(np.float32))
     placed = Target(

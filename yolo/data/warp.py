@@ -1,9 +1,9 @@
-"""One map from a picture into the network input: letterbox, scaling, moving and mirroring in one resize.
+"""One map from an image into the network input: letterbox, scaling, moving and mirroring in one resize.
 
 Letters: `G` boxes, `h, w` height and width in pixels. Continuous coordinates, as everywhere: pixel k reaches from k to
 k + 1. Rectangles are left, top, right, bottom, sizes written as a pair are (width, height), as in `Placement`.
 
-The map takes a rectangle of whole pixels of the picture to one of whole pixels of the input. So it is a crop and a
+The map takes a rectangle of whole pixels of the image to one of whole pixels of the input. So it is a crop and a
 resize, more than twice as fast as a general affine warp, and what it does to boxes is exact.
 """
 
@@ -24,8 +24,8 @@ Rectangle = tuple[int, int, int, int]
 
 
 class Warp(NamedTuple):
-    """`source` pixels of the picture go to `target` pixels of the canvas, mirrored left to right if asked. Nothing is
-    drawn where the picture lies outside: then both are empty."""
+    """`source` pixels of the image go to `target` pixels of the canvas, mirrored left to right if asked. Nothing is
+    drawn where the image lies outside: then both are empty."""
 
     source: Rectangle
     target: Rectangle
@@ -34,39 +34,39 @@ class Warp(NamedTuple):
     @classmethod
     def fit(
         cls,
-        picture: tuple[int, int],
+        image: tuple[int, int],
         canvas: tuple[int, int],
         *,
         zoom: float = 1,
         move: tuple[float, float] = (0, 0),
         mirrored: bool = False,
     ) -> Warp:
-        """The whole picture in the middle of the canvas, then mirrored, enlarged by `zoom` about its centre, moved by
+        """The whole image in the middle of the canvas, then mirrored, enlarged by `zoom` about its centre, moved by
         `move` pixels; what lies outside is cut off."""
-        scale = zoom * min(canvas[0] / picture[0], canvas[1] / picture[1])
+        scale = zoom * min(canvas[0] / image[0], canvas[1] / image[1])
         (x0, x1, u0, u1), (y0, y1, v0, v1) = (
             _stretch(side, room, scale, room / 2 + shift - scale * side / 2)
-            for side, room, shift in zip(picture, canvas, move, strict=True)
+            for side, room, shift in zip(image, canvas, move, strict=True)
         )
         if mirrored:
-            x0, x1 = picture[0] - x1, picture[0] - x0
+            x0, x1 = image[0] - x1, image[0] - x0
         return cls((x0, y0, x1, y1), (u0, v0, u1, v1), mirrored)
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Width and height of a pixel of the picture on the canvas."""
+        """Width and height of a pixel of the image on the canvas."""
         x0, y0, x1, y1 = self.source
         u0, v0, u1, v1 = self.target
         return (u1 - u0) / max(x1 - x0, 1), (v1 - v0) / max(y1 - y0, 1)
 
-    def pixels(self, picture: np.ndarray, canvas: np.ndarray) -> None:
-        """Draws the uint8 picture `[h, w, 3]` onto the canvas `[., ., 3]`; grey where it does not reach."""
+    def pixels(self, image: np.ndarray, canvas: np.ndarray) -> None:
+        """Draws the uint8 image `[h, w, 3]` onto the canvas `[., ., 3]`; grey where it does not reach."""
         x0, y0, x1, y1 = self.source
         u0, v0, u1, v1 = self.target
         canvas[:] = GREY
         if u0 == u1 or v0 == v1:
             return
-        part = picture[y0:y1, x0:x1]
+        part = image[y0:y1, x0:x1]
         for _ in range(_halvings(min(self.scale))):  # a bilinear resize to less than half would skip pixels
             half = (
                 max(part.shape[1] // 2, 1),
@@ -77,7 +77,7 @@ class Warp(NamedTuple):
         canvas[v0:v1, u0:u1] = cv2.flip(resized, 1) if self.mirrored else resized
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes xyxy `[G, 4]` of the picture on the canvas, not clipped."""
+        """Boxes xyxy `[G, 4]` of the image on the canvas, not clipped."""
         x0, y0, x1, _ = self.source
         (scale_x, scale_y), (left, top, _, _) = self.scale, self.target
         x = left + (x1 - boxes[:, 2::-2] if self.mirrored else boxes[:, 0::2] - x0) * scale_x
@@ -86,9 +86,9 @@ class Warp(NamedTuple):
 
 
 def _stretch(side: int, room: int, scale: float, start: float) -> tuple[int, int, int, int]:
-    """Along one axis: first and last pixel of the picture that are seen, and first and last of the canvas there.
+    """Along one axis: first and last pixel of the image that are seen, and first and last of the canvas there.
 
-    `side` and `room` are the lengths of picture and canvas, the picture begins at `start` on the canvas. The seen part
+    `side` and `room` are the lengths of image and canvas, the image begins at `start` on the canvas. The seen part
     can be halved as often as `Warp.pixels` will.
     """
     first, last = (min(max(round(end), 0), room) for end in (start, start + scale * side))
@@ -102,7 +102,7 @@ def _stretch(side: int, room: int, scale: float, start: float) -> tuple[int, int
 
 
 def _halvings(scale: float) -> int:
-    """How often a picture is halved before it is resized to `scale`."""
+    """How often an image is halved before it is resized to `scale`."""
     return max(0, int(-np.log2(scale))) if scale < 1 else 0
 
 

@@ -5,9 +5,9 @@ positives; all others learn that nothing is there. The assignment is the list of
 
     s  scale (head)             a  anchor within the scale
     n  label within the batch   i  row of the cell (from y)
-    b  picture of the label     j  column of the cell (from x)
+    b  image of the label     j  column of the cell (from x)
 
-An example: one picture of 192 x 128 pixels, scales of 3 x 2 and 6 x 4 cells, one label, a boat whose centre is at
+An example: one image of 192 x 128 pixels, scales of 3 x 2 and 6 x 4 cells, one label, a boat whose centre is at
 x = 0.4, y = 0.7 (fractions). Its cell is where its centre is:
 
     scale 0, 64 pixels a cell           scale 1, 32 pixels a cell
@@ -34,9 +34,9 @@ The three rules differ in the scales and anchors that answer there:
   the second.
 
 Ties go to the lowest index, scales before anchors. A label that nothing matches has no row; one whose cell is outside
-of the grid belongs to the nearest cell. `docs/assignment.md` has a picture of all three.
+of the grid belongs to the nearest cell. `docs/assignment.md` has an image of all three.
 
-Letters: `B` pictures, `N` labels, `S` scales, `A` anchors, `H, W` rows and columns of a scale. Grid units are its
+Letters: `B` images, `N` labels, `S` scales, `A` anchors, `H, W` rows and columns of a scale. Grid units are its
 cells.
 """
 

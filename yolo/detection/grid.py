@@ -45,7 +45,7 @@ def predicted_boxes(values: Tensor, anchors: Tensor, k: float, i: Tensor, j: Ten
 
     As the head decodes them (YOLOv3 §2.1), but safe for any value: sizes lie between `SMALLEST` and the longer side of
     the grid. A size beyond a limit has the gradient that it has on the limit, which is finite and leads back: without
-    one, a box that overshot in the first steps would stay as large as the picture for ever.
+    one, a box that overshot in the first steps would stay as large as the image for ever.
     """
     x, y = (values[..., :2].sigmoid() * k - (k - 1) / 2).unbind(-1)
     t, longest = values[..., 2:], max(raw.shape[2:4])

@@ -18,8 +18,8 @@ and h where this divides by 10). Cross entropy for objectness and for independen
 so is `ignore_thresh`. GIoU: Rezatofighi et al. 2019. DIoU, CIoU: Zheng et al. 2020. Focal: Lin et al. 2017 (eq. 4),
 for soft targets as in Li et al. 2020 (eq. 5).
 
-Letters: `B` pictures, `N` labels, `R` rows of the assignment (`S · N` or `N`), `M` matched ones; `A, H, W, C` anchors,
-rows, columns and classes of a scale; `P` slots of one picture over all scales. Boxes are cxcywh in grid units.
+Letters: `B` images, `N` labels, `R` rows of the assignment (`S · N` or `N`), `M` matched ones; `A, H, W, C` anchors,
+rows, columns and classes of a scale; `P` slots of one image over all scales. Boxes are cxcywh in grid units.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ def compute_loss(
         obj_label: the objectness target of a positive: `1`, or the `iou` of its box with the label, as a constant.
             Where labels share a slot the larger target stands.
         assign: `ratio`, `prediction` or `prior`, see `yolo/detection/assign.py`; or the assignment itself.
-        ignore_thresh: a prediction that is no positive and whose box has an IoU above it with any label of its picture
+        ignore_thresh: a prediction that is no positive and whose box has an IoU above it with any label of its image
             pays no objectness.
         pos_weight: factor of a positive's objectness. `auto` weighs positives half as much as all the others
-            together: `max(1, (P - N) / 2N)` for P slots of a picture over all scales.
-        obj_reduction: `mean` over all slots of a scale (the ignored ones count), or `sum` per picture.
+            together: `max(1, (P - N) / 2N)` for P slots of an image over all scales.
+        obj_reduction: `mean` over all slots of a scale (the ignored ones count), or `sum` per image.
         box_gain, obj_gain, cls_gain: of the terms in the total.
         label_smoothing: e; class targets are 1 - e/2 and e/2.
         focal_gamma: objectness is multiplied by |target - σ(obj)| to this power: easy slots count less.
@@ -194,7 +194,7 @@ def _objectness_loss(scale: _Scale, kind: str, pays: Tensor | None, weight: Tens
 
 
 def _near(raw: Tensor, head: Head, labels: Tensor, threshold: float) -> Tensor:
-    """Which slots' boxes overlap a label of their picture by more than the threshold, `[B · A · H · W]` bool."""
+    """Which slots' boxes overlap a label of their image by more than the threshold, `[B · A · H · W]` bool."""
     with torch.no_grad():
         j, i = head.cells(*raw.shape[2:4]).to(labels.dtype).unbind(-1)
         values = raw[..., :4].to(labels.dtype)
@@ -267,5 +267,5 @@ def _check_shapes(predictions: Sequence[Tensor], labels: Tensor, heads: Sequence
     if labels.ndim != 2 or labels.shape[1] != 6 or labels.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"got labels {list(labels.shape)} of {labels.dtype}; expected [N, 6] of float32 or float64: "
-            "picture, x, y, w, h, class"
+            "image, x, y, w, h, class"
         )

@@ -2,9 +2,9 @@
 
 A label has at most one positive a scale, but its neighbours see the same object and often predict it well. To call them
 background is to punish a right answer, so YOLOv3 (§2.1) excuses every prediction whose box has an IoU above a threshold
-with any label of its picture.
+with any label of its image.
 
-Letters: `B` pictures, `P` predictions of one picture, `N` labels in the batch, `Q` blocks of `K` labels.
+Letters: `B` images, `P` predictions of one image, `N` labels in the batch, `Q` blocks of `K` labels.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ import torch
 from torch import Tensor
 
 
-def near_any(boxes: Tensor, labels: Tensor, pictures: Tensor, threshold: float) -> Tensor:
-    """Which boxes `[B, P, 4]` have an IoU above `threshold` with any label `[N, 4]` of their picture: `[B, P]` bool.
+def near_any(boxes: Tensor, labels: Tensor, images: Tensor, threshold: float) -> Tensor:
+    """Which boxes `[B, P, 4]` have an IoU above `threshold` with any label `[N, 4]` of their image: `[B, P]` bool.
 
     Args:
         boxes, labels: cxcywh, in the same unit.
-        pictures: int64 `[N]`, the picture of each label.
+        images: int64 `[N]`, the image of each label.
         threshold: of the IoU, from 0 to 1.
 
-    A picture has any number of labels, and how many is known on the device only. So every picture's labels are cut
+    An image has any number of labels, and how many is known on the device only. So every image's labels are cut
     into blocks of `K` = N / B, rounded up. However they are spread, there are at most `Q` = N / K + B blocks, and
-    each is compared with the predictions of its own picture: (N + B · K) · P pairs in place of B · N · P.
+    each is compared with the predictions of its own image: (N + B · K) · P pairs in place of B · N · P.
     """
     B, N = len(boxes), len(labels)
     if N == 0:
         return torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
     K = -(-N // B)
     Q = N // K + B
-    block, place = _blocks(pictures, B, K)
+    block, place = _blocks(images, B, K)
     table = labels.new_zeros(Q, K, 4).index_put((block, place), labels)  # places left over have no area: no overlap
-    owner = pictures.new_zeros(Q).index_put((block,), pictures)
+    owner = images.new_zeros(Q).index_put((block,), images)
     near = _any_above(boxes.unbind(-1), table.unbind(-1), owner, threshold)
     return torch.zeros(boxes.shape[:2], dtype=torch.int32, device=boxes.device).index_add(0, owner, near) > 0
 
 
-def _blocks(pictures: Tensor, B: int, K: int) -> tuple[Tensor, Tensor]:
-    """For each label `[N]` its block and its place in it, 0 to K - 1. A block holds labels of one picture only."""
-    order = pictures.argsort(stable=True)
-    counts = pictures.new_zeros(B).index_add(0, pictures, torch.ones_like(pictures))
+def _blocks(images: Tensor, B: int, K: int) -> tuple[Tensor, Tensor]:
+    """For each label `[N]` its block and its place in it, 0 to K - 1. A block holds labels of one image only."""
+    order = images.argsort(stable=True)
+    counts = images.new_zeros(B).index_add(0, images, torch.ones_like(images))
     filled = (counts + K - 1).div(K, rounding_mode="floor")
     first_label, first_block = counts.cumsum(0) - counts, filled.cumsum(0) - filled
     position = torch.empty_like(order).index_put((order,), torch.arange(len(order), device=order.device))
-    rank = position - first_label[pictures]  # among the labels of its picture
-    return first_block[pictures] + rank.div(K, rounding_mode="floor"), rank.remainder(K)
+    rank = position - first_label[images]  # among the labels of its image
+    return first_block[images] + rank.div(K, rounding_mode="floor"), rank.remainder(K)
 
 
 def _any_above(boxes: tuple[Tensor, ...], table: tuple[Tensor, ...], owner: Tensor, threshold: float) -> Tensor:
-    """Whether a box `[B, P]` x 4 of the picture `owner` `[Q]` overlaps any of K labels `[Q, K]` x 4: int32 `[Q, P]`.
+    """Whether a box `[B, P]` x 4 of the image `owner` `[Q]` overlaps any of K labels `[Q, K]` x 4: int32 `[Q, P]`.
 
     IoU > t without a division: inter / (a + b - inter) > t where inter > (a + b) · t / (1 + t).
     """
@@ -58,4 +58,4 @@ def _any_above(boxes: tuple[Tensor, ...], table: tuple[Tensor, ...], owner: Tens
     share = threshold / (1 + threshold)
     inter = torch.minimum(cx + w / 2, lx + lw / 2).sub_(torch.maximum(cx - w / 2, lx - lw / 2)).clamp_(min=0)
     inter *= torch.minimum(cy + h / 2, ly + lh / 2).sub_(torch.maximum(cy - h / 2, ly - lh / 2)).clamp_(min=0)
-    return (inter > w * h * share + lw * lh * share).any(dim=1).to(torch.int32)  # a picture may have over 255 blocks
+    return (inter > w * h * share + lw * lh * share).any(dim=1).to(torch.int32)  # an image may have over 255 blocks

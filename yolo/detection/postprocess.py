@@ -1,11 +1,11 @@
-"""Raw predictions -> decode -> threshold -> NMS -> Detections, for one picture at a time, on any device.
+"""Raw predictions -> decode -> threshold -> NMS -> Detections, for one image at a time, on any device.
 
 Letters: `K` candidates (box and class), `P` boxes of all heads, `A` anchors of a head, `H, W` its grid, `i, j` row and
 column, `C` classes.
 
 Darknet's rules: a box is a candidate if its objectness exceeds the threshold, then for every class whose
 objectness times class score exceeds it too (all comparisons strict). NMS goes through the candidates of a class by
-descending score; the boxes are fractions of the picture there, which matters to the DIoU measures. Equal scores
+descending score; the boxes are fractions of the image there, which matters to the DIoU measures. Equal scores
 keep the order of candidates: heads as in the cfg, cells row by row, anchors in the order of the mask.
 """
 
@@ -41,17 +41,17 @@ def postprocess(
     placements: Sequence[Placement],
     options: Filter,
 ) -> list[Detections]:
-    """Raw predictions of a batch to the detections of its pictures.
+    """Raw predictions of a batch to the detections of its images.
 
     Args:
         predictions: for every head `[B, A, H, W, 5 + C]`, as the network returns them.
         heads: the heads of the network; the last one says which NMS.
         size: height and width of the network input in pixels.
-        placements: where each of the B pictures lies in its input.
+        placements: where each of the B images lies in its input.
         options: thresholds and limits.
 
     Returns:
-        B detections, boxes in pixels of the original pictures.
+        B detections, boxes in pixels of the original images.
     """
     return [
         _detect([raw[b] for raw in predictions], heads, size, placement, options)
@@ -62,7 +62,7 @@ def postprocess(
 def _detect(
     predictions: Sequence[Tensor], heads: Sequence[Head], size: tuple[int, int], placement: Placement, options: Filter
 ) -> Detections:
-    """One picture: the best candidates alone, then all of them if those leave room under the limit."""
+    """One image: the best candidates alone, then all of them if those leave room under the limit."""
     undecoded = [_rated(raw, head, options.confidence) for raw, head in zip(predictions, heads, strict=True)]
     for floor in _floors(torch.cat([part.best.flatten() for part in undecoded]), options):
         boxes, scores, labels = _decode(undecoded, size, floor)
@@ -79,14 +79,14 @@ def _detect(
         )
         if len(kept) == options.max_detections:
             break
-    pixels = boxes.new_tensor([*placement.picture, *placement.picture])
+    pixels = boxes.new_tensor([*placement.image, *placement.image])
     return Detections(cxcywh_to_xyxy(boxes[kept]) * pixels, scores[kept], labels[kept])
 
 
 def candidates(
     predictions: Sequence[Tensor], heads: Sequence[Head], size: tuple[int, int], confidence: float
 ) -> Candidates:
-    """Every (box, class) of one picture whose objectness and score exceed `confidence`.
+    """Every (box, class) of one image whose objectness and score exceed `confidence`.
 
     `predictions` are `[A, H, W, 5 + C]` per head, `size` is (h, w). Boxes without a candidate are not decoded.
     """

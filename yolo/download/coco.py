@@ -1,8 +1,8 @@
-"""COCO 2017: the annotations once, then only the pictures that are wanted, from their own addresses.
+"""COCO 2017: the annotations once, then only the images that are wanted, from their own addresses.
 
     FOLDER/annotations_trainval2017.zip    FOLDER/annotations/instances_SPLIT.json    FOLDER/images/SPLIT/*.jpg
 
-The annotation file is written last: it lists pictures that are all there.
+The annotation file is written last: it lists images that are all there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from yolo.data.formats.coco_json import read_json
 from yolo.download.archives import fetch_archive, mirrored, one
 from yolo.download.fetch import DownloadError, OfficialFile, fetch
 from yolo.download.partial import Checksum
-from yolo.images.files import read_picture
+from yolo.images.files import read_image
 
 SPLITS = ("val2017", "train2017")
 
@@ -42,19 +42,19 @@ ANNOTATIONS = OfficialFile(
 )
 
 
-def get_coco(folder: Path, split: str = "val2017", pictures: int | None = None, mirror: str | None = None) -> Path:
-    """The annotation file of COCO 2017, or of its first so many pictures, which are there too.
+def get_coco(folder: Path, split: str = "val2017", images: int | None = None, mirror: str | None = None) -> Path:
+    """The annotation file of COCO 2017, or of its first so many images, which are there too.
 
     What is there and whole is kept: run again after a failure, it goes on; run again after success, it downloads
-    nothing. A damaged picture is fetched anew.
+    nothing. A damaged image is fetched anew.
 
     Args:
-        split: "val2017" (5,000 pictures, 1 GB with the annotations) or "train2017" (118,287, 19 GB).
-        pictures: the first ones in the order of the annotation file; None takes all.
+        split: "val2017" (5,000 images, 1 GB with the annotations) or "train2017" (118,287, 19 GB).
+        images: the first ones in the order of the annotation file; None takes all.
         mirror: the beginning of the addresses to ask instead of http://images.cocodataset.org.
 
     Raises ValueError for a split or number that does not exist, and where an annotation file with another content is
-    there that was not written here; DownloadError that names every picture that did not arrive; OSError, such as for
+    there that was not written here; DownloadError that names every image that did not arrive; OSError, such as for
     a full disk.
     """
     if split not in SPLITS:
@@ -63,25 +63,25 @@ def get_coco(folder: Path, split: str = "val2017", pictures: int | None = None, 
     whole = one(archive, f"annotations/instances_{split}.json")
     content = json.loads(whole)
     count = len(content["images"])
-    if pictures is not None and not 1 <= pictures <= count:
-        raise ValueError(f"{pictures} pictures: {split} has {count:,}; expected 1 to {count}")
-    if pictures is not None and pictures < count:
-        content = first_pictures(content, pictures)
+    if images is not None and not 1 <= images <= count:
+        raise ValueError(f"{images} images: {split} has {count:,}; expected 1 to {count}")
+    if images is not None and images < count:
+        content = first_images(content, images)
         whole = json.dumps(content).encode()
     target = folder / "annotations" / f"instances_{split}.json"
     there = target.exists() and _is_there(target, whole)
-    _fetch_pictures(content["images"], folder / "images" / split, f"{HOST}/{split}", mirror)
+    _fetch_images(content["images"], folder / "images" / split, f"{HOST}/{split}", mirror)
     if not there:
         with replacing(target) as temporary:
             temporary.write_bytes(whole)
     return target
 
 
-def first_pictures(content: dict[str, Any], count: int) -> dict[str, Any]:
-    """The first `count` pictures of an annotation file with their annotations and all categories."""
+def first_images(content: dict[str, Any], count: int) -> dict[str, Any]:
+    """The first `count` images of an annotation file with their annotations and all categories."""
     images = content["images"][:count]
     ids = {image["id"] for image in images}
-    note = f"the first {count} of {len(content['images'])} pictures"
+    note = f"the first {count} of {len(content['images'])} images"
     return {
         **content,
         "info": {**content.get("info", {}), SUBSET: note},
@@ -102,12 +102,12 @@ def _is_there(target: Path, whole: bytes) -> bool:
     return False
 
 
-def _fetch_pictures(images: list[dict[str, Any]], folder: Path, address: str, mirror: str | None) -> None:
-    """Every picture in `folder`. DownloadError at the end that names all that did not arrive; other errors at once."""
+def _fetch_images(images: list[dict[str, Any]], folder: Path, address: str, mirror: str | None) -> None:
+    """Every image in `folder`. DownloadError at the end that names all that did not arrive; other errors at once."""
     for image in images:
         name = image["file_name"]
         if Path(name).name != name or name == ".." or "\\" in name:
-            raise ValueError(f"picture {image['id']} is called {name!r}; expected a file name without folder")
+            raise ValueError(f"image {image['id']} is called {name!r}; expected a file name without folder")
     failures: list[str] = []
     stop = threading.Event()
 
@@ -121,7 +121,7 @@ def _fetch_pictures(images: list[dict[str, Any]], folder: Path, address: str, mi
         target = folder / image["file_name"]
         fetch([url], target, check=lambda path: _fault(path, size), progress=False, sleep=pause)
 
-    bar = tqdm(total=len(images), desc=folder.name, unit=" pictures", disable=None)
+    bar = tqdm(total=len(images), desc=folder.name, unit=" images", disable=None)
     with ThreadPoolExecutor(CONNECTIONS) as pool, bar, logging_redirect_tqdm([logging.getLogger()]):
         jobs = [pool.submit(get, image) for image in images]
         try:
@@ -131,21 +131,21 @@ def _fetch_pictures(images: list[dict[str, Any]], folder: Path, address: str, mi
                 except DownloadError as problem:
                     failures.append(str(problem))
                 bar.update()
-        except BaseException:  # a full disk, an interruption: no other picture is begun
+        except BaseException:  # a full disk, an interruption: no other image is begun
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
     if failures:
         named = "\n".join(sorted(failures))
         raise DownloadError(
-            f"{len(failures)} of {len(images)} pictures did not arrive:\n{named}\nRun the same command again."
+            f"{len(failures)} of {len(images)} images did not arrive:\n{named}\nRun the same command again."
         )
 
 
 def _fault(path: Path, size: tuple[int, int]) -> str | None:
-    """What is wrong with a picture file that should have `size` (w, h), lying or standing; None if nothing is."""
+    """What is wrong with an image file that should have `size` (w, h), lying or standing; None if nothing is."""
     try:
-        h, w, _ = read_picture(path).shape
+        h, w, _ = read_image(path).shape
     except ValueError as problem:
         return str(problem).removeprefix(f"{path}: ")
     return None if sorted((w, h)) == sorted(size) else f"{w}x{h} pixels, expected {size[0]}x{size[1]}"

@@ -1,8 +1,8 @@
-"""The pedestrians of Penn-Fudan: 170 street pictures whose people have masks, in COCO's layout.
+"""The pedestrians of Penn-Fudan: 170 street images whose people have masks, in COCO's layout.
 
     FOLDER/annotations/instances_{train,val}.json    FOLDER/images/{train,val}/*.png
 
-The set has no official splits: here every fifth picture, in the order of the names, is one of val.
+The set has no official splits: here every fifth image, in the order of the names, is one of val.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ def get_penn_fudan(folder: Path, mirror: str | None = None) -> Path:
     with opened(archive) as files:
         names = [match[1] for file in sorted(files) if (match := re.fullmatch(r".*/PNGImages/([^/]+)\.png", file))]
         if not names:
-            raise ValueError(f"{archive}: has no pictures in PNGImages/; is it another archive?")
+            raise ValueError(f"{archive}: has no images in PNGImages/; is it another archive?")
         sets: dict[str, list[str]] = {split: [] for split in SPLITS}
         for k, name in enumerate(names):
             sets["val" if k % 5 == 4 else "train"].append(name)
         contents = {split: _unpack(archive, files, folder / "images" / split, chosen) for split, chosen in sets.items()}
-    for split, content in contents.items():  # last: where both are, all the pictures are
+    for split, content in contents.items():  # last: where both are, all the images are
         put(folder / "annotations" / f"instances_{split}.json", json.dumps(content).encode())
     archive.unlink()
     return folder
 
 
 def _unpack(archive: Path, files: dict[str, Reader], folder: Path, names: list[str]) -> dict[str, Any]:
-    """Writes these pictures; the content of their annotation file."""
+    """Writes these images; the content of their annotation file."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for k, name in enumerate(names, 1):
-        picture = _read(archive, files, f"PNGImages/{name}.png")
+        image = _read(archive, files, f"PNGImages/{name}.png")
         mask = np.asarray(Image.open(io.BytesIO(_read(archive, files, f"PedMasks/{name}_mask.png"))))
-        w, h = Image.open(io.BytesIO(picture)).size
+        w, h = Image.open(io.BytesIO(image)).size
         if mask.shape != (h, w):
-            raise ValueError(f"{archive}: the mask of {name} is {mask.shape}, expected {(h, w)}, that of its picture")
-        put(folder / f"{name}.png", picture)
+            raise ValueError(f"{archive}: the mask of {name} is {mask.shape}, expected {(h, w)}, that of its image")
+        put(folder / f"{name}.png", image)
         images.append({"id": k, "file_name": f"{name}.png", "width": w, "height": h})
         annotations += [{"id": len(annotations) + n, "image_id": k, **entry} for n, entry in enumerate(people(mask), 1)]
     return {
@@ -97,7 +97,7 @@ def _read(archive: Path, files: dict[str, Reader], ending: str) -> bytes:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether both annotation files, and every picture that they list, are there."""
+    """Whether both annotation files, and every image that they list, are there."""
     files = [folder / "annotations" / f"instances_{split}.json" for split in SPLITS]
     if missing(files):
         return False

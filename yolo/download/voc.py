@@ -41,7 +41,7 @@ LISTS = "ImageSets/"
 
 
 def get_voc(folder: Path, split: str | None = None, mirror: str | None = None) -> list[Path]:
-    """VOC2007 and VOC2012 in `folder`, pictures and boxes without the masks; the folders of the years.
+    """VOC2007 and VOC2012 in `folder`, images and boxes without the masks; the folders of the years.
 
     Args:
         split: "trainval2007" (0.5 GB), "test2007" (0.5 GB), "trainval2012" (2 GB); None takes all three.
@@ -62,7 +62,7 @@ def get_voc(folder: Path, split: str | None = None, mirror: str | None = None) -
 
 
 def get_bccd(folder: Path, mirror: str | None = None) -> Path:
-    """The blood cells of BCCD (364 pictures, 3 classes, 8 MB) in `folder`. Raises as `get_voc` does."""
+    """The blood cells of BCCD (364 images, 3 classes, 8 MB) in `folder`. Raises as `get_voc` does."""
     _get(BCCD, folder, rf"[^/]+/BCCD/({PARTS})", folder, ("train", "val", "trainval", "test"), mirror)
     return folder
 
@@ -81,7 +81,7 @@ def _get(
 
 
 def _is_whole(root: Path, lists: Sequence[str]) -> bool:
-    """Whether the lists, and every picture and xml file that they name, are there."""
+    """Whether the lists, and every image and xml file that they name, are there."""
     files = [root / "ImageSets" / "Main" / f"{name}.txt" for name in lists]
     if missing(files):
         return False

@@ -1,4 +1,4 @@
-"""A results file of COCO's format against an annotation file: pictures and classes are matched by name. No torch."""
+"""A results file of COCO's format against an annotation file: images and classes are matched by name. No torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("yolo")
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Detections `[D]` in the order of the file: `image` int64, the index of the picture in the annotations, `label`
+    """Detections `[D]` in the order of the file: `image` int64, the index of the image in the annotations, `label`
     int64, class index there, `boxes` float64 `[D, 4]` left, top, width, height in pixels, `scores` float64."""
 
     image: np.ndarray
@@ -34,10 +34,10 @@ def read_results(path: str | Path, annotations: Annotations, names: Sequence[str
     Args:
         path: the json file. Rows may say `file_name` and `category_name`, as those of this program do; these then
             decide, and not the numbers, which differ between data sets (80 or 91 ids, from 0 or from 1).
-        annotations: the pictures and classes that the rows are about.
+        annotations: the images and classes that the rows are about.
         names: class names where the rows have none: `category_id` is then an index into them, from 0.
 
-    Raises ValueError: no list, rows that are none, and pictures or classes that the annotations do not have, each of
+    Raises ValueError: no list, rows that are none, and images or classes that the annotations do not have, each of
     them once.
     """
     path = Path(path)
@@ -46,19 +46,19 @@ def read_results(path: str | Path, annotations: Annotations, names: Sequence[str
         raise ValueError(
             f"{path}: expected a list of detections, got a {type(rows).__name__}; is it an annotation file?"
         )
-    pictures, classes = _Pictures(annotations), _Classes(annotations, names)
+    images, classes = _ImageTable(annotations), _Classes(annotations, names)
     faults = [f"{path}: row {k}: {fault}" for k, row in enumerate(rows) if (fault := _fault(row))]
     if faults:
         raise ValueError(summary(faults, "row"))
-    image = [pictures.find(row) for row in rows]
+    image = [images.find(row) for row in rows]
     label = [classes.find(row) for row in rows]
-    unknown = [*pictures.unknown(), *classes.unknown()]
+    unknown = [*images.unknown(), *classes.unknown()]
     if unknown:
         raise ValueError("\n".join(f"{path}: {message}" for message in unknown))
-    if pictures.contradictions:
+    if images.contradictions:
         log.warning(
-            "%s: %d rows have the image_id of another picture than their file_name; the file name counts",
-            path, pictures.contradictions,
+            "%s: %d rows have the image_id of another image than their file_name; the file name counts",
+            path, images.contradictions,
         )  # fmt: skip
     return Results(
         image=np.array(image, dtype=np.int64),
@@ -80,8 +80,8 @@ def _fault(row: Any) -> str:
     return "" if fault.endswith("negative") else fault
 
 
-class _Pictures:
-    """Finds the picture of a row, and remembers those that are not there."""
+class _ImageTable:
+    """Finds the image of a row, and remembers those that are not there."""
 
     def __init__(self, annotations: Annotations) -> None:
         self.annotations = annotations
@@ -89,12 +89,12 @@ class _Pictures:
         self.by_name: dict[str, int | None] = {}
         for k, name in enumerate(annotations.file_names):
             for part in {name, PurePosixPath(name).name} - {""}:
-                self.by_name[part] = None if part in self.by_name else k  # None: two pictures have this name
+                self.by_name[part] = None if part in self.by_name else k  # None: two images have this name
         self.missing: dict[str, None] = {}
         self.contradictions = 0
 
     def find(self, row: dict[str, Any]) -> int:
-        """Index of the picture; -1 if there is none."""
+        """Index of the image; -1 if there is none."""
         number, name = row["image_id"], row.get("file_name")
         by_id = self.by_id.get(number) if isinstance(number, int) else self.by_name.get(number)
         by_name = self.by_name.get(name) if isinstance(name, str) else None
@@ -106,10 +106,10 @@ class _Pictures:
         return -1 if by_id is None else by_id
 
     def unknown(self) -> list[str]:
-        """A message that lists the pictures that were not found; none if all were."""
+        """A message that lists the images that were not found; none if all were."""
         if not self.missing:
             return []
-        return [f"{len(self.missing)} pictures are not in {self.annotations.path}: {_first(list(self.missing))}"]
+        return [f"{len(self.missing)} images are not in {self.annotations.path}: {_first(list(self.missing))}"]
 
 
 class _Classes:

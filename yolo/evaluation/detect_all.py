@@ -1,4 +1,4 @@
-"""The detections in all pictures of a data set, which evaluation compares with its objects."""
+"""The detections in all images of a data set, which evaluation compares with its objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from yolo.data.datasets import Pictures
+from yolo.data.datasets import ImageDataset
 from yolo.images.placement import Placement
 from yolo.metrics.collect import found_in
 from yolo.metrics.records import Found, Truths
@@ -21,15 +21,15 @@ from yolo.names import class_index
 log = logging.getLogger("yolo")
 
 
-def detect_all(model: Detector, data: Pictures, batch_size: int) -> Found:
-    """The detections in all pictures of a data set, with its class indices.
+def detect_all(model: Detector, data: ImageDataset, batch_size: int) -> Found:
+    """The detections in all images of a data set, with its class indices.
 
     Classes of the model that the data do not have are left out, which is said. ValueError if it is the other way round,
-    or for a picture that cannot be read: an evaluation that leaves pictures out is none.
+    or for an image that cannot be read: an evaluation that leaves images out is none.
     """
     label_of = _match_classes(model.names, data.names)
     parts = []
-    with tqdm(total=len(data), unit="picture", disable=None) as bar:
+    with tqdm(total=len(data), unit="image", disable=None) as bar:
         for first, (images, placements) in _prepared(model, data, batch_size):
             found = found_in(model.detect_batch(images, placements))
             label = label_of.to(found.label.device)[found.label]
@@ -40,16 +40,16 @@ def detect_all(model: Detector, data: Pictures, batch_size: int) -> Found:
 
 
 def _prepared(
-    model: Detector, data: Pictures, batch_size: int
+    model: Detector, data: ImageDataset, batch_size: int
 ) -> Iterator[tuple[int, tuple[Tensor, Sequence[Placement]]]]:
-    """Batches, with the index of their first picture; the next are read while one is looked at."""
+    """Batches, with the index of their first image; the next are read while one is looked at."""
 
     def prepare(first: int) -> tuple[Tensor, Sequence[Placement]]:
         images, placements = [], []
         for k in range(first, min(first + batch_size, len(data))):
             image, placement = model.prepare(data.path(k))
-            if list(placement.picture) != data.index.sizes[k].tolist():
-                raise ValueError(data.fault(k))  # its boxes would be those of another picture
+            if list(placement.image) != data.index.sizes[k].tolist():
+                raise ValueError(data.fault(k))  # its boxes would be those of another image
             images.append(image)
             placements.append(placement)
         return torch.stack(images), placements
@@ -80,7 +80,7 @@ def _match_classes(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
     return torch.tensor([-1 if k is None else k for k in found])
 
 
-def truths_in(data: Pictures) -> Truths:
+def truths_in(data: ImageDataset) -> Truths:
     """All objects as they were read, for evaluation; nothing is clipped."""
     index = data.index
     return Truths(*map(torch.from_numpy, (index.image, index.labels, index.read, index.area, index.crowd)))

@@ -1,4 +1,4 @@
-"""Curves and tables as pictures. Nothing here computes: it draws what the metrics give.
+"""Curves and tables as images. Nothing here computes: it draws what the metrics give.
 
 Letters: `C` classes, `N` confidences, `R` recalls. Every function writes one PNG, whole or not at all.
 """

@@ -69,11 +69,11 @@ def table(report: Report) -> str:
     """What a person reads: the conditions, COCO's twelve, the other metrics."""
     truths = report.result.records.truths
     lines = [
-        f"{report.result.records.images:,} pictures, {len(truths.label):,} objects ({int(truths.crowd.sum())} crowds), "
+        f"{report.result.records.images:,} images, {len(truths.label):,} objects ({int(truths.crowd.sum())} crowds), "
         f"{len(report.result.names)} classes, {len(report.result.records.found.label):,} detections",
         "conditions: " + ", ".join(f"{key} {value}".strip() for key, value in report.conditions.items()),
         "",
-        "          IoU        area    limit   value" + ("   95 % of resampled pictures" if report.intervals else ""),
+        "          IoU        area    limit   value" + ("   95 % of resampled images" if report.intervals else ""),
     ]
     numbers = report.result.numbers()
     lines += [_coco_line(key, value, report.intervals.get(key)) for key, value in numbers.items()]
@@ -141,7 +141,7 @@ def summary_dict(report: Report) -> dict[str, Any]:
         **report.result.numbers(),
         "interval95": {key: list(ends) for key, ends in report.intervals.items()},
         "conditions": dict(report.conditions),
-        "pictures": records.images,
+        "images": records.images,
         "objects": len(records.truths.label),
         "crowds": int(records.truths.crowd.sum()),
         "detections": len(records.found.label),

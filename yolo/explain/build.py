@@ -1,28 +1,28 @@
-"""Everything about one picture."""
+"""Everything about one image."""
 
 from __future__ import annotations
 
 import torch
 
-from yolo.data.datasets import Pictures
+from yolo.data.datasets import ImageDataset
 from yolo.explain.reasons import reasons
 from yolo.explain.responsible import responsible, squares
 from yolo.explain.scene import Scene
 from yolo.explain.text import Explained
-from yolo.explain.trace import Candidates, Slots, look
+from yolo.explain.trace import Slots, Traced, look
 from yolo.models.yolo import YoloDetector
 from yolo.names import class_index
 
 
-def explain(model: YoloDetector, data: Pictures, k: int, *, rule: str, match_iou: float = 0.5) -> Explained:
-    """Everything about picture `k` of a data set.
+def explain(model: YoloDetector, data: ImageDataset, k: int, *, rule: str, match_iou: float = 0.5) -> Explained:
+    """Everything about image `k` of a data set.
 
-    `rule` is the assignment of training. ValueError for a picture that cannot be read, or one with objects of classes
+    `rule` is the assignment of training. ValueError for an image that cannot be read, or one with objects of classes
     that the model does not know.
     """
     image, placement = model.prepare(data.path(k))
-    if list(placement.picture) != data.index.sizes[k].tolist():
-        raise ValueError(data.fault(k))  # its boxes would be those of another picture
+    if list(placement.image) != data.index.sizes[k].tolist():
+        raise ValueError(data.fault(k))  # its boxes would be those of another image
     size, heads, index = model.size, list(model.network.heads), data.index
     part = slice(index.offsets[k], index.offsets[k + 1])
     crowd = torch.from_numpy(index.crowd[part])
@@ -30,7 +30,7 @@ def explain(model: YoloDetector, data: Pictures, k: int, *, rule: str, match_iou
     with torch.inference_mode():  # on the device of the network, as detection: every bit the same
         slots, candidates = look(predictions, heads, size, placement, model.options)
         answers = responsible(predictions, heads, size, placement, torch.from_numpy(index.boxes[part]), crowd)
-    slots, candidates = Slots(*(x.cpu() for x in slots)), Candidates(*(x.cpu() for x in candidates))
+    slots, candidates = Slots(*(x.cpu() for x in slots)), Traced(*(x.cpu() for x in candidates))
     cells, anchors, anchor_sizes = squares(slots.place, heads, placement)
     scene = Scene(
         names=model.names,
@@ -55,7 +55,7 @@ def explain(model: YoloDetector, data: Pictures, k: int, *, rule: str, match_iou
     return Explained(
         name=data.path(k).name,
         image_id=int(index.image_ids[k]),
-        size=placement.picture,
+        size=placement.image,
         conditions=conditions,
         scene=scene,
         reasons=reasons(scene),
@@ -65,14 +65,14 @@ def explain(model: YoloDetector, data: Pictures, k: int, *, rule: str, match_iou
     )
 
 
-def _labels(data: Pictures, part: slice, model: YoloDetector) -> torch.Tensor:
+def _labels(data: ImageDataset, part: slice, model: YoloDetector) -> torch.Tensor:
     """The objects' classes as the model counts them, int64 `[G]`: matched by name."""
     table = [class_index(name, model.names) for name in data.names]
     labels = data.index.labels[part].tolist()
     absent = sorted({data.names[label] for label in labels if table[label] is None})
     if absent:
         raise ValueError(
-            f"the picture has objects that the model does not know: {', '.join(absent)}; its {len(model.names)} "
+            f"the image has objects that the model does not know: {', '.join(absent)}; its {len(model.names)} "
             f"classes are {', '.join(model.names[:20])}; if only the spelling differs, give --names"
         )
     return torch.tensor([table[label] for label in labels], dtype=torch.int64)

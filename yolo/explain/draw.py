@@ -1,4 +1,4 @@
-"""An explained picture, drawn twice: first what was found and missed, then what answers for each object; words below.
+"""An explained image, drawn twice: first what was found and missed, then what answers for each object; words below.
 
 Letters: `G` objects, `D` detections. The numbers are those of the text: `3 dog` is object 3, `D3` detection 3.
 """
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from yolo.explain.text import Explained, headline
 from yolo.images.draw import Tag, corners_of, free_place, lettering
 
-PANEL, LARGEST = 1000, 1600  # pixels of the longer side of each of the two pictures, at least and at most
+PANEL, LARGEST = 1000, 1600  # pixels of the longer side of each of the two images, at least and at most
 
 GAP, LINE, LETTER = 14, 20, 14  # pixels between parts, from line to line of text, of its letters
 
@@ -40,17 +40,17 @@ MANY = 30  # objects and detections; labels are numbers then
 RIGHT, FALSE = REASON_COLOURS["found"], (0, 0, 0)  # of detections
 
 
-def draw_explanation(picture: np.ndarray, explained: Explained) -> np.ndarray:
-    """The drawing, uint8 RGB `[., ., 3]`, of a uint8 picture `[h, w, C]`, C 1 or 3.
+def draw_explanation(image: np.ndarray, explained: Explained) -> np.ndarray:
+    """The drawing, uint8 RGB `[., ., 3]`, of a uint8 image `[h, w, C]`, C 1 or 3.
 
-    Small pictures are enlarged so that lines and letters fit, very large ones shrunk.
+    Small images are enlarged so that lines and letters fit, very large ones shrunk.
     """
-    h, w = picture.shape[:2]
+    h, w = image.shape[:2]
     scale = min(max(1.0, PANEL / max(h, w)), LARGEST / max(h, w))
-    pixels = Image.fromarray(np.ascontiguousarray(np.broadcast_to(picture, (h, w, 3))))
+    pixels = Image.fromarray(np.ascontiguousarray(np.broadcast_to(image, (h, w, 3))))
     pixels = pixels.resize((max(1, round(w * scale)), max(1, round(h * scale))), Image.Resampling.BICUBIC)
     panels = [_found_and_missed(pixels, explained, scale), _answers(pixels, explained, scale)]
-    beside = pixels.width <= 2 * pixels.height  # a wide picture goes below the other
+    beside = pixels.width <= 2 * pixels.height  # a wide image goes below the other
     step = (pixels.width + GAP, 0) if beside else (0, pixels.height + GAP)
     width = max(PANEL, 2 * GAP + step[0] + pixels.width)
     rows = _words(explained, width - 2 * GAP)
@@ -93,7 +93,7 @@ def _found_and_missed(pixels: Image.Image, explained: Explained, scale: float) -
 
 
 def _answers(pixels: Image.Image, explained: Explained, scale: float) -> Image.Image:
-    """The objects on the pale picture, the cells (thick) and anchors (thin) that answer for them by each rule."""
+    """The objects on the pale image, the cells (thick) and anchors (thin) that answer for them by each rule."""
     panel = Image.blend(pixels, Image.new("RGB", pixels.size, PAPER), 0.6)
     pen, scene = ImageDraw.Draw(panel), explained.scene
     tags: list[Tag] = []
@@ -119,7 +119,7 @@ def _words(explained: Explained, width: int) -> list[tuple[tuple[int, int, int] 
     rows: list[tuple[tuple[int, int, int] | None, str]] = [
         (
             None,
-            "first picture: solid: objects, in the colour of the reason; dashed: detections, green right, black false",
+            "first image: solid: objects, in the colour of the reason; dashed: detections, green right, black false",
         ),
         (None, "second: for each object the cells (thick) and anchors (thin) that answer for it, by rule:"),
         *((RULE_COLOURS[rule], rule) for rule in scene.answers),

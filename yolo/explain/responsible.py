@@ -1,4 +1,4 @@
-"""Which boxes of the network answer for the objects of a picture, by the three rules that training knows.
+"""Which boxes of the network answer for the objects of an image, by the three rules that training knows.
 
 Letters: `G` objects, `N` labels of the loss: the objects that are no crowd and have an area, `(s, i, j, a)` scale, row,
 column and anchor of a slot.
@@ -29,14 +29,14 @@ def responsible(
     boxes: Tensor,
     crowd: Tensor,
 ) -> Answers:
-    """The responsible slots by `ratio`, `prediction` and `prior`, with the labels that training makes of the picture.
+    """The responsible slots by `ratio`, `prediction` and `prior`, with the labels that training makes of the image.
 
     Args:
-        predictions: raw, of one picture, for each head `[A, H, W, 5 + C]`.
+        predictions: raw, of one image, for each head `[A, H, W, 5 + C]`.
         heads: theirs. Behind heads that the loss refuses (`[region]`, `new_coords`) nothing is responsible: no rules.
         size: height and width of the input in pixels.
-        placement: where the picture lies in it.
-        boxes: `[G, 4]` xyxy of the objects in pixels of the picture, inside of it.
+        placement: where the image lies in it.
+        boxes: `[G, 4]` xyxy of the objects in pixels of the image, inside of it.
         crowd: bool `[G]`.
     """
     if any(head.region or head.new_coords for head in heads):
@@ -61,7 +61,7 @@ def responsible(
 
 def squares(places: Tensor, heads: Sequence[Head], placement: Placement) -> tuple[Tensor, Tensor, Tensor]:
     """What slots (s, i, j, a) int64 `[P, 4]` start from: their cells, and their anchors in the middle of these, each
-    `[P, 4]` xyxy in pixels of the picture; width and height of the anchors in pixels of the input, `[P, 2]`."""
+    `[P, 4]` xyxy in pixels of the image; width and height of the anchors in pixels of the input, `[P, 2]`."""
     s, i, j, a = places.unbind(1)
     anchors = torch.zeros(len(places), 2, dtype=torch.float64)
     strides = torch.tensor([[float(x), float(y)] for y, x in (head.strides for head in heads)], dtype=torch.float64)[s]
@@ -71,4 +71,4 @@ def squares(places: Tensor, heads: Sequence[Head], placement: Placement) -> tupl
     middle = corner + strides / 2
     cells = torch.cat((corner, corner + strides), dim=1)
     boxes = torch.cat((middle - anchors / 2, middle + anchors / 2), dim=1)
-    return placement.to_picture(cells), placement.to_picture(boxes), anchors
+    return placement.to_image(cells), placement.to_image(boxes), anchors

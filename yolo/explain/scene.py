@@ -1,4 +1,4 @@
-"""One picture with its objects and all that the network says of it: who found whom, and what false detections are.
+"""One image with its objects and all that the network says of it: who found whom, and what false detections are.
 
 Letters: `G` objects, `D` detections, `K` candidates, `P` slots (boxes of the network), `C` classes.
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from yolo.boxes import xyxy_to_xywh
-from yolo.explain.trace import Candidates, Slots
+from yolo.explain.trace import Slots, Traced
 from yolo.metrics.errors import NEAR
 from yolo.metrics.match import class_pairs, match, overlap
 from yolo.metrics.records import Found, Truths, lexsort, make_records
@@ -44,18 +44,18 @@ class Role(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A picture with its objects and all that the network says: what reasons are decided from. All on the CPU."""
+    """An image with its objects and all that the network says: what reasons are decided from. All on the CPU."""
 
     names: Sequence[str]
     """`[C]`, class names."""
     boxes: Tensor
-    """float64 `[G, 4]` left, top, width, height in pixels of the picture."""
+    """float64 `[G, 4]` left, top, width, height in pixels of the image."""
     labels: Tensor
     """int64 `[G]`."""
     crowd: Tensor
     """bool `[G]`."""
     slots: Slots
-    candidates: Candidates
+    candidates: Traced
     answers: Mapping[str, list[list[int]]]
     """`yolo.explain.responsible.Answers`."""
     rule: str

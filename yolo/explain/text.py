@@ -1,4 +1,4 @@
-"""An explained picture as numbers (explain.json) and as text.
+"""An explained image as numbers (explain.json) and as text.
 
 Letters: `G` objects, `D` detections, `P` slots, `C` classes. People count objects and detections from 1 (`3`, `D3`);
 scales, anchors, rows and columns count from 0, as in the assignment.
@@ -17,8 +17,8 @@ from yolo.explain.scene import Scene
 
 
 class Explained(NamedTuple):
-    """Everything about one picture: its file name, id and `size` (w, h) in pixels, the `conditions` by what they are
-    about, the scene and the reason of each object. By slot, `[P, 4]` xyxy in pixels of the picture: `cells`, and
+    """Everything about one image: its file name, id and `size` (w, h) in pixels, the `conditions` by what they are
+    about, the scene and the reason of each object. By slot, `[P, 4]` xyxy in pixels of the image: `cells`, and
     `anchors` in the middle of their cells; `anchor_sizes` `[P, 2]` w, h in pixels of the input."""
 
     name: str
@@ -33,9 +33,9 @@ class Explained(NamedTuple):
 
 
 def as_json(explained: Explained) -> dict[str, Any]:
-    """All numbers, unrounded; what is not finite is null. Boxes are left, top, right, bottom in picture pixels."""
+    """All numbers, unrounded; what is not finite is null. Boxes are left, top, right, bottom in image pixels."""
     return {
-        "picture": explained.name,
+        "image": explained.name,
         "image_id": explained.image_id,
         "width": explained.size[0],
         "height": explained.size[1],
@@ -111,7 +111,7 @@ def _number(value: Tensor) -> float | None:
 
 
 def headline(explained: Explained) -> str:
-    """The picture, and how many objects and detections are what."""
+    """The image, and how many objects and detections are what."""
     kinds = Counter(reason.name for reason in explained.reasons)
     roles = Counter(role.name for role in explained.scene.roles)
     return (

@@ -1,4 +1,4 @@
-"""All that a network says of one picture: every box it predicts, which became detections, and what suppressed the rest.
+"""All that a network says of one image: every box it predicts, which became detections, and what suppressed the rest.
 
 `postprocess` gives detections and forgets the way to them, as it should; this file keeps it, for explanations.
 
@@ -22,7 +22,7 @@ from yolo.options.detection import Filter
 
 
 class Slots(NamedTuple):
-    """Every box: `place` int64 `[P, 4]` (s, i, j, a), `boxes` `[P, 4]` xyxy in pixels of the picture, `objectness`
+    """Every box: `place` int64 `[P, 4]` (s, i, j, a), `boxes` `[P, 4]` xyxy in pixels of the image, `objectness`
     `[P]`, `classes` `[P, C]`, `scores` `[P, C]` their product. Darknet's order: heads, rows, columns, anchors."""
 
     place: Tensor
@@ -32,9 +32,9 @@ class Slots(NamedTuple):
     scores: Tensor
 
 
-class Candidates(NamedTuple):
+class Traced(NamedTuple):
     """Above the threshold, by descending score: `slot` int64 `[K]`, `labels` int64 `[K]`, `scores` `[K]`, `boxes`
-    `[K, 4]` xyxy in pixels of the picture. `by` int64 `[K]`: the best kept candidate that rules this one out, -1 if it
+    `[K, 4]` xyxy in pixels of the image. `by` int64 `[K]`: the best kept candidate that rules this one out, -1 if it
     is kept; `measure` float64 `[K]`: their overlap as NMS measures it, 0 where it is kept."""
 
     slot: Tensor
@@ -56,17 +56,17 @@ class Candidates(NamedTuple):
 
 def look(
     predictions: Sequence[Tensor], heads: Sequence[Head], size: tuple[int, int], placement: Placement, options: Filter
-) -> tuple[Slots, Candidates]:
-    """Slots and candidates of one picture.
+) -> tuple[Slots, Traced]:
+    """Slots and candidates of one image.
 
     Args:
         predictions: raw, for each head `[A, H, W, 5 + C]`.
         heads: theirs; the last says which NMS.
         size: height and width of the input in pixels.
-        placement: where the picture lies in it.
+        placement: where the image lies in it.
         options: thresholds. A limit on the number of detections is not kept: what it cuts off was not ruled out.
     """
-    pixels = heads[0].anchors.new_tensor([*placement.picture, *placement.picture])
+    pixels = heads[0].anchors.new_tensor([*placement.image, *placement.image])
     found, where = located_candidates(predictions, heads, size, options.confidence)
     order = found.scores.sort(descending=True, stable=True).indices
     boxes, labels, scores = placement.relative(found.boxes)[order], found.labels[order], found.scores[order]
@@ -82,12 +82,12 @@ def look(
     slots, slot = _all_slots(predictions, heads, size, placement), numbered(predictions, where[order])
     slots.scores[slot, labels] = scores  # the last bit of a product depends on how many numbers are computed at once
     slots.boxes[slot] = cxcywh_to_xyxy(boxes) * pixels
-    return slots, Candidates(slot, labels, scores, slots.boxes[slot], by, measure)
+    return slots, Traced(slot, labels, scores, slots.boxes[slot], by, measure)
 
 
 def numbered(predictions: Sequence[Tensor], places: Tensor) -> Tensor:
     """The numbers of slots, their rows in `Slots`, int64 `[...]`, by their places (s, i, j, a) int64 `[..., 4]`; the
-    predictions are those of one picture, `[A, H, W, 5 + C]`."""
+    predictions are those of one image, `[A, H, W, 5 + C]`."""
     s, i, j, a = places.unbind(-1)
     A, H, W = places.new_tensor([list(raw.shape[:3]) for raw in predictions]).unbind(1)
     first = (A * H * W).cumsum(0) - A * H * W
@@ -105,7 +105,7 @@ def _all_slots(
         place = torch.stack((torch.full_like(grid[0], s), *grid), dim=-1)
         rows = (boxes.permute(1, 2, 0, 3), objectness.permute(1, 2, 0), classes.permute(1, 2, 0, 3))
         boxes, objectness, classes = (value.reshape(H * W * A, *value.shape[3:]) for value in rows)
-        boxes = cxcywh_to_xyxy(placement.relative(boxes)) * boxes.new_tensor([*placement.picture, *placement.picture])
+        boxes = cxcywh_to_xyxy(placement.relative(boxes)) * boxes.new_tensor([*placement.image, *placement.image])
         parts.append(Slots(place.view(-1, 4), boxes, objectness, classes, objectness.unsqueeze(-1) * classes))
     return Slots(*(torch.cat(values) for values in zip(*parts, strict=True)))
 

@@ -1,4 +1,4 @@
-"""Boxes on pictures: readable at any size, one stable colour per class."""
+"""Boxes on images: readable at any size, one stable colour per class."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def colour(label: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw(picture: np.ndarray, detections: Detections, names: Sequence[str], *, scores: bool = True) -> np.ndarray:
-    """A copy of a uint8 RGB (or one-channel) picture `[h, w, C]` with boxes, names and (if wanted) scores; `[h, w, 3]`.
+def draw(image: np.ndarray, detections: Detections, names: Sequence[str], *, scores: bool = True) -> np.ndarray:
+    """A copy of a uint8 RGB (or one-channel) image `[h, w, C]` with boxes, names and (if wanted) scores; `[h, w, 3]`.
 
-    Lines and letters grow with the picture. The best boxes are drawn last, on top; a label stands above its box, or
-    inside where the picture ends or another label is in the way.
+    Lines and letters grow with the image. The best boxes are drawn last, on top; a label stands above its box, or
+    inside where the image ends or another label is in the way.
     """
-    image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(picture, (*picture.shape[:2], 3))))
-    pen = ImageDraw.Draw(image)
-    side = (picture.shape[0] * picture.shape[1]) ** 0.5
+    canvas = Image.fromarray(np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3))))
+    pen = ImageDraw.Draw(canvas)
+    side = (image.shape[0] * image.shape[1]) ** 0.5
     line, font = max(1, round(side / 300)), lettering(max(9, round(side / 45)))
     tags: list[Tag] = []
     for box, score, label in zip(
         detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
     ):
-        corners = corners_of(box, image.size)
+        corners = corners_of(box, canvas.size)
         text = f"{names[label]} {score:.2f}" if scores else names[label]
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         size = int(right - left) + 2 * line + 2, int(bottom - top) + 2 * line + 2
-        place = free_place(corners, size, image.size, tags)
+        place = free_place(corners, size, canvas.size, tags)
         tags.append(Tag(corners, place, size, (left, top), text, colour(label)))
     for tag in reversed(tags):  # the best on top
         pen.rectangle(tag.corners, outline=tag.rgb, width=line)
@@ -51,7 +51,7 @@ def draw(picture: np.ndarray, detections: Detections, names: Sequence[str], *, s
         bright = 0.299 * tag.rgb[0] + 0.587 * tag.rgb[1] + 0.114 * tag.rgb[2] > 140
         ink = (0, 0, 0) if bright else (255, 255, 255)
         pen.text((x + line + 1 - tag.origin[0], y + line + 1 - tag.origin[1]), tag.text, fill=ink, font=font)
-    return np.asarray(image)
+    return np.asarray(canvas)
 
 
 class Tag(NamedTuple):
@@ -66,12 +66,12 @@ class Tag(NamedTuple):
 
 
 def free_place(
-    corners: tuple[int, int, int, int], size: tuple[int, int], picture: tuple[int, int], tags: Sequence[Tag]
+    corners: tuple[int, int, int, int], size: tuple[int, int], image: tuple[int, int], tags: Sequence[Tag]
 ) -> tuple[int, int]:
     """Where a label hides none of the earlier ones: above the box, inside it at the top, further down; else above."""
-    x = max(0, min(corners[0], picture[0] - size[0]))
-    tries = [corners[1] - size[1] + 1, *range(corners[1], min(corners[3], picture[1] - size[1]), size[1])]
-    places = [(x, y) for y in tries if y >= 0] or [(x, max(0, min(corners[1], picture[1] - size[1])))]
+    x = max(0, min(corners[0], image[0] - size[0]))
+    tries = [corners[1] - size[1] + 1, *range(corners[1], min(corners[3], image[1] - size[1]), size[1])]
+    places = [(x, y) for y in tries if y >= 0] or [(x, max(0, min(corners[1], image[1] - size[1])))]
     return next((place for place in places if not any(_meet(place, size, tag) for tag in tags)), places[0])
 
 
@@ -79,14 +79,14 @@ def _meet(place: tuple[int, int], size: tuple[int, int], tag: Tag) -> bool:
     return all(place[k] < tag.place[k] + tag.size[k] and tag.place[k] < place[k] + size[k] for k in (0, 1))
 
 
-def corners_of(box: Sequence[float], picture: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A box as pixel indices inside the picture, wherever it lies, finite or not."""
-    x1, y1, x2, y2 = (_clip(value, picture[k % 2]) for k, value in enumerate(box))
+def corners_of(box: Sequence[float], image: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A box as pixel indices inside the image, wherever it lies, finite or not."""
+    x1, y1, x2, y2 = (_clip(value, image[k % 2]) for k, value in enumerate(box))
     return x1, y1, max(x1, x2), max(y1, y2)
 
 
 def _clip(value: float, end: int) -> int:
-    """A coordinate as a pixel index inside the picture; boxes may be far outside, or not finite."""
+    """A coordinate as a pixel index inside the image; boxes may be far outside, or not finite."""
     return int(min(max(value, 0), end - 1)) if value == value else 0
 
 

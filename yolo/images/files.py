@@ -1,6 +1,6 @@
-"""Pictures: any picture file to RGB uint8; resize, letterbox, darknet's own resize.
+"""Images: any image file to RGB uint8; resize, letterbox, darknet's own resize.
 
-Letters: `h, w` height and width in pixels, `C` channels. Pictures are `[h, w, C]`, the network's float input is
+Letters: `h, w` height and width in pixels, `C` channels. Images are `[h, w, C]`, the network's float input is
 `[C, h, w]`; sizes written as a pair are (width, height), as in `Placement`.
 """
 
@@ -28,43 +28,43 @@ KINDS = {  # how a file begins -> what it is
 FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 
 
-def read_picture(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
-    """Any picture file as uint8 RGB `[h, w, 3]`, or `[h, w, 1]` with `channels=1`; C-contiguous.
+def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
+    """Any image file as uint8 RGB `[h, w, 3]`, or `[h, w, 1]` with `channels=1`; C-contiguous.
 
     EXIF orientation is applied (all eight), grey is replicated, 16 bits become their high byte, CMYK becomes RGB, an
     animation gives its first frame. Alpha is dropped without blending, as in darknet; only a TIFF with 8-bit alpha
-    arrives multiplied by it (libtiff does that). One channel is the integer luminance of darknet's picture reader,
+    arrives multiplied by it (libtiff does that). One channel is the integer luminance of darknet's image reader,
     (77 R + 150 G + 29 B) >> 8. JPEG pixels are libjpeg-turbo's, those of darknet built with OpenCV; darknet's own
     reader differs by a few levels and ignores EXIF.
 
-    FileNotFoundError: no such file. ValueError, naming the file: a folder, an empty file, no picture, a damaged or
+    FileNotFoundError: no such file. ValueError, naming the file: a folder, an empty file, no image, a damaged or
     truncated one (a JPEG without its end-of-image marker, half of which OpenCV 4 would fill with grey).
     """
     if channels not in (1, 3):
         raise ValueError(
-            f"{path}: a picture file gives 1 or 3 channels, not {channels}; "
+            f"{path}: an image file gives 1 or 3 channels, not {channels}; "
             f"networks with {channels} input channels take arrays, not files"
         )
     try:
         with open(path, "rb") as file:
             data = file.read()
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such picture file (looked from the folder {os.getcwd()})") from error
+        raise FileNotFoundError(f"{path}: no such image file (looked from the folder {os.getcwd()})") from error
     except OSError as error:  # what a folder gives depends on the system
         if not os.path.isdir(path):
             raise
-        raise ValueError(f"{path}: is a folder, expected a picture file; name one of the files in it") from error
-    picture = _decode(data, path)
+        raise ValueError(f"{path}: is a folder, expected an image file; name one of the files in it") from error
+    image = _decode(data, path)
     if channels == 3:
-        return picture
-    red, green, blue = (picture[..., c].astype(np.uint16) for c in range(3))
+        return image
+    red, green, blue = (image[..., c].astype(np.uint16) for c in range(3))
     return ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)[..., None]
 
 
 def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
-    """The bytes of the file `path` to RGB uint8 `[h, w, 3]`. ValueError where they are no whole picture."""
+    """The bytes of the file `path` to RGB uint8 `[h, w, 3]`. ValueError where they are no whole image."""
     if not data:
-        raise ValueError(f"{path}: is empty (0 bytes), expected a picture file; fetch it again")
+        raise ValueError(f"{path}: is empty (0 bytes), expected an image file; fetch it again")
     kind = next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
     if data.startswith(b"RIFF") and data.startswith(b"WEBP", 8):
         kind = "WEBP"
@@ -74,7 +74,7 @@ def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
         exif, whole = _scan_jpeg(data)
         if not whole:
             raise ValueError(
-                f"{path}: truncated JPEG, {found} but have no end-of-image marker (ff d9) after the picture; "
+                f"{path}: truncated JPEG, {found} but have no end-of-image marker (ff d9) after the image; "
                 f"expected a whole file; fetch it again"
             )
         flags, orientation = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, _orientation(exif)
@@ -83,36 +83,36 @@ def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
     elif kind == "TIFF":  # otherwise 16 bits are rounded to 8
         flags |= cv2.IMREAD_ANYDEPTH
     try:
-        picture: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f"{path}: OpenCV refuses this {kind or 'file'} ({found}): {error}") from error
-    if picture is None:
+    if image is None:
         reader = f"OpenCV {cv2.__version__}"
         what = (
-            f"{kind} that {reader} cannot read, damaged or truncated" if kind else f"not a picture that {reader} reads"
+            f"{kind} that {reader} cannot read, damaged or truncated" if kind else f"not an image that {reader} reads"
         )
         raise ValueError(
             f"{path}: {what}, {found}; expected JPEG, PNG, WEBP, BMP or TIFF; "
             f"if a viewer shows it, save it as PNG or JPEG, otherwise fetch it again"
         )
-    if picture.dtype == np.uint16:
-        picture = (picture >> 8).astype(np.uint8)
-    if picture.dtype != np.uint8:
-        raise ValueError(f"{path}: {kind} of {picture.dtype} samples, expected 8 or 16 bits; save it as 8-bit PNG")
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise ValueError(f"{path}: {kind} of {image.dtype} samples, expected 8 or 16 bits; save it as 8-bit PNG")
     if orientation >= 5:
-        picture = cv2.transpose(picture)
+        image = cv2.transpose(image)
     if orientation in FLIPS:
-        picture = cv2.flip(picture, FLIPS[orientation])
+        image = cv2.flip(image, FLIPS[orientation])
     if kind == "JPEG":  # libjpeg wrote RGB; OpenCV's other readers are not all right with that flag
-        return picture
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
+        return image
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def _scan_jpeg(data: bytes) -> tuple[bytes, bool]:
-    """The EXIF block of a JPEG (empty without one), and whether its picture has an end.
+    """The EXIF block of a JPEG (empty without one), and whether its image has an end.
 
     Segments are stepped over by their length up to the first start-of-scan, so that neither the orientation nor the
-    end of a thumbnail counts as the picture's. In compressed data ff is always followed by 00 or a marker.
+    end of a thumbnail counts as the image's. In compressed data ff is always followed by 00 or a marker.
     """
     exif, position = b"", 2
     while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
@@ -155,12 +155,12 @@ def _orientation(exif: bytes) -> int:
     return 1
 
 
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """A uint8 RGB or one-channel picture `[h, w, C]` as a file in the format of its ending, whole or not at all.
+def write_image(path: Path, image: np.ndarray) -> None:
+    """A uint8 RGB or one-channel image `[h, w, C]` as a file in the format of its ending, whole or not at all.
 
     OSError if it cannot be written, ValueError for an ending that OpenCV does not write.
     """
-    bgr = picture if picture.shape[2] == 1 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    bgr = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     try:
         written, data = cv2.imencode(path.suffix, bgr)
     except cv2.error:
@@ -174,10 +174,10 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
 
 
 # fmt: off
-PICTURES = frozenset([
+IMAGE_SUFFIXES = frozenset([
     ".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".ppm", ".pgm", ".pbm",
 ])
 
-VIDEOS = frozenset([
+VIDEO_SUFFIXES = frozenset([
     ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp",
 ])

@@ -1,4 +1,4 @@
-"""Where a picture lies in the network input, and back."""
+"""Where an image lies in the network input, and back."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture of `picture` pixels lies in a network input of `input` pixels (sizes are width, height).
+    """Where an image of `image` pixels lies in a network input of `input` pixels (sizes are width, height).
 
-    The picture is resized to `placed` pixels and pasted at `offset` (left, top). `undo_offset` is what the
+    The image is resized to `placed` pixels and pasted at `offset` (left, top). `undo_offset` is what the
     inverse subtracts; it equals `offset` except under darknet's own letterbox, which pastes at the floored
     half of the margin but subtracts the exact half, half an input pixel more when the margin is odd.
     """
 
-    picture: tuple[int, int]
+    image: tuple[int, int]
     input: tuple[int, int]
     placed: tuple[int, int]
     offset: tuple[int, int] = (0, 0)
     undo_offset: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def stretch(cls, picture: tuple[int, int], input: tuple[int, int]) -> Self:
+    def stretch(cls, image: tuple[int, int], input: tuple[int, int]) -> Self:
         """The whole input is covered, whatever that does to the proportions."""
-        return cls(picture, input, placed=input)
+        return cls(image, input, placed=input)
 
     @classmethod
-    def letterbox(cls, picture: tuple[int, int], input: tuple[int, int], darknet: bool = False) -> Self:
+    def letterbox(cls, image: tuple[int, int], input: tuple[int, int], darknet: bool = False) -> Self:
         """The proportions stay, grey bars fill the rest. The sizes are darknet's, in integer division.
 
         `darknet` selects darknet's inverse (see `undo_offset`). A side never becomes 0 pixels.
         """
-        (w, h), (input_w, input_h) = picture, input
+        (w, h), (input_w, input_h) = image, input
         if input_w * h < input_h * w:
             placed = input_w, max(h * input_w // w, 1)
         else:
@@ -43,17 +43,17 @@ class Placement:
         margin = input_w - placed[0], input_h - placed[1]
         offset = margin[0] // 2, margin[1] // 2
         undo = (margin[0] / 2, margin[1] / 2) if darknet else (float(offset[0]), float(offset[1]))
-        return cls(picture, input, placed, offset, undo)
+        return cls(image, input, placed, offset, undo)
 
     def to_input(self, boxes: Tensor) -> Tensor:
-        """Boxes xyxy `[..., 4]` in picture pixels to input pixels. The inverse of `to_picture`."""
-        scale_x, scale_y = self.placed[0] / self.picture[0], self.placed[1] / self.picture[1]
+        """Boxes xyxy `[..., 4]` in image pixels to input pixels. The inverse of `to_image`."""
+        scale_x, scale_y = self.placed[0] / self.image[0], self.placed[1] / self.image[1]
         left, top = self.undo_offset
         return boxes * boxes.new_tensor([scale_x, scale_y] * 2) + boxes.new_tensor([left, top] * 2)
 
-    def to_picture(self, boxes: Tensor) -> Tensor:
-        """Boxes xyxy `[..., 4]` in input pixels to picture pixels. Nothing is clipped."""
-        scale_x, scale_y = self.placed[0] / self.picture[0], self.placed[1] / self.picture[1]
+    def to_image(self, boxes: Tensor) -> Tensor:
+        """Boxes xyxy `[..., 4]` in input pixels to image pixels. Nothing is clipped."""
+        scale_x, scale_y = self.placed[0] / self.image[0], self.placed[1] / self.image[1]
         left, top = self.undo_offset
         x1, y1, x2, y2 = boxes.unbind(-1)
         return torch.stack(
@@ -61,7 +61,7 @@ class Placement:
         )
 
     def relative(self, boxes: Tensor) -> Tensor:
-        """Boxes cxcywh `[..., 4]` as fractions of the input to fractions of the picture.
+        """Boxes cxcywh `[..., 4]` as fractions of the input to fractions of the image.
 
         darknet's NMS works in this unit (reference: its correction of boxes comes before its NMS).
         """

@@ -1,4 +1,4 @@
-"""Pictures into the network input: resize, letterbox, darknet's own resize."""
+"""Images into the network input: resize, letterbox, darknet's own resize."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from yolo.images.placement import Placement
 GREY = 128  # 0.5 * 255, rounded up: the bars of a letterbox
 
 
-def place(picture: np.ndarray, placement: Placement) -> np.ndarray:
-    """A uint8 picture `[h, w, C]` as uint8 network input `[input_h, input_w, C]`: resized, pasted on grey 128.
+def place(image: np.ndarray, placement: Placement) -> np.ndarray:
+    """A uint8 image `[h, w, C]` as uint8 network input `[input_h, input_w, C]`: resized, pasted on grey 128.
 
     Bilinear both ways (cv2.INTER_LINEAR, what darknet uses on video and in training). Shrinking is not antialiased,
-    because darknet's is not: its weights have learned to see such pictures. The result is always a new array.
-    ValueError if the picture is not uint8 or not of the size that the placement was made for.
+    because darknet's is not: its weights have learned to see such images. The result is always a new array.
+    ValueError if the image is not uint8 or not of the size that the placement was made for.
     """
-    _check(picture, placement)
-    if placement.placed == placement.picture:
-        return _paste(picture, placement, GREY)
+    _check(image, placement)
+    if placement.placed == placement.image:
+        return _paste(image, placement, GREY)
     (input_w, input_h), (placed_w, placed_h), (left, top) = placement.input, placement.placed, placement.offset
-    canvas = np.full((input_h, input_w, picture.shape[2]), GREY, np.uint8)
+    canvas = np.full((input_h, input_w, image.shape[2]), GREY, np.uint8)
     part = canvas[top : top + placed_h, left : left + placed_w]
-    resized = cv2.resize(picture, placement.placed, dst=part, interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(image, placement.placed, dst=part, interpolation=cv2.INTER_LINEAR)
     if resized is not part:  # OpenCV drops a last axis of 1, and may not write into what it is given
         part[:] = resized.reshape(part.shape)
     return canvas
 
 
-def darknet_resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A float32 picture `[h, w, C]` resized to `size` (width, height), bit for bit as darknet does it.
+def darknet_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A float32 image `[h, w, C]` resized to `size` (width, height), bit for bit as darknet does it.
 
     Separable bilinear with aligned corners, in float32: first the columns, then the rows. darknet adds no second tap
     in the last row; where rounding puts that row just short of the last source row, it comes out almost black, and
     darknet's networks have always seen it so. (Source: the behaviour of darknet's resize_image. A target width of 1
     gives the last column, as there; a target height of 1, which divides by zero there, gives the first row.)
-    ValueError if the picture is not float32 of three axes.
+    ValueError if the image is not float32 of three axes.
     """
-    if picture.dtype != np.float32 or picture.ndim != 3:
-        raise ValueError(f"darknet_resize: got {picture.dtype} {picture.shape}, expected a float32 picture [h, w, C]")
+    if image.dtype != np.float32 or image.ndim != 3:
+        raise ValueError(f"darknet_resize: got {image.dtype} {image.shape}, expected a float32 image [h, w, C]")
     width, height = size
-    left, right, dx = _taps(picture.shape[1], width)
-    above, below, dy = _taps(picture.shape[0], height)
+    left, right, dx = _taps(image.shape[1], width)
+    above, below, dy = _taps(image.shape[0], height)
     dx, dy = dx[:, None], dy[:, None, None]
-    columns = (1 - dx) * picture[:, left] + dx * picture[:, right]
-    columns[:, -1] = picture[:, -1]
+    columns = (1 - dx) * image[:, left] + dx * image[:, right]
+    columns[:, -1] = image[:, -1]
     rows = (1 - dy) * columns[above]
-    if picture.shape[0] > 1:
+    if image.shape[0] > 1:
         rows[:-1] += dy[:-1] * columns[below[:-1]]
     return rows
 
@@ -60,27 +60,27 @@ def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.minimum(first, source - 1), np.minimum(first + 1, source - 1), position - first.astype(np.float32)
 
 
-def darknet_place(picture: np.ndarray, placement: Placement) -> np.ndarray:
-    """A uint8 picture `[h, w, C]` as darknet's own float32 network input `[C, input_h, input_w]` in [0, 1].
+def darknet_place(image: np.ndarray, placement: Placement) -> np.ndarray:
+    """A uint8 image `[h, w, C]` as darknet's own float32 network input `[C, input_h, input_w]` in [0, 1].
 
     value / 255 (for all 256 values the float32 quotient is the rounded float64 one), `darknet_resize`, pasted on 0.5.
     ValueError as for `place`.
     """
-    _check(picture, placement)
-    resized = darknet_resize(np.divide(picture, np.float32(255), dtype=np.float32), placement.placed)
+    _check(image, placement)
+    resized = darknet_resize(np.divide(image, np.float32(255), dtype=np.float32), placement.placed)
     if placement.placed != placement.input:
         resized = _paste(resized, placement, 0.5)
     return np.ascontiguousarray(resized.transpose(2, 0, 1))
 
 
-def _check(picture: np.ndarray, placement: Placement) -> None:
-    w, h = placement.picture
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[:2] != (h, w):
-        raise ValueError(f"got a picture {picture.dtype} {picture.shape}, expected uint8 ({h}, {w}, C), [h, w, C]")
+def _check(image: np.ndarray, placement: Placement) -> None:
+    w, h = placement.image
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[:2] != (h, w):
+        raise ValueError(f"got an image {image.dtype} {image.shape}, expected uint8 ({h}, {w}, C), [h, w, C]")
 
 
 def _paste(resized: np.ndarray, placement: Placement, grey: float) -> np.ndarray:
-    """A new array `[input_h, input_w, C]` of `grey` with the resized picture at its offset."""
+    """A new array `[input_h, input_w, C]` of `grey` with the resized image at its offset."""
     (input_w, input_h), (placed_w, placed_h), (left, top) = placement.input, placement.placed, placement.offset
     canvas = np.full((input_h, input_w, resized.shape[2]), grey, resized.dtype)
     canvas[top : top + placed_h, left : left + placed_w] = resized

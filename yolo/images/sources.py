@@ -1,4 +1,4 @@
-"""What to look at: pictures, folders, globs, videos, streams and cameras, as one flow of shots."""
+"""What to look at: images, folders, globs, videos, streams and cameras, as one flow of shots."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from yolo.images.files import PICTURES, VIDEOS, read_picture
+from yolo.images.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image
 
 # fmt: on
 
 
 class Shot(NamedTuple):
-    """One picture, or one frame: `pixels` uint8 RGB `[h, w, channels]`, or why there are none.
+    """One image, or one frame: `pixels` uint8 RGB `[h, w, channels]`, or why there are none.
 
     `name` is the file name (`clip.mp4#17` for frame 17, from 0), `path` the file, None for a camera or stream. `rate`
-    is the frames per second of a video as it tells them, 25 where it does not; 0 for a picture.
+    is the frames per second of a video as it tells them, 25 where it does not; 0 for an image.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Shot(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A picture file, or something that cv2 opens as a video. `capture` is what it opens: a path, a URL, a number."""
+    """An image file, or something that cv2 opens as a video. `capture` is what it opens: a path, a URL, a number."""
 
     name: str
     path: Path | None = None
@@ -46,10 +46,10 @@ class Source:
 
 
 def find_sources(given: Sequence[str]) -> list[Source]:
-    """What the words of a command line mean: a file, the pictures and videos in a folder (sorted, not below it), the
+    """What the words of a command line mean: a file, the images and videos in a folder (sorted, not below it), the
     files that a glob matches, a camera number, or the URL of a stream.
 
-    Nothing is opened yet, so a missing file is a source that fails. ValueError for a folder or a glob without pictures.
+    Nothing is opened yet, so a missing file is a source that fails. ValueError for a folder or a glob without images.
     """
     found: list[Source] = []
     for word in given:
@@ -58,10 +58,10 @@ def find_sources(given: Sequence[str]) -> list[Source]:
             shown = re.sub(r"//[^/@]*@", "//", word)  # without user and password, which end up in file names
             found.append(Source(shown, capture=word))
         elif path.is_dir():
-            files = (file for file in path.iterdir() if file.suffix.lower() in PICTURES | VIDEOS)
+            files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
             inside = sorted(file for file in files if not file.is_dir())
             if not inside:
-                raise ValueError(f"{word}: no picture and no video in this folder; expected files such as .jpg or .mp4")
+                raise ValueError(f"{word}: no image and no video in this folder; expected files such as .jpg or .mp4")
             found += map(_file, inside)
         elif path.is_file():
             found.append(_file(path))
@@ -78,13 +78,13 @@ def find_sources(given: Sequence[str]) -> list[Source]:
 
 
 def shots(source: Source, channels: int = 3) -> Iterator[Shot]:
-    """The pictures of a source, one after the other; one with an `error` where a file cannot be read."""
+    """The images of a source, one after the other; one with an `error` where a file cannot be read."""
     if source.capture is not None:
         yield from _frames(source, channels)
         return
     assert source.path is not None
     try:
-        pixels = read_picture(source.path, channels)
+        pixels = read_image(source.path, channels)
     except (ValueError, OSError) as problem:
         yield Shot(source.name, source.path, None, str(problem))
     else:
@@ -92,7 +92,7 @@ def shots(source: Source, channels: int = 3) -> Iterator[Shot]:
 
 
 def _file(path: Path) -> Source:
-    return Source(path.name, path, str(path) if path.suffix.lower() in VIDEOS else None)
+    return Source(path.name, path, str(path) if path.suffix.lower() in VIDEO_SUFFIXES else None)
 
 
 def _frames(source: Source, channels: int) -> Iterator[Shot]:

@@ -1,8 +1,8 @@
-"""How far AP depends on which pictures happen to be in the data set: bootstrap intervals over pictures.
+"""How far AP depends on which images happen to be in the data set: bootstrap intervals over images.
 
-Letters: `B` resamples, `I` pictures, `C` classes, `T` IoU thresholds. A resample draws I pictures with replacement
-(Efron 1979). One that is drawn twice counts as two pictures, one that is not drawn is absent. Nothing is matched anew:
-matches are made within a picture, so a resample only weighs them.
+Letters: `B` resamples, `I` images, `C` classes, `T` IoU thresholds. A resample draws I images with replacement
+(Efron 1979). One that is drawn twice counts as two images, one that is not drawn is absent. Nothing is matched anew:
+matches are made within an image, so a resample only weighs them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Interval(NamedTuple):
 
 
 def bootstrap(result: CocoResult, resamples: int = 1000, *, level: float = 0.95, seed: int = 0) -> dict[str, Interval]:
-    """How far `AP` and `AP50` would differ with other pictures, as many as these: the interval that holds `level`.
+    """How far `AP` and `AP50` would differ with other images, as many as these: the interval that holds `level`.
 
-    The central part of the resamples, moved so that their mean lies on the value. It has to be moved: on few pictures
-    AP is biased upwards (rare classes with few false detections among so few pictures), and a resample, with a third
-    of the pictures absent, is biased once more. For the same reason the interval says nothing about AP on far more
-    pictures.
+    The central part of the resamples, moved so that their mean lies on the value. It has to be moved: on few images
+    AP is biased upwards (rare classes with few false detections among so few images), and a resample, with a third
+    of the images absent, is biased once more. For the same reason the interval says nothing about AP on far more
+    images.
 
     The draws depend on the seed alone, not on the device. AP50 is left out if 0.5 is not among the thresholds; nothing
     comes out without objects.
@@ -46,7 +46,7 @@ def bootstrap(result: CocoResult, resamples: int = 1000, *, level: float = 0.95,
 def resampled(result: CocoResult, resamples: int, seed: int = 0) -> Tensor:
     """AP at each threshold of so many random resamples, float64 `[B, T]`; NaN where one has no objects.
 
-    The draws depend on the seed and the number of pictures alone: the results of two detectors on the same pictures
+    The draws depend on the seed and the number of images alone: the results of two detectors on the same images
     can be compared resample by resample.
     """
     images = result.records.images
@@ -70,7 +70,7 @@ def _centred(value: float, resamples: Tensor, level: float) -> Interval:
 def resampled_ap(result: CocoResult, weights: Tensor) -> Tensor:
     """AP at each threshold of each resample, float64 `[B, T]`; NaN where a resample has no objects.
 
-    `weights` int64 `[B, I]`: how often each picture was drawn, in the order of `records.image_ids`.
+    `weights` int64 `[B, I]`: how often each image was drawn, in the order of `records.image_ids`.
     """
     records, matches = result.records, result.matches
     found, truths, classes = records.found, records.truths, records.classes

@@ -1,6 +1,6 @@
 """COCO's detection metrics, equal to pycocotools' to the last digit.
 
-Letters: `I` pictures, `G` objects, `D` detections, `O` detections that reach some object, `C` classes, `T` IoU
+Letters: `I` images, `G` objects, `D` detections, `O` detections that reach some object, `C` classes, `T` IoU
 thresholds, `R` recall points, `A` area ranges, `M` limits on the number of detections.
 
 Definitions: https://cocodataset.org/#detection-eval, and where it is silent the program pycocotools (COCOeval).
@@ -30,7 +30,7 @@ LIMITS = (1, 10, 100)
 
 class Rules(NamedTuple):
     """What is counted: smallest IoU of a match (several: AP is their mean), area ranges in square pixels, both ends
-    included, by name (the first is the one of AP and AR), and how many detections of a class and picture, ascending."""
+    included, by name (the first is the one of AP and AR), and how many detections of a class and image, ascending."""
 
     thresholds: tuple[float, ...] = THRESHOLDS
     areas: Mapping[str, tuple[float, float]] = AREAS
@@ -57,7 +57,7 @@ class CocoResult:
         return mean_over_classes(self._at(self.precision, threshold)[..., self._area(area)])
 
     def ar(self, threshold: float | None = None, area: str | None = None, limit: int | None = None) -> float:
-        """Mean of recall over classes and thresholds, with at most `limit` detections of a class and picture."""
+        """Mean of recall over classes and thresholds, with at most `limit` detections of a class and image."""
         m = -1 if limit is None else self.rules.limits.index(limit)
         return mean_over_classes(self._at(self.recall, threshold)[..., self._area(area), m])
 
@@ -103,7 +103,7 @@ class CocoMetrics(Collector):
         device: where everything is kept and computed.
         rules: thresholds, area ranges, limits; COCO's by default.
 
-    Under torch.distributed every process collects its pictures; `compute` gives all of them the same result.
+    Under torch.distributed every process collects its images; `compute` gives all of them the same result.
     """
 
     def __init__(

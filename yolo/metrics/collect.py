@@ -1,6 +1,6 @@
 """What a data set and a detector give, batch by batch, until a metric wants all of it.
 
-Letters: `B` pictures of a batch, `G` objects, `D` detections of a picture, `C` classes.
+Letters: `B` images of a batch, `G` objects, `D` detections of an image, `C` classes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Collector:
         class_names: `[C]`, a label is an index into it.
         device: where everything is kept and computed.
 
-    Under torch.distributed every process collects its own pictures, and `records`, a collective call, gives each of
+    Under torch.distributed every process collects its own images, and `records`, a collective call, gives each of
     them those of all.
     """
 
@@ -32,21 +32,21 @@ class Collector:
         self._truths: list[Truths] = []
         self._found: list[Found] = []
         self._ids: list[Tensor] = []
-        self._pictures = 0
+        self._images = 0
 
     def update(self, detections: Sequence[Detections], targets: Sequence[Mapping[str, Any]]) -> None:
         """Adds a batch.
 
         Args:
-            detections: of B pictures, boxes xyxy in pixels of the original picture.
-            targets: B targets: `boxes` `[G, 4]` xyxy in pixels of the original picture, `labels` int64 `[G]`,
+            detections: of B images, boxes xyxy in pixels of the original image.
+            targets: B targets: `boxes` `[G, 4]` xyxy in pixels of the original image, `labels` int64 `[G]`,
                 `image_id` int, and, where the data have them, `iscrowd` bool `[G]` (else none is) and `area` `[G]` in
                 square pixels (else w·h).
 
-        A picture that was added before counts once, as it came first. ValueError when the two do not go together.
+        An image that was added before counts once, as it came first. ValueError when the two do not go together.
         """
         if len(detections) != len(targets):
-            raise ValueError(f"{len(detections)} detections for {len(targets)} targets; expected one for each picture")
+            raise ValueError(f"{len(detections)} detections for {len(targets)} targets; expected one for each image")
         if not targets:
             return
         boxes = xyxy_to_xywh(_joined(targets, "boxes").reshape(-1, 4))
@@ -61,17 +61,17 @@ class Collector:
         self.add(torch.tensor([int(target["image_id"]) for target in targets]), truths, found_in(detections))
 
     def add(self, image_ids: Tensor, truths: Truths, found: Found) -> None:
-        """Adds pictures as flat tensors, boxes in COCO's own format; `image` is the place in `image_ids` `[B]`."""
+        """Adds images as flat tensors, boxes in COCO's own format; `image` is the place in `image_ids` `[B]`."""
         for what, fields in (("objects", truths), ("detections", found)):
             sizes = {name: len(field) for name, field in zip(fields._fields, fields, strict=True)}
             if len(set(sizes.values())) > 1:
-                raise ValueError(f"{what} of the pictures {image_ids.tolist()[:10]}: lengths differ: {sizes}")
-        truths = truths._replace(image=truths.image + self._pictures)
-        found = found._replace(image=found.image + self._pictures)
+                raise ValueError(f"{what} of the images {image_ids.tolist()[:10]}: lengths differ: {sizes}")
+        truths = truths._replace(image=truths.image + self._images)
+        found = found._replace(image=found.image + self._images)
         self._truths.append(Truths(*(field.to(self.device, non_blocking=True) for field in truths)))
         self._found.append(Found(*(field.to(self.device, non_blocking=True) for field in found)))
         self._ids.append(image_ids.to(self.device, non_blocking=True))
-        self._pictures += len(image_ids)
+        self._images += len(image_ids)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What this process has added so far."""
@@ -82,7 +82,7 @@ class Collector:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Goes on with that, in place of what was added."""
         state = {name: field.to(self.device) for name, field in state.items()}
-        self._ids, self._pictures = [state["image_ids"]], len(state["image_ids"])
+        self._ids, self._images = [state["image_ids"]], len(state["image_ids"])
         self._truths = [Truths(*(state[f"truths.{name}"] for name in Truths._fields))]
         self._found = [Found(*(state[f"found.{name}"] for name in Found._fields))]
 
@@ -90,7 +90,7 @@ class Collector:
         """What was added so far, by any process, sorted. ValueError for labels or numbers out of range."""
         ids, truths, found = self._so_far()
         counts = gather(ids.new_tensor([len(ids)]))
-        before = counts[: rank()].sum()  # pictures of the processes before this one
+        before = counts[: rank()].sum()  # images of the processes before this one
         truths = Truths(*(gather(field) for field in truths._replace(image=truths.image + before)))
         found = Found(*(gather(field) for field in found._replace(image=found.image + before)))
         _check(truths, found, len(self.names))
@@ -105,7 +105,7 @@ class Collector:
 
 
 def found_in(detections: Sequence[Detections]) -> Found:
-    """The detections of some pictures in COCO's terms; `image` is the place in the sequence, which is not empty."""
+    """The detections of some images in COCO's terms; `image` is the place in the sequence, which is not empty."""
     label = torch.cat([d.labels for d in detections])
     return Found(
         image=_places([len(d) for d in detections]).to(label.device),
@@ -122,7 +122,7 @@ def _joined(targets: Sequence[Mapping[str, Any]], key: str) -> Tensor:
         return torch.zeros(0)
     if len(having) < len(targets):
         without = [target.get("image_id") for target in targets if key not in target]
-        raise ValueError(f"targets of the pictures {without[:10]} have no {key!r}")
+        raise ValueError(f"targets of the images {without[:10]} have no {key!r}")
     return torch.cat([torch.as_tensor(target[key]) for target in targets])
 
 

@@ -73,11 +73,11 @@ def error_breakdown(result: CocoResult, threshold: float = 0.5) -> Errors:
 
 
 def _nearest(found: Verdict, false: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """For each false detection the largest IoU with an object of its picture, and that object: first among those of its
+    """For each false detection the largest IoU with an object of its image, and that object: first among those of its
     class, then of the others. 0 and -1 where it overlaps none by 0.1."""
     records, truths = found.records, found.records.truths
     objects = (~truths.crowd).nonzero().squeeze(1)
-    objects = objects[lexsort(truths.image[objects])]  # by picture
+    objects = objects[lexsort(truths.image[objects])]  # by image
     start, end = runs(truths.image[objects], records.found.image[false])
     who, whom, iou = pairs(records.found.boxes[false], truths.boxes[objects], start, end, NEAR)
     whom = objects[whom]

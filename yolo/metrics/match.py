@@ -1,6 +1,6 @@
-"""Which detection finds which object: COCO's greedy matching, for all pictures, thresholds and area ranges at once.
+"""Which detection finds which object: COCO's greedy matching, for all images, thresholds and area ranges at once.
 
-Letters: `G` objects, `D` detections, `P` pairs of a detection with an object of its group (its picture and class), `O`
+Letters: `G` objects, `D` detections, `P` pairs of a detection with an object of its group (its image and class), `O`
 detections that stand in a pair, `T` IoU thresholds, `A` area ranges.
 
 The rule (pycocotools, `evaluateImg`): the detections of a group, by descending score, each take the object that they
@@ -10,7 +10,7 @@ those outside the area range) only where no other is left. A crowd is never used
 That looks sequential. But every object prefers the detection with the higher score, all by one list. Then letting each
 detection ask its favourite, each object keep the better of those who ask, and those turned down ask their next one,
 ends in the same matching (Gale and Shapley 1962: there is only one stable matching if one side has a common list). A
-round is a few tensor operations over all pictures, and few rounds are needed.
+round is a few tensor operations over all images, and few rounds are needed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def overlap(found: Tensor, truths: Tensor, crowd: Tensor | None = None) -> Tenso
 
 
 def class_pairs(records: Records, floor: float) -> Pairs:
-    """The pairs of each detection with the objects of its picture and class whose IoU is at least `floor`."""
+    """The pairs of each detection with the objects of its image and class whose IoU is at least `floor`."""
     start, end = records.of_class(records.found.image, records.found.label)
     truths = records.truths
     return pairs(records.found.boxes, truths.boxes, start, end, floor, truths.crowd)
@@ -185,7 +185,7 @@ def greedy(
 
 
 def claims(records: Records, threshold: float, *, strict: bool = False, inclusive: bool = False) -> Claims:
-    """VOC's rule: each detection stands for the object of its picture and class that it overlaps most, free or not.
+    """VOC's rule: each detection stands for the object of its image and class that it overlaps most, free or not.
 
     Of equal overlaps the first object. `strict`: the IoU must exceed the threshold, not just reach it. `inclusive`: box
     corners are pixels that belong to the box, so sides are right - left + 1.

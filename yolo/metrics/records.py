@@ -1,6 +1,6 @@
 """All objects and detections of a data set as flat tensors, in the order in which metrics walk through them.
 
-Letters: `I` pictures, `G` objects, `D` detections, `C` classes. Boxes are COCO's float64 left, top, width, height.
+Letters: `I` images, `G` objects, `D` detections, `C` classes. Boxes are COCO's float64 left, top, width, height.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Truths(NamedTuple):
-    """Objects: `image` int64 `[G]` index of the picture, `label` int64 `[G]`, `boxes` float64 `[G, 4]`, `area` float64
+    """Objects: `image` int64 `[G]` index of the image, `label` int64 `[G]`, `boxes` float64 `[G, 4]`, `area` float64
     `[G]` in square pixels (of the mask, where there is one), `crowd` bool `[G]`."""
 
     image: Tensor
@@ -35,9 +35,9 @@ class Found(NamedTuple):
 class Records(NamedTuple):
     """A data set with its detections, sorted.
 
-    `truths` stand class by class, then picture by picture, then as given. `found` stand class by class, then by
-    descending score; equal scores by picture, then as given. `rank` int64 `[D]` is the place of a detection among those
-    of its class and picture, from 0. `image_ids` int64 `[I]` ascend: the picture of index k has the id `image_ids[k]`.
+    `truths` stand class by class, then image by image, then as given. `found` stand class by class, then by
+    descending score; equal scores by image, then as given. `rank` int64 `[D]` is the place of a detection among those
+    of its class and image, from 0. `image_ids` int64 `[I]` ascend: the image of index k has the id `image_ids[k]`.
     """
 
     truths: Truths
@@ -48,18 +48,18 @@ class Records(NamedTuple):
 
     @property
     def images(self) -> int:
-        """How many pictures, those without objects and detections included."""
+        """How many images, those without objects and detections included."""
         return len(self.image_ids)
 
     def top(self, limit: int) -> Records:
-        """Without the detections behind the best `limit` of their class and picture."""
+        """Without the detections behind the best `limit` of their class and image."""
         keep = (self.rank < limit).nonzero().squeeze(1)
         if len(keep) == len(self.rank):
             return self
         return self._replace(found=Found(*taken(self.found, keep)), rank=self.rank[keep])
 
     def of_class(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the objects of these pictures and classes stand in `truths`: start and end, int64, end excluded."""
+        """Where the objects of these images and classes stand in `truths`: start and end, int64, end excluded."""
         return runs(self.truths.label * self.images + self.truths.image, label * self.images + image)
 
 
@@ -67,7 +67,7 @@ def make_records(image_ids: Tensor, truths: Truths, found: Found, classes: int) 
     """Sorts what was collected.
 
     Args:
-        image_ids: int64, an id for each picture that was looked at. One that comes twice (a sampler pads its last
+        image_ids: int64, an id for each image that was looked at. One that comes twice (a sampler pads its last
             batch) counts once: what belongs to its later places is left out.
         truths: objects in any order, `image` is the place in `image_ids`.
         found: detections in any order, likewise.

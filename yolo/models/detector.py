@@ -20,12 +20,12 @@ if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection d
     from yolo.data.sample import Target
 
 
-Picture = str | os.PathLike[str] | np.ndarray
+ImageLike = str | os.PathLike[str] | np.ndarray
 """A path, or RGB pixels uint8 `[h, w, 3]` (`[h, w, channels]` for a network of other channels)."""
 
 
 class Detector(ABC):
-    """A model that finds objects in pictures.
+    """A model that finds objects in images.
 
     `network` is the trainable module, in float32; `names` are the class names, `names[label]` that of a detection.
     """
@@ -49,25 +49,25 @@ class Detector(ABC):
         """
 
     @abstractmethod
-    def prepare(self, picture: Picture) -> tuple[Tensor, Placement]:
-        """A picture as network input `[channels, h, w]` (uint8) and where it lies there. Touches no network."""
+    def prepare(self, image: ImageLike) -> tuple[Tensor, Placement]:
+        """An image as network input `[channels, h, w]` (uint8) and where it lies there. Touches no network."""
 
     @abstractmethod
     def detect_batch(self, images: Tensor, placements: Sequence[Placement]) -> list[Detections]:
-        """Detections of a batch of prepared pictures `[B, channels, h, w]`, boxes in original pixels."""
+        """Detections of a batch of prepared images `[B, channels, h, w]`, boxes in original pixels."""
 
     @overload
-    def detect(self, pictures: Picture) -> Detections: ...  # type: ignore[overload-overlap]  # a str is no sequence here
+    def detect(self, images: ImageLike) -> Detections: ...  # type: ignore[overload-overlap]  # a str is no sequence here
     @overload
-    def detect(self, pictures: Sequence[Picture]) -> list[Detections]: ...
-    def detect(self, pictures: Picture | Sequence[Picture]) -> Detections | list[Detections]:
-        """Detections of one picture (a path or pixels), or of a sequence of them, taken as one batch.
+    def detect(self, images: Sequence[ImageLike]) -> list[Detections]: ...
+    def detect(self, images: ImageLike | Sequence[ImageLike]) -> Detections | list[Detections]:
+        """Detections of one image (a path or pixels), or of a sequence of them, taken as one batch.
 
-        Raises FileNotFoundError or ValueError with the name of a file that is no picture.
+        Raises FileNotFoundError or ValueError with the name of a file that is no image.
         """
-        if isinstance(pictures, (str, os.PathLike, np.ndarray)):
-            return self.detect([pictures])[0]
-        if not pictures:
+        if isinstance(images, (str, os.PathLike, np.ndarray)):
+            return self.detect([images])[0]
+        if not images:
             return []
-        images, placements = zip(*map(self.prepare, pictures), strict=True)
-        return self.detect_batch(torch.stack(images), placements)
+        prepared, placements = zip(*map(self.prepare, images), strict=True)
+        return self.detect_batch(torch.stack(prepared), placements)

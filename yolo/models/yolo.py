@@ -1,4 +1,4 @@
-"""YOLO as a Detector: the Darknet network with its pictures in front and its postprocessing behind."""
+"""YOLO as a Detector: the Darknet network with its images in front and its postprocessing behind."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from yolo.detection.assign import assign
 from yolo.detection.labels import pack_labels
 from yolo.detection.loss import compute_loss
 from yolo.detection.postprocess import postprocess
-from yolo.images.files import read_picture
+from yolo.images.files import read_image
 from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place, place
-from yolo.models.detector import Detector, Picture
+from yolo.models.detector import Detector, ImageLike
 from yolo.options.detection import Filter, parse_size
 from yolo.options.train import LossOptions
 
@@ -37,7 +37,7 @@ class YoloDetector(Detector):
             detection, and again when weights, device or precision have changed.
         names: one class name for each class.
         size: height and width of the network input in pixels, by default those of the cfg.
-        letterbox: keep the proportions of pictures (grey bars); False stretches them to the input.
+        letterbox: keep the proportions of images (grey bars); False stretches them to the input.
         exact: darknet's own resize in float32 (`prepare` then gives float32), for darknet's numbers.
         precision: "fp32", "bf16", or "auto" (see `yolo.darknet.inference.resolve_precision`), of the inference copy.
         options: thresholds of detection.
@@ -74,19 +74,19 @@ class YoloDetector(Detector):
         self.size = parse_size(size) if size else self.size
         self.letterbox = placement == "letterbox" if placement else self.letterbox
 
-    def prepare(self, picture: Picture) -> tuple[Tensor, Placement]:
-        """A picture as network input `[channels, h, w]`, uint8 (float32 in [0, 1] where `exact`), and its place."""
+    def prepare(self, image: ImageLike) -> tuple[Tensor, Placement]:
+        """An image as network input `[channels, h, w]`, uint8 (float32 in [0, 1] where `exact`), and its place."""
         channels = self.network.cfg.net.channels
-        pixels = picture if isinstance(picture, np.ndarray) else read_picture(Path(picture), channels)
+        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image), channels)
         if pixels.ndim != 3 or pixels.shape[2] != channels or pixels.dtype != np.uint8 or 0 in pixels.shape:
             raise ValueError(
                 f"got pixels of shape {list(pixels.shape)} and type {pixels.dtype}; expected uint8 [h, w, {channels}]"
             )
-        picture_size, input_size = (pixels.shape[1], pixels.shape[0]), (self.size[1], self.size[0])
+        image_size, input_size = (pixels.shape[1], pixels.shape[0]), (self.size[1], self.size[0])
         if self.letterbox:
-            placement = Placement.letterbox(picture_size, input_size, darknet=self.exact)
+            placement = Placement.letterbox(image_size, input_size, darknet=self.exact)
         else:
-            placement = Placement.stretch(picture_size, input_size)
+            placement = Placement.stretch(image_size, input_size)
         if self.exact:
             return torch.from_numpy(darknet_place(pixels, placement)), placement
         return torch.from_numpy(place(pixels, placement)).permute(2, 0, 1), placement
@@ -105,7 +105,7 @@ class YoloDetector(Detector):
         return {name: gain * getattr(terms, name) for name, gain in gains.items()}
 
     def predict(self, images: Tensor) -> list[Tensor]:
-        """Raw predictions of prepared pictures `[B, channels, h, w]`, by the inference copy: `[B, A, H, W, 5 + C]`."""
+        """Raw predictions of prepared images `[B, channels, h, w]`, by the inference copy: `[B, A, H, W, 5 + C]`."""
         device = next(self.network.parameters()).device
         dtype = torch.float32 if self.exact else resolve_precision(self.precision)
         state = (dtype, *map(_state, self.network.state_dict(keep_vars=True).values()))
@@ -128,7 +128,7 @@ class YoloDetector(Detector):
             return postprocess(predictions, self.network.heads, (height, width), placements, self.options)
 
     def detect_batch(self, images: Tensor, placements: Sequence[Placement]) -> list[Detections]:
-        """Detections of prepared pictures `[B, channels, h, w]`: `predict`, then `select`."""
+        """Detections of prepared images `[B, channels, h, w]`: `predict`, then `select`."""
         return self.select(self.predict(images), placements)
 
 

@@ -1,4 +1,4 @@
-"""How training pictures are changed. No torch."""
+"""How training images are changed. No torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """How training pictures are changed. The sizes of changes are those of YOLOv3's own cfg where it has them."""
+    """How training images are changed. The sizes of changes are those of YOLOv3's own cfg where it has them."""
 
     flip: float = 0.5
-    """Share of pictures that are mirrored left to right."""
+    """Share of images that are mirrored left to right."""
     hue: float = 0.05
     """Hue is turned by up to this part of the colour circle, either way. darknet turns 0.1, red balls become yellow."""
     saturation: float = 1.5
@@ -18,13 +18,13 @@ class Augment:
     value: float = 1.5
     """Brightness is multiplied by up to this, or divided by it."""
     scale: float = 1.4
-    """Beyond the letterbox a picture is enlarged by up to this, or shrunk by it."""
+    """Beyond the letterbox an image is enlarged by up to this, or shrunk by it."""
     translate: float = 0.1
     """Its centre moves by up to this part of the input's sides."""
     mosaic: float = 0.0
-    """Share of pictures that are put together of four."""
+    """Share of images that are put together of four."""
     mixup: float = 0.0
-    """Share of pictures that are blended with another one, half and half."""
+    """Share of images that are blended with another one, half and half."""
     multi_scale: float = 1.0
     """The input of a batch is up to this times larger or smaller, in steps of 32 pixels; 1 is off."""
     last_plain: int = 0
@@ -32,7 +32,7 @@ class Augment:
 
     @property
     def plain(self) -> bool:
-        """Whether a picture stays as detection sees it; the size of the input may still vary."""
+        """Whether an image stays as detection sees it; the size of the input may still vary."""
         return replace(self, multi_scale=1.0, last_plain=0) == PLAIN
 
     def ends_plain(self, epoch: int, epochs: int) -> bool:

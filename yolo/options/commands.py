@@ -50,10 +50,10 @@ class Convert:
 
 @dataclass(frozen=True, kw_only=True)
 class Detect:
-    """Finds objects in pictures, videos and camera streams: draws them, prints a line for each, writes result files."""
+    """Finds objects in images, videos and camera streams: draws them, prints a line for each, writes result files."""
 
-    sources: Annotated[Positional[tuple[str, ...]], arg(metavar="PICTURE")]
-    """Picture or video files, folders, globs in quotes, camera numbers, stream URLs."""
+    sources: Annotated[Positional[tuple[str, ...]], arg(metavar="IMAGE")]
+    """Image or video files, folders, globs in quotes, camera numbers, stream URLs."""
     cfg: Path | None = None
     """Darknet .cfg; by default that of the newest trained run, else yolov3.cfg."""
     weights: Path | None = None
@@ -72,22 +72,22 @@ class Detect:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network. auto is fp32: bf16 is faster where the device is made for it, and moves some boxes."""
     placement: Literal["letterbox", "stretch"] | None = None
-    """Keep the proportions of a picture (grey bars), or stretch it to the network's input; by default what the weights
+    """Keep the proportions of an image (grey bars), or stretch it to the network's input; by default what the weights
     were trained with, else letterbox."""
     exact: bool = False
     """Darknet's own resize in float32: darknet's numbers, slower."""
     classes: str | None = None
     """Only these, by name, separated by commas."""
     max_det: int | None = Filter().max_detections
-    """At most so many per picture, the best ones; None keeps all."""
+    """At most so many per image, the best ones; None keeps all."""
     agnostic: bool = Filter().agnostic
     """NMS across classes: one box per object whatever the class."""
     out: Path = Path("runs/detect")
-    """Folder for the drawn pictures and the result files."""
+    """Folder for the drawn images and the result files."""
     json: bool = False
     """Write detections.json in COCO's results format."""
     txt: bool = False
-    """Write txt/NAME.txt (txt/NAME/17.txt for frame 17): class cx cy w h score, as fractions of the picture."""
+    """Write txt/NAME.txt (txt/NAME/17.txt for frame 17): class cx cy w h score, as fractions of the image."""
     csv: bool = False
     """Write detections.csv."""
     crops: bool = False
@@ -96,7 +96,7 @@ class Detect:
 
 @dataclass(frozen=True, kw_only=True)
 class ShowData:
-    """What a data set holds and what the network will see of it: classes, box sizes, faults, a sheet of pictures."""
+    """What a data set holds and what the network will see of it: classes, box sizes, faults, a sheet of images."""
 
     path: Positional[Path]
     """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
@@ -113,30 +113,30 @@ class ShowData:
     classes: str | None = None
     """Only these, by name, separated by commas."""
     limit: int | None = None
-    """Only the first so many pictures of a split."""
+    """Only the first so many images of a split."""
     fraction: float | None = None
-    """A random part of the pictures, in (0, 1]."""
+    """A random part of the images, in (0, 1]."""
     seed: int = 0
     """Of the random part, and of the augmentation on the second sheet."""
-    pictures: int = 12
+    images: int = 12
     """So many on the sheet, evenly spread over the split."""
     out: Path = Path("runs/data")
     """Folder for the sheets, NAME-SPLIT.png and NAME-SPLIT-augmented.png."""
 
     def __post_init__(self) -> None:
-        if self.pictures < 1:
-            raise ValueError(f"pictures={self.pictures}: expected at least 1 on the sheet")
+        if self.images < 1:
+            raise ValueError(f"images={self.images}: expected at least 1 on the sheet")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """COCO's metrics, and what explains them: of a results file, or of a model on the pictures of a data set.
+    """COCO's metrics, and what explains them: of a results file, or of a model on the images of a data set.
 
     The conditions are those of evaluation during training: confidence 0.001, NMS 0.6, at most 100 detections.
     """
 
     results: Path | None = None
-    """Results file in COCO's json format; pictures and classes are matched by name where its rows have names."""
+    """Results file in COCO's json format; images and classes are matched by name where its rows have names."""
     annotations: Path | None = None
     """With --results: the annotation file in COCO's json format."""
     weights: Path | None = None
@@ -148,7 +148,7 @@ class Evaluate:
     data_format: Literal["coco", "voc", "yolo"] | None = None
     """By default what the path holds: COCO before VOC before YOLO."""
     limit: int | None = None
-    """Only the first so many pictures."""
+    """Only the first so many images."""
     cfg: Path | None = None
     """Darknet .cfg of a .weights file."""
     names: Path | None = None
@@ -160,12 +160,12 @@ class Evaluate:
     iou: float = EVALUATION.nms
     """NMS: a box is dropped if it overlaps a better one of its class by more than this."""
     max_det: int | None = EVALUATION.max_detections
-    """At most so many per picture, the best ones; None keeps all (COCO counts 100 of each class)."""
+    """At most so many per image, the best ones; None keeps all (COCO counts 100 of each class)."""
     placement: Literal["letterbox", "stretch"] | None = None
-    """Keep the proportions of a picture (grey bars), or stretch it to the network's input; by default what the weights
+    """Keep the proportions of an image (grey bars), or stretch it to the network's input; by default what the weights
     were trained with, else letterbox."""
     batch_size: int = 16
-    """Pictures that go through the network at once."""
+    """Images that go through the network at once."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -175,7 +175,7 @@ class Evaluate:
     matrix_conf: float = Filter().confidence
     """Detections above this confidence go into the confusion matrix and darknet's counts."""
     resamples: int = 1000
-    """Bootstrap resamples of the pictures behind the 95 % intervals; 0 leaves them out."""
+    """Bootstrap resamples of the images behind the 95 % intervals; 0 leaves them out."""
     pycocotools: bool = False
     """Run the referee beside ours and print the largest difference."""
 
@@ -205,7 +205,7 @@ class Get:
     split: str | None = None
     """Of coco: val2017 (the default) or train2017. Of voc: trainval2007, test2007 or trainval2012; by default all."""
     images: int | None = None
-    """Only the first so many pictures of coco; by default all."""
+    """Only the first so many images of coco; by default all."""
     out: Path | None = None
     """Folder of the data set; by default data/ and what it is called."""
     mirror: str | None = None
@@ -254,22 +254,22 @@ class Ablate:
 
 @dataclass(frozen=True, kw_only=True)
 class Explain:
-    """Why each object of one picture was found or missed, and what its false detections are: as text, json, a drawing.
+    """Why each object of one image was found or missed, and what its false detections are: as text, json, a drawing.
 
     For every object: which scale, anchor and cell answer for it under each assignment, what the network says there, and
     the one reason.
     """
 
-    picture: Annotated[Positional[str | None], arg(metavar="PICTURE")] = None
-    """A picture of the data set, by path or file name."""
+    image: Annotated[Positional[str | None], arg(metavar="IMAGE")] = None
+    """An image of the data set, by path or file name."""
     image_id: int | None = None
-    """In place of the picture: its id in the annotations."""
+    """In place of the image: its id in the annotations."""
     data: Path
     """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
     weights: Path
     """.weights, .safetensors or the folder of a run."""
     split: str | None = None
-    """Of the data: its name or the beginning of it; by default the picture is looked for in all."""
+    """Of the data: its name or the beginning of it; by default the image is looked for in all."""
     cfg: Path | None = None
     """Darknet .cfg of a .weights file."""
     names: Path | None = None
@@ -277,7 +277,7 @@ class Explain:
     size: str | None = None
     """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
     placement: Literal["letterbox", "stretch"] | None = None
-    """Keep the proportions of a picture (grey bars), or stretch it to the network's input; by default what the weights
+    """Keep the proportions of an image (grey bars), or stretch it to the network's input; by default what the weights
     were trained with, else letterbox."""
     conf: float = Filter().confidence
     """Objectness, and objectness times class score, must exceed this."""
@@ -294,8 +294,8 @@ class Explain:
     """Folder for explain.json and the drawing, NAME.png."""
 
     def __post_init__(self) -> None:
-        if (self.picture is None) == (self.image_id is None):
-            raise ValueError(f"give either a PICTURE or --image-id; got {'none' if self.picture is None else 'both'}")
+        if (self.image is None) == (self.image_id is None):
+            raise ValueError(f"give either an IMAGE or --image-id; got {'none' if self.image is None else 'both'}")
         if not 0 < self.match_iou <= 1:
             raise ValueError(f"match_iou={self.match_iou}: expected an IoU above 0 and up to 1")
 
@@ -312,7 +312,7 @@ class PlotLr:
     total_steps: int = 3330
     """Steps of the optimizer: epochs times batches, divided by the batches of an accumulation."""
     out: Path = Path("runs/plot-lr/schedules.png")
-    """The picture."""
+    """The image."""
 
     def __post_init__(self) -> None:
         if self.total_steps < 2:

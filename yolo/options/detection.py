@@ -11,11 +11,11 @@ class Filter:
     """Which predictions become detections. The defaults are those of detection; `EVALUATION` has its own."""
 
     confidence: float = 0.25
-    """Objectness, and objectness times class score, must exceed this. 0.25 is darknet's for pictures one looks at."""
+    """Objectness, and objectness times class score, must exceed this. 0.25 is darknet's for images one looks at."""
     nms: float = 0.45
     """A box is dropped if it overlaps a better one of its class by more than this."""
     max_detections: int | None = None
-    """Keep at most so many per picture, the best ones; None keeps all, as darknet."""
+    """Keep at most so many per image, the best ones; None keeps all, as darknet."""
     agnostic: bool = False
     """NMS across classes: one box per object whatever the class."""
 

@@ -113,7 +113,7 @@ class LossOptions:
     pos_weight: float | Literal["auto"] = "auto"
     """Objectness of positives counts so many times; auto is half of what would balance them with the others."""
     obj_reduction: Literal["mean", "sum"] = "mean"
-    """Objectness over all predictions, or their sum per picture."""
+    """Objectness over all predictions, or their sum per image."""
     box_gain: float = 1.0
     """Weight of the box loss in the total."""
     obj_gain: float = 1.0
@@ -149,7 +149,7 @@ class Train:
     val_split: str = "val"
     """Of the data, to evaluate on."""
     limit: int | None = None
-    """Only the first so many pictures of `split`."""
+    """Only the first so many images of `split`."""
     cfg: Path = Path("toy.cfg")
     """Darknet .cfg; its classes, and the filters before its heads, become those of the data."""
     weights: Path | None = None
@@ -158,9 +158,9 @@ class Train:
     """Weights that no file fills start as darknet draws them (normal, variance 2 / inputs) or as PyTorch does (uniform,
     a sixth of it). Where batch norm follows, the scale only decides how fast they turn: with Adam small ones faster."""
     epochs: int = 30
-    """Times that every picture is seen."""
+    """Times that every image is seen."""
     batch_size: int = 16
-    """Pictures that go through the network at once, over all processes."""
+    """Images that go through the network at once, over all processes."""
     accumulate: int = 1
     """Batches per step of the optimizer: a large batch where memory holds a small one."""
     size: str | None = None
@@ -168,16 +168,16 @@ class Train:
     seed: int = 0
     """Of weights, order and augmentation: the same seed is the same run."""
     shuffle: bool = True
-    """A new order of the pictures in each epoch; off is that of the annotations."""
+    """A new order of the images in each epoch; off is that of the annotations."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
     workers: int | None = None
-    """Processes that read and augment pictures; 0 does it between the steps. By default one for each core beyond two,
+    """Processes that read and augment images; 0 does it between the steps. By default one for each core beyond two,
     at most 8: on two cores they would take from the network what they give."""
     cache: Literal["none", "ram", "disk"] = "none"
-    """Keep the pictures decoded and shrunk to the input: in memory, or in a file for the next runs too."""
+    """Keep the images decoded and shrunk to the input: in memory, or in a file for the next runs too."""
     bad: Literal["error", "skip"] = "error"
-    """Faults in annotations and damaged pictures end the run before it starts, or are listed and left out."""
+    """Faults in annotations and damaged images end the run before it starts, or are listed and left out."""
     out: Path | None = None
     """Folder of the run; by default a new one in runs/."""
     resume: Path | None = None
@@ -210,14 +210,14 @@ class Train:
     deterministic: bool = False
     """Only algorithms that give the same bits again, where PyTorch has them; slower."""
     sync_bn: bool = False
-    """Batch norm over the pictures of all processes instead of each its own."""
+    """Batch norm over the images of all processes instead of each its own."""
 
     plain: bool = False
-    """No augmentation: pictures as detection sees them."""
+    """No augmentation: images as detection sees them."""
     augment: Augment = field(default_factory=Augment)
 
     eval_on: Literal["val", "train"] = "val"
-    """Pictures to evaluate on: those of `val_split`, or the training pictures as detection sees them."""
+    """Images to evaluate on: those of `val_split`, or the training images as detection sees them."""
     eval_every: int = 1
     """Epochs between evaluations; 0 evaluates after the last one only."""
     save_every: int = 1
@@ -235,7 +235,7 @@ class Train:
 
     @property
     def augmentation(self) -> Augment:
-        """How pictures are changed, `plain` considered; the size of the input may vary all the same."""
+        """How images are changed, `plain` considered; the size of the input may vary all the same."""
         return replace(PLAIN, multi_scale=self.augment.multi_scale) if self.plain else self.augment
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from yolo.darknet.safetensors_file import save_safetensors
 from yolo.data.cache import Cached
-from yolo.data.datasets import Pictures, open_data, splits
+from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.loader import Loader
 from yolo.data.order import Draw
 from yolo.data.sample import DataSet, Sample
@@ -23,7 +23,7 @@ from yolo.data.shapes.scenes import make_shapes
 from yolo.data.sheet import contact_sheet
 from yolo.data.transforms import Augmented
 from yolo.distributed import rank, say, wait_for_all, world_size
-from yolo.images.files import write_picture
+from yolo.images.files import write_image
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.models.build import build_detector
@@ -86,28 +86,28 @@ def assemble(options: Train, device: torch.device, state: dict[str, Any] | None 
         trainer.load_state_dict(state["trainer"])
     h, w = detector.size
     say(
-        f"{run.folder}: {len(data):,} pictures, {len(data.names)} classes, input {w}x{h}, {options.epochs} epochs, "
+        f"{run.folder}: {len(data):,} images, {len(data.names)} classes, input {w}x{h}, {options.epochs} epochs, "
         f"{steps:,} steps, {str(precision).removeprefix('torch.')} on {device}"
     )
     return trainer
 
 
-def open_sets(options: Train) -> tuple[Pictures, Pictures]:
-    """What is trained on, and what is evaluated on. The classes of both are those of the training pictures."""
+def open_sets(options: Train) -> tuple[ImageDataset, ImageDataset]:
+    """What is trained on, and what is evaluated on. The classes of both are those of the training images."""
     path = Path(options.data)
     if options.data == "shapes":
         path = make_shapes(SHAPES) if rank() == 0 else SHAPES
         wait_for_all()
     data = open_data(path, split=options.split, limit=options.limit, bad=options.bad)
     if not len(data):
-        raise ValueError(f"{path}: no pictures in the split {options.split!r}; nothing to train on")
+        raise ValueError(f"{path}: no images in the split {options.split!r}; nothing to train on")
     if options.eval_on == "train":
         return data, data
     found = splits(path)
     if not any(name.startswith(options.val_split) for name in found):
         raise ValueError(
             f"{path}: no split begins with {options.val_split!r} to evaluate on; there is {', '.join(found)}: "
-            f"give --val-split NAME, or --eval-on train for the training pictures"
+            f"give --val-split NAME, or --eval-on train for the training images"
         )
     return data, open_data(path, split=options.val_split, bad=options.bad, names=data.names)
 
@@ -125,7 +125,7 @@ def _wrap(detector: YoloDetector, options: Train) -> None:
     """Freezes, compiles, and distributes the network."""
     for name in ("probe", "glance"):
         if getattr(options, name) and world_size() > 1:
-            raise ValueError(f"{name}={getattr(options, name)}: it sees the pictures of one process; leave it out")
+            raise ValueError(f"{name}={getattr(options, name)}: it sees the images of one process; leave it out")
     if options.sync_bn and world_size() > 1:
         detector.network = nn.SyncBatchNorm.convert_sync_batchnorm(detector.network)
     if options.freeze:
@@ -139,15 +139,15 @@ def _wrap(detector: YoloDetector, options: Train) -> None:
     detector.wrapped = None if trained is detector.network else trained
 
 
-def _batches(options: Train, data: Pictures, size: tuple[int, int]) -> tuple[Augmented, Batches]:
-    """The pictures as training sees them, and which of them make a batch of this process."""
+def _batches(options: Train, data: ImageDataset, size: tuple[int, int]) -> tuple[Augmented, Batches]:
+    """The images as training sees them, and which of them make a batch of this process."""
     share, rest = divmod(options.batch_size, world_size())
     if rest or not share:
         raise ValueError(f"batch_size={options.batch_size} over {world_size()} processes: expected a multiple of them")
-    pictures: DataSet = data
+    images: DataSet = data
     if options.cache != "none":
-        pictures = Cached(data, size, options.cache, Path("runs/cache"))
-    seen = Augmented(pictures, options.augmentation, seed=options.seed, epochs=options.epochs)
+        images = Cached(data, size, options.cache, Path("runs/cache"))
+    seen = Augmented(images, options.augmentation, seed=options.seed, epochs=options.epochs)
     batches = Batches(
         len(data),
         share,
@@ -189,7 +189,7 @@ def _evaluate(
         numbers |= found
     if rank() == 0:
         sheet = validation.sheet(detector)
-        write_picture(run.folder / "detections.png", sheet)
+        write_image(run.folder / "detections.png", sheet)
         run.image(step, "objects and detections", sheet)
     return numbers
 
@@ -204,7 +204,7 @@ def _first_batch(seen: Augmented, batches: Batches, run: Run) -> None:
         return
     draws = batches.epoch(0)[0][:16]
     sheet = contact_sheet(_Batch(seen, draws), range(len(draws)), draws[0].size, "the first batch, as training sees it")
-    write_picture(run.folder / "first_batch.png", sheet)
+    write_image(run.folder / "first_batch.png", sheet)
     run.image(0, "first batch", sheet)
 
 
@@ -218,7 +218,7 @@ class _Batch:
         return len(self.draws)
 
     def path(self, k: int) -> Path:
-        return self.seen.path(self.draws[k].picture)
+        return self.seen.path(self.draws[k].image)
 
     def __getitem__(self, k: int) -> Sample:
         return self.seen[self.draws[k]]

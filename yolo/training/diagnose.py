@@ -22,10 +22,10 @@ def diagnosis(
     norm: float,
     arithmetic: Callable[[], AbstractContextManager[None]],
 ) -> str:
-    """The report: step, pictures, terms, the first module whose output is no number, and what to try.
+    """The report: step, images, terms, the first module whose output is no number, and what to try.
 
     The batches of the step go through the network once more, with the weights that they met: such a step changes none.
-    Processes that train together call it together, and each tells of its own pictures.
+    Processes that train together call it together, and each tells of its own images.
     """
     alone = copy(detector)
     alone.wrapped = None
@@ -33,15 +33,15 @@ def diagnosis(
     weights = [name for name, p in network.named_parameters() if not bool(p.isfinite().all())]
     found = [_first_broken(alone, batch, arithmetic) for batch in batches]  # all: losses are a collective call
     guilty = [batch for batch, where in zip(batches, found, strict=True) if where][:1] or batches
-    where = next(filter(None, found), "The same pictures give finite numbers now.")
+    where = next(filter(None, found), "The same images give finite numbers now.")
     if weights:
         guilty, where = batches, f"The weights {weights[0]} themselves are not finite."
-    pictures = ", ".join(str(target["image_id"]) for batch in guilty for target in batch.targets)
+    images = ", ".join(str(target["image_id"]) for batch in guilty for target in batch.targets)
     losses = ", ".join(f"{name} {value:g}" for name, value in terms.items())
     return (
-        f"step {step}: a loss or a gradient is not a finite number ({losses}, gradient norm {norm:g}). Pictures with "
-        f"the ids {pictures}. {where} The weights are those before this step, the last checkpoint is good. Try a lower "
-        f"learning rate, --clip 10, or --precision fp32; python -m yolo show-data shows the pictures and their boxes"
+        f"step {step}: a loss or a gradient is not a finite number ({losses}, gradient norm {norm:g}). Images with "
+        f"the ids {images}. {where} The weights are those before this step, the last checkpoint is good. Try a lower "
+        f"learning rate, --clip 10, or --precision fp32; python -m yolo show-data shows the images and their boxes"
     )
 
 

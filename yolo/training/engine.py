@@ -1,6 +1,6 @@
 """The training loop. It knows a `Detector`, and never which.
 
-A *batch* goes forward and backward; `accumulate` batches make a *step* of the optimizer; an *epoch* is every picture
+A *batch* goes forward and backward; `accumulate` batches make a *step* of the optimizer; an *epoch* is every image
 once. A checkpoint is taken between two steps, so nothing of a step that is under way has to be kept, and what follows
 depends on nothing but the checkpoint: `state_dict` names all of it.
 
@@ -95,9 +95,9 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
         self.readings = Readings(self.device)
         self.step = 0  # optimizer steps done
-        self.sums: dict[str, Tensor] = {}  # of the terms over the pictures of this epoch so far, float64
+        self.sums: dict[str, Tensor] = {}  # of the terms over the images of this epoch so far, float64
         self.counts: dict[str, Tensor] = {}  # what the detector counted in them, int64
-        self.pictures = 0  # this process's share of them
+        self.images = 0  # this process's share of them
         self._terms = torch.zeros(0)  # mean of the terms over the batches of this step
         self._broken = torch.zeros((), device=self.device)  # 1 from the first step on that must not change the weights
         self.gradient = [0.0, 0.0, 0.0]  # steps of this epoch, sum of their gradient norms, the largest
@@ -138,7 +138,7 @@ class Trainer:
             "step": self.step,
             "sums": {name: gather(value[None]) for name, value in self.sums.items()},
             "counts": {name: gather(value[None]) for name, value in self.counts.items()},
-            "pictures": self.pictures,
+            "images": self.images,
             "gradient": self.gradient,
             "memory": self.memory,
             "watcher": self.watcher.state_dict() if self.watcher else None,
@@ -155,7 +155,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
-        self.step, self.pictures = state["step"], state["pictures"]
+        self.step, self.images = state["step"], state["images"]
         self.sums = {name: values[rank()].to(self.device) for name, values in state["sums"].items()}
         self.counts = {name: values[rank()].to(self.device) for name, values in state["counts"].items()}
         self.gradient, self.memory = state["gradient"], state["memory"]
@@ -197,7 +197,7 @@ class Trainer:
         values = {name: value.detach() for name, value in terms.items()}
         _add(self.sums, {name: value.double() * len(images) for name, value in values.items()})
         _add(self.counts, self.detector.counts)
-        self.pictures += len(images)
+        self.images += len(images)
         mean = torch.stack(list(values.values())) / size
         self._terms = mean if first else self._terms + mean
 
@@ -266,13 +266,13 @@ class Trainer:
 
     def _totals(self) -> dict[str, float]:
         """The means of the terms and the counts of the epoch, over all processes; begins the next one's at 0."""
-        pictures = torch.tensor(float(self.pictures), dtype=torch.float64, device=self.device)
-        *sums, pictures = sum_over_ranks(torch.stack([*self.sums.values(), pictures])).unbind()
-        means = {f"train/{name}": float(total / pictures) for name, total in zip(self.sums, sums, strict=True)}
+        images = torch.tensor(float(self.images), dtype=torch.float64, device=self.device)
+        *sums, images = sum_over_ranks(torch.stack([*self.sums.values(), images])).unbind()
+        means = {f"train/{name}": float(total / images) for name, total in zip(self.sums, sums, strict=True)}
         counts = {f"train/{name}": int(sum_over_ranks(count)) for name, count in self.counts.items()}
         steps, total, largest = self.gradient
         norms = {"train/gradient": total / steps, "train/gradient_max": largest} if steps else {}
-        self.sums, self.counts, self.pictures, self.gradient = {}, {}, 0, [0.0, 0.0, 0.0]
+        self.sums, self.counts, self.images, self.gradient = {}, {}, 0, [0.0, 0.0, 0.0]
         return {"train/loss": sum(means.values()), **means, **counts, **norms}
 
     def _choose(self, shown: Detector, epoch: int, values: Mapping[str, float]) -> None:

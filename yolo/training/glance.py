@@ -1,4 +1,4 @@
-"""What a glance at a training sees: only detections that are sure, and only pictures that were just learned.
+"""What a glance at a training sees: only detections that are sure, and only images that were just learned.
 
 Many curves of mAP are made so, those of the blog post, too. It is no evaluation. `--glance N` logs it beside the proper
 numbers, to see where the two part:

@@ -1,7 +1,7 @@
-"""What a network makes of the labels of some pictures: numbers for those who ask why a loss trains or does not.
+"""What a network makes of the labels of some images: numbers for those who ask why a loss trains or does not.
 
 Measured at an evaluation, in evaluation mode, without augmentation, under the run's own assignment; all are means over
-the pictures:
+the images:
 
     probe/iou               IoU of a positive's box with its label
     probe/low_iou           share of positives with an IoU below 0.1: 1 - IoU gives them next to no direction

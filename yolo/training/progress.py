@@ -107,7 +107,7 @@ class Progress:
             )
             limit = f"the network is the limit ({share:.0%} is waiting for data); {remedy}"
         rate = self.options.batch_size / each
-        return f"{rate:.1f} pictures/s, about {_clock(each * self.left)} to the end without evaluation: {limit}"
+        return f"{rate:.1f} images/s, about {_clock(each * self.left)} to the end without evaluation: {limit}"
 
 
 def memory_mb() -> float:

@@ -114,10 +114,10 @@ class Run:
                 if value is not None:
                     self._tensorboard().add_scalar(name, value, step)
 
-    def image(self, step: int, name: str, picture: np.ndarray) -> None:
-        """A picture `[h, w, 3]` uint8 RGB after optimizer step `step`, for TensorBoard."""
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """An image `[h, w, 3]` uint8 RGB after optimizer step `step`, for TensorBoard."""
         if self._writes:
-            self._tensorboard().add_image(name, picture, step, dataformats="HWC")
+            self._tensorboard().add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
         """Writes what is waiting. More may be logged afterwards."""

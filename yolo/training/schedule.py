@@ -50,7 +50,7 @@ def darknet(t: int, rate: float, burn_in: int, steps: Sequence[int], scales: Seq
         t < burn_in:  rate · (t / burn_in)^4
         else:         rate · scales[0] · scales[1] · ...   for every steps[k] ≤ t
 
-    darknet's iteration is "pictures seen, divided by the batch", computed after the counter went up: the first update
+    darknet's iteration is "images seen, divided by the batch", computed after the counter went up: the first update
     has `t = 1`, as here. The comparisons are its own: step `burn_in` is the first one with the full rate, step
     `steps[k]` the first one with `scales[k]`. During the burn-in the stairs do not count.
 

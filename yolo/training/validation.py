@@ -1,6 +1,6 @@
-"""The evaluation between epochs: COCO's metrics as `python -m yolo eval` has them, the loss, pictures to look at.
+"""The evaluation between epochs: COCO's metrics as `python -m yolo eval` has them, the loss, images to look at.
 
-Letters: `I` pictures of the data set, `h, w` height and width of the network input in pixels.
+Letters: `I` images of the data set, `h, w` height and width of the network input in pixels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from yolo.boxes import Detections
-from yolo.data.datasets import Pictures
+from yolo.data.datasets import ImageDataset
 from yolo.data.loader import Loader
 from yolo.data.sampler import Batches
 from yolo.data.sheet import spread, tile
@@ -31,36 +31,36 @@ from yolo.options.commands import Evaluate
 from yolo.options.detection import Filter
 
 BATCH = Evaluate.batch_size
-"""Pictures that go through the network at once, as in `eval`: another number could round otherwise."""
+"""Images that go through the network at once, as in `eval`: another number could round otherwise."""
 
 SHOWN = 6
-"""Pictures whose detections are drawn."""
+"""Images whose detections are drawn."""
 
 
 MOST = 20
-"""Detections drawn in a picture: an untrained network finds hundreds."""
+"""Detections drawn in an image: an untrained network finds hundreds."""
 
 
 class Validation:
-    """Evaluates detectors on a data set; every process of a run calls it, and each takes its share of the pictures.
+    """Evaluates detectors on a data set; every process of a run calls it, and each takes its share of the images.
 
     Args:
-        data: the pictures, with annotations as they were read.
+        data: the images, with annotations as they were read.
         size: network input (h, w).
         arithmetic: of the loss, as in training.
-        workers: processes that read pictures for the loss.
+        workers: processes that read images for the loss.
     """
 
     def __init__(
         self,
-        data: Pictures,
+        data: ImageDataset,
         size: tuple[int, int],
         *,
         arithmetic: Callable[[], AbstractContextManager[None]],
         workers: int = 0,
     ) -> None:
         self.data, self.size, self.arithmetic = data, size, arithmetic
-        self.share = Pictures(data.index.with_pictures(np.arange(rank(), len(data), world_size())))
+        self.share = ImageDataset(data.index.with_images(np.arange(rank(), len(data), world_size())))
         batches = Batches(len(data), BATCH, size, shuffle=False, rank=rank(), world=world_size())
         self.loader = Loader(Augmented(data), batches, workers=workers)
 
@@ -74,7 +74,7 @@ class Validation:
         return numbers | self._losses(detector)
 
     def _losses(self, detector: Detector) -> dict[str, float]:
-        """The mean of each term over the pictures, without augmentation, in evaluation mode."""
+        """The mean of each term over the images, without augmentation, in evaluation mode."""
         network = detector.network
         device, was_training = next(network.parameters()).device, network.training
         network.eval()
@@ -93,7 +93,7 @@ class Validation:
         return {"val/loss": sum(means.values()), **{f"val/{name}": mean for name, mean in means.items()}}
 
     def sheet(self, detector: Detector) -> np.ndarray:
-        """Some pictures twice, one below the other: the objects, and what was detected above confidence 0.25."""
+        """Some images twice, one below the other: the objects, and what was detected above confidence 0.25."""
         shown = copy(detector)
         shown.options = Filter(max_detections=MOST)
         columns = []

@@ -1,4 +1,4 @@
-"""COCO's format: `annotations/instances_SPLIT.json` and the pictures, or the json file alone."""
+"""COCO's format: `annotations/instances_SPLIT.json` and the images, or the json file alone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from yolo.data.formats.coco_json import read_annotations
-from yolo.data.index import Found, Index, check
+from yolo.data.index import Index, ReadObjects, check
 from yolo.names import matched
 
-LOOKED_AT = 20  # so many file names decide which folder holds the pictures
+LOOKED_AT = 20  # so many file names decide which folder holds the images
 
 PREFIX = "instances_"
 
@@ -25,17 +25,17 @@ def splits(path: Path) -> dict[str, Path]:
 
 
 def read(file: Path, names: Sequence[str] | None, *, skip_faults: bool) -> Index:
-    """The pictures and objects of an annotation file.
+    """The images and objects of an annotation file.
 
     Classes stand in the order of their ids, or as `names` has them. ValueError for faults, in json entries as in
-    pictures, and for a class that `names` lacks.
+    images, and for a class that `names` lacks.
     """
     given = read_annotations(file, skip_faults=skip_faults)
     own, table = matched(given.names, names, str(file))
     folder = _folder(file, [name for name in given.file_names if name])
     left, top, w, h = given.boxes.T
     return check(
-        Found(
+        ReadObjects(
             source=file,
             names=own,
             paths=[str(folder / (name or f"(image {number} has no file_name)"))
@@ -56,7 +56,7 @@ def read(file: Path, names: Sequence[str] | None, *, skip_faults: bool) -> Index
 
 
 def _folder(file: Path, names: Sequence[str]) -> Path:
-    """The folder that the file names are relative to. ValueError, with all that were tried, where no picture is."""
+    """The folder that the file names are relative to. ValueError, with all that were tried, where no image is."""
     split = file.stem.removeprefix(PREFIX)
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
     tried = [root / "images" / split, root / split, root / "images", root / "JPEGImages", root, file.parent]
@@ -64,6 +64,6 @@ def _folder(file: Path, names: Sequence[str]) -> Path:
         if any((folder / name).is_file() for name in names[:LOOKED_AT]):
             return folder
     raise ValueError(
-        f"{file}: its pictures are not found: {', '.join(names[:3]) or 'no entry has a file_name'}; "
+        f"{file}: its images are not found: {', '.join(names[:3]) or 'no entry has a file_name'}; "
         f"looked in {', '.join(map(str, dict.fromkeys(tried)))}"
     )

@@ -1,6 +1,6 @@
 """COCO json files as arrays: annotations, checked entry by entry. No torch.
 
-Letters: `I` pictures, `G` objects, `C` classes, `w, h` width and height in pixels. Entries are named by their place in
+Letters: `I` images, `G` objects, `C` classes, `w, h` width and height in pixels. Entries are named by their place in
 the file and by their id: `train.json: annotations[17] (id 1234): ...`. Format: https://cocodataset.org/#format-data.
 """
 
@@ -23,7 +23,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """What an annotation file holds. Classes stand in the order of their ids, pictures and objects in that of the file.
+    """What an annotation file holds. Classes stand in the order of their ids, images and objects in that of the file.
 
     A class index is 0-based and is the position in `names`.
     """
@@ -42,7 +42,7 @@ class Annotations:
     ids: np.ndarray
     """int64 `[G]` the ids of the objects."""
     image: np.ndarray
-    """int64 `[G]` the index of the picture that an object is in."""
+    """int64 `[G]` the index of the image that an object is in."""
     label: np.ndarray
     """int64 `[G]` class index."""
     boxes: np.ndarray
@@ -62,8 +62,8 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
         path: the json file.
         skip_faults: leave bad entries out and list them in `faults`, instead of raising for them.
 
-    Raises ValueError: not json (with line and column), a list that is missing, no pictures or no classes, and for bad
-    entries the first ten of them: no id, an id or a class name twice, an object of an unknown picture or class, a box
+    Raises ValueError: not json (with line and column), a list that is missing, no images or no classes, and for bad
+    entries the first ten of them: no id, an id or a class name twice, an object of an unknown image or class, a box
     that is not four finite numbers or has a negative size.
     """
     path = Path(path)
@@ -80,11 +80,11 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: categories: {', '.join(map(repr, twice))} is the name of two; names tell them apart")
-    picture_of = {entry["id"]: k for k, (_, entry) in enumerate(images)}
+    image_of = {entry["id"]: k for k, (_, entry) in enumerate(images)}
     class_of = {entry["id"]: k for k, (_, entry) in enumerate(categories)}
     objects = []
     for where, entry in annotations:
-        fault = _fault(entry, picture_of, class_of)
+        fault = _fault(entry, image_of, class_of)
         if fault:
             faults.append(f"{where}: {fault}")
         else:
@@ -92,7 +92,7 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
     if faults and not skip_faults:
         raise ValueError(summary(faults, "fault"))
     if not images or not categories:
-        raise ValueError(f"{path}: {len(images)} pictures and {len(categories)} categories; expected at least one each")
+        raise ValueError(f"{path}: {len(images)} images and {len(categories)} categories; expected at least one each")
     boxes = np.array([entry["bbox"] for entry in objects], dtype=np.float64).reshape(-1, 4)
     area = [entry.get("area", w * h) for entry, (w, h) in zip(objects, boxes[:, 2:].tolist(), strict=True)]
     return Annotations(
@@ -103,7 +103,7 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
         file_names=[str(entry.get("file_name", "")) for _, entry in images],
         sizes=np.array([[entry.get(key) or 0 for key in ("width", "height")] for _, entry in images], dtype=np.int64),
         ids=np.array([entry["id"] for entry in objects], dtype=np.int64),
-        image=np.array([picture_of[entry["image_id"]] for entry in objects], dtype=np.int64),
+        image=np.array([image_of[entry["image_id"]] for entry in objects], dtype=np.int64),
         label=np.array([class_of[entry["category_id"]] for entry in objects], dtype=np.int64),
         boxes=boxes,
         area=np.array(area, dtype=np.float64),
@@ -162,7 +162,7 @@ def _unique(where: str, entries: list[Entry], faults: list[str]) -> list[tuple[s
 
 
 def _note_size(place: tuple[str, Entry], faults: list[str]) -> bool:
-    """Whether width or height of a picture are no sizes, which becomes a fault. Both may be missing."""
+    """Whether width or height of an image are no sizes, which becomes a fault. Both may be missing."""
     where, entry = place
     wrong = {key: entry[key] for key in ("width", "height") if entry.get(key) is not None}
     wrong = {key: value for key, value in wrong.items() if type(value) is not int or value < 0}
@@ -170,10 +170,10 @@ def _note_size(place: tuple[str, Entry], faults: list[str]) -> bool:
     return bool(wrong)
 
 
-def _fault(entry: Entry, picture_of: dict[int, int], class_of: dict[int, int]) -> str:
+def _fault(entry: Entry, image_of: dict[int, int], class_of: dict[int, int]) -> str:
     """What is wrong with an annotation; empty if nothing is."""
     known: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-        ("image_id", lambda value: value in picture_of, "no picture has this id"),
+        ("image_id", lambda value: value in image_of, "no image has this id"),
         ("category_id", lambda value: value in class_of, "no category has this id"),
     )
     for key, is_known, message in known:

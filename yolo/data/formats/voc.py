@@ -49,9 +49,9 @@ def splits(path: Path) -> dict[str, tuple[Path, Path | None]]:
 
 
 def read(split: tuple[Path, Path | None], names: Sequence[str] | None, *, skip_faults: bool) -> Index:
-    """The pictures and objects of a split. ValueError for faults and for a class that `names` lacks."""
+    """The images and objects of a split. ValueError for faults and for a class that `names` lacks."""
     root, listing = split
-    pictures = {Path(name).stem: name for name in sorted(os.listdir(root / "JPEGImages"))}
+    images = {Path(name).stem: name for name in sorted(os.listdir(root / "JPEGImages"))}
     documents: dict[str, Element | str] = {}
     for file in sorted((root / "Annotations").glob("*.xml")):
         try:
@@ -69,7 +69,7 @@ def read(split: tuple[Path, Path | None], names: Sequence[str] | None, *, skip_f
         if isinstance(document, str):
             rows.faults.append(document)
             continue
-        rows.add_picture(str(root / "JPEGImages" / pictures.get(stem, f"{stem}.jpg")), _size(document))
+        rows.add_image(str(root / "JPEGImages" / images.get(stem, f"{stem}.jpg")), _size(document))
         for element in _objects(document):
             try:
                 box, name = _box(element), _text(element, "name")
@@ -105,7 +105,7 @@ def parse(file: Path) -> Element:
 
 
 def _is_of_one_class(file: Path) -> bool:
-    """`cat_train.txt` says of every picture whether it holds a cat, 1 or -1, in a second column."""
+    """`cat_train.txt` says of every image whether it holds a cat, 1 or -1, in a second column."""
     with file.open(encoding="utf-8-sig") as lines:
         return len(next(lines, "").split()) > 1
 

@@ -1,7 +1,7 @@
-"""The format of darknet and YOLO: a picture's objects are the lines `class cx cy w h` of a text file.
+"""The format of darknet and YOLO: an image's objects are the lines `class cx cy w h` of a text file.
 
-The four numbers are fractions of the picture. A picture without label file is a picture without objects. The labels of
-`images/a/b.jpg` are `labels/a/b.txt`; without a folder `images` in its path, the text file is beside the picture.
+The four numbers are fractions of the image. An image without label file is an image without objects. The labels of
+`images/a/b.jpg` are `labels/a/b.txt`; without a folder `images` in its path, the text file is beside the image.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from yolo.data.index import Index, Rows, picture_size
-from yolo.images.files import PICTURES
+from yolo.data.index import Index, Rows, image_size
+from yolo.images.files import IMAGE_SUFFIXES
 from yolo.names import agreed, read_names
 
 ALL = "all"
@@ -26,7 +26,7 @@ SPLITS = ("train", "val", "valid", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Some pictures. `places` are folders of them or lists, `names` the classes, `source` is for messages."""
+    """Some images. `places` are folders of them or lists, `names` the classes, `source` is for messages."""
 
     source: Path
     places: tuple[Path, ...]
@@ -78,7 +78,7 @@ def _from_yaml(file: Path) -> dict[str, Split]:
                 raise ValueError(f"{file}: {split}: {content[split]!r}: expected a folder or a list of them")
             found[split] = Split(file, tuple(_start(place, root, file.parent) for place in places), names)
     if not found:
-        raise ValueError(f"{file}: no split; expected {', '.join(SPLITS)}, folders or lists of pictures")
+        raise ValueError(f"{file}: no split; expected {', '.join(SPLITS)}, folders or lists of images")
     return found
 
 
@@ -136,21 +136,21 @@ def _beside(file: Path, number: int, name: str) -> Path:
 
 
 def read(split: Split, names: Sequence[str] | None, *, skip_faults: bool) -> Index:
-    """The pictures and objects of a split. ValueError for faults, and for other names than those beside the data."""
+    """The images and objects of a split. ValueError for faults, and for other names than those beside the data."""
     used = agreed(split.names, names, str(split.source))
     rows = Rows()
-    pictures, folders = _pictures(split.places, rows.faults)
-    for path in pictures:
+    images, folders = _images(split.places, rows.faults)
+    for path in images:
         labels = label_file(path)
         text = _text(labels, rows.faults)
         size = (0, 0)
         if text.strip() and path.is_file():
             try:
-                size = picture_size(str(path))
+                size = image_size(str(path))
             except ValueError as problem:
                 rows.faults.append(str(problem))
                 continue
-        rows.add_picture(str(path), size)
+        rows.add_image(str(path), size)
         for number, line in enumerate(text.splitlines(), start=1):
             if not line.strip():
                 continue
@@ -161,37 +161,37 @@ def read(split: Split, names: Sequence[str] | None, *, skip_faults: bool) -> Ind
                 continue
             cx, cy, w, h = (value * size[k % 2] for k, value in enumerate(fractions))
             rows.add_object(f"{labels}:{number}", label, (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
-    rows.faults += _orphans(pictures, folders)
+    rows.faults += _orphans(images, folders)
     return rows.index(split.source, used, skip_faults=skip_faults)
 
 
-def label_file(picture: Path) -> Path:
-    """The text file with the labels of a picture."""
-    parts = list(picture.parts)
+def label_file(image: Path) -> Path:
+    """The text file with the labels of an image."""
+    parts = list(image.parts)
     for folder in ("images", "JPEGImages"):
         if folder in parts[:-1]:
             last = len(parts) - 2 - parts[-2::-1].index(folder)
             return Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt")
-    return picture.with_suffix(".txt")
+    return image.with_suffix(".txt")
 
 
-def _pictures(places: Sequence[Path], faults: list[str]) -> tuple[list[Path], set[Path]]:
-    """The pictures of folders and of lists of files, and those folders. Order: that of the lists, names in folders."""
-    pictures: list[Path] = []
+def _images(places: Sequence[Path], faults: list[str]) -> tuple[list[Path], set[Path]]:
+    """The images of folders and of lists of files, and those folders. Order: that of the lists, names in folders."""
+    images: list[Path] = []
     folders = set()
     for place in places:
         if place.is_dir():
-            pictures += sorted(path for path in place.iterdir() if path.suffix.lower() in PICTURES)
+            images += sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
             folders.add(place)
         elif place.is_file():
-            pictures += _listed(place)
+            images += _listed(place)
         else:
-            faults.append(f"{place}: no such folder and no list of pictures")
-    return pictures, folders
+            faults.append(f"{place}: no such folder and no list of images")
+    return images, folders
 
 
 def _listed(listing: Path) -> Iterator[Path]:
-    """The pictures of a list, a line each. Relative ones start at the list's folder, or at the present one."""
+    """The images of a list, a line each. Relative ones start at the list's folder, or at the present one."""
     for line in listing.read_text(encoding="utf-8-sig").splitlines():
         if line.strip():
             beside = listing.parent / line.strip()
@@ -212,7 +212,7 @@ def _text(labels: Path, faults: list[str]) -> str:
 def _row(line: str, names: Sequence[str]) -> tuple[int, list[float]]:
     """Class index and cx, cy, w, h of a line. ValueError where it is none."""
     words = line.split()
-    expected = f"expected 'class cx cy w h', an integer below {len(names)} and four fractions of the picture"
+    expected = f"expected 'class cx cy w h', an integer below {len(names)} and four fractions of the image"
     if len(words) != 5:
         raise ValueError(f"{len(words)} values in {line.strip()[:80]!r}; {expected}")
     try:
@@ -228,13 +228,13 @@ def _row(line: str, names: Sequence[str]) -> tuple[int, list[float]]:
     return int(values[0]), values[1:]
 
 
-def _orphans(pictures: Sequence[Path], folders: set[Path]) -> list[str]:
-    """Label files beside those of whole folders of pictures that belong to no picture."""
-    known = {str(label_file(path)) for path in pictures}
+def _orphans(images: Sequence[Path], folders: set[Path]) -> list[str]:
+    """Label files beside those of whole folders of images that belong to no image."""
+    known = {str(label_file(path)) for path in images}
     faults = []
     for folder in sorted({label_file(folder / "any.jpg").parent for folder in folders}):
         for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
             file = folder / name
             if file.suffix == ".txt" and name != "classes.txt" and str(file) not in known:
-                faults.append(f"{file}: labels for no picture; expected one of that name in the folder of pictures")
+                faults.append(f"{file}: labels for no image; expected one of that name in the folder of images")
     return faults

@@ -1,4 +1,4 @@
-"""What the pictures of the embedded set are drawn of: outlines, textures, colours, backgrounds.
+"""What the images of the embedded set are drawn of: outlines, textures, colours, backgrounds.
 
 Letters: `h, w` height and width in pixels, `x, y` pixels from a figure's centre, `u, v` the same as fractions of its
 radius, turned with the figure. Every number comes from a `RandomState`, whose stream numpy has frozen, and from
@@ -94,7 +94,7 @@ def background(random: RandomState, h: int, w: int) -> np.ndarray:
     base = random.randint(30, 226, 3).astype(np.float64)
     other = np.clip(base + random.randint(-70, 71, 3), 10, 245)
     shade = _clouds(random, h, w)
-    pattern = random.randint(4)  # half of the pictures have none
+    pattern = random.randint(4)  # half of the images have none
     if pattern < 2:
         figure = random_figure(random, 0, w / 2, h / 2, uniform(random, 40, 120))
         shade = 0.7 * shade + 0.3 * _texture(

@@ -2,8 +2,8 @@
 
     FOLDER/annotations/instances_{train,val}.json    FOLDER/images/{train,val}/000001.jpg
 
-Six classes, two of which differ in texture only; figures that hide parts of others or leave the picture; crowds of
-tiny figures under one `iscrowd` box; pictures without objects; five sizes of pictures. Letters: `h, w` height and
+Six classes, two of which differ in texture only; figures that hide parts of others or leave the image; crowds of
+tiny figures under one `iscrowd` box; images without objects; five sizes of images. Letters: `h, w` height and
 width in pixels. A unit is a 160th of the longer side: a pixel of a network of 160 pixels behind a letterbox.
 """
 
@@ -32,10 +32,10 @@ from yolo.data.shapes.figures import (
     random_figure,
     uniform,
 )
-from yolo.images.files import write_picture
+from yolo.images.files import write_image
 
 VERSION = 1
-"""Of the drawing: it goes up when the same seed gives other pictures or boxes."""
+"""Of the drawing: it goes up when the same seed gives other images or boxes."""
 
 UNITS = 160
 
@@ -52,13 +52,13 @@ CROWD = 2.0, 3.2  # units: radius of a crowd's members, smaller than any figure 
 VISIBLE = 0.75  # a figure that would leave less than this of an earlier one is not drawn
 
 
-class Scene(NamedTuple):
-    """A picture, uint8 RGB `[h, w, 3]`, and its objects: class, crowd or not, pixels when it was drawn.
+class DrawnScene(NamedTuple):
+    """An image, uint8 RGB `[h, w, 3]`, and its objects: class, crowd or not, pixels when it was drawn.
 
     `owner` `[h, w]` is the object that a pixel shows, or -1.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     owner: np.ndarray
     labels: list[int]
     crowds: list[bool]
@@ -73,13 +73,13 @@ def make_shapes(folder: str | Path, seed: int = 0, train: int = 480, val: int = 
 
     Args:
         seed: another one gives another set.
-        train, val: pictures in each split, at least one. More of them leave the first ones as they are.
+        train, val: images in each split, at least one. More of them leave the first ones as they are.
 
     Raises ValueError where the folder holds anything else than this set: nothing is ever replaced. OSError if it
     cannot be written.
     """
     if not 0 <= seed < 2**32 or train < 1 or val < 1:
-        raise ValueError(f"seed={seed}, train={train}, val={val}: expected a seed from 0 and a picture in each split")
+        raise ValueError(f"seed={seed}, train={train}, val={val}: expected a seed from 0 and an image in each split")
     folder = Path(folder)
     info = {"description": "Shapes, drawn by Exact YOLOv3", "version": str(VERSION), "seed": seed}
     sizes = {"train": train, "val": val}
@@ -92,23 +92,23 @@ def make_shapes(folder: str | Path, seed: int = 0, train: int = 480, val: int = 
         temporary = folder.with_name(f".{folder.name}.{'' if locked else os.getpid()}part")
         shutil.rmtree(temporary, ignore_errors=True)  # what a killed process has left
         try:
-            for number, (split, pictures) in enumerate(sizes.items()):
-                _write_split(temporary, split, info, [seed, number], pictures)
+            for number, (split, images) in enumerate(sizes.items()):
+                _write_split(temporary, split, info, [seed, number], images)
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
-def draw_scene(random: RandomState) -> Scene:
-    """One picture with its objects.
+def draw_scene(random: RandomState) -> DrawnScene:
+    """One image with its objects.
 
     The larger figures tend to lie below. A figure is left out if it finds no place where enough of every earlier one
     stays visible, so whatever is drawn has a box.
     """
     w, h = SIZES[random.randint(len(SIZES))]
     unit = max(w, h) / UNITS
-    scene = Scene(background(random, h, w), np.full((h, w), -1), [], [], [])
+    scene = DrawnScene(background(random, h, w), np.full((h, w), -1), [], [], [])
     kind = random.randint(100)
     if kind < 6:
         return scene
@@ -121,7 +121,7 @@ def draw_scene(random: RandomState) -> Scene:
 
 
 def _label_and_radius(random: RandomState, unit: float, side: int) -> tuple[int, float]:
-    """A class, and a radius in pixels that suits it and a picture with that shorter side."""
+    """A class, and a radius in pixels that suits it and an image with that shorter side."""
     label, share = random.randint(len(NAMES)), random.random_sample()
     low, high = RADII[sum(share >= limit for limit in SHARES)]
     if "square" in NAMES[label]:
@@ -129,10 +129,10 @@ def _label_and_radius(random: RandomState, unit: float, side: int) -> tuple[int,
     return label, min(uniform(random, low, high) * unit, 0.52 * side)
 
 
-def _place(scene: Scene, random: RandomState, label: int, radius: float, tries: int = 12) -> None:
+def _place(scene: DrawnScene, random: RandomState, label: int, radius: float, tries: int = 12) -> None:
     """Draws the figure if it finds a place: half of them look for free ground, the others may hide parts of objects.
 
-    Up to a quarter of it may lie outside the picture.
+    Up to a quarter of it may lie outside the image.
     """
     h, w = scene.owner.shape
     textures = len(TEXTURES) if radius >= TEXTURED * max(h, w) / UNITS else PLAIN
@@ -147,13 +147,13 @@ def _place(scene: Scene, random: RandomState, label: int, radius: float, tries: 
             return
 
 
-def _leaves_enough(scene: Scene, below: np.ndarray) -> bool:
+def _leaves_enough(scene: DrawnScene, below: np.ndarray) -> bool:
     """Whether enough of every object stays visible when these pixels of `owner`, `[pixels]`, are drawn over."""
     left, hidden = (np.bincount(owner[owner >= 0], minlength=len(scene.labels)) for owner in (scene.owner, below))
     return all(count >= VISIBLE * pixels for count, pixels in zip((left - hidden).tolist(), scene.pixels, strict=True))
 
 
-def _draw_crowd(scene: Scene, random: RandomState, unit: float) -> None:
+def _draw_crowd(scene: DrawnScene, random: RandomState, unit: float) -> None:
     """A patch of 5 x 4 to 8 x 5 tiny figures of one class without texture of its own: one object."""
     h, w = scene.owner.shape
     label, columns, rows = random.randint(4), 5 + random.randint(4), 4 + random.randint(2)
@@ -167,17 +167,17 @@ def _draw_crowd(scene: Scene, random: RandomState, unit: float) -> None:
     _add(scene, random, members, crowd=True)
 
 
-def _add(scene: Scene, random: RandomState, figures: list[tuple[Figure, Cover]], *, crowd: bool) -> None:
+def _add(scene: DrawnScene, random: RandomState, figures: list[tuple[Figure, Cover]], *, crowd: bool) -> None:
     """Draws the figures as the next object."""
     for figure, cover in figures:
-        paint(scene.picture, figure, cover, random)
+        paint(scene.image, figure, cover, random)
         scene.owner[cover.window][cover.mask] = len(scene.labels)
     scene.pixels.append(int((scene.owner == len(scene.labels)).sum()))
     scene.labels.append(figures[0][0].label)
     scene.crowds.append(crowd)
 
 
-def _objects(scene: Scene) -> list[dict[str, Any]]:
+def _objects(scene: DrawnScene) -> list[dict[str, Any]]:
     """COCO's entries of the objects: the box is that of the pixels that are visible, the area is their number."""
     entries = []
     for k, (label, crowd) in enumerate(zip(scene.labels, scene.crowds, strict=True)):
@@ -188,14 +188,14 @@ def _objects(scene: Scene) -> list[dict[str, Any]]:
     return entries
 
 
-def _write_split(folder: Path, split: str, info: dict[str, Any], seeds: list[int], pictures: int) -> None:
-    """The pictures of a split, each from a seed of its own, and then its annotation file."""
+def _write_split(folder: Path, split: str, info: dict[str, Any], seeds: list[int], count: int) -> None:
+    """The count of a split, each from a seed of its own, and then its annotation file."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for k in range(1, pictures + 1):
+    for k in range(1, count + 1):
         scene = draw_scene(RandomState([*seeds, k]))
         name, (h, w) = f"{k:06}.jpg", scene.owner.shape
-        write_picture(folder / "images" / split / name, scene.picture)
+        write_image(folder / "images" / split / name, scene.image)
         images.append({"id": k, "file_name": name, "width": w, "height": h})
         for entry in _objects(scene):
             annotations.append({"id": len(annotations) + 1, "image_id": k, **entry, "segmentation": []})
@@ -210,17 +210,17 @@ def _is_there(folder: Path, info: dict[str, Any], sizes: dict[str, int]) -> bool
     """Whether the folder holds this very set. ValueError if there is something else."""
     if not folder.exists() and not folder.is_symlink():
         return False
-    for split, pictures in sizes.items():
+    for split, images in sizes.items():
         file = folder / "annotations" / f"instances_{split}.json"
         content = read_json(file) if file.is_file() else None
         found = content.get("info") if isinstance(content, dict) else None
         if not isinstance(found, dict) or found.get("description") != info["description"]:
             raise ValueError(f"{folder}: is there and not a set that was drawn here; nothing was changed, name another")
         count = len(read_annotations(file).file_names)
-        if found != info or count != pictures:
+        if found != info or count != images:
             raise ValueError(
-                f"{file}: version {found.get('version')}, seed {found.get('seed')}, {count} pictures; "
-                f"expected version {info['version']}, seed {info['seed']}, {pictures} pictures; "
+                f"{file}: version {found.get('version')}, seed {found.get('seed')}, {count} images; "
+                f"expected version {info['version']}, seed {info['seed']}, {images} images; "
                 f"remove the folder {folder} or name another"
             )
     return True

@@ -1,4 +1,4 @@
-"""The report of an ablation study: report.html, which needs no network, and report.md with the same pictures beside it.
+"""The report of an ablation study: report.html, which needs no network, and report.md with the same images beside it.
 
 What is written follows from the folder of the study alone, except for the lines on commit, machine and day. Runs that
 are not finished are left out and named.
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo.ablation.detections import METRICS, Albums, Detected, detected, paired_bootstrap, sheet
-from yolo.ablation.document import Block, Code, Heading, Picture, Table, Text, write_html, write_markdown
-from yolo.ablation.plots import grouped, limits, plot_curves
+from yolo.ablation.document import Block, Code, Heading, Illustration, Table, Text, write_html, write_markdown
 from yolo.ablation.provenance import provenance
 from yolo.ablation.statistics import SEEDS, Histories, compare, histories, shown_metrics
 from yolo.ablation.study import Study, StudyRun, finished, read_study
-from yolo.ablation.tables import OverPictures, Pairs, differences, findings, values
+from yolo.ablation.study_plots import grouped, limits, plot_curves
+from yolo.ablation.tables import OverImages, Pairs, differences, findings, values
 from yolo.ablation.variants import common_and_own, flat_options
-from yolo.images.files import write_picture
+from yolo.images.files import write_image
 from yolo.training.run_folder import read_metrics
 
 log = logging.getLogger("yolo")
@@ -47,7 +47,7 @@ def write_report(study: Path) -> None:
     """Writes report.html, report.md and the PNGs that it shows into the folder of the study.
 
     Detects with the best weights of each run where that was not done before (`detections.npz` of the run). ValueError
-    or OSError for a damaged study.yaml or metrics.jsonl; pictures that are not there are said in the report.
+    or OSError for a damaged study.yaml or metrics.jsonl; images that are not there are said in the report.
     """
     evidence = _evidence(read_study(study))
     figures = evidence.study.figures or {"All variants": tuple(evidence.study.variants)}
@@ -66,7 +66,7 @@ def write_report(study: Path) -> None:
 
 def _again(study: Study) -> list[Block]:
     """What writes the report again."""
-    lines = ("from pathlib import Path", "from yolo.ablation.report import write_report")
+    lines = ("from pathlib import Path", "from yolo.ablation.study_report import write_report")
     code = "; ".join((*lines, f"write_report(Path({json.dumps(str(study.folder), ensure_ascii=False)}))"))
     return [
         Text("The command of the study writes this report whenever it ends. This writes it again and runs nothing:"),
@@ -94,7 +94,7 @@ def _head(study: Path, evidence: Evidence) -> list[Block]:
         Text(
             f"{len(evidence.study.variants)} variants, {evidence.study.seeds} seeds each: {asked - len(waiting)} of "
             f"{asked} runs are finished. Within one seed all variants start from the same weights and see the same "
-            f"pictures in the same order, so they are compared seed by seed."
+            f"images in the same order, so they are compared seed by seed."
         ),
     ]
     if waiting:
@@ -105,9 +105,9 @@ def _head(study: Path, evidence: Evidence) -> list[Block]:
         Text(
             "Values are mean ± standard deviation over seeds; final is after the last epoch, best is the highest of "
             f"all epochs. One variant is called better only if at least {SEEDS} seeds are paired and the 95 % interval "
-            "of Student's t over the seeds leaves zero out: this says what another seed would do on the same pictures. "
-            "The interval over pictures beside it is a bootstrap of the evaluation pictures, the same resamples for "
-            "both variants, with the best weights of each run: it says what other pictures of the same kind would do "
+            "of Student's t over the seeds leaves zero out: this says what another seed would do on the same images. "
+            "The interval over images beside it is a bootstrap of the evaluation images, the same resamples for "
+            "both variants, with the best weights of each run: it says what other images of the same kind would do "
             "with these weights."
         ),
     ]
@@ -116,7 +116,7 @@ def _head(study: Path, evidence: Evidence) -> list[Block]:
 def _figure(number: int, names: Sequence[str], evidence: Evidence, draw: _Drawer) -> list[Block]:
     """What is said about one figure of the study."""
     there = evidence.having(names)
-    pairs, sheets = draw.pictures(number, [*there])
+    pairs, sheets = draw.images(number, [*there])
     comparisons = [found for metric in METRICS for found in compare(there, metric)]
     labels = {found: f"D{number}.{row}" for row, found in enumerate(comparisons, start=1)}
     blocks: list[Block] = []
@@ -140,14 +140,14 @@ class _Drawer:
         self._albums, self._detected = Albums(), dict[Path, Detected]()
 
     def curves(self, number: int, variants: Mapping[str, Histories]) -> list[Block]:
-        """A picture for each group of metrics, and which metrics have none."""
+        """An image for each group of metrics, and which metrics have none."""
         blocks: list[Block] = []
         own, flat = shown_metrics(list(variants.values()))
         for group, metrics in grouped(own).items():
             name = f"figure-{number}-{re.sub('[^a-z]+', '-', group.lower())}.png"
             plot_curves(self.folder / name, variants, metrics, self.limits, self.places, self.epochs)
             about = f"{group} of {', '.join(variants)}: {', '.join(metrics)} over the epochs"
-            blocks += [Heading(3, f"Curves: {group.lower()}"), Picture(name, about)]
+            blocks += [Heading(3, f"Curves: {group.lower()}"), Illustration(name, about)]
         if blocks:
             blocks.append(Text("Lines are means over the seeds, bands ± one standard deviation."))
         if flat:
@@ -155,30 +155,30 @@ class _Drawer:
             blocks.append(Text(f"Without curves, as they have one value throughout, or none: {', '.join(said)}."))
         return blocks
 
-    def pictures(self, number: int, names: Sequence[str]) -> tuple[Pairs, list[Block]]:
-        """The intervals over pictures of every pair of variants, and the sheet; or why they are not there."""
+    def images(self, number: int, names: Sequence[str]) -> tuple[Pairs, list[Block]]:
+        """The intervals over images of every pair of variants, and the sheet; or why they are not there."""
         if not names:
             return {}, []
         try:
             pairs = {(a, b): self._pair(a, b) for a, b in combinations(names, 2)}
             return pairs, self._sheet(number, names)
         except (OSError, ValueError) as problem:
-            log.warning("figure %d without pictures: %s", number, problem)
-            return {}, [Text(f"No intervals over pictures and no detections to look at: {problem}", warning=True)]
+            log.warning("figure %d without images: %s", number, problem)
+            return {}, [Text(f"No intervals over images and no detections to look at: {problem}", warning=True)]
 
     def _sheet(self, number: int, names: Sequence[str]) -> list[Block]:
-        """The first evaluation pictures under each variant, with the first seed that all of them have."""
+        """The first evaluation images under each variant, with the first seed that all of them have."""
         folders = self.evidence.folders
         shared = set.intersection(*(set(folders[name]) for name in names))
         seeds = {name: min(shared or folders[name]) for name in names}
         rows = {f"{name}, seed {seed}": self._of(folders[name][seed]) for name, seed in seeds.items()}
-        name = f"figure-{number}-pictures.png"
+        name = f"figure-{number}-images.png"
         data = self._albums.of(folders[names[0]][seeds[names[0]]])
-        write_picture(self.folder / name, sheet(data, rows))
-        about = f"The first pictures of the evaluation set, with their objects and what {', '.join(rows)} find"
-        return [Heading(3, "The same pictures under each variant"), Picture(name, about)]
+        write_image(self.folder / name, sheet(data, rows))
+        about = f"The first images of the evaluation set, with their objects and what {', '.join(rows)} find"
+        return [Heading(3, "The same images under each variant"), Illustration(name, about)]
 
-    def _pair(self, first: str, second: str) -> Mapping[str, OverPictures]:
+    def _pair(self, first: str, second: str) -> Mapping[str, OverImages]:
         a, b = self.evidence.folders[first], self.evidence.folders[second]
         seeds = sorted(a.keys() & b.keys())
         return paired_bootstrap([self._of(a[seed]) for seed in seeds], [self._of(b[seed]) for seed in seeds])
