@@ -29,8 +29,9 @@ from yolo.detection.nms import nms
 from yolo.detection.postprocess import candidates, postprocess
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
+from yolo.size import Size
 
-SIZE = (416, 416)
+SIZE = Size(416, 416)
 CONFIDENCE, IOU, KEEP, OBJECTS = 0.001, 0.6, 300, 30
 
 
@@ -86,7 +87,7 @@ def main() -> None:
     found = candidates(raw, all_heads, SIZE, CONFIDENCE)
     corners = cxcywh_to_xyxy(found.boxes)
     batch = [r.unsqueeze(0) for r in raw]
-    placements = [Placement.letterbox((640, 480), SIZE)]
+    placements = [Placement.letterbox(Size(480, 640), SIZE)]
     options = Filter(confidence=CONFIDENCE, nms=IOU, max_detections=KEEP)
 
     def ours(kind: str) -> Tensor:

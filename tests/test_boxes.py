@@ -16,10 +16,11 @@ from torch.testing import assert_close
 from tests.support import oracles
 from yolo.boxes import Detections, cxcywh_to_xyxy, diou, iou, xyxy_to_cxcywh
 from yolo.images.placement import Placement
+from yolo.size import Size
 
 SEEDS = st.integers(0, 2**32)
-SIZES = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
-INPUTS = st.tuples(st.integers(1, 25), st.integers(1, 25)).map(lambda n: (n[0] * 32, n[1] * 32))
+SIZES = st.builds(Size, st.integers(1, 3000), st.integers(1, 3000))
+INPUTS = st.builds(lambda h, w: Size(h * 32, w * 32), st.integers(1, 25), st.integers(1, 25))
 SMALL = st.integers(0, 4)
 GRID_BOXES = st.tuples(SMALL, SMALL, SMALL, SMALL)  # many touch, contain one another, are equal or have no area
 
@@ -134,7 +135,7 @@ def test_no_boxes() -> None:
         assert measure(none, none).shape == (0,)
         assert measure(none[:, None], some).shape == (0, 3)
         assert measure(some[:, None], none).shape == (3, 0)
-    for convert in (cxcywh_to_xyxy, xyxy_to_cxcywh, Placement.stretch((4, 4), (8, 8)).relative):
+    for convert in (cxcywh_to_xyxy, xyxy_to_cxcywh, Placement.stretch(Size(4, 4), Size(8, 8)).relative):
         assert convert(none).shape == (0, 4)
 
 
@@ -175,26 +176,26 @@ def test_letterbox_table(
     offset: tuple[int, int],
     darknet_undo: tuple[float, float],
 ) -> None:
-    """Sizes and offsets by hand; all sizes are (width, height)."""
-    ours, darknet = Placement.letterbox(image, size), Placement.letterbox(image, size, darknet=True)
-    assert (ours.placed, ours.offset, ours.undo_offset) == (placed, offset, offset)
-    assert (darknet.placed, darknet.offset, darknet.undo_offset) == (placed, offset, darknet_undo)
-    stretch = Placement.stretch(image, size)
-    assert (stretch.placed, stretch.offset, stretch.undo_offset) == (size, (0, 0), (0, 0))
+    """Sizes and offsets by hand; all sizes of the table are (width, height)."""
+    ours, darknet = (Placement.letterbox(Size(*image[::-1]), Size(*size[::-1]), darknet=d) for d in (False, True))
+    assert (ours.placed.wh, ours.offset, ours.undo_offset) == (placed, offset, offset)
+    assert (darknet.placed.wh, darknet.offset, darknet.undo_offset) == (placed, offset, darknet_undo)
+    stretch = Placement.stretch(Size(*image[::-1]), Size(*size[::-1]))
+    assert (stretch.placed.wh, stretch.offset, stretch.undo_offset) == (size, (0, 0), (0, 0))
 
 
 def test_boxes_by_hand() -> None:
     """640 x 480 into 416 x 416: factor 0.65, 52 rows of grey above."""
     box, inside = torch.tensor([100.0, 200, 300, 400]), torch.tensor([65.0, 182, 195, 312])
-    placement = Placement.letterbox((640, 480), (416, 416))
+    placement = Placement.letterbox(Size(480, 640), Size(416, 416))
     assert_close(placement.to_input(box), inside)
     assert_close(placement.to_image(inside), box)
-    stretch = Placement.stretch((640, 480), (416, 416))
+    stretch = Placement.stretch(Size(480, 640), Size(416, 416))
     assert_close(stretch.to_input(box), torch.tensor([65.0, 520 / 3, 195, 1040 / 3]))
 
 
 @given(SIZES, INPUTS, st.sampled_from(["letterbox", "darknet", "stretch"]), SEEDS)
-def test_placement_inverse(image: tuple[int, int], size: tuple[int, int], mode: str, seed: int) -> None:
+def test_placement_inverse(image: Size, size: Size, mode: str, seed: int) -> None:
     """`to_image` undoes `to_input`, both ways; `relative` says the same in fractions."""
     placement = (
         Placement.stretch(image, size)
@@ -202,48 +203,50 @@ def test_placement_inverse(image: tuple[int, int], size: tuple[int, int], mode: 
         else Placement.letterbox(image, size, darknet=mode == "darknet")
     )
     fractions = random_boxes(seed)
-    in_image = cxcywh_to_xyxy(fractions) * fractions.new_tensor([*image, *image])
-    in_input = cxcywh_to_xyxy(fractions) * fractions.new_tensor([*size, *size])
+    in_image = cxcywh_to_xyxy(fractions) * fractions.new_tensor(image.wh * 2)
+    in_input = cxcywh_to_xyxy(fractions) * fractions.new_tensor(size.wh * 2)
     assert_close(placement.to_image(placement.to_input(in_image)), in_image, rtol=1e-9, atol=1e-7)
     assert_close(placement.to_input(placement.to_image(in_input)), in_input, rtol=1e-9, atol=1e-7)
-    relative = cxcywh_to_xyxy(placement.relative(fractions)) * fractions.new_tensor([*image, *image])
+    relative = cxcywh_to_xyxy(placement.relative(fractions)) * fractions.new_tensor(image.wh * 2)
     assert_close(relative, placement.to_image(in_input), rtol=1e-9, atol=1e-7)
 
 
 @given(SIZES, INPUTS)
-def test_image_fills_its_place(image: tuple[int, int], size: tuple[int, int]) -> None:
+def test_image_fills_its_place(image: Size, size: Size) -> None:
     """The corners of the image are the corners of the pasted part, which lies within the input."""
     placement = Placement.letterbox(image, size)
-    (w, h), (left, top) = placement.placed, placement.offset
-    whole = torch.tensor([0, 0, *image], dtype=torch.float64)
+    (h, w), (left, top) = placement.placed, placement.offset
+    whole = torch.tensor([0, 0, *image.wh], dtype=torch.float64)
     assert_close(placement.to_input(whole), torch.tensor([left, top, left + w, top + h], dtype=torch.float64))
-    assert 0 <= left <= left + w <= size[0]
-    assert 0 <= top <= top + h <= size[1]
-    assert size[0] == w or size[1] == h
+    assert 0 <= left <= left + w <= size.width
+    assert 0 <= top <= top + h <= size.height
+    assert size == (h, size.width) or size.width == w
     assert min(w, h) >= 1
 
 
 @given(SIZES, INPUTS, SEEDS)
-def test_darknet_formulas(image: tuple[int, int], size: tuple[int, int], seed: int) -> None:
+def test_darknet_formulas(image: Size, size: Size, seed: int) -> None:
     """Sizes, offsets and corrected boxes are darknet's, wherever darknet leaves a pixel of the image."""
     placement = Placement.letterbox(image, size, darknet=True)
-    placed, offset = oracles.letterbox(image, size)
-    assert placement.placed == (max(placed[0], 1), max(placed[1], 1))
+    placed, offset = oracles.letterbox(image.wh, size.wh)
+    assert placement.placed.wh == (max(placed[0], 1), max(placed[1], 1))
     if min(placed) == 0:
         return
     assert placement.offset == offset
     boxes = random_boxes(seed, 10)
-    expected = torch.tensor([oracles.correct_box(box, image, size) for box in boxes.tolist()], dtype=torch.float64)
+    expected = torch.tensor(
+        [oracles.correct_box(box, image.wh, size.wh) for box in boxes.tolist()], dtype=torch.float64
+    )
     assert_close(placement.relative(boxes), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_darknet_half_pixel() -> None:
     """With an odd margin darknet's boxes lie half an input pixel further left; with an even one they are ours."""
     box = torch.tensor([100.0, 100, 200, 200], dtype=torch.float64)
-    ours, darknet = (Placement.letterbox((353, 500), (416, 416), darknet=d) for d in (False, True))
+    ours, darknet = (Placement.letterbox(Size(500, 353), Size(416, 416), darknet=d) for d in (False, True))
     shift = 0.5 * 353 / 293
     assert_close(ours.to_image(box) - darknet.to_image(box), box.new_tensor([shift, 0, shift, 0]))
-    ours, darknet = (Placement.letterbox((640, 480), (416, 416), darknet=d) for d in (False, True))
+    ours, darknet = (Placement.letterbox(Size(480, 640), Size(416, 416), darknet=d) for d in (False, True))
     assert ours == darknet
 
 

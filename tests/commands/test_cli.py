@@ -16,7 +16,7 @@ from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import load_safetensors
 from yolo.darknet.weights import save_weights
-from yolo.options.detection import parse_size
+from yolo.size import Size
 
 
 @pytest.fixture
@@ -133,8 +133,8 @@ def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.
 
 def test_parse_size() -> None:
     """`N` is square, `WIDTHxHEIGHT` becomes (height, width)."""
-    assert parse_size("416") == (416, 416)
-    assert parse_size("640x384") == (384, 640)
+    assert Size.parse("416") == (416, 416)
+    assert Size.parse("640x384") == (384, 640)
     for text in ("", "x", "4x", "axb", "-3", "1.5", "²"):
         with pytest.raises(ValueError, match="expected pixels"):
-            parse_size(text)
+            Size.parse(text)

@@ -19,6 +19,7 @@ from yolo.data.statistics import anchor_table, class_table, nearest, network_siz
 from yolo.images.draw import colour
 from yolo.images.files import read_image
 from yolo.images.resize import GREY
+from yolo.size import Size
 
 
 def test_totals_and_classes(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_boxes_are_measured_in_network_pixels(tmp_path: Path) -> None:
         tmp_path, [DrawnImage((832, 400), [(0, 0, 0, 232, 180)]), DrawnImage((208, 416), [(1, 8, 8, 124, 98)])]
     )
     index = open_data(data).index
-    assert network_sizes(index, (416, 416)).tolist() == [[116, 90], [116, 90]]
+    assert network_sizes(index, Size(416, 416)).tolist() == [[116, 90], [116, 90]]
     lines = anchor_table(index, make_plan(read_cfg("yolov3.cfg")))
     assert lines[1].split() == ["0", "32", "116", "x", "90", "2", "100.0%", "1.00"]
     assert lines[4].split() == ["0", "32", "all", "100.0%"]
@@ -68,13 +69,13 @@ def test_a_tile_is_what_the_network_sees(tmp_path: Path) -> None:
     """The image letterboxed on grey, the box in its class's colour around the object, the rest untouched."""
     data = open_data(write_voc(tmp_path, [DrawnImage((208, 104), [(1, 20, 40, 80, 90)])]))
     label = int(data[0][1]["labels"][0])
-    shown = tile(data[0], data.names, (416, 416))
+    shown = tile(data[0], data.names, Size(416, 416))
     assert shown.shape == (416, 416, 3)
     assert (shown[:104] == GREY).all()
     assert (shown[312:] == GREY).all()
     for y, x in ((104 + 120, 40), (104 + 180, 100), (104 + 120, 160)):  # left, bottom and right edge, doubled
         assert tuple(shown[y, x]) == colour(label)
-    small = tile(data[0], data.names, (104, 208))
+    small = tile(data[0], data.names, Size(104, 208))
     assert np.array_equal(small[95:], read_image(data.path(0))[95:])
 
 
@@ -83,10 +84,10 @@ def test_a_sheet_of_any_number(tmp_path: Path) -> None:
     data = open_data(write_yolo(tmp_path, [DrawnImage((30 + k, 40), [(0, 0, 0, 20, 20)]) for k in range(7)]))
     assert spread(7, 3) == [0, 2, 4]
     assert spread(2, 12) == [0, 1]
-    assert contact_sheet(data, [3], (64, 96)).shape == (TITLE + 64 + CAPTION + GAP, 96 + 2 * GAP, 3)
-    before = contact_sheet(data, range(7), (96, 96), "title")
+    assert contact_sheet(data, [3], Size(64, 96)).shape == (TITLE + 64 + CAPTION + GAP, 96 + 2 * GAP, 3)
+    before = contact_sheet(data, range(7), Size(96, 96), "title")
     data.path(0).unlink()
-    after = contact_sheet(data, range(7), (96, 96), "title")
+    after = contact_sheet(data, range(7), Size(96, 96), "title")
     assert (after[TITLE : TITLE + 96, GAP : GAP + 96] == 220).all()
     assert np.array_equal(before[:, GAP + 96 + GAP :], after[:, GAP + 96 + GAP :])
 

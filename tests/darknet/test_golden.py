@@ -27,6 +27,7 @@ from yolo.images.files import read_image
 from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place
 from yolo.options.detection import Filter
+from yolo.size import Size
 
 SHARED = ROOT / ".." / "shared" / "golden"
 OURS = sorted((GOLDEN / "nets").iterdir())  # a missing folder is an error, not a skipped test
@@ -90,7 +91,7 @@ def test_detections_are_darknets(case: Path) -> None:
     assert (w, h) == (golden["input_width"], golden["input_height"])
     with torch.inference_mode():
         raw = network(torch.from_numpy(np.load(case / "input.npy")))
-    whole = [Placement.stretch((w, h), (w, h))]
+    whole = [Placement.stretch(Size(h, w), Size(h, w))]
     options = Filter(confidence=golden["thresh"], nms=golden["nms"])
     (found,) = postprocess(raw, network.heads, (h, w), whole, options)
     ours = relative_rows(found.boxes.double(), found.scores, found.labels, (w, h))
@@ -139,7 +140,7 @@ def test_trained_heads_on_a_image(model: str) -> None:
     detector = yolo.load(folder / f"{model}.cfg", folder / f"{model}.weights", device="cpu")
     golden = np.load(SHARED / "yolo-fastest" / f"{model}-heads-dog.npz")
     image = read_image(SHARED / "yolo-fastest" / "dog.png")
-    placement = Placement.stretch((image.shape[1], image.shape[0]), (320, 320))
+    placement = Placement.stretch(Size.of(image), Size(320, 320))
     with torch.inference_mode():
         raw = detector.network.eval()(torch.from_numpy(darknet_place(image, placement))[None])
     for s, head in enumerate(detector.network.heads):

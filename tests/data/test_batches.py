@@ -32,8 +32,9 @@ from yolo.images.files import write_image
 from yolo.images.placement import Placement
 from yolo.images.resize import place
 from yolo.options.augment import PLAIN, Augment
+from yolo.size import Size
 
-SIZE = (96, 160)  # h, w: not square
+SIZE = Size(96, 160)  # h, w: not square
 EVERYTHING = Augment(mosaic=0.5, mixup=0.3, multi_scale=1.5, translate=0.2)
 MARKER = (255, 0, 0)
 
@@ -110,7 +111,7 @@ def test_boxes_stay_on_their_pixels(
     """Mirrored, scaled, moved: the box is that of the marker pixels, within one pixel, and cut where they are cut."""
     data = Drawn(1, seed)
     options = Augment(flip=flip, scale=scale, translate=translate, hue=0, saturation=1, value=1)
-    image, target = Augmented(data, options, seed=seed)[Draw(0, 0, size)]
+    image, target = Augmented(data, options, seed=seed)[Draw(0, 0, Size(*size))]
     assert image.shape == (3, *size)
     shown = marked(image, (0, 0, size[1], size[0]))
     boxes = target["boxes"].as_subclass(Tensor)
@@ -133,11 +134,11 @@ def test_boxes_of_a_mosaic(seed: int, size: tuple[int, int]) -> None:
     """Four images with one marker each: every box is that of the markers in its quarter, within one pixel."""
     data = Drawn(4, seed, empty=False)
     options = Augment(mosaic=1, hue=0, saturation=1, value=1)
-    image, target = Augmented(data, options, seed=seed)[Draw(3, 1, size)]
+    image, target = Augmented(data, options, seed=seed)[Draw(3, 1, Size(*size))]
     boxes = target["boxes"].as_subclass(Tensor)
     random = chance(seed, 3, 1)
     random.random()  # whether it is a mosaic, and with which images
-    assert len(partners(random, Draw(3, 1, size), 4, seed)) == 3
+    assert len(partners(random, Draw(3, 1, Size(*size)), 4, seed)) == 3
     owned = 0
     for window in quarters(random, size):
         left, top, right, bottom = window
@@ -152,32 +153,32 @@ def test_boxes_of_a_mosaic(seed: int, size: tuple[int, int]) -> None:
 
 def test_warp_by_hand() -> None:
     """An image of 4 x 2 in an input of 8 x 8: twice as large, 2 pixels from the top; mirrored, x becomes 8 - x."""
-    warp = Warp.fit((4, 2), (8, 8))
+    warp = Warp.fit(Size(2, 4), Size(8, 8))
     assert warp == ((0, 0, 4, 2), (0, 2, 8, 6), False)
     assert warp.scale == (2, 2)
     assert warp.boxes(np.array([[1.0, 0, 3, 2]])).tolist() == [[2, 2, 6, 6]]
-    mirrored = Warp.fit((4, 2), (8, 8), mirrored=True, move=(1, 0))
+    mirrored = Warp.fit(Size(2, 4), Size(8, 8), mirrored=True, move=(1, 0))
     assert mirrored == ((0, 0, 4, 2), (1, 2, 8, 6), True)  # 3.5 pixels are seen, which rounds to 4
     assert mirrored.boxes(np.array([[0.0, 0, 1, 2]])).tolist() == [[6.25, 2, 8, 6]]
-    outside = Warp.fit((4, 2), (8, 8), move=(20, 0))
+    outside = Warp.fit(Size(2, 4), Size(8, 8), move=(20, 0))
     assert outside.target[0] == outside.target[2]
     assert warp.boxes(np.zeros((0, 4))).shape == (0, 4)
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     canvas = np.empty((2, 4, 3), np.uint8)
-    Warp.fit((4, 2), (4, 2)).pixels(image, canvas)
+    Warp.fit(Size(2, 4), Size(2, 4)).pixels(image, canvas)
     assert np.array_equal(canvas, image)
-    Warp.fit((4, 2), (4, 2), mirrored=True).pixels(image, canvas)
+    Warp.fit(Size(2, 4), Size(2, 4), mirrored=True).pixels(image, canvas)
     assert np.array_equal(canvas, image[:, ::-1])
 
 
-def test_a_thin_image_and_a_image_at_the_edge() -> None:
+def test_a_thin_image_and_an_image_at_the_edge() -> None:
     """One row that is halved stays one row."""
-    for image, zoom, move in (((4000, 8), 1.0, (0.0, 0.3)), ((442, 3437), 0.35, (-216.8, -147.5))):
-        warp = Warp.fit(image, (416, 416), zoom=zoom, move=move)
+    for image, zoom, move in ((Size(8, 4000), 1.0, (0.0, 0.3)), (Size(3437, 442), 0.35, (-216.8, -147.5))):
+        warp = Warp.fit(image, Size(416, 416), zoom=zoom, move=move)
         x0, y0, x1, y1 = warp.source
         assert min(x1 - x0, y1 - y0) == 1
         canvas = np.empty((416, 416, 3), np.uint8)
-        warp.pixels(np.full((*image[::-1], 3), 7, np.uint8), canvas)
+        warp.pixels(np.full((*image, 3), 7, np.uint8), canvas)
         u0, v0, u1, v1 = warp.target
         assert u1 > u0
         assert (canvas[v0:v1, u0:u1] == 7).all()
@@ -188,7 +189,7 @@ def test_shrinking_averages() -> None:
     pattern = np.indices((400, 400)).sum(0) % 2 * 255
     image = np.repeat(pattern[..., None], 3, axis=2).astype(np.uint8)
     canvas = np.empty((40, 40, 3), np.uint8)
-    Warp.fit((400, 400), (40, 40)).pixels(image, canvas)
+    Warp.fit(Size(400, 400), Size(40, 40)).pixels(image, canvas)
     assert canvas.min() >= 120
     assert canvas.max() <= 135
 
@@ -219,7 +220,7 @@ def test_without_augmentation_it_is_what_detection_sees() -> None:
         for k in range(len(data)):
             image, target = augmented[Draw(epoch, k, SIZE)]
             pixels = data[k][0].permute(1, 2, 0).numpy()
-            placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), SIZE[::-1])
+            placement = Placement.letterbox(Size.of(pixels), SIZE)
             assert np.array_equal(image.permute(1, 2, 0).numpy(), place(pixels, placement))
             boxes = data[k][1]["boxes"].as_subclass(Tensor)
             assert target["boxes"].as_subclass(Tensor).allclose(placement.to_input(boxes), atol=1e-4)
@@ -616,7 +617,7 @@ def test_a_cache_on_the_disk_is_made_once(tmp_path: Path) -> None:
     assert torch.equal(first[2][0], again[2][0])
     os.utime(data.path(2), ns=(1, 1))
     assert Cached(data, SIZE, "disk", tmp_path / "cache").file != first.file
-    assert Cached(data, (64, 64), "disk", tmp_path / "cache").file != first.file
+    assert Cached(data, Size(64, 64), "disk", tmp_path / "cache").file != first.file
     data.path(2).write_bytes(b"no image")
     with pytest.raises(ValueError, match="2.png"):
         Cached(data, SIZE, "disk", tmp_path / "cache")

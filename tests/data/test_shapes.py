@@ -27,6 +27,7 @@ from yolo.data.shapes.figures import NAMES, background, coverage, paint, random_
 from yolo.data.shapes.scenes import SIZES, VISIBLE, DrawnScene, draw_scene, make_shapes
 from yolo.images.files import read_image
 from yolo.images.placement import Placement
+from yolo.size import Size
 
 SPLITS = {"train": 480, "val": 120}
 
@@ -63,7 +64,7 @@ def test_every_head_has_its_share(shapes: Path, split: str) -> None:
     ):
         if not crowd:
             image_w, image_h = found.sizes[image].tolist()
-            placement = Placement.letterbox((image_w, image_h), (160, 160))
+            placement = Placement.letterbox(Size(image_h, image_w), Size(160, 160))
             box = placement.to_input(torch.tensor([0.0, 0.0, w, h])) - placement.to_input(torch.zeros(4))
             both = torch.minimum(anchors, box[2:]).prod(-1)
             iou = both / (anchors.prod(-1) + box[2:].prod() - both)

@@ -26,6 +26,7 @@ from yolo.detection.nms import nms
 from yolo.detection.postprocess import candidates, postprocess
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
+from yolo.size import Size
 
 SEEDS = st.integers(0, 2**32)
 DEVICES = [
@@ -33,7 +34,7 @@ DEVICES = [
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
 ]
 ANCHORS = ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0))
-SIZE = (64, 96)  # the input, height and width: grids of 2 x 3 and 4 x 6
+SIZE = Size(64, 96)  # the input, height and width: grids of 2 x 3 and 4 x 6
 STRIDES = (32, 16)
 
 
@@ -124,7 +125,7 @@ def one_cell(*values: float, classes: int = 2, new_coords: int = 0) -> tuple[lis
 def labels_of(raws: list[Tensor], heads: list[Head], confidence: float) -> list[int]:
     """The classes that stand at a confidence; with any limit they are the same."""
     found = candidates(raws, heads, (32, 32), confidence).labels.tolist()
-    placement = Placement.stretch((32, 32), (32, 32))
+    placement = Placement.stretch(Size(32, 32), Size(32, 32))
     for limit in (None, 1, 2, 5):
         options = Filter(confidence=confidence, nms=1.0, max_detections=limit)
         limited = postprocess([raw[None] for raw in raws], heads, (32, 32), [placement], options)[0]
@@ -329,7 +330,7 @@ def plain(
         agnostic=options.agnostic or last.classes == 1,
     )
     first = kept[: options.max_detections]
-    pixels = boxes.new_tensor([*placement.image, *placement.image])
+    pixels = boxes.new_tensor(placement.image.wh * 2)
     return Detections(cxcywh_to_xyxy(boxes[first]) * pixels, scores[first], labels[first]), len(kept)
 
 
@@ -341,7 +342,7 @@ def test_postprocess_is_the_oracle(kind: str, seed: int) -> None:
     heads = [make_head(stride, nms_kind=kind) for stride in STRIDES]
     raws = random_raw(heads, seed, batch=2)
     images = [(353, 500), (1000, 201)]
-    placements = [Placement.letterbox(image, (SIZE[1], SIZE[0]), darknet=True) for image in images]
+    placements = [Placement.letterbox(Size(h, w), SIZE, darknet=True) for w, h in images]
     options = Filter(confidence=0.3, nms=0.45)
     found = postprocess(raws, heads, SIZE, placements, options)
     assert len(found) == 2
@@ -381,7 +382,7 @@ def test_limit_changes_nothing_else(hopeful: int, last: str, monkeypatch: pytest
             "one class": make_head(16, 1),
         }[last],
     ]
-    placement = Placement.letterbox((353, 500), (SIZE[1], SIZE[0]))
+    placement = Placement.letterbox(Size(500, 353), SIZE)
     seen = set()
     for seed in range(150):
         rng = random.Random(seed)
@@ -406,7 +407,7 @@ def test_limit_changes_nothing_else(hopeful: int, last: str, monkeypatch: pytest
 def test_limit_with_not_a_number() -> None:
     """NaN among the predictions of an image with a limit: as without the shortcut."""
     heads = [make_head(stride) for stride in STRIDES]
-    placement = Placement.stretch((96, 64), (96, 64))
+    placement = Placement.stretch(Size(64, 96), Size(64, 96))
     for seed in range(50):
         raws = random_raw(heads, seed)
         g = torch.Generator().manual_seed(seed)
@@ -430,7 +431,7 @@ def test_limit_decodes_few_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
         return decode_at(self, raw, *arguments)
 
     monkeypatch.setattr(Head, "decode_at", counted)
-    placement = Placement.stretch((96, 64), (96, 64))
+    placement = Placement.stretch(Size(64, 96), Size(64, 96))
     found = postprocess(raws, heads, SIZE, [placement], Filter(confidence=0.001, max_detections=1))
     assert len(found[0]) == 1
     assert 0 < sum(decoded_rows) <= 4
@@ -440,7 +441,7 @@ def test_nothing_found() -> None:
     """An image without detections is ordinary, with a limit or without; so is an empty batch."""
     heads = [make_head(stride) for stride in STRIDES]
     raws = [raw - 100 for raw in random_raw(heads, 0, batch=2)]
-    placements = [Placement.letterbox((640, 480), (96, 64)), Placement.stretch((1, 1), (96, 64))]
+    placements = [Placement.letterbox(Size(480, 640), Size(64, 96)), Placement.stretch(Size(1, 1), Size(64, 96))]
     for limit in (None, 100):
         found = postprocess(raws, heads, SIZE, placements, Filter(max_detections=limit))
         assert [len(detections) for detections in found] == [0, 0]
@@ -453,7 +454,7 @@ def test_images_do_not_mix() -> None:
     """Every image of a batch has the detections it has alone; different heads may differ in classes."""
     heads = [make_head(32, 7), make_head(16, 3)]
     raws = random_raw(heads, 5, batch=3)
-    placements = [Placement.letterbox((n, 100), (96, 64)) for n in (50, 100, 200)]
+    placements = [Placement.letterbox(Size(100, n), Size(64, 96)) for n in (50, 100, 200)]
     together = postprocess(raws, heads, SIZE, placements, Filter())
     for b, detections in enumerate(together):
         assert len(detections) > 0
@@ -467,7 +468,7 @@ def test_boxes_are_not_clipped() -> None:
     raw = torch.zeros(1, 1, 2, 3, 6)
     raw[..., 2:4] = 3.0
     raw[..., 4:] = torch.arange(6.0).reshape(2, 3, 1)
-    placement = Placement.stretch((960, 640), (96, 64))
+    placement = Placement.stretch(Size(640, 960), Size(64, 96))
     found = postprocess([raw], [head], SIZE, [placement], Filter(nms=1.0, confidence=0.1))[0]
     assert len(found) == 6
     assert found.scores.diff().lt(0).all()

@@ -37,6 +37,7 @@ from yolo.models.yolo import YoloDetector
 from yolo.options.detection import Filter
 from yolo.options.train import LossOptions, Train
 from yolo.options.yaml_file import write_yaml
+from yolo.size import Size
 
 
 def explained(*words: str | Path, out: str = "out") -> dict[str, Any]:
@@ -163,14 +164,14 @@ def test_heads_that_training_refuses() -> None:
     heads = [make_head(32, new_coords=1), make_region(16)]
     raws = [raw[0] for raw in random_raw(heads, 0)]
     box, crowd = torch.tensor([[1.0, 2, 30, 40]]), torch.tensor([False])
-    assert responsible(raws, heads, SIZE, Placement.stretch((96, 64), (96, 64)), box, crowd) == {}
+    assert responsible(raws, heads, SIZE, Placement.stretch(Size(64, 96), Size(64, 96)), box, crowd) == {}
 
 
 def test_no_anchor_and_no_objects() -> None:
     """A thin line fits no anchor under `ratio`; crowds and boxes without area have no slot; no objects, no rows."""
     heads = [make_head(32), make_head(16)]
     raws = [raw[0] for raw in random_raw(heads, 0)]
-    placement = Placement.stretch((96, 64), (96, 64))
+    placement = Placement.stretch(Size(64, 96), Size(64, 96))
     boxes = torch.tensor([[0.0, 10, 90, 11], [10, 10, 40, 40], [5, 5, 5, 30], [10, 10, 26, 40]])
     crowd = torch.tensor([False, True, False, False])
     found = responsible(raws, heads, SIZE, placement, boxes, crowd)
@@ -184,8 +185,8 @@ def test_squares() -> None:
     """Cell and anchor in pixels of an image of 192 x 64, which an input of 96 x 64 shows at half its size."""
     heads = [make_head(32), make_head(16)]
     assert heads[1].strides == (Fraction(16), Fraction(16))
-    placement = Placement.letterbox((192, 64), (96, 64))
-    assert (placement.placed, placement.offset) == ((96, 32), (0, 16))
+    placement = Placement.letterbox(Size(64, 192), Size(64, 96))
+    assert (placement.placed, placement.offset) == ((32, 96), (0, 16))
     cells, anchors, sizes = squares(torch.tensor([[1, 2, 3, 1]]), heads, placement)
     assert cells.tolist() == [[96, 32, 128, 64]]
     assert anchors.tolist() == [[96, 18, 128, 78]]

@@ -13,8 +13,9 @@ from yolo.detection.postprocess import postprocess
 from yolo.explain.trace import look, suppressors
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
+from yolo.size import Size
 
-PLACEMENT = Placement.letterbox((90, 77), (SIZE[1], SIZE[0]))
+PLACEMENT = Placement.letterbox(Size(77, 90), SIZE)
 
 
 @pytest.mark.parametrize("kind", ["default", "greedynms", "diounms"])
@@ -55,7 +56,7 @@ def test_every_slot_is_at_its_place() -> None:
     """Row by row, column by column, anchor by anchor; a box that a slot says lies in its cell."""
     heads = [make_head(32), make_head(16)]
     raws = [torch.zeros_like(raw[0]).float() for raw in random_raw(heads, 0)]
-    slots, found = look(raws, heads, SIZE, Placement.stretch((96, 64), (96, 64)), Filter())
+    slots, found = look(raws, heads, SIZE, Placement.stretch(Size(64, 96), Size(64, 96)), Filter())
     assert len(found.slot) == 0
     assert slots.place[:4].tolist() == [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 1, 0]]
     s, i, j, a = slots.place.unbind(1)

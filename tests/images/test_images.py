@@ -20,6 +20,7 @@ from tests.support.paths import GOLDEN, ROOT
 from yolo.images.files import read_image
 from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place, darknet_resize, place
+from yolo.size import Size
 
 GOLDEN = GOLDEN / "resize"
 SHARED = ROOT / ".." / "shared" / "golden" / "resize"
@@ -79,9 +80,8 @@ def segment(marker: int, content: bytes) -> bytes:
 def golden_input(folder: Path, case: dict[str, Any]) -> np.ndarray:
     """The network input that our code makes of a golden image."""
     image = read_image(folder / case["picture"])
-    size = image.shape[1], image.shape[0]
     make = Placement.letterbox if case["mode"] == "letterbox" else Placement.stretch
-    return darknet_place(image, make(size, (case["width"], case["height"])))
+    return darknet_place(image, make(Size.of(image), Size(case["height"], case["width"])))
 
 
 def test_golden_index_is_complete() -> None:
@@ -154,7 +154,7 @@ def test_darknet_resize_is_the_slow_loop(w: int, h: int, channels: int, width: i
     """The vectorised resize equals the obvious loops bit for bit and leaves its argument alone."""
     image = np.random.default_rng(seed).random((h, w, channels), dtype=np.float32)
     before = image.copy()
-    result = darknet_resize(image, (width, height))
+    result = darknet_resize(image, Size(height, width))
     assert result.dtype == np.float32
     assert np.array_equal(result, slow_darknet_resize(image, width, height))
     assert np.array_equal(image, before)
@@ -163,7 +163,7 @@ def test_darknet_resize_is_the_slow_loop(w: int, h: int, channels: int, width: i
 
 def test_darknet_resize_dark_row() -> None:
     """240 rows to 416 is such a case: white stays white except for the last row, which is almost black."""
-    result = darknet_resize(np.ones((240, 2, 1), np.float32), (2, 416))
+    result = darknet_resize(np.ones((240, 2, 1), np.float32), Size(416, 2))
     assert np.allclose(result[:-1], 1, atol=1e-6)
     assert result[-1].max() < 1e-4
 
@@ -171,7 +171,7 @@ def test_darknet_resize_dark_row() -> None:
 def test_darknet_resize_same_size_is_a_copy() -> None:
     """Nothing changes when the size is already right."""
     image = NOISE.astype(np.float32)
-    result = darknet_resize(image, (30, 20))
+    result = darknet_resize(image, Size(20, 30))
     assert np.array_equal(result, image)
     assert not np.shares_memory(result, image)
 
@@ -180,7 +180,7 @@ def test_darknet_place_values() -> None:
     """A value is the float64 quotient by 255, rounded to float32, for all 256 of them."""
     values = np.arange(256)
     image = values.astype(np.uint8).reshape(1, 256, 1)
-    result = darknet_place(image, Placement.stretch((256, 1), (256, 1)))
+    result = darknet_place(image, Placement.stretch(Size(1, 256), Size(1, 256)))
     assert np.array_equal(result, (values / 255).astype(np.float32).reshape(1, 1, 256))
 
 
@@ -188,7 +188,7 @@ def test_darknet_place_values() -> None:
 def test_darknet_resize_refuses(pixels: np.ndarray) -> None:
     """Bytes or a missing axis would give wrong numbers."""
     with pytest.raises(ValueError, match="expected a float32 image"):
-        darknet_resize(pixels, (4, 4))
+        darknet_resize(pixels, Size(4, 4))
 
 
 # the fast path
@@ -200,12 +200,12 @@ def test_place_letterbox(size: tuple[int, int], channels: int) -> None:
     """The image lies where the placement says, on grey 128, in any number of channels."""
     w, h = size
     image = RNG.integers(0, 100, (h, w, channels), dtype=np.uint8)
-    placement = Placement.letterbox(size, (96, 64))
+    placement = Placement.letterbox(Size(h, w), Size(64, 96))
     result = place(image, placement)
     assert result.shape == (64, 96, channels)
     assert result.dtype == np.uint8
-    (left, top), (placed_w, placed_h) = placement.offset, placement.placed
-    expected = cv2.resize(image, placement.placed, interpolation=cv2.INTER_LINEAR)
+    (left, top), (placed_h, placed_w) = placement.offset, placement.placed
+    expected = cv2.resize(image, placement.placed.wh, interpolation=cv2.INTER_LINEAR)
     inside = result[top : top + placed_h, left : left + placed_w]
     assert np.array_equal(inside, expected.reshape(inside.shape))
     assert (result == 128).sum() == (64 * 96 - placed_w * placed_h) * channels
@@ -215,7 +215,7 @@ def test_place_letterbox(size: tuple[int, int], channels: int) -> None:
 def test_place_stretch(channels: int) -> None:
     """Stretching covers the input; the corners of a resized image stay near its own."""
     image = np.ascontiguousarray(SMOOTH[..., :channels])
-    result = place(image, Placement.stretch((60, 40), (32, 96)))
+    result = place(image, Placement.stretch(Size(40, 60), Size(96, 32)))
     assert result.shape == (96, 32, channels)
     assert furthest(result[:1, :1], image[:1, :1]) < 8
 
@@ -223,12 +223,12 @@ def test_place_stretch(channels: int) -> None:
 @pytest.mark.parametrize("fast", [True, False])
 def test_place_same_size(fast: bool) -> None:
     """An image that fits is copied, never handed back; with bars it is pasted unchanged."""
-    placement = Placement.stretch((30, 20), (30, 20))
+    placement = Placement.stretch(Size(20, 30), Size(20, 30))
     if fast:
         result = place(NOISE, placement)
         assert np.array_equal(result, NOISE)
         assert not np.shares_memory(result, NOISE)
-    barred = Placement.letterbox((30, 20), (30, 25))
+    barred = Placement.letterbox(Size(20, 30), Size(25, 30))
     result = place(NOISE, barred) if fast else darknet_place(NOISE, barred).transpose(1, 2, 0)
     assert barred.offset == (0, 2)
     assert np.array_equal(result[2:22], NOISE if fast else (NOISE / 255).astype(np.float32))
@@ -238,7 +238,7 @@ def test_place_same_size(fast: bool) -> None:
 def test_place_views() -> None:
     """Mirrored, transposed and read-only images are resized like copies of them."""
     for view in (NOISE[:, ::-1], NOISE.swapaxes(0, 1), np.broadcast_to(NOISE[:1], NOISE.shape)):
-        placement = Placement.letterbox((view.shape[1], view.shape[0]), (17, 19))
+        placement = Placement.letterbox(Size.of(view), Size(19, 17))
         assert np.array_equal(place(view, placement), place(np.ascontiguousarray(view), placement))
 
 
@@ -247,7 +247,7 @@ def test_place_views() -> None:
 def test_place_refuses(function: Any, pixels: np.ndarray) -> None:
     """An image of another size, type or number of axes does not belong to the placement."""
     with pytest.raises(ValueError, match=r"expected uint8 \(20, 30, C\)"):
-        function(pixels, Placement.letterbox((30, 20), (32, 32)))
+        function(pixels, Placement.letterbox(Size(20, 30), Size(32, 32)))
 
 
 # every kind of file
@@ -411,7 +411,7 @@ def test_very_large(tmp_path: Path) -> None:
     drawn.paste(255, (0, 4500, 12000, 9000))
     image = read(encode(drawn, "JPEG"), tmp_path)
     assert image.shape == (9000, 12000, 3)
-    result = place(image, Placement.letterbox((12000, 9000), (416, 416)))
+    result = place(image, Placement.letterbox(Size(9000, 12000), Size(416, 416)))
     assert result[[51, 52, 207, 208, 363, 364], 200, 0].tolist() == [128, 0, 0, 255, 255, 128]
 
 

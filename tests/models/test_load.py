@@ -19,6 +19,7 @@ from yolo.darknet.weights import load_weights, save_weights
 from yolo.models.yolo import YoloDetector
 from yolo.names import COCO, class_names, read_names
 from yolo.options.detection import Filter
+from yolo.size import Size
 
 DATA = ROOT / ".." / "shared" / "data"
 needs_shared = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is absent: no trained model to detect with")
@@ -89,12 +90,12 @@ def test_prepare_is_uint8_and_letterboxed(image: Path) -> None:
     model = yolo.load("toy.cfg", device="cpu")
     prepared, placement = model.prepare(image)
     assert (prepared.dtype, list(prepared.shape)) == (torch.uint8, [3, 160, 160])
-    assert (placement.placed, placement.offset) == ((160, 114), (0, 23))
+    assert (placement.placed, placement.offset) == (Size(114, 160), (0, 23))
     assert bool((prepared[:, :23] == 128).all())
-    model.letterbox, model.size = False, (64, 96)
+    model.letterbox, model.size = False, Size(64, 96)
     prepared, placement = model.prepare(image)
     assert list(prepared.shape) == [3, 64, 96]
-    assert placement.placed == (96, 64)
+    assert placement.placed == (64, 96)
     model.exact = True
     assert model.prepare(image)[0].dtype == torch.float32
 

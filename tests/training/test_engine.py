@@ -27,6 +27,7 @@ from yolo.metrics.coco import CocoMetrics
 from yolo.models.yolo import YoloDetector
 from yolo.options.detection import EVALUATION
 from yolo.options.train import Schedule, Train
+from yolo.size import Size
 from yolo.training.assemble import _batches, assemble
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
@@ -261,7 +262,7 @@ def detector(network: Darknet) -> YoloDetector:
 def test_validation_by_hand(detector: YoloDetector, data: Path) -> None:
     """The metrics of detections image by image; the loss as the mean over images."""
     images = open_data(data, split="val")
-    found = Validation(images, (64, 64), arithmetic=lambda: autocast(CPU, torch.float32))(detector)
+    found = Validation(images, Size(64, 64), arithmetic=lambda: autocast(CPU, torch.float32))(detector)
     metrics, truths = CocoMetrics(list(images.names)), truths_in(images)
     for k in range(len(images)):
         seen = detector.detect([images.path(k)])
@@ -277,7 +278,7 @@ def test_validation_by_hand(detector: YoloDetector, data: Path) -> None:
 def test_validation_leaves_no_trace(training: bool, detector: YoloDetector, data: Path) -> None:
     """Mode, weights, statistics of batch norm, gradients and random numbers are what they were."""
     images = open_data(data, split="val")
-    validation = Validation(images, (64, 64), arithmetic=lambda: autocast(CPU, torch.float32))
+    validation = Validation(images, Size(64, 64), arithmetic=lambda: autocast(CPU, torch.float32))
     network = detector.network.train(training)
     network.get_parameter("layers.0.conv.weight").grad = torch.ones(8, 3, 3, 3)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -315,4 +316,4 @@ def test_a_batch_that_processes_cannot_share(data: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("yolo.training.assemble.world_size", lambda: 2)
     options = Train(data=str(data), batch_size=3)
     with pytest.raises(ValueError, match="batch_size=3 over 2 processes: expected a multiple of them"):
-        _batches(options, open_data(data, split="train"), (64, 64))
+        _batches(options, open_data(data, split="train"), Size(64, 64))

@@ -32,6 +32,7 @@ from yolo.options.commands import Evaluate
 from yolo.options.detection import EVALUATION, Filter
 from yolo.options.train import Train
 from yolo.options.yaml_file import read_yaml
+from yolo.size import Size
 from yolo.training.assemble import open_sets
 from yolo.training.run_folder import BEST, OPTIONS
 
@@ -122,7 +123,7 @@ def paired_bootstrap(first: Sequence[Detected], second: Sequence[Detected]) -> d
 def sheet(data: ImageDataset, variants: Mapping[str, Detected]) -> np.ndarray:
     """The first images, a row for the objects and one for each variant's detections; uint8 RGB `[.., .., 3]`."""
     chosen = range(min(SHOWN, len(data)))
-    size, height = (SIDE, SIDE), CAPTION + SIDE + CAPTION + GAP
+    size, height = Size(SIDE, SIDE), CAPTION + SIDE + CAPTION + GAP
     page = Image.new("RGB", (GAP + len(chosen) * (SIDE + GAP), (1 + len(variants)) * height), PAPER)
     pen = ImageDraw.Draw(page)
     for column, k in enumerate(chosen):
@@ -144,7 +145,7 @@ def _drawn(pixels: np.ndarray, found: Found, k: int, names: Sequence[str]) -> tu
     of_it = (found.image == k).nonzero().squeeze(1)
     of_it = of_it[found.scores[of_it].argsort(descending=True, stable=True)]
     sure = of_it[found.scores[of_it] > CONFIDENCE]
-    placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (SIDE, SIDE))
+    placement = Placement.letterbox(Size.of(pixels), Size(SIDE, SIDE))
     best = sure[:MOST]
     corners = torch.cat((found.boxes[best, :2], found.boxes[best, :2] + found.boxes[best, 2:]), dim=1)
     shown = Detections(placement.to_input(corners), found.scores[best], found.label[best])

@@ -9,7 +9,7 @@ from yolo.darknet.safetensors_file import load_safetensors, save_safetensors
 from yolo.darknet.weights import Header, load_weights, save_weights
 from yolo.names import class_names
 from yolo.options.commands import Convert
-from yolo.options.detection import parse_size
+from yolo.size import Size
 
 
 def run(options: Convert) -> None:
@@ -24,9 +24,9 @@ def run(options: Convert) -> None:
             names = class_names(options.names, network.heads[-1].classes)
         save_safetensors(network, options.target, names, header)
     elif options.target.suffix == ".onnx":
-        size = parse_size(options.size) if options.size else network.size
+        size = Size.parse(options.size) if options.size else network.size
         difference = export_onnx(network, options.target, size)
-        print(f"input {size[1]}x{size[0]}, raw predictions out; onnxruntime differs from PyTorch by {difference:.1e}")
+        print(f"input {size}, raw predictions out; onnxruntime differs from PyTorch by {difference:.1e}")
     else:
         save_weights(network, options.target, header, cutoff=options.cutoff)
     print(f"{options.target}: {options.target.stat().st_size:,} bytes written")

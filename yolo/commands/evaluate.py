@@ -75,7 +75,7 @@ def conditions_of(model: YoloDetector) -> dict[str, str]:
         "confidence": f"{model.options.confidence:g}",
         "NMS": f"{model.options.nms:g}",
         "": f"at most {limit} detections of an image" if limit else "all detections of an image",
-        "input": f"{model.size[1]}x{model.size[0]} {'letterbox' if model.letterbox else 'stretch'}",
+        "input": f"{model.size} {'letterbox' if model.letterbox else 'stretch'}",
     }
 
 

@@ -16,18 +16,18 @@ from yolo.data.transforms import Augmented
 from yolo.images.files import write_image
 from yolo.options.augment import Augment
 from yolo.options.commands import ShowData
-from yolo.options.detection import parse_size
+from yolo.size import Size
 
 
 def run(options: ShowData) -> None:
     """Prints the counts and writes a sheet for each split. Faults are listed; what they are about is left out."""
-    plan = make_plan(read_cfg(options.cfg), parse_size(options.size) if options.size else None)
+    plan = make_plan(read_cfg(options.cfg), Size.parse(options.size) if options.size else None)
     data = {split: _open(options, split) for split in splits(options.path, options.split, options.data_format)}
     indices = {split: images.index for split, images in data.items()}
     _print("", totals(indices))
     for names in dict.fromkeys(tuple(index.names) for index in indices.values()):
         _print("", class_table({split: index for split, index in indices.items() if tuple(index.names) == names}))
-    size = f"{plan.size[1]} x {plan.size[0]}"
+    size = f"{plan.size.width} x {plan.size.height}"
     for split, index in indices.items():
         _print(f"{split}: pixels of boxes in the network input, {size}", quantiles(network_sizes(index, plan.size)))
         _print(f"{split}: boxes by the anchor of {options.cfg.name} that is most like them", anchor_table(index, plan))
@@ -56,7 +56,7 @@ def run(options: ShowData) -> None:
 class _FirstEpoch:
     """Images as training sees them first, by plain index."""
 
-    def __init__(self, images: ImageDataset, size: tuple[int, int], seed: int) -> None:
+    def __init__(self, images: ImageDataset, size: Size, seed: int) -> None:
         self.augmented, self.size, self.names = Augmented(images, Augment(), seed=seed), size, images.names
 
     def __len__(self) -> int:

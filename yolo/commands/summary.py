@@ -8,7 +8,7 @@ from yolo.darknet.cfg import Cfg, read_cfg
 from yolo.darknet.plan import IMAGE, LayerPlan, Plan, Shape, make_plan
 from yolo.darknet.sections import Convolutional, Maxpool, Region, Yolo
 from yolo.options.commands import Summary
-from yolo.options.detection import parse_size
+from yolo.size import Size
 
 
 def run(options: Summary) -> None:
@@ -18,7 +18,7 @@ def run(options: Summary) -> None:
         raise ValueError(f"{', '.join(map(str, options.cfgs))}: no .cfg file there")
     if options.weights is not None and len(files) > 1:
         raise ValueError(f"--weights goes with one cfg, got {len(files)}")
-    size = parse_size(options.size) if options.size else None
+    size = Size.parse(options.size) if options.size else None
     if len(files) == 1:
         cfg = read_cfg(files[0])
         print(table(make_plan(cfg, size)))
@@ -89,7 +89,7 @@ def _head(layer: LayerPlan) -> str:
 
 
 def _size(plan: Plan) -> str:
-    return f"{plan.size[1]}x{plan.size[0]}"
+    return str(plan.size)
 
 
 def _grid(shape: Shape) -> str:

@@ -8,6 +8,7 @@ from yolo.darknet.cfg import Cfg
 from yolo.darknet.heads import Head
 from yolo.darknet.layers import ConvBlock, Init, build_layer
 from yolo.darknet.plan import IMAGE, make_plan
+from yolo.size import Size
 
 MAX_BYTES = 2**31  # of parameters, where no weights file vouches for more
 
@@ -47,7 +48,7 @@ class Darknet(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, Head)]
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """Height and width of the cfg's own input, in pixels."""
         return self.plan.size
 
@@ -82,7 +83,7 @@ class Darknet(nn.Module):
                 f"expected images [B, {channels}, h, w] in floating point from 0 to 1, got {list(images.shape)} of "
                 f"{images.dtype}; divide uint8 images by 255 and give a single image a batch dimension"
             )
-        size = (int(images.shape[2]), int(images.shape[3]))
+        size = Size(images.shape[2], images.shape[3])
         if size not in self._fitting:
             make_plan(self.cfg, size)  # names the layer at which this size does not go through
             self._fitting.add(size)

@@ -32,6 +32,7 @@ from yolo.darknet.sections import (
     Upsample,
     Yolo,
 )
+from yolo.size import Size
 
 
 def anchors(plan: Plan) -> list[np.ndarray]:
@@ -84,7 +85,7 @@ class Plan:
     """All layers of a network at input `size` (height, width); `last_use[k]` is the last layer that reads k."""
 
     cfg: Cfg
-    size: tuple[int, int]
+    size: Size
     layers: tuple[LayerPlan, ...]
     last_use: tuple[int, ...]
 
@@ -128,7 +129,7 @@ def make_plan(cfg: Cfg, size: tuple[int, int] | None = None) -> Plan:
         _check_stride(cfg, index, stride)
         layers.append(LayerPlan(index, section, sources, inputs, output, *_work(section, inputs, output), stride))
     _check_heads(cfg)
-    return Plan(cfg, (h, w), tuple(layers), tuple(last_use))
+    return Plan(cfg, Size(h, w), tuple(layers), tuple(last_use))
 
 
 def _check_size(cfg: Cfg, index: int, shape: Shape) -> None:

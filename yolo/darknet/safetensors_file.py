@@ -19,6 +19,7 @@ from yolo.atomic import replacing
 from yolo.darknet.cfg import parse_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import Header
+from yolo.size import Size
 
 NEEDED = ("cfg", "names", "darknet_header")
 
@@ -29,7 +30,7 @@ class Saved(NamedTuple):
     network: Darknet
     names: list[str]
     header: Header
-    size: tuple[int, int]
+    size: Size
     letterbox: bool
 
 
@@ -78,7 +79,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> Saved:
             network,
             list(map(str, json.loads(metadata["names"]))),
             Header(*json.loads(metadata["darknet_header"])),
-            (int(h), int(w)),
+            Size(int(h), int(w)),
             bool(json.loads(metadata.get("letterbox", "true"))),
         )
     except (TypeError, ValueError) as problem:

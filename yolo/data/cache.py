@@ -27,6 +27,7 @@ from yolo.atomic import replacing
 from yolo.data.datasets import ImageDataset
 from yolo.data.sample import Sample
 from yolo.images.placement import Placement
+from yolo.size import Size
 
 log = logging.getLogger("yolo")
 
@@ -44,7 +45,7 @@ class Cached:
     OSError where there is no room, ValueError for a damaged image.
     """
 
-    def __init__(self, data: ImageDataset, size: tuple[int, int], kind: Literal["ram", "disk"], folder: Path) -> None:
+    def __init__(self, data: ImageDataset, size: Size, kind: Literal["ram", "disk"], folder: Path) -> None:
         self.data, self.names, self.size = data, data.names, size
         self.sizes = np.array([self._shrunk(k) for k in range(len(data))], dtype=np.int64)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes.prod(1) * 3)))
@@ -92,8 +93,8 @@ class Cached:
     def _shrunk(self, k: int) -> tuple[int, int]:
         """Width and height of an image in its letterbox, or its own where that is smaller."""
         w, h = self.data.index.sizes[k].tolist()
-        placed = Placement.letterbox((w, h), (self.size[1], self.size[0])).placed
-        return placed if placed[0] <= w and placed[1] <= h else (w, h)
+        placed = Placement.letterbox(Size(h, w), self.size).placed
+        return placed.wh if placed.width <= w and placed.height <= h else (w, h)
 
     def _key(self) -> str:
         """A name for the content: what the images are called, how large and old they are, and the size they get."""

@@ -12,13 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from yolo.size import Size
+
 
 class Draw(NamedTuple):
     """An image, by index, as it is to be in that epoch, for a network input of that size (h, w) in pixels."""
 
     epoch: int
     image: int
-    size: tuple[int, int]
+    size: Size
 
 
 def chance(seed: int, epoch: int, number: int, use: int = 0) -> np.random.Generator:

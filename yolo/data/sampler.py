@@ -9,6 +9,7 @@ import numpy as np
 
 from yolo.data.order import Draw, chance, epoch_order
 from yolo.options.augment import PLAIN, Augment
+from yolo.size import Size
 
 STEP = 32  # pixels: the largest stride of YOLOv3, which an input must be a multiple of
 
@@ -47,7 +48,7 @@ class Batches:
                 f"{images} images, batch size {batch_size}, process {rank} of {world}: expected an image, "
                 f"a batch size from 1 and a process from 0 to {world - 1}"
             )
-        self.images, self.batch_size, self.size, self.seed = images, batch_size, size, seed
+        self.images, self.batch_size, self.size, self.seed = images, batch_size, Size(*size), seed
         self.shuffle, self.options, self.epochs, self.rank, self.world = shuffle, options, epochs, rank, world
         options.ends_plain(0, epochs)  # says now what it would say in an epoch
 
@@ -77,11 +78,10 @@ class Batches:
             batches.append([Draw(epoch, k, size) for k in own.tolist()])
         return batches
 
-    def _size(self, epoch: int, number: int) -> tuple[int, int]:
+    def _size(self, epoch: int, number: int) -> Size:
         """The input of a batch; every process has the same."""
         most = self.options.multi_scale
         if most == 1 or self.options.ends_plain(epoch, self.epochs):
             return self.size
         factor = most ** chance(self.seed, epoch, number, use=2).uniform(-1, 1)
-        h, w = (max(STEP, round(side * factor / STEP) * STEP) for side in self.size)
-        return h, w
+        return Size(*(max(STEP, round(side * factor / STEP) * STEP) for side in self.size))

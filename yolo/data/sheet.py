@@ -17,6 +17,7 @@ from yolo.data.sample import DataSet, Sample
 from yolo.images.draw import draw, lettering
 from yolo.images.placement import Placement
 from yolo.images.resize import place
+from yolo.size import Size
 
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 
@@ -33,7 +34,7 @@ def spread(images: int, count: int) -> list[int]:
     return [k * images // count for k in range(count)]
 
 
-def contact_sheet(data: DataSet, chosen: Sequence[int], size: tuple[int, int], title: str = "") -> np.ndarray:
+def contact_sheet(data: DataSet, chosen: Sequence[int], size: Size, title: str = "") -> np.ndarray:
     """The images of these indices in rows, uint8 RGB `[.., .., 3]`; `size` (h, w) is the network input.
 
     Any data set will do: one that gives augmented samples shows what augmentation makes of them. An image that cannot
@@ -56,11 +57,11 @@ def contact_sheet(data: DataSet, chosen: Sequence[int], size: tuple[int, int], t
     return np.asarray(sheet)
 
 
-def tile(sample: Sample, names: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+def tile(sample: Sample, names: Sequence[str], size: Size) -> np.ndarray:
     """One sample letterboxed to `size` (h, w) with its boxes, uint8 RGB `[h, w, 3]`. Crowds are named so."""
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
-    placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (size[1], size[0]))
+    placement = Placement.letterbox(Size.of(pixels), size)
     labels = target["labels"] + len(names) * target["iscrowd"]
     order = target["area"].argsort(stable=True)  # the smallest on top
     boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor))

@@ -12,6 +12,7 @@ import numpy as np
 from yolo.darknet.plan import Plan, anchors
 from yolo.data.index import Index
 from yolo.images.placement import Placement
+from yolo.size import Size
 
 EDGES = (32**2, 96**2)  # square pixels; COCO's small, medium, large
 
@@ -43,10 +44,10 @@ def class_table(indices: Mapping[str, Index]) -> list[str]:
     return lines
 
 
-def network_sizes(index: Index, size: tuple[int, int]) -> np.ndarray:
+def network_sizes(index: Index, size: Size) -> np.ndarray:
     """Width and height of every box in pixels of a letterboxed network input `size` (h, w), float64 `[G, 2]`."""
     kinds, kind = np.unique(index.sizes, axis=0, return_inverse=True)
-    placed = [Placement.letterbox((int(w), int(h)), (size[1], size[0])).placed for w, h in kinds]
+    placed = [Placement.letterbox(Size(int(h), int(w)), size).placed.wh for w, h in kinds]
     scale = np.array(placed, dtype=np.float64).reshape(-1, 2) / kinds
     return (index.boxes[:, 2:] - index.boxes[:, :2]) * scale[kind.reshape(-1)[index.image]]
 

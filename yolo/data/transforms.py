@@ -27,6 +27,7 @@ from yolo.data.warp import Warp, clipped
 from yolo.images.placement import Placement
 from yolo.images.resize import place
 from yolo.options.augment import PLAIN, Augment
+from yolo.size import Size
 
 Transform = Callable[[tv_tensors.Image, Target], tuple[Any, Any]]
 
@@ -126,18 +127,18 @@ class Augmented:
         """Draws an image into a window of the canvas: all of it, or so large that it covers the window."""
         image, target = sample
         pixels = image.permute(1, 2, 0).numpy()
-        size = (pixels.shape[1], pixels.shape[0])
+        size = Size.of(pixels)
         left, top, right, bottom = window
-        room, options = (right - left, bottom - top), self.options
-        ratios = room[0] / size[0], room[1] / size[1]
+        room, options = Size(bottom - top, right - left), self.options
+        ratios = room.width / size.width, room.height / size.height
         zoom, power = (max(ratios) / min(ratios), random.random()) if covering else (1.0, random.uniform(-1, 1))
         warp = Warp.fit(
             size,
             room,
             zoom=zoom * options.scale**power,
             move=(
-                room[0] * random.uniform(-1, 1) * options.translate,
-                room[1] * random.uniform(-1, 1) * options.translate,
+                room.width * random.uniform(-1, 1) * options.translate,
+                room.height * random.uniform(-1, 1) * options.translate,
             ),
             mirrored=bool(random.random() < options.flip),
         )
@@ -155,8 +156,8 @@ def letterboxed(sample: Sample, size: tuple[int, int]) -> Sample:
     """A sample in the middle of the input (h, w), as detection sees it: the pixels of `images.place`."""
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
-    placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (size[1], size[0]))
-    scale_x, scale_y = placement.placed[0] / placement.image[0], placement.placed[1] / placement.image[1]
+    placement = Placement.letterbox(Size.of(pixels), Size(*size))
+    scale_x, scale_y = placement.scale
     # As `placement.to_input`, in NumPy's float64, or rounding would put the right edge of an image outside the input.
     exact = target["boxes"].as_subclass(torch.Tensor).numpy() * np.array([scale_x, scale_y] * 2)
     boxes = torch.from_numpy((exact + np.array(placement.undo_offset * 2)).astype(np.float32))

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from yolo.images.resize import GREY
+from yolo.size import Size
 
 KEPT_AREA = 0.2  # a box that is cut to less than this part of itself is dropped: too little of the object is left
 
@@ -34,8 +35,8 @@ class Warp(NamedTuple):
     @classmethod
     def fit(
         cls,
-        image: tuple[int, int],
-        canvas: tuple[int, int],
+        image: Size,
+        canvas: Size,
         *,
         zoom: float = 1,
         move: tuple[float, float] = (0, 0),
@@ -43,13 +44,13 @@ class Warp(NamedTuple):
     ) -> Warp:
         """The whole image in the middle of the canvas, then mirrored, enlarged by `zoom` about its centre, moved by
         `move` pixels; what lies outside is cut off."""
-        scale = zoom * min(canvas[0] / image[0], canvas[1] / image[1])
+        scale = zoom * min(canvas.height / image.height, canvas.width / image.width)
         (x0, x1, u0, u1), (y0, y1, v0, v1) = (
             _stretch(side, room, scale, room / 2 + shift - scale * side / 2)
-            for side, room, shift in zip(image, canvas, move, strict=True)
+            for side, room, shift in zip(image.wh, canvas.wh, move, strict=True)
         )
         if mirrored:
-            x0, x1 = image[0] - x1, image[0] - x0
+            x0, x1 = image.width - x1, image.width - x0
         return cls((x0, y0, x1, y1), (u0, v0, u1, v1), mirrored)
 
     @property

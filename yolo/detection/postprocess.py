@@ -79,7 +79,7 @@ def _detect(
         )
         if len(kept) == options.max_detections:
             break
-    pixels = boxes.new_tensor([*placement.image, *placement.image])
+    pixels = boxes.new_tensor(placement.image.wh * 2)
     return Detections(cxcywh_to_xyxy(boxes[kept]) * pixels, scores[kept], labels[kept])
 
 

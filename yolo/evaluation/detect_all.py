@@ -48,7 +48,7 @@ def _prepared(
         images, placements = [], []
         for k in range(first, min(first + batch_size, len(data))):
             image, placement = model.prepare(data.path(k))
-            if list(placement.image) != data.index.sizes[k].tolist():
+            if list(placement.image.wh) != data.index.sizes[k].tolist():
                 raise ValueError(data.fault(k))  # its boxes would be those of another image
             images.append(image)
             placements.append(placement)

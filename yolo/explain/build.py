@@ -21,7 +21,7 @@ def explain(model: YoloDetector, data: ImageDataset, k: int, *, rule: str, match
     that the model does not know.
     """
     image, placement = model.prepare(data.path(k))
-    if list(placement.image) != data.index.sizes[k].tolist():
+    if list(placement.image.wh) != data.index.sizes[k].tolist():
         raise ValueError(data.fault(k))  # its boxes would be those of another image
     size, heads, index = model.size, list(model.network.heads), data.index
     part = slice(index.offsets[k], index.offsets[k + 1])
@@ -49,7 +49,7 @@ def explain(model: YoloDetector, data: ImageDataset, k: int, *, rule: str, match
         "confidence": model.options.confidence,
         "NMS": model.options.nms,
         "match IoU": match_iou,
-        "input": f"{size[1]}x{size[0]} {'letterbox' if model.letterbox else 'stretch'}",
+        "input": f"{size} {'letterbox' if model.letterbox else 'stretch'}",
         "trained with": rule if answers else "heads that training refuses; nothing is responsible",
     }
     return Explained(

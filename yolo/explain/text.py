@@ -14,6 +14,7 @@ from torch import Tensor
 
 from yolo.explain.reasons import Reason
 from yolo.explain.scene import Scene
+from yolo.size import Size
 
 
 class Explained(NamedTuple):
@@ -23,7 +24,7 @@ class Explained(NamedTuple):
 
     name: str
     image_id: int
-    size: tuple[int, int]
+    size: Size
     conditions: dict[str, str | float]
     scene: Scene
     reasons: list[Reason]
@@ -37,8 +38,8 @@ def as_json(explained: Explained) -> dict[str, Any]:
     return {
         "image": explained.name,
         "image_id": explained.image_id,
-        "width": explained.size[0],
-        "height": explained.size[1],
+        "width": explained.size.width,
+        "height": explained.size.height,
         "conditions": explained.conditions,
         "objects": [_object(explained, g) for g in range(len(explained.reasons))],
         "detections": [_detection(explained, d) for d in range(len(explained.scene.kept))],
@@ -115,7 +116,7 @@ def headline(explained: Explained) -> str:
     kinds = Counter(reason.name for reason in explained.reasons)
     roles = Counter(role.name for role in explained.scene.roles)
     return (
-        f"{explained.name} (id {explained.image_id}), {explained.size[0]} x {explained.size[1]} pixels: "
+        f"{explained.name} (id {explained.image_id}), {explained.size.width} x {explained.size.height} pixels: "
         f"{len(explained.reasons)} objects{_counted(kinds)}; {len(explained.scene.roles)} detections{_counted(roles)}"
     )
 

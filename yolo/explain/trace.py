@@ -66,7 +66,7 @@ def look(
         placement: where the image lies in it.
         options: thresholds. A limit on the number of detections is not kept: what it cuts off was not ruled out.
     """
-    pixels = heads[0].anchors.new_tensor([*placement.image, *placement.image])
+    pixels = heads[0].anchors.new_tensor(placement.image.wh * 2)
     found, where = located_candidates(predictions, heads, size, options.confidence)
     order = found.scores.sort(descending=True, stable=True).indices
     boxes, labels, scores = placement.relative(found.boxes)[order], found.labels[order], found.scores[order]
@@ -105,7 +105,7 @@ def _all_slots(
         place = torch.stack((torch.full_like(grid[0], s), *grid), dim=-1)
         rows = (boxes.permute(1, 2, 0, 3), objectness.permute(1, 2, 0), classes.permute(1, 2, 0, 3))
         boxes, objectness, classes = (value.reshape(H * W * A, *value.shape[3:]) for value in rows)
-        boxes = cxcywh_to_xyxy(placement.relative(boxes)) * boxes.new_tensor([*placement.image, *placement.image])
+        boxes = cxcywh_to_xyxy(placement.relative(boxes)) * boxes.new_tensor(placement.image.wh * 2)
         parts.append(Slots(place.view(-1, 4), boxes, objectness, classes, objectness.unsqueeze(-1) * classes))
     return Slots(*(torch.cat(values) for values in zip(*parts, strict=True)))
 

@@ -8,52 +8,58 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from yolo.size import Size
+
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image of `image` pixels lies in a network input of `input` pixels (sizes are width, height).
+    """Where an image of `image` pixels lies in a network input of `input` pixels.
 
     The image is resized to `placed` pixels and pasted at `offset` (left, top). `undo_offset` is what the
     inverse subtracts; it equals `offset` except under darknet's own letterbox, which pastes at the floored
     half of the margin but subtracts the exact half, half an input pixel more when the margin is odd.
     """
 
-    image: tuple[int, int]
-    input: tuple[int, int]
-    placed: tuple[int, int]
+    image: Size
+    input: Size
+    placed: Size
     offset: tuple[int, int] = (0, 0)
     undo_offset: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def stretch(cls, image: tuple[int, int], input: tuple[int, int]) -> Self:
+    def stretch(cls, image: Size, input: Size) -> Self:
         """The whole input is covered, whatever that does to the proportions."""
         return cls(image, input, placed=input)
 
     @classmethod
-    def letterbox(cls, image: tuple[int, int], input: tuple[int, int], darknet: bool = False) -> Self:
+    def letterbox(cls, image: Size, input: Size, darknet: bool = False) -> Self:
         """The proportions stay, grey bars fill the rest. The sizes are darknet's, in integer division.
 
         `darknet` selects darknet's inverse (see `undo_offset`). A side never becomes 0 pixels.
         """
-        (w, h), (input_w, input_h) = image, input
-        if input_w * h < input_h * w:
-            placed = input_w, max(h * input_w // w, 1)
+        if input.width * image.height < input.height * image.width:
+            placed = Size(max(image.height * input.width // image.width, 1), input.width)
         else:
-            placed = max(w * input_h // h, 1), input_h
-        margin = input_w - placed[0], input_h - placed[1]
+            placed = Size(input.height, max(image.width * input.height // image.height, 1))
+        margin = input.width - placed.width, input.height - placed.height
         offset = margin[0] // 2, margin[1] // 2
         undo = (margin[0] / 2, margin[1] / 2) if darknet else (float(offset[0]), float(offset[1]))
         return cls(image, input, placed, offset, undo)
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Input pixels for one image pixel, along x and along y."""
+        return self.placed.width / self.image.width, self.placed.height / self.image.height
+
     def to_input(self, boxes: Tensor) -> Tensor:
         """Boxes xyxy `[..., 4]` in image pixels to input pixels. The inverse of `to_image`."""
-        scale_x, scale_y = self.placed[0] / self.image[0], self.placed[1] / self.image[1]
+        scale_x, scale_y = self.scale
         left, top = self.undo_offset
         return boxes * boxes.new_tensor([scale_x, scale_y] * 2) + boxes.new_tensor([left, top] * 2)
 
     def to_image(self, boxes: Tensor) -> Tensor:
         """Boxes xyxy `[..., 4]` in input pixels to image pixels. Nothing is clipped."""
-        scale_x, scale_y = self.placed[0] / self.image[0], self.placed[1] / self.image[1]
+        scale_x, scale_y = self.scale
         left, top = self.undo_offset
         x1, y1, x2, y2 = boxes.unbind(-1)
         return torch.stack(
@@ -65,10 +71,15 @@ class Placement:
 
         darknet's NMS works in this unit (reference: its correction of boxes comes before its NMS).
         """
-        (input_w, input_h), (placed_w, placed_h) = self.input, self.placed
         left, top = self.undo_offset
         cx, cy, w, h = boxes.unbind(-1)
-        scale_x, scale_y = input_w / placed_w, input_h / placed_h
+        scale_x, scale_y = self.input.width / self.placed.width, self.input.height / self.placed.height
         return torch.stack(
-            ((cx - left / input_w) * scale_x, (cy - top / input_h) * scale_y, w * scale_x, h * scale_y), dim=-1
+            (
+                (cx - left / self.input.width) * scale_x,
+                (cy - top / self.input.height) * scale_y,
+                w * scale_x,
+                h * scale_y,
+            ),
+            dim=-1,
         )

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from yolo.images.placement import Placement
+from yolo.size import Size
 
 GREY = 128  # 0.5 * 255, rounded up: the bars of a letterbox
 
@@ -20,17 +21,17 @@ def place(image: np.ndarray, placement: Placement) -> np.ndarray:
     _check(image, placement)
     if placement.placed == placement.image:
         return _paste(image, placement, GREY)
-    (input_w, input_h), (placed_w, placed_h), (left, top) = placement.input, placement.placed, placement.offset
-    canvas = np.full((input_h, input_w, image.shape[2]), GREY, np.uint8)
-    part = canvas[top : top + placed_h, left : left + placed_w]
-    resized = cv2.resize(image, placement.placed, dst=part, interpolation=cv2.INTER_LINEAR)
+    (height, width), (left, top) = placement.placed, placement.offset
+    canvas = np.full((*placement.input, image.shape[2]), GREY, np.uint8)
+    part = canvas[top : top + height, left : left + width]
+    resized = cv2.resize(image, placement.placed.wh, dst=part, interpolation=cv2.INTER_LINEAR)
     if resized is not part:  # OpenCV drops a last axis of 1, and may not write into what it is given
         part[:] = resized.reshape(part.shape)
     return canvas
 
 
-def darknet_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A float32 image `[h, w, C]` resized to `size` (width, height), bit for bit as darknet does it.
+def darknet_resize(image: np.ndarray, size: Size) -> np.ndarray:
+    """A float32 image `[h, w, C]` resized to `size`, bit for bit as darknet does it.
 
     Separable bilinear with aligned corners, in float32: first the columns, then the rows. darknet adds no second tap
     in the last row; where rounding puts that row just short of the last source row, it comes out almost black, and
@@ -40,9 +41,8 @@ def darknet_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if image.dtype != np.float32 or image.ndim != 3:
         raise ValueError(f"darknet_resize: got {image.dtype} {image.shape}, expected a float32 image [h, w, C]")
-    width, height = size
-    left, right, dx = _taps(image.shape[1], width)
-    above, below, dy = _taps(image.shape[0], height)
+    left, right, dx = _taps(image.shape[1], size.width)
+    above, below, dy = _taps(image.shape[0], size.height)
     dx, dy = dx[:, None], dy[:, None, None]
     columns = (1 - dx) * image[:, left] + dx * image[:, right]
     columns[:, -1] = image[:, -1]
@@ -74,14 +74,14 @@ def darknet_place(image: np.ndarray, placement: Placement) -> np.ndarray:
 
 
 def _check(image: np.ndarray, placement: Placement) -> None:
-    w, h = placement.image
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[:2] != (h, w):
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[:2] != placement.image:
+        h, w = placement.image
         raise ValueError(f"got an image {image.dtype} {image.shape}, expected uint8 ({h}, {w}, C), [h, w, C]")
 
 
 def _paste(resized: np.ndarray, placement: Placement, grey: float) -> np.ndarray:
     """A new array `[input_h, input_w, C]` of `grey` with the resized image at its offset."""
-    (input_w, input_h), (placed_w, placed_h), (left, top) = placement.input, placement.placed, placement.offset
-    canvas = np.full((input_h, input_w, resized.shape[2]), grey, resized.dtype)
-    canvas[top : top + placed_h, left : left + placed_w] = resized
+    (height, width), (left, top) = placement.placed, placement.offset
+    canvas = np.full((*placement.input, resized.shape[2]), grey, resized.dtype)
+    canvas[top : top + height, left : left + width] = resized
     return canvas

@@ -14,8 +14,9 @@ from yolo.darknet.sections import Region, Yolo
 from yolo.darknet.transfer import transfer
 from yolo.distributed import say
 from yolo.models.yolo import YoloDetector
-from yolo.options.detection import EVALUATION, parse_size
+from yolo.options.detection import EVALUATION
 from yolo.options.train import Train
+from yolo.size import Size
 
 
 def build_detector(options: Train, names: list[str], device: torch.device, weights: Path | None) -> YoloDetector:
@@ -35,7 +36,7 @@ def build_detector(options: Train, names: list[str], device: torch.device, weigh
     network = network.to(device)
     if options.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    size = parse_size(options.size) if options.size else network.size
+    size = Size.parse(options.size) if options.size else network.size
     return YoloDetector(network, names, size=size, options=EVALUATION, loss=options.loss)
 
 

@@ -22,8 +22,9 @@ from yolo.images.files import read_image
 from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place, place
 from yolo.models.detector import Detector, ImageLike
-from yolo.options.detection import Filter, parse_size
+from yolo.options.detection import Filter
 from yolo.options.train import LossOptions
+from yolo.size import Size
 
 if TYPE_CHECKING:
     from yolo.data.sample import Target
@@ -51,7 +52,7 @@ class YoloDetector(Detector):
         network: Darknet,
         names: list[str],
         *,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         letterbox: bool = True,
         exact: bool = False,
         precision: str = "auto",
@@ -71,7 +72,7 @@ class YoloDetector(Detector):
     def set_input(self, size: str | None, placement: str | None) -> None:
         """Another input, in the words of options: `size` in pixels as N or WIDTHxHEIGHT, `letterbox` or `stretch`; None
         leaves it as it is. ValueError for a size that is none."""
-        self.size = parse_size(size) if size else self.size
+        self.size = Size.parse(size) if size else self.size
         self.letterbox = placement == "letterbox" if placement else self.letterbox
 
     def prepare(self, image: ImageLike) -> tuple[Tensor, Placement]:
@@ -82,11 +83,11 @@ class YoloDetector(Detector):
             raise ValueError(
                 f"got pixels of shape {list(pixels.shape)} and type {pixels.dtype}; expected uint8 [h, w, {channels}]"
             )
-        image_size, input_size = (pixels.shape[1], pixels.shape[0]), (self.size[1], self.size[0])
+        size = Size.of(pixels)
         if self.letterbox:
-            placement = Placement.letterbox(image_size, input_size, darknet=self.exact)
+            placement = Placement.letterbox(size, self.size, darknet=self.exact)
         else:
-            placement = Placement.stretch(image_size, input_size)
+            placement = Placement.stretch(size, self.size)
         if self.exact:
             return torch.from_numpy(darknet_place(pixels, placement)), placement
         return torch.from_numpy(place(pixels, placement)).permute(2, 0, 1), placement
@@ -123,9 +124,8 @@ class YoloDetector(Detector):
         """Raw predictions to detections: decoding, thresholds, NMS. Boxes in original pixels, on the device."""
         if not placements:
             return []
-        width, height = placements[0].input
         with torch.inference_mode():
-            return postprocess(predictions, self.network.heads, (height, width), placements, self.options)
+            return postprocess(predictions, self.network.heads, placements[0].input, placements, self.options)
 
     def detect_batch(self, images: Tensor, placements: Sequence[Placement]) -> list[Detections]:
         """Detections of prepared images `[B, channels, h, w]`: `predict`, then `select`."""

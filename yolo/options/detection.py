@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 
@@ -29,11 +28,3 @@ class Filter:
 
 EVALUATION = Filter(confidence=0.001, nms=0.6, max_detections=100)
 """AP needs the low scores too; 100 detections are COCO's."""
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """`416` or `WIDTHxHEIGHT` in pixels to (height, width). Raises ValueError."""
-    match = re.fullmatch(r"([1-9][0-9]{0,5})(?:x([1-9][0-9]{0,5}))?", text)
-    if match is None:
-        raise ValueError(f"size {text!r}: expected pixels as N or WIDTHxHEIGHT, such as 416 or 640x384")
-    return int(match[2] or match[1]), int(match[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from yolo.options.augment import PLAIN, Augment
-from yolo.options.detection import parse_size
+from yolo.size import Size
 
 ScheduleName = Literal["warmup", "darknet", "cosine", "constant"]
 
@@ -240,7 +240,7 @@ class Train:
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            parse_size(self.size)
+            Size.parse(self.size)
         least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "eval_every": 0, "save_every": 1}
         least |= {} if self.workers is None else {"workers": 0}
         least |= {name: 1 for name in ("limit", "early_stop", "glance") if getattr(self, name) is not None}

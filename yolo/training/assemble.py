@@ -31,6 +31,7 @@ from yolo.models.detector import Detector
 from yolo.models.yolo import YoloDetector
 from yolo.options.train import Train
 from yolo.options.yaml_file import yaml_text
+from yolo.size import Size
 from yolo.training.allocator import keep_large_blocks
 from yolo.training.engine import Memory, Trainer
 from yolo.training.glance import Glance
@@ -84,10 +85,9 @@ def assemble(options: Train, device: torch.device, state: dict[str, Any] | None 
         _first_batch(seen, batches, run)
     else:
         trainer.load_state_dict(state["trainer"])
-    h, w = detector.size
     say(
-        f"{run.folder}: {len(data):,} images, {len(data.names)} classes, input {w}x{h}, {options.epochs} epochs, "
-        f"{steps:,} steps, {str(precision).removeprefix('torch.')} on {device}"
+        f"{run.folder}: {len(data):,} images, {len(data.names)} classes, input {detector.size}, "
+        f"{options.epochs} epochs, {steps:,} steps, {str(precision).removeprefix('torch.')} on {device}"
     )
     return trainer
 
@@ -139,7 +139,7 @@ def _wrap(detector: YoloDetector, options: Train) -> None:
     detector.wrapped = None if trained is detector.network else trained
 
 
-def _batches(options: Train, data: ImageDataset, size: tuple[int, int]) -> tuple[Augmented, Batches]:
+def _batches(options: Train, data: ImageDataset, size: Size) -> tuple[Augmented, Batches]:
     """The images as training sees them, and which of them make a batch of this process."""
     share, rest = divmod(options.batch_size, world_size())
     if rest or not share:

@@ -25,6 +25,7 @@ from yolo.metrics.coco import Rules, evaluate
 from yolo.metrics.collect import Collector
 from yolo.models.yolo import YoloDetector
 from yolo.options.detection import Filter
+from yolo.size import Size
 
 if TYPE_CHECKING:
     from yolo.data.loader import Batch
@@ -42,10 +43,10 @@ def collect_sure(seen: Collector, detector: YoloDetector, raw: Sequence[Tensor],
 
     `raw`: the predictions for the batch, `[B, A, H, W, 5 + C]` of each head.
     """
-    h, w = batch.images.shape[2:]
+    size = Size(*batch.images.shape[2:])
     shown = copy(detector)
     shown.options = SURE
-    whole = Placement.stretch((w, h), (w, h))
+    whole = Placement.stretch(size, size)
     found = shown.select([scale.float() for scale in raw], [whole] * len(batch.images))
     seen.update(found, [{**target, "boxes": target["boxes"].as_subclass(Tensor)} for target in batch.targets])
 

@@ -29,6 +29,7 @@ from yolo.metrics.collect import Collector
 from yolo.models.detector import Detector
 from yolo.options.commands import Evaluate
 from yolo.options.detection import Filter
+from yolo.size import Size
 
 BATCH = Evaluate.batch_size
 """Images that go through the network at once, as in `eval`: another number could round otherwise."""
@@ -54,7 +55,7 @@ class Validation:
     def __init__(
         self,
         data: ImageDataset,
-        size: tuple[int, int],
+        size: Size,
         *,
         arithmetic: Callable[[], AbstractContextManager[None]],
         workers: int = 0,
@@ -101,7 +102,7 @@ class Validation:
             image, _ = sample = self.data[k]
             truth = tile(sample, self.data.names, self.size)
             pixels = image.permute(1, 2, 0).numpy()
-            placement = Placement.letterbox((pixels.shape[1], pixels.shape[0]), (self.size[1], self.size[0]))
+            placement = Placement.letterbox(Size.of(pixels), self.size)
             found = shown.detect(pixels).to("cpu")
             found = Detections(placement.to_input(found.boxes), found.scores, found.labels)
             columns.append(np.concatenate((truth, draw(place(pixels, placement), found, detector.names))))
