@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo.names import ALIASES, COCO, COCO_IDS, category_ids, chosen, read_names
+from yolo.names import ALIASES, COCO, COCO_IDS, category_ids, chosen, did_you_mean, read_names
 
 OLD = {new: old for old, new in ALIASES.items()}
 
@@ -65,3 +65,18 @@ def test_names_files_from_other_systems(tmp_path: Path) -> None:
     """A byte order mark, Windows line ends, letters of other alphabets."""
     (tmp_path / "a.names").write_bytes("\ufeffKatze\r\nсобака\r\n\r\n".encode())
     assert read_names(tmp_path / "a.names") == ["Katze", "собака"]
+
+
+@pytest.mark.parametrize(
+    ("word", "n", "hint"),
+    [
+        ("dgo", 1, "did you mean dog?"),
+        ("dog", 3, "did you mean dog or dogs?"),
+        ("zebra", 3, ""),
+        ("", 1, ""),
+        ("d" * 1_000_000, 1, ""),
+    ],
+)
+def test_did_you_mean(word: str, n: int, hint: str) -> None:
+    """The most similar words first, at most `n`; nothing without a similar one. A long word costs no time."""
+    assert did_you_mean(word, iter(["cat", "dogs", "dog"]), n) == hint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -42,6 +42,15 @@ ALIASES = {
 """darknet's six old spellings, those of Pascal VOC, and COCO's."""
 
 
+def did_you_mean(word: str, known: Iterable[str], n: int = 1) -> str:
+    """Return "did you mean X or Y?" with up to `n` of the `known` words, those spelled most like `word`.
+
+    Only the first 60 characters of `word` are compared. Without a similar word the result is empty.
+    """
+    near = difflib.get_close_matches(word[:60], known, n)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
 def category_ids(names: Sequence[str]) -> list[int]:
     """The id of each class in results files: COCO's own if all names are COCO's, in either spelling, else 1, 2, ..."""
     ids = dict(zip(COCO, COCO_IDS, strict=True))
@@ -61,8 +70,7 @@ def chosen(wanted: str, names: Sequence[str]) -> list[int]:
     for name in (part.strip() for part in wanted.split(",")):
         same = _same(name, names)
         if not same:
-            close = difflib.get_close_matches(name, names, n=3)
-            hint = f"did you mean {', '.join(close)}?" if close else f"they are {', '.join(list(names)[:100])}"
+            hint = did_you_mean(name, names, n=3) or f"they are {', '.join(list(names)[:100])}"
             raise ValueError(f"no class is called {name!r}; {hint}")
         indices += same
     return indices

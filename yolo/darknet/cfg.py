@@ -10,7 +10,6 @@ Keys that nobody knows are kept and reported, once each.
 from __future__ import annotations
 
 import codecs
-import difflib
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from yolo.darknet.keys import CfgPlace, Section, SectionError, shown
 from yolo.darknet.net import Net
 from yolo.darknet.sections import OUT_OF_SCOPE, SECTIONS, Convolutional, Layer, Region, Yolo
+from yolo.names import did_you_mean
 from yolo.options.shipped import shipped
 
 log = logging.getLogger("yolo")
@@ -102,7 +102,10 @@ def parse_cfg(text: str, file: str = "<cfg>") -> Cfg:
         layers.append(_typed(section, _kind(section, index, file), file, notes, unknown, index))
     for (name, key), numbers in unknown.items():
         lines = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
-        notes.append(f"{file}: [{name}] {shown(key)}: unknown key without effect (line {lines}){_similar(name, key)}")
+        kind = Net if name in Net.NAMES else SECTIONS[name]
+        hint = did_you_mean(key, (_spelled(f.name) for f in kind.fields()))
+        end = f"; {hint}" if hint else ""
+        notes.append(f"{file}: [{name}] {shown(key)}: unknown key without effect (line {lines}){end}")
     return Cfg(net, tuple(layers), file, tuple(notes))
 
 
@@ -152,11 +155,11 @@ def _kind(section: _RawSection, index: int, file: str) -> type[Layer]:
         raise CfgError(f"{place} is out of scope: {OUT_OF_SCOPE[name]}")
     if name in Net.NAMES:
         raise CfgError(f"{place}: a second [net]; a cfg describes one network")
-    close = difflib.get_close_matches(name.lower()[:60], SECTIONS, n=1)
-    hint = f"did you mean [{close[0]}]? " if close else ""
+    hint = did_you_mean(f"[{name.lower()}]", [f"[{known}]" for known in SECTIONS])
     accepted = " ".join(f"[{kind.NAMES[0]}]" for kind in dict.fromkeys(SECTIONS.values()))
     raise CfgError(
-        f"{place} is no section that darknet's detectors know{_inline(name)}; {hint}Accepted, spelled so: {accepted}"
+        f"{place} is no section that darknet's detectors know{_inline(name)}; {hint}{' ' * bool(hint)}"
+        f"Accepted, spelled so: {accepted}"
     )
 
 
@@ -201,12 +204,6 @@ def _typed(
 
 def _inline(text: str) -> str:
     return "; a comment needs a line of its own" if "#" in text or ";" in text else ""
-
-
-def _similar(section: str, key: str) -> str:
-    kind = Net if section in Net.NAMES else SECTIONS[section]
-    close = difflib.get_close_matches(key, [_spelled(f.name) for f in kind.fields()], n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _spelled(field_name: str) -> str:
