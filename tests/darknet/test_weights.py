@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 from yolo.darknet import network as darknet
 from yolo.darknet.cfg import CfgError, parse_cfg, read_cfg
 from yolo.darknet.network import Darknet
-from yolo.darknet.safetensors_file import load_safetensors, save_safetensors
+from yolo.darknet.safetensors_file import load_safetensors, read_tensors, save_safetensors, save_tensors
 from yolo.darknet.weights import Header, load_weights, read_header, save_weights
 
 SHARED = ROOT / ".." / "shared" / "data" / "darknet"
@@ -275,11 +275,50 @@ def test_damaged_safetensors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="other.safetensors: a safetensors file without this program's metadata"):
         load_safetensors(tmp_path / "other.safetensors")
     metadata = {"cfg": TINY, "names": "[]", "darknet_header": json.dumps(Header())}
-    save_file({"x": torch.zeros(1)}, tmp_path / "less.safetensors", metadata)
+    save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors", {**metadata, "format": "pt"})
+    with pytest.raises(ValueError, match="foreign.safetensors: a safetensors file without this program's metadata"):
+        load_safetensors(tmp_path / "foreign.safetensors")
+    save_tensors(tmp_path / "less.safetensors", {"x": torch.zeros(1)}, metadata)
     with pytest.raises(ValueError, match="less.safetensors: its tensors do not fit its own cfg"):
         load_safetensors(tmp_path / "less.safetensors")
+    save_tensors(tmp_path / "model.safetensors", {"x": torch.zeros(1)}, {"names": "[]"})
+    with pytest.raises(ValueError, match="model.safetensors: not a Darknet network: its metadata lacks cfg, darknet_h"):
+        load_safetensors(tmp_path / "model.safetensors")
+    for key, damaged in {"names": "7", "darknet_header": "{", "size": "[1]"}.items():
+        save_tensors(tmp_path / "odd.safetensors", network().state_dict(), {**metadata, key: damaged})
+        with pytest.raises(ValueError, match=r"odd.safetensors: cfg, names, darknet_header or size .* are damaged"):
+            load_safetensors(tmp_path / "odd.safetensors")
     with pytest.raises(FileNotFoundError, match="none.safetensors: no such file"):
         load_safetensors(tmp_path / "none.safetensors")
+
+
+def test_tensors_of_any_model(tmp_path: Path) -> None:
+    """Tensors of several types and shapes, also views, and metadata: read as they were written."""
+    tensors = {
+        "a": torch.arange(6.0).view(2, 3).T,
+        "b": torch.tensor(7),
+        "c": torch.zeros(0, 3, dtype=torch.bfloat16),
+        "d": torch.tensor([True, False]),
+    }
+    metadata = {"model": "another", "classes": "[1, 2] ü"}
+    save_tensors(tmp_path / "a.safetensors", tensors, metadata)
+    found, told = read_tensors(tmp_path / "a.safetensors")
+    assert told == {**metadata, "format": "exact-yolov3"}
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert found[name].equal(tensor)
+
+
+def test_extra_metadata(tmp_path: Path) -> None:
+    """`extra` is added to the file, but replaces nothing that the network needs; without it, exactly six keys."""
+    tiny, file = network(), tmp_path / "a.safetensors"
+    save_safetensors(tiny, file, ["a", "b", "c"])
+    plain = read_tensors(file)[1]
+    assert plain.keys() == {"cfg", "names", "darknet_header", "size", "letterbox", "format"}
+    save_safetensors(tiny, file, ["a", "b", "c"], extra={"model": "yolo", "cfg": "x", "format": "x"})
+    assert read_tensors(file)[1] == {**plain, "model": "yolo"}
+    assert load_safetensors(file).network.cfg == tiny.cfg
 
 
 @pytest.mark.parametrize("ending", ["weights", "safetensors"])

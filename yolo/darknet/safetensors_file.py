@@ -1,13 +1,14 @@
-"""Safetensors <-> Darknet: a network with all that detection needs to know of it.
+"""Safetensors files: the tensors of any model with its metadata, and on top of that a Darknet network.
 
-The metadata holds the cfg, the class names, darknet's header and, of a trained network, the size of its input and how
-images were placed in it. What was trained is what is detected with.
+The metadata of a network holds its cfg, its class names, darknet's header and, of a trained network, the size of its
+input and how images were placed in it. Detection uses the same size and placement as training.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +22,18 @@ from yolo.darknet.network import Darknet
 from yolo.darknet.weights import Header
 from yolo.size import Size
 
+FORMAT = "exact-yolov3"
+"""Value of the metadata key `format` in every file of this program."""
+
 NEEDED = ("cfg", "names", "darknet_header")
+"""The metadata that every file of a Darknet network has. Old ones lack `size` and `letterbox`."""
 
 
 class Saved(NamedTuple):
-    """What a file holds: `size` (h, w) of the input in pixels, `letterbox` False for images that are stretched."""
+    """A network and its metadata.
+
+    `size` is the input's height and width in pixels; `letterbox` is False if images are stretched.
+    """
 
     network: Darknet
     names: list[str]
@@ -42,31 +50,42 @@ def save_safetensors(
     *,
     size: tuple[int, int] | None = None,
     letterbox: bool = True,
+    extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes the network with its metadata, whole or not at all; `size` is by default that of the cfg."""
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    """Write the network with its metadata, whole or not at all.
+
+    Args:
+        network: only read.
+        path: the .safetensors file.
+        names: class names.
+        header: header of the darknet file that the network came from; by default version 0.2.5, no images seen.
+        size: height and width of the input in pixels; by default the cfg's.
+        letterbox: whether images are letterboxed. False: stretched.
+        extra: further metadata. Keys of the network's own metadata are not replaced.
+
+    Raises OSError if the file cannot be written.
+    """
     metadata = {
-        "format": "exact-yolov3",
         "cfg": network.cfg.to_text(),
         "names": json.dumps(names, ensure_ascii=False),
         "darknet_header": json.dumps(header or Header()),
         "size": json.dumps(size or network.size),
         "letterbox": json.dumps(letterbox),
     }
-    with replacing(Path(path)) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as problem:
-            raise OSError(f"{path}: not written, {problem}") from None
+    save_tensors(path, network.state_dict(), {**(extra or {}), **metadata})
 
 
 def load_safetensors(path: str | os.PathLike[str]) -> Saved:
-    """What `save_safetensors` wrote.
+    """Return what `save_safetensors` wrote.
 
-    Raises ValueError for other and damaged files: missing metadata, missing or surplus tensors, other shapes.
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another or a damaged file: missing metadata, missing or surplus tensors, other shapes.
     """
     path = Path(path)
     tensors, metadata = read_tensors(path)
+    if lacking := [key for key in NEEDED if key not in metadata]:
+        raise ValueError(f"{path}: not a Darknet network: its metadata lacks {', '.join(lacking)}")
     cfg = parse_cfg(metadata["cfg"], f"{path}, cfg in its metadata")
     network = Darknet(cfg, file_bytes=path.stat().st_size, init=None)
     try:
@@ -86,9 +105,27 @@ def load_safetensors(path: str | os.PathLike[str]) -> Saved:
         raise ValueError(f"{path}: {', '.join(NEEDED)} or size in its metadata are damaged: {problem}") from None
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a file of this program. FileNotFoundError, ValueError for another file."""
-    if not path.is_file():
+def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata of any model, whole or not at all; the key `format` is added.
+
+    Raises OSError if the file cannot be written.
+    """
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with replacing(Path(path)) as temporary:
+        try:
+            save_file(contiguous, temporary, {**metadata, "format": FORMAT})
+        except SafetensorError as problem:
+            raise OSError(f"{path}: not written, {problem}") from None
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors, on the CPU, and the metadata of a file that `save_tensors` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another or a damaged file.
+    """
+    if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
@@ -96,6 +133,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except SafetensorError as problem:
         raise ValueError(f"{path}: not a whole safetensors file ({problem}); was the copy cut short?") from None
-    if not metadata.keys() >= set(NEEDED):
-        raise ValueError(f"{path}: a safetensors file without this program's metadata ({', '.join(NEEDED)})")
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path}: a safetensors file without this program's metadata (format: {FORMAT})")
     return tensors, metadata

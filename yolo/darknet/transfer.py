@@ -40,7 +40,7 @@ def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
         rows = (row for row in report.rows if row.fate != "loaded")
         return Transfer(str(report), frozenset(layer for row in rows for layer in range(row.first, row.last + 1)))
     tensors, metadata = read_tensors(path)
-    same_classes = json.loads(metadata["names"]) == list(names)
+    same_classes = json.loads(metadata.get("names", "null")) == list(names)
     own = network.state_dict()
     before_heads = tuple(f"layers.{index - 1}." for index in network.cfg.heads)
     taken, left = {}, []
