@@ -17,7 +17,7 @@ from torch import Tensor
 from yolo.atomic import replacing
 from yolo.evaluation.plots import plot_confusion, plot_errors, plot_f1, plot_precision_recall
 from yolo.metrics.bootstrap import Interval, bootstrap
-from yolo.metrics.coco import CocoResult, evaluate
+from yolo.metrics.coco import LIMITS, CocoResult, Metric, evaluate
 from yolo.metrics.confusion import confusion_matrix
 from yolo.metrics.curves import Curves, confidence_curves
 from yolo.metrics.darknet_map import DarknetMap, darknet_map
@@ -75,8 +75,11 @@ def table(report: Report) -> str:
         "",
         "          IoU        area    limit   value" + ("   95 % of resampled images" if report.intervals else ""),
     ]
-    numbers = report.result.numbers()
-    lines += [_coco_line(key, value, report.intervals.get(key)) for key, value in numbers.items()]
+    metrics = report.result.rules.metrics()
+    lines += [
+        _coco_line(name, metrics[name], value, report.intervals.get(name))
+        for name, value in report.result.numbers().items()
+    ]
     darknet, best, errors = report.darknet[0], report.curves.best[-1], report.errors
     maps = ", ".join(f"{report.darknet[points].map:.4f} (points {points})" for points in POINTS)
     costs = sorted(errors.cost.items(), key=lambda item: -item[1])
@@ -172,13 +175,12 @@ def write_report(report: Report, folder: Path) -> None:
     plot_errors(folder / "errors.png", report.errors.ap, report.errors.cost, report.errors.number)
 
 
-def _coco_line(key: str, value: float, interval: Interval | None) -> str:
-    """One of the twelve with what it is about."""
-    threshold = {"AP50": "0.50     ", "AP75": "0.75     "}.get(key, "0.50:0.95")
-    area = {"s": "small", "m": "medium", "l": "large"}.get(key[-1], "all")
-    limit = key[2:] if key in ("AR1", "AR10") else "100"
+def _coco_line(name: str, metric: Metric, value: float, interval: Interval | None) -> str:
+    """Return the line of one of COCO's twelve: its name, what it is the mean of, its value and its interval."""
+    threshold = "0.50:0.95" if metric.threshold is None else f"{metric.threshold:.2f}"
     ends = f"   {interval.low:.4f} to {interval.high:.4f}" if interval else ""
-    return f"{key:<8}{threshold}    {area:<8}{limit:>4}{value:>9.4f}{ends}"
+    limit = metric.limit or LIMITS[-1]
+    return f"{name:<8}{threshold:<13}{metric.area or 'all':<8}{limit:>4}{value:>9.4f}{ends}"
 
 
 def _cell(value: float, width: int) -> str:

@@ -28,13 +28,42 @@ AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**
 LIMITS = (1, 10, 100)
 
 
+class Metric(NamedTuple):
+    """Which mean a number is: of `recall` or else of precision, over classes and, without a `threshold`, over all IoU
+    thresholds. Without an `area` it is over objects of all sizes, without a `limit` at the largest limit."""
+
+    recall: bool = False
+    threshold: float | None = None
+    area: str | None = None
+    limit: int | None = None
+
+
 class Rules(NamedTuple):
-    """What is counted: smallest IoU of a match (several: AP is their mean), area ranges in square pixels, both ends
-    included, by name (the first is the one of AP and AR), and how many detections of a class and image, ascending."""
+    """The rules of an evaluation.
+
+    `thresholds`: smallest IoUs of a match; AP is the mean over them. `areas`: ranges in square pixels by name, both
+    ends included; the first is the one of AP and AR. `limits`: largest numbers of detections per image and class,
+    ascending.
+    """
 
     thresholds: tuple[float, ...] = THRESHOLDS
     areas: Mapping[str, tuple[float, float]] = AREAS
     limits: tuple[int, ...] = LIMITS
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return the numbers of an evaluation by name, in pycocotools' order.
+
+        An area is named by its first letter, a limit by its number.
+        """
+        _, *areas = self.areas
+        table = {"AP": Metric(), "AP50": Metric(threshold=0.5), "AP75": Metric(threshold=0.75)}
+        table |= {f"AP{area[0]}": Metric(area=area) for area in areas}
+        table |= {f"AR{limit}": Metric(recall=True, limit=limit) for limit in self.limits}
+        return table | {f"AR{area[0]}": Metric(recall=True, area=area) for area in areas}
+
+
+METRICS = tuple(Rules().metrics())
+"""The names of COCO's twelve numbers: AP AP50 AP75 APs APm APl, AR1 AR10 AR100, ARs ARm ARl."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +85,23 @@ class CocoResult:
         """Mean of precision over recall points, classes and thresholds, or at one threshold; -1 without objects."""
         return mean_over_classes(self._at(self.precision, threshold)[..., self._area(area)])
 
-    def ar(self, threshold: float | None = None, area: str | None = None, limit: int | None = None) -> float:
-        """Mean of recall over classes and thresholds, with at most `limit` detections of a class and image."""
+    def ar(self, area: str | None = None, limit: int | None = None) -> float:
+        """Return the mean recall over classes and thresholds, with at most `limit` detections per image and class.
+
+        Without a limit it is the largest one. -1 without objects.
+        """
         m = -1 if limit is None else self.rules.limits.index(limit)
-        return mean_over_classes(self._at(self.recall, threshold)[..., self._area(area), m])
+        return mean_over_classes(self.recall[..., self._area(area), m])
 
     def numbers(self) -> dict[str, float]:
-        """COCO's twelve, as fractions: AP AP50 AP75 APs APm APl, AR1 AR10 AR100, ARs ARm ARl.
+        """Return the numbers that `rules.metrics()` names, as fractions; COCO's twelve by default (`METRICS`).
 
-        With other rules: the areas by the first letter of their names, the limits by their numbers; AP50 and AP75 are
-        -1 if they are none of the thresholds.
+        -1 without objects, and for AP50 and AP75 if the rules do not have this threshold.
         """
-        _, *areas = self.rules.areas
-        found = {"AP": self.ap(), "AP50": self.ap(0.5), "AP75": self.ap(0.75)}
-        found |= {f"AP{area[0]}": self.ap(area=area) for area in areas}
-        found |= {f"AR{limit}": self.ar(limit=limit) for limit in self.rules.limits}
-        return found | {f"AR{area[0]}": self.ar(area=area) for area in areas}
+        return {
+            name: self.ar(metric.area, metric.limit) if metric.recall else self.ap(metric.threshold, metric.area)
+            for name, metric in self.rules.metrics().items()
+        }
 
     def per_class(self) -> list[dict[str, Any]]:
         """For each class: `name`, `objects` that count, `detections`, `AP`, `AP50`, `AP75`, `AR` at the largest limit;
