@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -24,7 +24,9 @@ from tests.support.oracles import YoloHead
 from yolo import boxes
 from yolo.darknet.heads import Head
 from yolo.darknet.sections import Region, Yolo
-from yolo.detection.loss import LossTerms, compute_loss
+from yolo.detection.assign import SCORES, assign
+from yolo.detection.loss import MEASURES, LossTerms, compute_loss
+from yolo.options.loss import LossOptions
 
 LOG2 = math.log(2)  # the cross entropy of a logit of 0, whatever the target
 
@@ -282,10 +284,39 @@ def test_region_is_refused() -> None:
     [{"bbox_loss": "l1"}, {"obj_label": "2"}, {"assign": "best"}, {"obj_reduction": "none"}, {"pos_weight": "all"}],
 )
 def test_unknown_words_are_refused(chosen: dict[str, Any]) -> None:
-    """The sentence has the word that we got."""
+    """The message names the word, whether it comes as a keyword or in the options."""
     (word,) = chosen.values()
     with pytest.raises(ValueError, match=word):
         one_cell([SAME], **chosen)
+    with pytest.raises(ValueError, match=word):
+        LossOptions(**chosen)
+
+
+def test_unknown_options_are_refused() -> None:
+    """The message names the keyword and all options that there are."""
+    with pytest.raises(TypeError, match=r"got box_loss, gain; the options of the loss are bbox_loss, .*, focal_gamma"):
+        one_cell([SAME], box_loss="iou", gain=1.0)
+
+
+def test_every_word_has_its_code() -> None:
+    """The words of the options are those that the loss and the assignment know."""
+    words = {name: get_args(kind) for name, kind in get_type_hints(LossOptions).items()}
+    assert set(words["bbox_loss"]) == {"mse", *MEASURES}
+    assert words["assign"] == tuple(SCORES)
+
+
+@given(problem=problems(), chosen=variants())
+@settings(max_examples=50, deadline=None)
+def test_options_and_keywords_are_the_same(problem: Problem, chosen: dict[str, Any]) -> None:
+    """As an object, as keywords, and as keywords that replace fields of an object; with the assignment given or not."""
+    raw, labels, model = problem.predictions(), problem.targets(), problem.model
+    expected = compute_loss(raw, labels, model, **chosen)
+    other = LossOptions(bbox_loss="mse", assign="prior", pos_weight=7.0, focal_gamma=3.0)
+    assert compute_loss(raw, labels, model, LossOptions(**chosen)) == expected
+    assert compute_loss(raw, labels, model, other, **chosen) == expected
+    found = assign(raw, labels, model.heads, chosen["assign"])
+    other_rule = {**chosen, "assign": "prior"}
+    assert compute_loss(raw, labels, model, assignment=found, **other_rule) == expected
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -35,7 +35,8 @@ from yolo.metrics.verdict import verdict
 from yolo.models.load import load, load_trained
 from yolo.models.yolo import YoloDetector
 from yolo.options.detection import Filter
-from yolo.options.train import LossOptions, Train
+from yolo.options.loss import LossOptions
+from yolo.options.train import Train
 from yolo.options.yaml_file import write_yaml
 from yolo.size import Size
 

@@ -34,11 +34,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from yolo.boxes import ciou, diou, giou, iou
 from yolo.darknet.heads import Head
-from yolo.detection.assign import Assignment
-from yolo.detection.assign import assign as responsible
+from yolo.detection.assign import Assignment, assign
 from yolo.detection.grid import grid_anchors, label_boxes, predicted_boxes
 from yolo.detection.near_misses import near_any
 from yolo.distributed import sum_over_ranks, world_size
+from yolo.options.loss import LossOptions
 
 MEASURES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
 
@@ -63,70 +63,59 @@ def compute_loss(
     predictions: Sequence[Tensor],
     labels: Tensor,
     model: HasHeads,
+    options: LossOptions | None = None,
     *,
-    bbox_loss: str = "iou",
-    obj_label: str = "iou",
-    assign: str | Assignment = "ratio",
-    ignore_thresh: float | None = None,
-    pos_weight: float | str = "auto",
-    obj_reduction: str = "mean",
-    box_gain: float = 1.0,
-    obj_gain: float = 1.0,
-    cls_gain: float = 1.0,
-    label_smoothing: float = 0.0,
-    focal_gamma: float = 0.0,
+    assignment: Assignment | None = None,
+    **changes: Any,
 ) -> LossTerms:
-    """The loss of a batch; the formulas are at the top of this file.
+    """Return the loss of a batch; the formulas are at the top of this file.
 
     Args:
         predictions: raw, for each head `[B, A, H, W, 5 + C]`, logits.
         labels: `[N, 6]` float32 or float64: (b, x_center, y_center, w, h, class), the box as fractions of the input.
         model: the network; its heads have anchors, strides and classes.
-        bbox_loss: `mse`, or 1 minus `iou`, `giou`, `diou`, `ciou`.
-        obj_label: the objectness target of a positive: `1`, or the `iou` of its box with the label, as a constant.
-            Where labels share a slot the larger target stands.
-        assign: `ratio`, `prediction` or `prior`, see `yolo/detection/assign.py`; or the assignment itself.
-        ignore_thresh: a prediction that is no positive and whose box has an IoU above it with any label of its image
-            pays no objectness.
-        pos_weight: factor of a positive's objectness. `auto` weighs positives half as much as all the others
-            together: `max(1, (P - N) / 2N)` for P slots of an image over all scales.
-        obj_reduction: `mean` over all slots of a scale (the ignored ones count), or `sum` per image.
-        box_gain, obj_gain, cls_gain: of the terms in the total.
-        label_smoothing: e; class targets are 1 - e/2 and e/2.
-        focal_gamma: objectness is multiplied by |target - σ(obj)| to this power: easy slots count less.
+        options: the variant of the loss, by default that of `LossOptions()`.
+        assignment: the positives, where the caller has computed them already; by default `options.assign` finds them.
+        **changes: fields of `LossOptions` that replace those of `options`, such as `bbox_loss="giou"`.
 
-    A batch without labels has a finite loss, and scales without positives pay for objectness only. In several processes
-    N, M_s and B are those of all, and each one's loss is times the number of processes: their mean is the whole.
-    Nothing waits for the device. In float32, or float64 if the predictions are.
+    A batch without labels has a finite loss. A scale without positives contributes its objectness loss only. With
+    several processes N, M_s and B are those of all processes together. Each process then returns its share of the loss
+    times the number of processes, so that the mean over the processes is the loss of the whole batch. Nothing waits
+    for the device. Computed in float32, or in float64 if the predictions are float64.
 
-    Raises ValueError for unknown words, wrong shapes, and heads with `new_coords` or of kind `[region]`.
+    Raises:
+        TypeError: for a keyword that is not an option of the loss.
+        ValueError: for unknown words, numbers out of range, wrong shapes, and heads with `new_coords` or of kind
+            `[region]`.
     """
-    _check_options(bbox_loss, obj_label, obj_reduction, pos_weight, label_smoothing, focal_gamma)
+    options = options or LossOptions()
+    if changes:
+        options = options.replace(**changes)
     heads = model.heads
     _check_shapes(predictions, labels, heads)
     dtype = torch.float64 if predictions[0].dtype == torch.float64 else torch.float32
     labels = labels.to(dtype)
-    found = responsible(predictions, labels, heads, assign) if isinstance(assign, str) else assign
+    found = assign(predictions, labels, heads, options.assign) if assignment is None else assignment
     positives = [found.matched & (found.s == s) for s in range(len(heads))]
     counts = [labels.new_full((), float(count)) for count in (len(labels), len(predictions[0]))]
     N, B, *M = sum_over_ranks(torch.stack([*counts, *(on.sum().to(dtype) for on in positives)])).unbind()
-    if pos_weight == "auto":
+    if options.pos_weight == "auto":
         P = sum(raw.shape[1:4].numel() for raw in predictions)
         weight = torch.where(N > 0, (P - N) / (2 * N.clamp(min=1)), 1).clamp(min=1)
     else:
-        weight = labels.new_full((), float(pos_weight))
+        weight = labels.new_full((), float(options.pos_weight))
 
     box = obj = cls = labels.new_zeros(())
     for raw, head, on, positive in zip(predictions, heads, positives, M, strict=True):
         scale = _look_up(raw, head, labels, found, on)
-        slots = B * raw.shape[1:4].numel() if obj_reduction == "mean" else B
-        box = box + _box_loss(scale, bbox_loss).sum() / positive.clamp(min=1)
-        cls = cls + _class_loss(scale, labels, label_smoothing).sum() / (positive.clamp(min=1) * head.classes)
-        pays = None if ignore_thresh is None else ~_near(raw, head, labels, ignore_thresh)
-        obj = obj + _objectness_loss(scale, obj_label, pays, weight, focal_gamma).sum() / slots
+        slots = B * raw.shape[1:4].numel() if options.obj_reduction == "mean" else B
+        box = box + _box_loss(scale, options.bbox_loss).sum() / positive.clamp(min=1)
+        cls = cls + _class_loss(scale, labels, options.label_smoothing).sum() / (positive.clamp(min=1) * head.classes)
+        pays = None if options.ignore_thresh is None else ~_near(raw, head, labels, options.ignore_thresh)
+        obj = obj + _objectness_loss(scale, options.obj_label, pays, weight, options.focal_gamma).sum() / slots
     share = world_size()
     box, obj, cls = box * share, obj * share, cls * share
-    return LossTerms(box_gain * box + obj_gain * obj + cls_gain * cls, box, obj, cls)
+    return LossTerms(options.box_gain * box + options.obj_gain * obj + options.cls_gain * cls, box, obj, cls)
 
 
 class _Scale(NamedTuple):
@@ -230,24 +219,6 @@ class _Gather(torch.autograd.Function):
         rows[:, 4] += objectness[b, a, i, j]
         gradient[b, a, i, j] = rows.to(raw.dtype)
         return gradient, None, None, None, None, None
-
-
-def _check_options(
-    bbox_loss: str, obj_label: str, obj_reduction: str, pos_weight: float | str, smoothing: float, gamma: float
-) -> None:
-    for name, value, known in (
-        ("bbox_loss", bbox_loss, ("mse", *MEASURES)),
-        ("obj_label", obj_label, ("1", "iou")),
-        ("obj_reduction", obj_reduction, ("mean", "sum")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name}={value!r}: expected one of {', '.join(known)}")
-    if pos_weight != "auto" and not (isinstance(pos_weight, (int, float)) and pos_weight >= 0):
-        raise ValueError(f"pos_weight={pos_weight!r}: expected a number from 0, or auto")
-    if not 0 <= smoothing < 1 or gamma < 0:
-        raise ValueError(
-            f"label_smoothing={smoothing}, focal_gamma={gamma}: expected 0 <= label_smoothing < 1 and 0 <= focal_gamma"
-        )
 
 
 def _check_shapes(predictions: Sequence[Tensor], labels: Tensor, heads: Sequence[Head]) -> None:

@@ -23,7 +23,7 @@ from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place, place
 from yolo.models.detector import Detector, ImageLike
 from yolo.options.detection import Filter
-from yolo.options.train import LossOptions
+from yolo.options.loss import LossOptions
 from yolo.size import Size
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class YoloDetector(Detector):
         raw = (self.wrapped or self.network)(images / 255)
         with torch.autocast(images.device.type, enabled=False):
             found = assign(raw, labels, self.network.heads, self.loss.assign)
-            terms = compute_loss(raw, labels, self.network, **{**vars(self.loss), "assign": found})
+            terms = compute_loss(raw, labels, self.network, self.loss, assignment=found)
         total = torch.full((), len(labels), device=images.device)
         self.counts = {"labels": total, "positives": found.matched.sum(), "unmatched": found.unmatched(len(labels))}
         gains = {"box": self.loss.box_gain, "obj": self.loss.obj_gain, "cls": self.loss.cls_gain}

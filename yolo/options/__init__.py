@@ -2,7 +2,8 @@
 
 detection.py  which predictions become detections
 augment.py    how training images are changed
-train.py      training: learning rate, loss, data, hardware
+loss.py       the loss of YOLO
+train.py      training: learning rate, data, hardware
 commands.py   all other commands
 yaml_file.py  YAML files of differences <-> dataclasses
 presets.py    options of training: defaults < preset < file < command line

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from yolo.options.augment import PLAIN, Augment
+from yolo.options.loss import LossOptions as LossOptions
 from yolo.size import Size
 
 ScheduleName = Literal["warmup", "darknet", "cosine", "constant"]
@@ -98,46 +99,6 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossOptions:
-    """The loss; `yolo/detection/loss.py` has the formulas and `yolo/detection/assign.py` the three assignments."""
-
-    bbox_loss: Literal["mse", "iou", "giou", "diou", "ciou"] = "iou"
-    """Of boxes: squares of the four numbers, or 1 - IoU and its relatives."""
-    obj_label: Literal["1", "iou"] = "iou"
-    """What the objectness of a positive learns: 1, or the IoU that its box has now, so that it tells good boxes."""
-    assign: Literal["ratio", "prediction", "prior"] = "ratio"
-    """Who answers for a label: at each scale the anchor of the nearest sides, of all scales the best present box, or of
-    all the anchor of the best shape (YOLOv3's rule)."""
-    ignore_thresh: float | None = None
-    """Predictions that overlap a label by more than this IoU and answer for none pay no objectness; None: all pay."""
-    pos_weight: float | Literal["auto"] = "auto"
-    """Objectness of positives counts so many times; auto is half of what would balance them with the others."""
-    obj_reduction: Literal["mean", "sum"] = "mean"
-    """Objectness over all predictions, or their sum per image."""
-    box_gain: float = 1.0
-    """Weight of the box loss in the total."""
-    obj_gain: float = 1.0
-    """Weight of the objectness loss in the total."""
-    cls_gain: float = 1.0
-    """Weight of the class loss in the total."""
-    label_smoothing: float = 0.0
-    """Class targets are this much nearer to one half, against overconfidence; 0 is off."""
-    focal_gamma: float = 0.0
-    """Objectness of what is right already counts less, by the focal loss with this power; 0 is off."""
-
-    def __post_init__(self) -> None:
-        if self.ignore_thresh is not None and not 0 < self.ignore_thresh <= 1:
-            raise ValueError(f"ignore_thresh={self.ignore_thresh}: expected an IoU above 0, at most 1, or None")
-        if self.pos_weight != "auto" and not 0 < self.pos_weight < math.inf:
-            raise ValueError(f"pos_weight={self.pos_weight}: expected a factor above 0, or auto")
-        for name in ("box_gain", "obj_gain", "cls_gain", "focal_gamma"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a number from 0")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing={self.label_smoothing}: expected a share from 0, below 1")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Train:
     """Trains a detector on a data set and evaluates it as it goes."""
 
@@ -183,7 +144,7 @@ class Train:
     resume: Path | None = None
     """Folder of a run to go on with, exactly as if it had not stopped; its options are taken from it."""
 
-    loss: LossOptions = LossOptions()
+    loss: LossOptions = field(default_factory=LossOptions)
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     """sgd is darknet's and wants a higher rate; adamw decays weights apart from the gradient."""
     schedule: Schedule = Schedule()
