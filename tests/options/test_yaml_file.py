@@ -126,6 +126,8 @@ def test_options_within_options(text: str, expected: Inner, tmp_path: Path) -> N
         ("limit: 1__0", 1, "limit: got 1__0, expected a whole number or null"),
         (f"limit: {'9' * 5000}", 1, "limit: got 999"),
         ("size: 416", 1, "size: got 416, expected text; if it is, put it in quotes"),
+        ("size: [quotes]", 1, "size: got a list, expected text or null"),
+        ("off: quotes", 1, "off: got quotes, expected none or off or null or ram"),
         ("name: 1", 1, "name: got 1, expected text; if it is, put it in quotes"),
         ("name: yes", 1, "name: got yes, expected text; if it is, put it in quotes"),
         ("folder: 2024", 1, "folder: got 2024, expected a path; if it is, put it in quotes"),

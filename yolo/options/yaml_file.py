@@ -33,6 +33,10 @@ class _WrongTypeError(ValueError):
     """A word that is not what its field asks for."""
 
 
+class _UnquotedError(_WrongTypeError):
+    """A word without quotes where text is asked for, which YAML takes for something else."""
+
+
 def read_yaml(path: str | Path, base: T) -> T:
     """`base`, an instance of a dataclass, with the values that the file gives; an empty file gives `base` itself.
 
@@ -114,7 +118,7 @@ def _value(node: yaml.Node, kind: Any) -> Any:
         if kind in (str, Path):
             if quoted or node.tag == "tag:yaml.org,2002:str":
                 return kind(node.value)
-            raise _WrongTypeError(
+            raise _UnquotedError(
                 f"got {node.value or 'nothing'}, expected {_expected(kind)}; if it is, put it in quotes"
             )
         if not quoted and kind is types.NoneType and node.value in NOTHING:
@@ -130,14 +134,15 @@ def _value(node: yaml.Node, kind: Any) -> Any:
 
 def _first(node: yaml.Node, kinds: tuple[Any, ...], union: Any) -> Any:
     """The first of several kinds that the node can be, None before all others."""
-    problems = []
+    problem = _WrongTypeError(f"got {_shown(node)}, expected {_expected(union)}")
     for kind in sorted(kinds, key=lambda kind: kind is not types.NoneType):
         try:
             return _value(node, kind)
-        except _WrongTypeError as problem:
-            problems.append(str(problem))
-    quotes = next((problem for problem in problems if problem.endswith("quotes")), None)
-    raise _WrongTypeError(quotes or f"got {_shown(node)}, expected {_expected(union)}")
+        except _UnquotedError as unquoted:  # says what to do about it
+            problem = unquoted
+        except _WrongTypeError:
+            pass
+    raise problem
 
 
 def _expected(kind: Any) -> str:
