@@ -386,7 +386,7 @@ def test_dry(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_words(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
     """Known before anything is written; options of `train` before the -- are not understood."""
     assert ablate("--", "--bbox-loss", "iou") == 1
-    assert "error: variant mse: the options behind -- undo" in capsys.readouterr().err
+    assert "error: variant mse: the options after -- undo" in capsys.readouterr().err
     for given in (["--", "--epoch", "3"], ["--epochs", "3"]):
         with pytest.raises(SystemExit):
             ablate(*given)

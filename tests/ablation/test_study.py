@@ -78,6 +78,7 @@ def test_shipped_grids(name: str, tmp_path: Path) -> None:
     study = read_grid(find_grid(name), tmp_path, 5, ("--cfg", "yolov3-tiny.cfg"))
     options = variant_options(study)
     pilots = pilot_runs(study, options)
+    values = study.pilot.values * len(options) if study.pilot else ()
     assert (len(options), len(pilots)) == (SHIPPED[name][0], SHIPPED[name][0] * SHIPPED[name][1])
     assert set(study.question) == set(study.figures)
     assert {variant for figure in study.figures.values() for variant in figure} == set(options)
@@ -87,7 +88,7 @@ def test_shipped_grids(name: str, tmp_path: Path) -> None:
         assert (train.loss.ignore_thresh == 0.5) == variant.endswith("-ignore")
         assert (train.limit, train.shuffle, train.cfg) == (100, False, Path("yolov3-tiny.cfg"))
         assert replace(train, loss=LossOptions()) == replace(options[next(iter(options))], loss=LossOptions())
-    for run, train, value in pilots:
+    for (run, train), value in zip(pilots, values, strict=True):
         assert run.seed == PILOT_SEED
         assert (train.epochs, train.schedule.peak_lr, train.early_metric) == (75, float(value), "AP50")
 
@@ -106,6 +107,7 @@ def test_the_three_figures(tmp_path: Path) -> None:
     [
         ("", "expected lines of `key: value`, got NoneType"),
         ("variants: [", "grid.yaml:1: this is not YAML"),
+        ('variants: "\\UFFFFFFFF"', "grid.yaml: this is not YAML text"),
         ("figures: {}", "expected either `variants` or `grid`"),
         ("variants: {a: }\ngrid: {epochs: [1]}", "expected either `variants` or `grid`"),
         ("variants: {a: }\nvariant: 3", "unknown key variant"),
@@ -137,9 +139,9 @@ def test_a_grid_that_says_nothing_sensible(text: str, says: str, tmp_path: Path)
         ("variants: {a: {loss: {bbox_los: mse}}}", "", "variant a: unknown option 'bbox_los'; did you mean bbox_loss"),
         ("variants: {a: {epochs: many}}", "", "variant a: epochs: got many, expected a whole number"),
         ("variants: {a: {loss: {bbox_loss: mse}}}", "--bbox-loss iou",
-         "variant a: the options behind -- undo what it is about (loss.bbox_loss: mse, not iou)"),
-        ("variants: {a: }", "--seed 3", "--seed behind --"),
-        ("variants: {a: }", "--out=x", "--out=x behind --"),
+         "variant a: the options after -- undo what it is about (loss.bbox_loss: mse, not iou)"),
+        ("variants: {a: }", "--seed 3", "--seed after --"),
+        ("variants: {a: }", "--out=x", "--out=x after --"),
         ("variants: {a: }", "--early-stop 3", "variant a: early_stop=3"),
         ("variants: {a: }", "--device cuda:1", "variant a: device=cuda:1: expected cpu or cuda"),
         ("variants: {a: {epochs: 3}, b: {epochs: 4}, c: {epochs: 3}}", "", "variants a and c have the same options"),
@@ -171,7 +173,7 @@ def test_what_comes_last_counts(tmp_path: Path) -> None:
     schedule = replace(options["a"].schedule, peak_lr=2e-3)
     assert decided(replace(study, chosen={"a": 2e-3}), options) == {"a": replace(options["a"], schedule=schedule)}
     assert decided(replace(study, pilot=None), options) == options
-    assert [run.name for run, _, _ in pilot_runs(replace(study, chosen={"a": 2e-3}), options)] == [
+    assert [run.name for run, _ in pilot_runs(replace(study, chosen={"a": 2e-3}), options)] == [
         "b/pilot-1e-3",
         "b/pilot-2e-3",
     ]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from yolo.options.yaml_file import read_yaml, write_yaml
+from yolo.options.yaml_file import read_values, read_yaml, write_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +160,24 @@ def test_what_is_not_text_is_an_error(text: bytes, tmp_path: Path) -> None:
     """Bytes of no encoding, control characters, brackets without end, letters beyond Unicode."""
     with pytest.raises(ValueError, match=r"a\.yaml: "):
         read(text, Outer(), tmp_path)
+
+
+def test_values_without_a_file() -> None:
+    """Values mean what they mean in a file; messages begin with the given name and have no line."""
+    base = Outer(inner=Inner(depth=7))
+    assert read_values({}, base, "variant a") == base
+    values = {"rate": "1e-4", "words": ["1", "x"], "size": None, "inner": {"label": "1"}}
+    assert read_values(values, base, "a") == Outer(rate=1e-4, words=("1", "x"), inner=Inner(label="1", depth=7))
+    for wrong, message in (
+        ({"raet": 1}, "unknown option 'raet'; did you mean rate?"),
+        ({"inner": {"depth": "3"}}, "depth: got '3', expected a whole number"),
+        ({"name": 1}, "name: got 1, expected text; if it is, put it in quotes"),
+        ({"inner": {"depth": -1}}, "depth=-1: expected at least 0"),
+        ({"inner": 3}, "expected lines of `option: value`, got 3"),
+    ):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is compared below)
+            read_values(wrong, base, "variant a")
+        assert str(caught.value) == f"variant a: {message}"
 
 
 words = st.text(max_size=12)

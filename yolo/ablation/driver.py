@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from yolo.ablation.console import Told
 from yolo.ablation.launch_local import Machine, run_local
@@ -31,7 +30,7 @@ def work_through(study: Study, variants: dict[str, Train], options: Ablate, mach
     with interruptible() as asked:
         _write(study, variants)
         if pilots := pilot_runs(study, variants):
-            told = _launch([pilot for pilot, _, _ in pilots], options, machine, asked)
+            told = _launch([pilot for pilot, _ in pilots], options, machine, asked)
             told.failed = [pilot for pilot in told.failed if not _diverged(pilot)]
             study = _chosen(study, pilots, told)
             failed += told.report_failures()
@@ -62,7 +61,7 @@ def _launch(runs: Sequence[StudyRun], options: Ablate, machine: Machine, asked: 
 
 def _files(study: Study, variants: dict[str, Train]) -> dict[Path, Train]:
     """The files of options that the study needs now: those of its pilots, and of variants that have their values."""
-    files = {run.options: train for run, train, _ in pilot_runs(study, variants)}
+    files = {run.options: train for run, train in pilot_runs(study, variants)}
     return files | {study.folder / name / OPTIONS: train for name, train in decided(study, variants).items()}
 
 
@@ -97,12 +96,12 @@ def grown(old: Study, new: Study, variants: dict[str, Train]) -> Study:
     return new
 
 
-def _chosen(study: Study, pilots: list[tuple[StudyRun, Train, Any]], told: Told) -> Study:
+def _chosen(study: Study, pilots: list[tuple[StudyRun, Train]], told: Told) -> Study:
     """The study with the best value of every variant whose pilots are done; the first one of equally good ones."""
     assert study.pilot is not None
     chosen = dict(study.chosen)
-    for name in dict.fromkeys(run.variant for run, _, _ in pilots):
-        tried = [(run, option_of(train, study.pilot.option)) for run, train, _ in pilots if run.variant == name]
+    for name in dict.fromkeys(run.variant for run, _ in pilots):
+        tried = [(run, option_of(train, study.pilot.option)) for run, train in pilots if run.variant == name]
         scores = {value: _score(run, study.pilot.metric) for run, value in tried if finished(run.folder)}
         if not scores or not all(finished(run.folder) or _diverged(run) for run, _ in tried):
             told.failed += [run for run, _ in tried if _diverged(run) and not scores and run not in told.failed]

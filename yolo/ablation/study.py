@@ -20,7 +20,7 @@ import yaml
 
 from yolo.atomic import replacing
 from yolo.options.train import Train
-from yolo.options.yaml_file import read_yaml
+from yolo.options.yaml_file import read_yaml, yaml_errors
 
 STUDY, LOG = "study.yaml", "train.log"
 
@@ -158,14 +158,9 @@ def write_study(study: Study) -> None:
 
 
 def plain_yaml(file: Path) -> dict[str, Any]:
-    """The mapping of a YAML file. ValueError for anything else in it, with file and line."""
-    try:
+    """Return the mapping in a YAML file. Raises ValueError with file and line for anything else in it."""
+    with yaml_errors(file):
         values = yaml.safe_load(file.read_bytes())
-    except yaml.MarkedYAMLError as problem:
-        line = f":{problem.problem_mark.line + 1}" if problem.problem_mark else ""
-        raise ValueError(f"{file}{line}: this is not YAML: {problem.problem}") from None
-    except yaml.YAMLError as problem:
-        raise ValueError(f"{file}: this is not YAML text: {' '.join(str(problem).split())}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{file}: expected lines of `key: value`, got {type(values).__name__}")
     return values

@@ -29,7 +29,7 @@ def run(options: Ablate) -> int:
         raise FileExistsError(f"{folder}: no {STUDY} in it, so it is no study; give another folder with --out")
     pilots = pilot_runs(study, variants)
     if options.dry:
-        _show(study, [pilot for pilot, _, _ in pilots])
+        _show(study, [pilot for pilot, _ in pilots])
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     lock = hold(folder / LOCK)

@@ -34,8 +34,8 @@ class _Command:
     """YAML file of differences, such as a run's options.yaml: `epochs: 50`, and `lr: 1e-4` under `schedule:`."""
 
 
-def parse_train(arguments: Sequence[str]) -> Train:
-    """The options of training that a command line means.
+def parse_train(arguments: Sequence[str], base: Train | None = None) -> Train:
+    """Return the options of training that a command line means; `base`, where given, replaces preset and file.
 
     Raises ValueError (with file and line) and OSError; SystemExit behind `--help` or a wrong word.
     """
@@ -44,8 +44,8 @@ def parse_train(arguments: Sequence[str]) -> Train:
     early.add_argument("--options", type=Path)
     early.add_argument("--resume")
     files, _ = early.parse_known_args(arguments)
-    train = Train()
-    if files.preset is not None or files.resume is None:  # a run that goes on has its own options
+    train = base or Train()
+    if base is None and (files.preset is not None or files.resume is None):  # a run that goes on has its own options
         train = read_yaml(find_preset(files.preset or DEFAULT), train)
     if files.options is not None:
         train = read_yaml(files.options, train)

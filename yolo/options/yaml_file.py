@@ -1,7 +1,7 @@
-"""YAML files of differences, read onto the dataclasses of options by their annotations. No torch.
+"""YAML files of differing options, read onto the dataclasses of options by their annotations. No torch.
 
-The type of a field decides what a word means, not YAML: `1e-4` is a number where a number is asked for (YAML 1.1 takes
-it for text), `1` is the word "1" where "1" is one of the choices. What could be either is an error that says so.
+The type of a field decides what a word means, not YAML: `1e-4` is a number where a number is expected (YAML 1.1 reads
+it as text), and `1` is the word "1" where "1" is one of the choices. An ambiguous word is an error that says so.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import dataclasses
 import difflib
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -30,42 +31,67 @@ NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 class _WrongTypeError(ValueError):
-    """A word that is not what its field asks for."""
+    """A value that does not have the type of its field."""
 
 
 class _UnquotedError(_WrongTypeError):
-    """A word without quotes where text is asked for, which YAML takes for something else."""
+    """A word without quotes where text is expected, which YAML reads as something else."""
+
+
+class _Source(NamedTuple):
+    """Where values come from: its `name` begins every message; `keys` are the paths of all options, for the hints."""
+
+    name: str
+    keys: list[tuple[str, ...]]
+    has_lines: bool = True
+
+    def at(self, node: yaml.Node) -> str:
+        """Return the name and, in a file, the line of the node."""
+        return f"{self.name}:{node.start_mark.line + 1}" if self.has_lines else self.name
 
 
 def read_yaml(path: str | Path, base: T) -> T:
-    """`base`, an instance of a dataclass, with the values that the file gives; an empty file gives `base` itself.
+    """Return `base`, an instance of a dataclass, with the values of a file; an empty file gives `base` itself.
 
-    Fields may be dataclasses (a mapping in the file; what it leaves out stays), tuples (a list), `Literal`, `bool`,
+    Fields may be dataclasses (a mapping in the file; what it leaves out is kept), tuples (a list), `Literal`, `bool`,
     `int`, `float`, `str`, `Path`, `None` (`null`, or `None`) and unions of these.
 
     Raises ValueError with file and line for unknown and repeated keys (and the one that was probably meant), for wrong
     types, for what the dataclass itself refuses, and for what is not YAML; OSError if the file cannot be read.
     """
     file = Path(path)
-    try:
+    with yaml_errors(file):
         node = yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader)
+    return base if node is None else _merged(node, base, _Source(str(file), list(_keys(base))))
+
+
+def read_values(values: Mapping[str, Any], base: T, name: str) -> T:
+    """Return `base` with nested values, such as a file of these values gives it.
+
+    Raises ValueError that begins with `name`, for the same reasons as `read_yaml`.
+    """
+    node = yaml.compose(yaml.safe_dump(dict(values)), Loader=yaml.SafeLoader)
+    assert node is not None, "an empty mapping is `{}`"
+    return _merged(node, base, _Source(name, list(_keys(base)), has_lines=False))
+
+
+@contextmanager
+def yaml_errors(file: Path) -> Iterator[None]:
+    """Within the block, what is not YAML raises ValueError with the file, and the line where it is known."""
+    try:
+        yield
     except yaml.MarkedYAMLError as problem:
         line = f":{problem.problem_mark.line + 1}" if problem.problem_mark else ""
         raise ValueError(f"{file}{line}: this is not YAML: {problem.problem}") from None
-    except (
-        yaml.YAMLError,
-        ValueError,
-        OverflowError,
-    ) as problem:  # the last two: a letter beyond Unicode, "\\UFFFFFFFF"
+    except (yaml.YAMLError, ValueError, OverflowError) as problem:
+        # The last two are raised for a letter beyond Unicode, such as "\\UFFFFFFFF".
         raise ValueError(f"{file}: this is not YAML text: {' '.join(str(problem).split())}") from None
     except RecursionError:
-        raise ValueError(f"{file}: brackets within brackets without end; expected lines of `option: value`") from None
-    known = list(_keys(base))
-    return base if node is None else _merged(node, base, file, known)
+        raise ValueError(f"{file}: brackets nested without end; expected lines of `option: value`") from None
 
 
 def write_yaml(path: str | Path, options: Any) -> None:
-    """Writes all fields of a dataclass, so that `read_yaml` onto any instance of it gives an equal one.
+    """Write all fields of a dataclass, so that `read_yaml` onto any instance of it gives an equal one.
 
     The file is written whole or not at all.
     """
@@ -74,53 +100,57 @@ def write_yaml(path: str | Path, options: Any) -> None:
 
 
 def yaml_text(options: Any) -> str:
-    """What `write_yaml` writes."""
+    """Return the text that `write_yaml` writes."""
     return yaml.dump(_plain(options), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
 
 
-def _merged(node: yaml.Node, base: T, file: Path, known: list[tuple[str, ...]]) -> T:
-    """The mapping `node` onto the dataclass `base`; `known` are the keys of the whole file, for the hints."""
+def _merged(node: yaml.Node, base: T, source: _Source) -> T:
+    """Return the dataclass `base` with the values of the mapping `node`. Raises ValueError."""
     if not isinstance(node, yaml.MappingNode):
-        raise ValueError(f"{_where(file, node)}: expected lines of `option: value`, got {_shown(node)}")
+        raise ValueError(f"{source.at(node)}: expected lines of `option: value`, got {_shown(node)}")
     kinds, changes = get_type_hints(type(base)), {}
     for key_node, value in node.value:
+        # The key: one of the fields, and given once.
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else _shown(key_node)
         if key not in kinds:
-            raise ValueError(f"{_where(file, key_node)}: unknown option {key!r}{_hint(key, known)}")
+            raise ValueError(f"{source.at(key_node)}: unknown option {key!r}{_hint(key, source.keys)}")
         if key in changes:
-            raise ValueError(f"{_where(file, key_node)}: {key} is given twice; expected it once")
+            raise ValueError(f"{source.at(key_node)}: {key} is given twice; expected it once")
+        # The value: a group of options keeps what the file leaves out, anything else is replaced.
         old = getattr(base, key)
         if dataclasses.is_dataclass(old) and not isinstance(old, type):
-            changes[key] = _merged(value, old, file, known)
+            changes[key] = _merged(value, old, source)
             continue
         try:
             changes[key] = _value(value, kinds[key])
         except _WrongTypeError as problem:
-            raise ValueError(f"{_where(file, value)}: {key}: {problem}") from None
+            raise ValueError(f"{source.at(value)}: {key}: {problem}") from None
     try:
         return dataclasses.replace(base, **changes)  # type: ignore[type-var]
-    except ValueError as problem:
-        raise ValueError(f"{_where(file, node)}: {problem}") from None
+    except ValueError as problem:  # values that the dataclass refuses
+        raise ValueError(f"{source.at(node)}: {problem}") from None
 
 
 def _value(node: yaml.Node, kind: Any) -> Any:
-    """What the node means where `kind` is asked for. Raises _WrongTypeError."""
+    """Return what the node means where `kind` is expected. Raises _WrongTypeError."""
+    wrong = f"got {_shown(node)}, expected {_expected(kind)}"
+    # Types made of other types: each part is read on its own.
     if get_origin(kind) in (Union, types.UnionType):
-        return _first(node, get_args(kind), kind)
+        return _first(node, kind)
     if get_origin(kind) is tuple:
         if not isinstance(node, yaml.SequenceNode):
-            raise _WrongTypeError(f"got {_shown(node)}, expected {_expected(kind)}")
+            raise _WrongTypeError(wrong)
         return tuple(_value(part, get_args(kind)[0]) for part in node.value)
     if isinstance(node, yaml.ScalarNode):
+        # Words: quotes make any value a word, and a choice is one with or without them.
         quoted = node.style is not None
         if get_origin(kind) is Literal and node.value in get_args(kind):
             return node.value
         if kind in (str, Path):
             if quoted or node.tag == "tag:yaml.org,2002:str":
                 return kind(node.value)
-            raise _UnquotedError(
-                f"got {node.value or 'nothing'}, expected {_expected(kind)}; if it is, put it in quotes"
-            )
+            raise _UnquotedError(f"{wrong}; if it is, put it in quotes")
+        # Everything else is written without quotes.
         if not quoted and kind is types.NoneType and node.value in NOTHING:
             return None
         if not quoted and kind is bool and node.value.lower() in BOOLS:
@@ -129,24 +159,24 @@ def _value(node: yaml.Node, kind: Any) -> Any:
             return int(node.value)
         if not quoted and kind is float and NUMBER.fullmatch(node.value):
             return float(node.value)
-    raise _WrongTypeError(f"got {_shown(node)}, expected {_expected(kind)}")
+    raise _WrongTypeError(wrong)
 
 
-def _first(node: yaml.Node, kinds: tuple[Any, ...], union: Any) -> Any:
-    """The first of several kinds that the node can be, None before all others."""
-    problem = _WrongTypeError(f"got {_shown(node)}, expected {_expected(union)}")
-    for kind in sorted(kinds, key=lambda kind: kind is not types.NoneType):
+def _first(node: yaml.Node, union: Any) -> Any:
+    """Return the node as the first type of a union that fits, None before all others. Raises _WrongTypeError."""
+    error = _WrongTypeError(f"got {_shown(node)}, expected {_expected(union)}")
+    for kind in sorted(get_args(union), key=lambda kind: kind is not types.NoneType):
         try:
             return _value(node, kind)
-        except _UnquotedError as unquoted:  # says what to do about it
-            problem = unquoted
+        except _UnquotedError as problem:  # its message has a remedy
+            error = problem
         except _WrongTypeError:
             pass
-    raise problem
+    raise error
 
 
 def _expected(kind: Any) -> str:
-    """A kind in words."""
+    """Return a type in words."""
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(_expected(part) for part in get_args(kind))
     if get_origin(kind) is Literal:
@@ -158,18 +188,14 @@ def _expected(kind: Any) -> str:
 
 
 def _shown(node: yaml.Node) -> str:
-    """The value as the user wrote it, or what it is if that is long."""
+    """Return a value as the user wrote it, or its kind if it is not a single word."""
     if isinstance(node, yaml.ScalarNode):
         return repr(node.value) if node.style is not None else node.value or "nothing"
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
 
 
-def _where(file: Path, node: yaml.Node) -> str:
-    return f"{file}:{node.start_mark.line + 1}"
-
-
 def _keys(options: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The paths of all fields, those of nested dataclasses under their own."""
+    """Yield the paths of all fields; those of a nested dataclass begin with its own name."""
     for field in dataclasses.fields(options):
         yield (*above, field.name)
         value = getattr(options, field.name)
@@ -178,22 +204,22 @@ def _keys(options: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 
 def _hint(key: str, known: list[tuple[str, ...]]) -> str:
-    """Where the key belongs, or the one that is most like it, or all of them."""
-    last = {path[-1]: path for path in reversed(known)}
-    if key in last:
-        return f"; it belongs {_under(last[key])}" if last[key][:-1] else "; it belongs to the outermost level"
-    close = difflib.get_close_matches(key, last, n=1)
-    if close:
-        return f"; did you mean {close[0]}{', ' + _under(last[close[0]]) if last[close[0]][:-1] else ''}?"
+    """Return the end of a message on an unknown key: where it belongs, the most similar key, or all keys."""
+    paths = {path[-1]: path for path in reversed(known)}
+    if key in paths:
+        return f"; it belongs {_under(paths[key]) or 'to the outermost level'}"
+    if close := difflib.get_close_matches(key, paths, n=1):
+        return f"; did you mean {', '.join(filter(None, (close[0], _under(paths[close[0]]))))}?"
     return f"; the options are {', '.join(path[0] for path in known if len(path) == 1)}"
 
 
 def _under(path: tuple[str, ...]) -> str:
-    return f"under `{': '.join(path[:-1])}:`"
+    """Return the group of an option in words; empty at the outermost level."""
+    return f"under `{': '.join(path[:-1])}:`" if path[:-1] else ""
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML with every word in quotes, so that none is taken for a number, and lists in one line."""
+    """Writes every word in quotes, so that it cannot be read as a number, and lists in one line."""
 
 
 class _Text(str):
@@ -207,7 +233,7 @@ _Dumper.add_representer(
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses as dicts, paths and words as `_Text`; the rest as it is."""
+    """Return dataclasses as dicts, paths and words as `_Text`, and other values unchanged."""
     if dataclasses.is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple):
