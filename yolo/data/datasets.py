@@ -25,9 +25,10 @@ from yolo.data.formats import coco, voc
 from yolo.data.formats import yolo as yolo_layout
 from yolo.data.formats import yolo as yolo_txt
 from yolo.data.index import Index, summary
-from yolo.data.sample import Sample, Target
+from yolo.data.sample import Sample, Target, make_target
 from yolo.images.files import read_image
 from yolo.names import chosen, read_names
+from yolo.size import Size
 
 log = logging.getLogger("yolo")
 
@@ -61,21 +62,13 @@ class ImageDataset:
         """What is in image `k`, which is not read; as it is when its w, h are scaled by `scale` `[2]`."""
         index = self.index
         part = slice(index.offsets[k], index.offsets[k + 1])
-        boxes, area, (w, h) = index.boxes[part], index.area[part], index.sizes[k].tolist()
+        boxes, area, size = index.boxes[part], index.area[part], index.size(k)
         if scale is not None:
             boxes, area = boxes * np.tile(scale, 2), area * scale.prod()
-            w, h = round(w * scale[0]), round(h * scale[1])
-        return Target(
-            boxes=tv_tensors.BoundingBoxes(
-                torch.from_numpy(boxes.astype(np.float32)),
-                format=tv_tensors.BoundingBoxFormat.XYXY,
-                canvas_size=(h, w),
-            ),
-            labels=torch.from_numpy(index.labels[part].copy()),
-            image_id=int(index.image_ids[k]),
-            iscrowd=torch.from_numpy(index.crowd[part].copy()),
-            area=torch.from_numpy(area.astype(np.float32)),
-        )
+            size = Size(round(size.height * scale[1]), round(size.width * scale[0]))
+        # Copies, so that what a transform writes into a target stays out of the index.
+        labels, crowd = index.labels[part].copy(), index.crowd[part].copy()
+        return make_target(boxes, labels, int(index.image_ids[k]), crowd, area, size)
 
     def fault(self, k: int) -> str:
         """What is wrong with the file of image `k`; empty if nothing is."""
@@ -88,12 +81,12 @@ class ImageDataset:
     def decode(self, k: int) -> np.ndarray:
         """Image `k`, uint8 RGB `[h, w, 3]`, of the size that its annotations are for."""
         pixels = read_image(os.fsdecode(self.index.paths[k]))
-        h, w = pixels.shape[:2]
-        said = tuple(self.index.sizes[k].tolist())
-        if said != (w, h):
-            turned = "; is it turned by its EXIF orientation, unlike its boxes?" if said == (h, w) else ""
+        size, expected = Size.of(pixels), self.index.size(k)
+        if size != expected:
+            turned = "; is it turned by its EXIF orientation, unlike its boxes?" if size.wh == expected else ""
             raise ValueError(
-                f"{self.path(k)}: {w} x {h} pixels, but its annotations are for {said[0]} x {said[1]}{turned}"
+                f"{self.path(k)}: {size.width} x {size.height} pixels, but its annotations are for "
+                f"{expected.width} x {expected.height}{turned}"
             )
         return pixels
 

@@ -24,6 +24,8 @@ from typing import Self
 import numpy as np
 from PIL import ExifTags, Image
 
+from yolo.size import Size
+
 
 def summary(faults: Sequence[str], what: str, limit: int = 10) -> str:
     """The first `limit` faults, a line each, and how many more there are."""
@@ -71,6 +73,11 @@ class Index:
     def path(self, k: int) -> Path:
         """The file of image `k`."""
         return Path(os.fsdecode(self.paths[k]))
+
+    def size(self, k: int) -> Size:
+        """Return height and width of image `k` in pixels."""
+        w, h = self.sizes[k].tolist()
+        return Size(h, w)
 
     @property
     def image(self) -> np.ndarray:

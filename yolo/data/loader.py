@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision import tv_tensors
 
 from yolo.data.order import Draw
-from yolo.data.sample import Sample, Target
+from yolo.data.sample import Sample, Target, make_target
 from yolo.data.sampler import Batches
+from yolo.size import Size
 
 PER_OBJECT = ("boxes", "labels", "iscrowd", "area")  # what a target holds for each of its objects
 
@@ -130,17 +130,8 @@ def _unpacked(packed: _Packed) -> Batch:
     """The batch that arrived."""
     whole = {key: torch.from_numpy(values) for key, values in packed.objects.items()}
     parts = zip(packed.image_ids, *(whole[key].split(packed.counts) for key in PER_OBJECT), strict=True)
-    h, w = packed.images.shape[2:]
-    targets = [
-        Target(
-            boxes=tv_tensors.BoundingBoxes(boxes, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=(h, w)),
-            labels=labels,
-            image_id=image_id,
-            iscrowd=crowd,
-            area=area,
-        )
-        for image_id, boxes, labels, crowd, area in parts
-    ]
+    size = Size(*packed.images.shape[2:])
+    targets = [make_target(boxes, labels, k, crowd, area, size) for k, boxes, labels, crowd, area in parts]
     return Batch(packed.images, targets)
 
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, TypedDict
 
+import numpy as np
+import torch
 from torch import Tensor
 from torchvision import tv_tensors
+
+from yolo.size import Size
 
 
 class Target(TypedDict):
@@ -25,6 +29,36 @@ class Target(TypedDict):
     """bool `[G]`: to be ignored by the loss; evaluation lets any number of detections match it."""
     area: Tensor
     """float32 `[G]` square pixels: that of the mask where one is known, else that of the box."""
+
+
+def make_target(
+    boxes: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor,
+    image_id: int,
+    iscrowd: np.ndarray | Tensor,
+    area: np.ndarray | Tensor,
+    size: Size,
+) -> Target:
+    """Return the target of an image of `size` pixels; boxes and areas become float32.
+
+    What already has the dtype of `Target` is not copied: the target then shares its memory.
+
+    Args:
+        boxes: `[G, 4]` xyxy in pixels of the image.
+        labels: int64 `[G]`.
+        image_id: the image's id in results files.
+        iscrowd: bool `[G]`.
+        area: `[G]` square pixels.
+        size: of the image, the `canvas_size` of the boxes.
+    """
+    corners = torch.as_tensor(boxes, dtype=torch.float32)
+    return Target(
+        boxes=tv_tensors.BoundingBoxes(corners, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=tuple(size)),
+        labels=torch.as_tensor(labels),
+        image_id=image_id,
+        iscrowd=torch.as_tensor(iscrowd),
+        area=torch.as_tensor(area, dtype=torch.float32),
+    )
 
 
 Sample = tuple[tv_tensors.Image, Target]

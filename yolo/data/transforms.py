@@ -22,7 +22,7 @@ from torchvision import tv_tensors
 from yolo.data.colour import colour_matrix, recolour
 from yolo.data.mosaic import Recent, partners, quarters
 from yolo.data.order import Draw, chance, torch_chance
-from yolo.data.sample import DataSet, Sample, Target
+from yolo.data.sample import DataSet, Sample, Target, make_target
 from yolo.data.warp import Warp, clipped
 from yolo.images.placement import Placement
 from yolo.images.resize import place
@@ -101,7 +101,10 @@ class Augmented:
         matrix = colour_matrix(random, self.options)
         if matrix is not None:
             recolour(canvas, matrix)
-        return _sample(canvas, objects, sample[1]["image_id"])
+        target = make_target(
+            objects.boxes, objects.labels, sample[1]["image_id"], objects.crowd, objects.area, Size.of(canvas)
+        )
+        return tv_tensors.Image(torch.from_numpy(canvas).permute(2, 0, 1)), target
 
     def _canvas(self, random: np.random.Generator, draw: Draw, sample: Sample) -> tuple[np.ndarray, Objects]:
         """The sample of `draw`, or a mosaic that begins with it, in the network input; uint8 `[h, w, 3]`."""
@@ -152,22 +155,16 @@ class Augmented:
         return Objects(*(field[keep] for field in fields))
 
 
-def letterboxed(sample: Sample, size: tuple[int, int]) -> Sample:
+def letterboxed(sample: Sample, size: Size) -> Sample:
     """A sample in the middle of the input (h, w), as detection sees it: the pixels of `images.place`."""
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
-    placement = Placement.letterbox(Size.of(pixels), Size(*size))
+    placement = Placement.letterbox(Size.of(pixels), size)
     scale_x, scale_y = placement.scale
     # As `placement.to_input`, in NumPy's float64, or rounding would put the right edge of an image outside the input.
     exact = target["boxes"].as_subclass(torch.Tensor).numpy() * np.array([scale_x, scale_y] * 2)
-    boxes = torch.from_numpy((exact + np.array(placement.undo_offset * 2)).astype(np.float32))
-    placed = Target(
-        boxes=tv_tensors.BoundingBoxes(boxes, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=size),
-        labels=target["labels"],
-        image_id=target["image_id"],
-        iscrowd=target["iscrowd"],
-        area=target["area"] * (scale_x * scale_y),
-    )
+    boxes, area = exact + np.array(placement.undo_offset * 2), target["area"] * (scale_x * scale_y)
+    placed = make_target(boxes, target["labels"], target["image_id"], target["iscrowd"], area, size)
     return tv_tensors.Image(torch.from_numpy(place(pixels, placement)).permute(2, 0, 1)), placed
 
 
@@ -187,16 +184,3 @@ def checked(result: tuple[Any, Any], size: tuple[int, int]) -> Sample:
             f"leave type and size alone, the batch needs them"
         )
     return image, target
-
-
-def _sample(pixels: np.ndarray, objects: Objects, image_id: int) -> Sample:
-    """Pixels uint8 `[h, w, 3]` and their objects as a sample."""
-    boxes = torch.from_numpy(objects.boxes.astype(np.float32))
-    target = Target(
-        boxes=tv_tensors.BoundingBoxes(boxes, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=pixels.shape[:2]),
-        labels=torch.from_numpy(objects.labels.copy()),
-        image_id=image_id,
-        iscrowd=torch.from_numpy(objects.crowd.copy()),
-        area=torch.from_numpy(objects.area.astype(np.float32)),
-    )
-    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
