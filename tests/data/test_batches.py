@@ -288,11 +288,13 @@ def equal(a: Batch, b: Batch) -> bool:
     )
 
 
-def loader(workers: int, data: Drawn | None = None) -> Loader:
-    """Batches of 4 with everything that chance decides."""
-    data = data or Drawn(18)
+def loader(workers: int, epoch: int = 0, position: int = 0) -> Loader:
+    """Batches of 4 of 18 images with everything that chance decides, from that place of that epoch on."""
+    data = Drawn(18)
     batches = Batches(len(data), 4, SIZE, seed=7, options=EVERYTHING)
-    return Loader(Augmented(data, EVERYTHING, seed=7), batches, workers=workers)
+    found = Loader(Augmented(data, EVERYTHING, seed=7), batches, workers=workers)
+    found.load_state_dict(found.state_dict() | {"epoch": epoch, "position": position})
+    return found
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # on a machine of two cores
@@ -301,8 +303,7 @@ def test_workers_do_not_matter(workers: int) -> None:
     """The same batches with 0, 1 and 3 worker processes, in two epochs; another epoch has others."""
     here, there = loader(0), loader(workers)
     for epoch in (0, 1):
-        here.set_epoch(epoch)
-        there.set_epoch(epoch)
+        assert here.epoch == there.epoch == epoch
         pairs = list(zip(here, there, strict=True))
         assert len(pairs) == len(here) == 5
         assert all(equal(a, b) for a, b in pairs)
@@ -315,11 +316,8 @@ def test_workers_do_not_matter(workers: int) -> None:
 @pytest.mark.parametrize("position", [0, 1, 3, 5])
 def test_a_restart_goes_on_with_the_next_batch(position: int, workers: int) -> None:
     """After any batch: a new loader with the old state gives the rest, whatever workers had made ahead."""
-    whole = loader(0)
-    whole.set_epoch(2)
-    expected = list(whole)
-    stopped = loader(workers)
-    stopped.set_epoch(2)
+    expected = list(loader(0, epoch=2))
+    stopped = loader(workers, epoch=2)
     state = stopped.state_dict()
     for _, _batch in zip(range(position), stopped, strict=False):
         state = stopped.state_dict()
@@ -383,17 +381,14 @@ def test_workers_that_are_not_forked_compute_on_one_core() -> None:
 
 
 def test_epochs_follow_each_other() -> None:
-    """Read to the end, a loader stands before the next epoch; `set_epoch` of the present one keeps the place."""
+    """A loader that was read to the end continues with the next epoch."""
     read = loader(0)
-    list(read)
+    assert len(list(read)) == 5
     assert (read.epoch, read.position) == (1, 0)
-    read.set_epoch(0)
-    again = list(read)
-    assert len(again) == 5
-    resumed = loader(0)
-    resumed.load_state_dict(resumed.state_dict() | {"epoch": 0, "position": 3})
-    resumed.set_epoch(0)
-    assert [equal(a, b) for a, b in zip(resumed, again[3:], strict=True)] == [True, True]
+    assert all(equal(a, b) for a, b in zip(read, loader(0, epoch=1), strict=True))
+    assert (read.epoch, read.position) == (2, 0)
+    rest = list(loader(0, epoch=1, position=3))
+    assert [equal(a, b) for a, b in zip(rest, list(loader(0, epoch=1))[3:], strict=True)] == [True, True]
 
 
 def test_opencv_keeps_its_threads() -> None:

@@ -60,11 +60,6 @@ class Loader:
         """Batches in a whole epoch."""
         return len(self.batches)
 
-    def set_epoch(self, epoch: int) -> None:
-        """The next iteration begins that epoch, or goes on with it if the loader stands in it."""
-        if epoch != self.epoch:
-            self.epoch, self.position = epoch, 0
-
     def state_dict(self) -> dict[str, int]:
         """What a resumed run needs, and what it must have in common with this one."""
         return {"epoch": self.epoch, "position": self.position, **self.batches.state_dict()}

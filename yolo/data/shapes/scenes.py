@@ -52,6 +52,9 @@ CROWD = 2.0, 3.2  # units: radius of a crowd's members, smaller than any figure 
 VISIBLE = 0.75  # a figure that would leave less than this of an earlier one is not drawn
 
 
+TRIES = 12  # places that a figure looks for; without one that suits it is left out
+
+
 class DrawnScene(NamedTuple):
     """An image, uint8 RGB `[h, w, 3]`, and its objects: class, crowd or not, pixels when it was drawn.
 
@@ -129,7 +132,7 @@ def _label_and_radius(random: RandomState, unit: float, side: int) -> tuple[int,
     return label, min(uniform(random, low, high) * unit, 0.52 * side)
 
 
-def _place(scene: DrawnScene, random: RandomState, label: int, radius: float, tries: int = 12) -> None:
+def _place(scene: DrawnScene, random: RandomState, label: int, radius: float) -> None:
     """Draws the figure if it finds a place: half of them look for free ground, the others may hide parts of objects.
 
     Up to a quarter of it may lie outside the image.
@@ -137,7 +140,7 @@ def _place(scene: DrawnScene, random: RandomState, label: int, radius: float, tr
     h, w = scene.owner.shape
     textures = len(TEXTURES) if radius >= TEXTURED * max(h, w) / UNITS else PLAIN
     alone = random.randint(2) == 0
-    for _ in range(tries):
+    for _ in range(TRIES):
         x, y = (uniform(random, min(0.7 * radius, 0.4 * side), max(side - 0.7 * radius, 0.6 * side)) for side in (w, h))
         figure = random_figure(random, label, x, y, radius, textures)
         cover = coverage(figure, h, w)
