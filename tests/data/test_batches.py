@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ from yolo.data.colour import colour_matrix, recolour, recolouring
 from yolo.data.datasets import open_data
 from yolo.data.loader import Batch, Loader, collate
 from yolo.data.mosaic import BLOCK, Recent, partners, quarters
-from yolo.data.order import Draw, chance, epoch_order
+from yolo.data.order import Draw, InOrder, Order, Shuffled, chance
 from yolo.data.sample import Sample, Target
 from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
@@ -348,6 +349,86 @@ def test_a_restart_with_other_batches_is_refused(other: dict[str, int], message:
         loader(0).load_state_dict(state | {"position": 99})
 
 
+@dataclass(frozen=True)
+class Rotated:
+    """An order of one's own: `length` indices from the one of the epoch on, those of a smaller data set again."""
+
+    images: int
+    length: int
+    name: str = "rotated"
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        return (np.arange(self.length) + epoch) % self.images
+
+
+def ordered(order: Order | None, **options: bool) -> Loader:
+    """Batches of 4 of 18 images, in that order."""
+    return Loader(Augmented(Drawn(18)), Batches(18, 4, SIZE, seed=7, order=order, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("length", [3, 18, 41])
+def test_an_order_of_ones_own(length: int) -> None:
+    """Fewer images than there are, or some twice: its length decides how many batches there are."""
+    order = Rotated(18, length)
+    batches = Batches(18, 4, SIZE, seed=7, order=order)
+    assert len(batches) == len(batches.epoch(0)) == -(-length // 4)
+    for epoch in (0, 3):
+        assert [draw.image for batch in batches.epoch(epoch) for draw in batch] == order(epoch).tolist()
+    shares = [Batches(18, 4, SIZE, order=order, rank=rank, world=2) for rank in (0, 1)]
+    assert [len(share.epoch(1)) for share in shares] == [len(share) for share in shares] == [-(-length // 8)] * 2
+    drawn = [draw.image for share in shares for batch in share.epoch(1) for draw in batch]
+    assert set(drawn) == set(order(1).tolist())
+
+
+def test_the_state_names_an_order() -> None:
+    """It is in the state unless `shuffle` says it, and a restart with another order is refused."""
+    default = {"images": 18, "batch_size": 4, "world": 1, "seed": 7, "shuffle": 1}
+    assert Batches(18, 4, SIZE, seed=7).state_dict() == default
+    assert Batches(18, 4, SIZE, seed=7, order=Shuffled(18, 7)).state_dict() == default
+    assert Batches(18, 4, SIZE, seed=7, shuffle=False).state_dict() == default | {"shuffle": 0}
+    assert Batches(18, 4, SIZE, seed=7, order=InOrder(18)).state_dict() == default | {"shuffle": 0}
+    state = ordered(Rotated(18, 41)).state_dict()
+    assert state == default | {"epoch": 0, "position": 0, "order": "rotated"}
+    ordered(Rotated(18, 41)).load_state_dict(state)
+    for other, words in ((None, "of shuffle"), (Shuffled(18, 8), "shuffled, seed 8")):
+        with pytest.raises(ValueError, match=f"saved with order rotated, here {words}; expected the same"):
+            ordered(other).load_state_dict(state)
+    with pytest.raises(ValueError, match="saved with order of shuffle, here rotated"):
+        ordered(Rotated(18, 41)).load_state_dict(ordered(None).state_dict())
+
+
+def test_the_state_of_an_older_checkpoint() -> None:
+    """It calls the images pictures."""
+    state = ordered(None).state_dict() | {"position": 2}
+    old = {"pictures" if key == "images" else key: value for key, value in state.items()}
+    resumed = ordered(None)
+    resumed.load_state_dict(old)
+    assert (resumed.position, len(list(resumed))) == (2, 3)
+    with pytest.raises(ValueError, match="saved with images 17, here 18"):
+        resumed.load_state_dict(old | {"pictures": 17})
+
+
+def test_an_order_that_breaks_its_contract() -> None:
+    """Another length, an index that no image has, numbers that are no indices, nothing; `shuffle` beside it."""
+
+    class Wrong(Rotated):
+        def __call__(self, epoch: int) -> np.ndarray:
+            return [np.arange(5), np.arange(6) + 13, np.arange(6) - 1, np.arange(6.0)][epoch]
+
+    batches = Batches(18, 4, SIZE, order=Wrong(18, 6))
+    for epoch, kind in enumerate(("int64 [5]", "int64 [6]", "int64 [6]", "float64 [6]")):
+        message = f"(rotated) gave {kind} in epoch {epoch}; expected 6 integers from 0 to 17"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            batches.epoch(epoch)
+    with pytest.raises(ValueError, match="shuffle=False and an order of 6 images"):
+        Batches(18, 4, SIZE, shuffle=False, order=Wrong(18, 6))
+    with pytest.raises(ValueError, match="an order of 0 images"):
+        Batches(18, 4, SIZE, order=Rotated(18, 0))
+
+
 def test_targets_that_travelled() -> None:
     """Boxes are still boxes of that input; a batch opens fewer files than it has images."""
     batches = list(loader(1))
@@ -438,15 +519,15 @@ def test_order_and_sizes() -> None:
     sizes = {batch[0].size for batch in Batches(400, 2, (416, 416), options=Augment(multi_scale=1.5)).epoch(0)}
     assert sizes <= {(32 * k, 32 * k) for k in range(9, 20)}
     assert len(sizes) > 5
-    assert not np.array_equal(epoch_order(50, 0, 0), epoch_order(50, 0, 1))
-    assert not np.array_equal(epoch_order(50, 0, 0), epoch_order(50, 1, 0))
+    assert not np.array_equal(Shuffled(50, 0)(0), Shuffled(50, 0)(1))
+    assert not np.array_equal(Shuffled(50, 0)(0), Shuffled(50, 1)(0))
     with pytest.raises(ValueError, match="0 images, batch size 2, process 0 of 1: expected an image"):
         Batches(0, 2, SIZE)
 
 
 def test_mosaic_partners_are_near_and_decoded_once() -> None:
     """All of the block of their image; an epoch of 64 mosaics reads 64 images and not 256."""
-    order = epoch_order(70, 5, 1)
+    order = Shuffled(70, 5)(1)
     block = set(order[BLOCK : 2 * BLOCK].tolist())
     image = int(order[BLOCK + 3])
     found = partners(np.random.default_rng(0), Draw(1, image, SIZE), 70, 5)

@@ -60,14 +60,16 @@ class Loader:
         """Batches in a whole epoch."""
         return len(self.batches)
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, int | str]:
         """What a resumed run needs, and what it must have in common with this one."""
         return {"epoch": self.epoch, "position": self.position, **self.batches.state_dict()}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on there. ValueError if the batches of this loader are others, and the rest would be another."""
-        here = self.batches.state_dict()
-        other = [f"{key} {state.get(key)}, here {value}" for key, value in here.items() if state.get(key) != value]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue there. Raises ValueError if the batches of this loader are others, so the rest would differ."""
+        # OLD NAMES: older checkpoints say "pictures" for "images". The orders of `shuffle` have no name in any.
+        saved = {"order": "of shuffle", "images": state.get("pictures")} | state
+        here = {"order": "of shuffle"} | self.batches.state_dict()
+        other = [f"{key} {saved.get(key)}, here {value}" for key, value in here.items() if saved.get(key) != value]
         if not 0 <= state["position"] <= len(self):
             other.append(f"batch {state['position']} of {len(self)}")
         if other:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yolo.data.order import Draw, epoch_order
+from yolo.data.order import Draw, Shuffled
 from yolo.data.sample import DataSet, Sample
 
 BLOCK = 32
@@ -66,7 +66,7 @@ def partners(random: np.random.Generator, draw: Draw, images: int, seed: int, co
 @lru_cache(maxsize=2)
 def _places(images: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """The order of an epoch, and where each image stands in it; int64 `[I]` each."""
-    order = epoch_order(images, seed, epoch)
+    order = Shuffled(images, seed)(epoch)
     return order, np.argsort(order)
 
 

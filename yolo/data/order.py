@@ -1,13 +1,16 @@
-"""Where chance comes from: the seed, the epoch and the image, and nothing else.
+"""Randomness and the order of images, as pure functions of the seed, the epoch and the image.
 
-An image is the same in whichever worker it is made, after a restart, and whatever came before it.
+So a sample does not depend on the worker that makes it, on a restart, or on the samples before it.
+
+Letters: `I` images of the data set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ from yolo.size import Size
 
 
 class Draw(NamedTuple):
-    """An image, by index, as it is to be in that epoch, for a network input of that size (h, w) in pixels."""
+    """A sample that is to be made: the epoch, the index of the image, the size of the network input."""
 
     epoch: int
     image: int
@@ -24,15 +27,15 @@ class Draw(NamedTuple):
 
 
 def chance(seed: int, epoch: int, number: int, use: int = 0) -> np.random.Generator:
-    """The random numbers of one thing in one epoch; things of another `use` have others."""
+    """Return the random numbers of one thing in one epoch; every `use` of the same thing has its own."""
     return np.random.default_rng([seed, epoch, number, use])
 
 
 @contextmanager
 def torch_chance(seed: int) -> Iterator[None]:
-    """torch's random numbers on the CPU begin at `seed`, and go on afterwards where they stood.
+    """Seed torch's random numbers on the CPU, and restore their state afterwards.
 
-    For code that takes its chance from there, such as torchvision's transforms.
+    For code that draws from them, such as torchvision's transforms.
     """
     state = torch.default_generator.get_state()
     torch.default_generator.manual_seed(seed)
@@ -42,6 +45,50 @@ def torch_chance(seed: int) -> Iterator[None]:
         torch.default_generator.set_state(state)
 
 
-def epoch_order(images: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of the images in an epoch, int64 `[I]`."""
-    return chance(seed, epoch, 0, use=1).permutation(images)
+class Order(Protocol):
+    """The images that an epoch visits: a pure function of the epoch, so that a resumed run sees the same ones."""
+
+    @property
+    def name(self) -> str:
+        """What the order depends on, in words, such as `shuffled, seed 0`. Checkpoints compare it."""
+
+    def __len__(self) -> int:
+        """Return the number of indices, the same in every epoch."""
+
+    def __call__(self, epoch: int, /) -> np.ndarray:
+        """Return the indices of an epoch, int64 `[len(order)]` from 0 to I - 1. An image may come twice or never."""
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Every image once, in a random order that differs from epoch to epoch."""
+
+    images: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The seed decides the order."""
+        return f"shuffled, seed {self.seed}"
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __call__(self, epoch: int, /) -> np.ndarray:
+        """Return the order of an epoch, int64 `[I]`."""
+        return chance(self.seed, epoch, 0, use=1).permutation(self.images)
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Every image once, in the order of the data set."""
+
+    images: int
+    name: str = "in order"
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __call__(self, _epoch: int, /) -> np.ndarray:
+        """Return 0 to I - 1."""
+        return np.arange(self.images)

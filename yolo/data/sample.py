@@ -76,4 +76,3 @@ class DataSet(Protocol):
 
     def path(self, k: int) -> Path:
         """The file of image `k`."""
-        ...

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from yolo.data.order import Draw, chance, epoch_order
+from yolo.data.order import Draw, InOrder, Order, Shuffled, chance
 from yolo.options.augment import PLAIN, Augment
 from yolo.size import Size
 
@@ -22,7 +22,8 @@ class Batches:
         batch_size: B, of each process.
         size: network input (h, w) in pixels.
         seed: of the order and of the sizes.
-        shuffle: False gives file order.
+        shuffle: visit every image once in a random order; False keeps the order of the data set.
+        order: another order of images, in place of `shuffle`. It may leave images out and repeat others.
         options: `multi_scale`, the input of a batch is up to this times larger or smaller, in steps of 32 pixels; not
             in the `last_plain` epochs.
         epochs: how many there will be, for `options.last_plain`.
@@ -38,6 +39,7 @@ class Batches:
         *,
         seed: int = 0,
         shuffle: bool = True,
+        order: Order | None = None,
         options: Augment = PLAIN,
         epochs: int = 0,
         rank: int = 0,
@@ -48,28 +50,45 @@ class Batches:
                 f"{images} images, batch size {batch_size}, process {rank} of {world}: expected an image, "
                 f"a batch size from 1 and a process from 0 to {world - 1}"
             )
+        if order is not None and (not shuffle or not len(order)):
+            raise ValueError(
+                f"shuffle={shuffle} and an order of {len(order)} images ({order.name}): expected shuffle=True, which "
+                f"an order replaces, and at least one image"
+            )
+        if order is None:
+            order = Shuffled(images, seed) if shuffle else InOrder(images)
         self.images, self.batch_size, self.size, self.seed = images, batch_size, Size(*size), seed
-        self.shuffle, self.options, self.epochs, self.rank, self.world = shuffle, options, epochs, rank, world
-        options.ends_plain(0, epochs)  # says now what it would say in an epoch
+        self.order, self.options, self.epochs = order, options, epochs
+        self.rank, self.world = rank, world
+        options.ends_plain(0, epochs)  # raises here what it would raise in an epoch
 
     def __len__(self) -> int:
-        """Batches in an epoch, the last one perhaps smaller."""
-        return -(-self.images // (self.batch_size * self.world))
+        """Return the number of batches of an epoch; the last one may be smaller."""
+        return -(-len(self.order) // (self.batch_size * self.world))
 
-    def state_dict(self) -> dict[str, int]:
-        """What the batches of an epoch follow from; a run that goes on with other values would see others."""
-        return {
+    def state_dict(self) -> dict[str, int | str]:
+        """Return what the batches of an epoch follow from. `order` is its name, and left out for those of `shuffle`."""
+        state: dict[str, int | str] = {
             "images": self.images,
             "batch_size": self.batch_size,
             "world": self.world,
             "seed": self.seed,
-            "shuffle": int(self.shuffle),
+            "shuffle": int(self.order != InOrder(self.images)),
         }
+        named = self.order not in (InOrder(self.images), Shuffled(self.images, self.seed))
+        return state | {"order": self.order.name} if named else state
 
     def epoch(self, epoch: int) -> list[list[Draw]]:
-        """The batches of this process."""
-        order = epoch_order(self.images, self.seed, epoch) if self.shuffle else np.arange(self.images)
-        order = np.resize(order, -(-self.images // self.world) * self.world)
+        """Return the batches of this process. Raises ValueError for an order that breaks its contract."""
+        order = self.order(epoch)
+        fits = order.dtype.kind == "i" and order.shape == (len(self.order),)
+        if not fits or order.min() < 0 or order.max() >= self.images:
+            raise ValueError(
+                f"the order of images ({self.order.name}) gave {order.dtype} {list(order.shape)} in epoch {epoch}; "
+                f"expected {len(self.order)} integers from 0 to {self.images - 1}"
+            )
+        # Filled up with its first images, so that every process has equally many.
+        order = np.resize(order, -(-len(order) // self.world) * self.world)
         step = self.batch_size * self.world
         batches = []
         for number, first in enumerate(range(0, len(order), step)):
