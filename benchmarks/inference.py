@@ -74,9 +74,11 @@ def ours(kind: str, folder: Path, image: np.ndarray, threads: int) -> tuple[str,
 
     import yolo
     from yolo.darknet.inference import inference_copy
+    from yolo.darknet.network import Darknet
 
     torch.set_num_threads(threads)
     network = yolo.load(folder / "net.cfg", folder / "net.weights", device="cpu").network.eval()
+    assert isinstance(network, Darknet)
     dtype = torch.bfloat16 if kind == "bf16" else torch.float32
     model = network if kind == "plain" else inference_copy(network, dtype)
     x = torch.from_numpy(image)

@@ -53,7 +53,8 @@ from yolo.data.transforms import Augmented
 from yolo.detection.labels import pack_labels
 from yolo.names import COCO, COCO_IDS
 from yolo.options.augment import PLAIN
-from yolo.options.train import Schedule, Train
+from yolo.options.schedule import Schedule
+from yolo.options.train import Train
 from yolo.training.assemble import assemble, loader_workers
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
@@ -131,7 +132,7 @@ def first_batch(arguments: argparse.Namespace) -> Batch:
 def without_files(trainer: Trainer, between: Callable[[], None]) -> Trainer:
     """Evaluates and keeps nothing; does something else between two epochs."""
 
-    def evaluate(_detector: object, _step: int, _memory: object) -> dict[str, float]:
+    def evaluate(_detector: object, _step: int) -> dict[str, float]:
         between()
         return {"AP": 0.0}
 
@@ -146,7 +147,7 @@ def ours(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None
     trainer.loader = repeated = Repeated(batch, arguments.steps + 1)
     trainer.detector.network.train()
     with torch.no_grad(), trainer.arithmetic():
-        loss = float(sum(trainer.detector.losses(batch.images, batch.targets).values()))
+        loss = float(sum(trainer.detector.losses(batch.images, batch.targets).terms.values()))
 
     def between() -> None:
         answer(times=repeated.times[1:], rss=peak_memory())

@@ -13,7 +13,7 @@ import tyro
 
 from yolo.options.commands import Ablate, Convert, Detect, Evaluate, Explain, Get, PlotLr, ShowData, Summary
 from yolo.options.presets import parse_train
-from yolo.options.train import Train
+from yolo.options.training import Training
 
 VERBS: dict[str, tuple[type[Any], str]] = {
     "detect": (Detect, "yolo.commands.detect"),
@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[type[Any], str]] = {
     "convert": (Convert, "yolo.commands.convert"),
     "show-data": (ShowData, "yolo.commands.show_data"),
     "get": (Get, "yolo.commands.get"),
-    "train": (Train, "yolo.commands.train"),
+    "train": (Training, "yolo.commands.train"),
     "plot-lr": (PlotLr, "yolo.commands.plot_lr"),
     "ablate": (Ablate, "yolo.commands.ablate"),
 }
@@ -31,7 +31,7 @@ VERBS: dict[str, tuple[type[Any], str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb; 0 if it succeeded, 1 with one line on stderr if files or options are wrong."""
+    """Run one verb. Returns 0 if it succeeded, 1 with one line on stderr if files or options are wrong."""
     logging.basicConfig(format="%(message)s")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -43,23 +43,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str]) -> object:
-    """The options of a verb; training's come from presets and files, too. ValueError, OSError, SystemExit."""
+    """Return the options of a verb; those of training come from presets and files too.
+
+    Raises ValueError, OSError, SystemExit.
+    """
     if arguments[:1] == ["train"]:
         return parse_train(arguments[1:])
-    if arguments[:1] == ["ablate"] and "--" in arguments:  # behind it stand options of `train`
+    if arguments[:1] == ["ablate"] and "--" in arguments:  # after it come options of `train`
         cut = list(arguments).index("--")
         options = parse(arguments[:cut])
         assert isinstance(options, Ablate)
         return replace(options, train=tuple(arguments[cut + 1 :]))
     verbs: dict[str, Callable[..., object]] = {verb: options for verb, (options, _) in VERBS.items()}
-    return tyro.extras.subcommand_cli_from_dict(
-        verbs, prog="python -m yolo", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    return tyro.extras.subcommand_cli_from_dict(verbs, prog="python -m yolo", args=arguments, config=config)
 
 
 def run(options: object) -> int:
-    """Runs the verb that the options belong to, in a module that is imported now: `--help` does without torch."""
-    module = importlib.import_module(next(module for kind, module in VERBS.values() if kind is type(options)))
+    """Run the verb that the options belong to. Its module is imported only now, so that `--help` needs no torch."""
+    module = importlib.import_module(next(module for kind, module in VERBS.values() if isinstance(options, kind)))
     try:
         return int(module.run(options) or 0)
     except KeyboardInterrupt:

@@ -36,6 +36,7 @@ from yolo.metrics.collect import found_in
 from yolo.metrics.records import Found
 from yolo.models.detector import Detector
 from yolo.options.commands import Evaluate
+from yolo.options.detection import Filter, ModelFiles
 from yolo.options.train import Train
 from yolo.options.yaml_file import write_yaml
 
@@ -196,9 +197,9 @@ def test_real_weights_are_detected_with_once(tmp_path: Path, monkeypatch: pytest
         write_run(one.folder, few(lines(0.2, n, 2)), weights(tmp_path, names, n), options)
     calls = []
 
-    def counted(model: Detector, data: ImageDataset, batch_size: int) -> Found:
+    def counted(model: Detector, data: ImageDataset, batch_size: int, options: Filter) -> Found:
         calls.append(model)
-        return detect_all(model, data, batch_size)
+        return detect_all(model, data, batch_size, options)
 
     monkeypatch.setattr("yolo.ablation.detections.detect_all", counted)
     write_report(study.folder)
@@ -207,7 +208,8 @@ def test_real_weights_are_detected_with_once(tmp_path: Path, monkeypatch: pytest
     folders = [one.folder for one in study.runs()]
     kept = [detected(folder, Albums()) for folder in folders]
     assert len(calls) == 4
-    evaluate(Evaluate(weights=folders[3], data=data, split="val", device="cpu", out=tmp_path / "eval", resamples=0))
+    files = ModelFiles(weights=folders[3], device="cpu")
+    evaluate(Evaluate(model=files, data=data, split="val", out=tmp_path / "eval", resamples=0))
     numbers = json.loads((tmp_path / "eval" / "metrics.json").read_text())
     assert len(kept[3].found.scores) == numbers["detections"] > 0
     np.testing.assert_array_equal(kept[3].value, [numbers["AP50"], numbers["AP"]])

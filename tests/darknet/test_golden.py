@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import yolo
+from tests.support.load import load_yolo
 from tests.support.paths import GOLDEN, ROOT
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.inference import inference_copy
@@ -137,7 +137,7 @@ def compare(ours: list[Row], theirs: list[Row]) -> None:
 def test_trained_heads_on_a_image(model: str) -> None:
     """The activated heads of a trained model on dog.png, stretched by darknet's own resize."""
     folder = ROOT / ".." / "shared" / "data" / "darknet"
-    detector = yolo.load(folder / f"{model}.cfg", folder / f"{model}.weights", device="cpu")
+    detector = load_yolo(folder / f"{model}.cfg", folder / f"{model}.weights", device="cpu")
     golden = np.load(SHARED / "yolo-fastest" / f"{model}-heads-dog.npz")
     image = read_image(SHARED / "yolo-fastest" / "dog.png")
     placement = Placement.stretch(Size.of(image), Size(320, 320))
@@ -154,13 +154,13 @@ def test_trained_heads_on_a_image(model: str) -> None:
 def test_trained_detections_on_images(model: str, threshold: float, mode: str) -> None:
     """Seven images through a trained model: every detection that is not within 1e-4 of a decision."""
     folder = ROOT / ".." / "shared" / "data" / "darknet"
-    detector = yolo.load(folder / f"{model}.cfg", folder / f"{model}.weights", device="cpu")
-    detector.exact, detector.letterbox = True, mode == "letterbox"
+    files = (folder / f"{model}.cfg", folder / f"{model}.weights")
+    detector = load_yolo(*files, device="cpu", exact=True, letterbox=mode == "letterbox")
     golden = json.loads((SHARED / "yolo-fastest" / f"{model}.json").read_text())
-    detector.options = Filter(confidence=threshold, nms=golden["nms"])
+    options = Filter(confidence=threshold, nms=golden["nms"])
     assert len(golden["pictures"]) == 7
     for entry in golden["pictures"]:
-        found = detector.detect(SHARED / "yolo-fastest" / entry["picture"])
+        found = detector.detect(SHARED / "yolo-fastest" / entry["picture"], options)
         size = (entry["width"], entry["height"])
         ours = relative_rows(found.boxes.double(), found.scores, found.labels, size)
         rows = [

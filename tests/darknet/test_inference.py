@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-import yolo
+from tests.support.load import load_yolo
 from tests.support.paths import GOLDEN, ROOT
 from yolo.boxes import Detections
 from yolo.darknet import inference as fold
@@ -24,6 +24,7 @@ from yolo.darknet.inference import FoldedConv, PackedConv, inference_copy, resol
 from yolo.darknet.layers import ConvBlock
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import load_weights
+from yolo.options.detection import Filter
 
 CASES = sorted((GOLDEN / "nets").iterdir())
 DATA = ROOT / ".." / "shared" / "data"
@@ -244,16 +245,15 @@ def test_bf16_moves_boxes_of_trained_models(model: str, letterbox: bool) -> None
     If this fails because bf16 has come to agree everywhere, reconsider `resolve_precision`. What bf16 is allowed
     here: nine in ten confident boxes (0.5 and more) are found again at an IoU of 0.8.
     """
-    detector = yolo.load(DATA / "darknet" / f"{model}.cfg", DATA / "darknet" / f"{model}.weights", device="cpu")
-    detector.letterbox = letterbox
+    files = (DATA / "darknet" / f"{model}.cfg", DATA / "darknet" / f"{model}.weights")
+    detector = load_yolo(*files, device="cpu", letterbox=letterbox)
     images = sorted((DATA / "samples").glob("*.jpg"))
     assert len(images) == 7
-    threshold = detector.options.confidence
+    threshold = Filter().confidence
     found = {}
     for precision, confidence in (("fp32", threshold - 0.02), ("bf16", threshold)):
-        detector.precision = precision
-        detector.options = replace(detector.options, confidence=confidence)
-        found[precision] = [detector.detect(image) for image in images]
+        one, options = detector.replace(precision=precision), Filter(confidence=confidence)
+        found[precision] = [one.detect(image, options) for image in images]
     problems, judged, confident, kept = [], 0, 0, 0
     for a, b in zip(found["fp32"], found["bf16"], strict=True):
         problems += disagreements(a, b, threshold)

@@ -16,6 +16,7 @@ from tests.commands.test_detect import NAMES, constant, elsewhere, image, rows  
 from tests.commands.test_evaluate import DATA, write_data
 from tests.darknet.test_golden import needs_shared
 from tests.detection.test_postprocess import SIZE, make_head, make_region, random_raw
+from tests.support.load import load_yolo
 from yolo.__main__ import main
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
@@ -32,9 +33,9 @@ from yolo.images.placement import Placement
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.metrics.verdict import verdict
-from yolo.models.load import load, load_trained
+from yolo.models.load import load_yolo as load_files
 from yolo.models.yolo import YoloDetector
-from yolo.options.detection import Filter
+from yolo.options.detection import Filter, ModelFiles
 from yolo.options.loss import LossOptions
 from yolo.options.train import Train
 from yolo.options.yaml_file import write_yaml
@@ -108,12 +109,12 @@ def test_the_detections_of_detect(noisy: Path, conf: str) -> None:
         assert [left, top, right - left, bottom - top] == row["bbox"]
 
 
-def check_found(model: YoloDetector, folder: Path, split: str | None, images: int) -> int:
+def check_found(model: YoloDetector, folder: Path, split: str | None, images: int, options: Filter) -> int:
     """The objects called found are those that COCO's metrics find, in the first images; how many there are."""
     data, hits = open_data(folder, split=split, limit=images), 0
-    found = detect_all(model, data, 1)
+    found = detect_all(model, data, 1, options)
     for k in range(images):
-        mine = explain(model, data, k, rule="prior")
+        mine = explain(model, data, k, options, rule="prior")
         alone = Collector(data.names)
         truths = truths_in(data)
         keep, there = (found.image == k).nonzero().squeeze(1), (truths.image == k).nonzero().squeeze(1)
@@ -139,18 +140,17 @@ def test_found_is_what_eval_says(constant: Path, noisy: Path) -> None:  # noqa: 
     """On six images, at a low confidence and without limit on the detections, for two networks."""
     truth = write_data()
     for weights, confidence, least in ((constant, 0.01, 3), (noisy, 0.1, 0)):
-        model = load(weights, device="cpu")
-        model.options = Filter(confidence=confidence, nms=0.6)
-        assert check_found(model, truth, None, 6) >= least
+        model = load_yolo(weights, device="cpu")
+        assert check_found(model, truth, None, 6, Filter(confidence=confidence, nms=0.6)) >= least
 
 
 def test_responsible_is_what_training_assigns(noisy: Path) -> None:
     """Slot for slot what `assign` gives for the sample that training makes of the image."""
-    data, model = open_data(write_data()), load(noisy, device="cpu")
+    data, model = open_data(write_data()), load_yolo(noisy, device="cpu")
     image, target = letterboxed(data[5], model.size)
     labels = pack_labels([target], model.size)
     raw = model.predict(image[None])
-    places = explain(model, data, 5, rule="prior").scene
+    places = explain(model, data, 5, Filter(), rule="prior").scene
     objects = (~target["iscrowd"]).nonzero().squeeze(1).tolist()
     for rule in SCORES:
         s, n, _, a, i, j = (index.tolist() for index in assign(raw, labels, model.network.heads, rule).compact())
@@ -275,7 +275,7 @@ def test_one_name_in_two_splits(constant: Path, capsys: pytest.CaptureFixture[st
     words = ["--data", "both", "--weights", str(constant)]
     assert main(["explain", "p0.png", *words]) == 1
     error = capsys.readouterr().err
-    assert "p0.png: 2 images of both are meant: " in error
+    assert "p0.png: 2 images of both fit: " in error
     assert "give path or --split" in error
     assert explained("p0.png", *words, "--split", "val")["image"] == "p0.png"
     assert explained(folders[0] / "p0.png", *words)["image"] == "p0.png"
@@ -294,10 +294,11 @@ def test_what_is_explained_must_be_said_once(words: list[str], capsys: pytest.Ca
 @needs_shared
 def test_a_real_model_on_real_images() -> None:
     """20 images of COCO with a trained network: what is found is what COCO's metrics say."""
-    model = load_trained(
-        DATA / "darknet" / "yolo-fastest-1.1-xl.weights",
-        DATA / "darknet" / "yolo-fastest-1.1-xl.cfg",
-        DATA / "darknet" / "coco.names",
-        "cpu",
+    folder = DATA / "darknet"
+    files = ModelFiles(
+        weights=folder / "yolo-fastest-1.1-xl.weights",
+        cfg=folder / "yolo-fastest-1.1-xl.cfg",
+        names=folder / "coco.names",
+        device="cpu",
     )
-    assert check_found(model, DATA / "coco-mini", "val", 20) > 30
+    assert check_found(load_files(files, "explain"), DATA / "coco-mini", "val", 20, Filter()) > 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import yolo
+from tests.support.load import load_yolo
 from tests.support.paths import ROOT
 from yolo.darknet.cfg import CfgError
 from yolo.darknet.network import Darknet
@@ -71,11 +73,10 @@ def test_names_from_a_file_or_a_list(tmp_path: Path) -> None:
 def test_a_batch_equals_its_images(image: Path) -> None:
     """Several images of different sizes at once, by path and as pixels, each with its own placement."""
     torch.manual_seed(0)
-    model = yolo.load("toy.cfg", device="cpu")
-    model.options = Filter(confidence=0.97)
+    model, options = yolo.load("toy.cfg", device="cpu"), Filter(confidence=0.97)
     wide = np.random.default_rng(1).integers(0, 256, (40, 200, 3), dtype=np.uint8)
-    alone = [model.detect(image), model.detect(wide)]
-    together = model.detect([image, wide])
+    alone = [model.detect(image, options), model.detect(wide, options)]
+    together = model.detect([image, wide], options)
     assert len(together) == 2
     assert 0 < sum(map(len, together)) < 300
     for one, other in zip(alone, together, strict=True):
@@ -92,12 +93,27 @@ def test_prepare_is_uint8_and_letterboxed(image: Path) -> None:
     assert (prepared.dtype, list(prepared.shape)) == (torch.uint8, [3, 160, 160])
     assert (placement.placed, placement.offset) == (Size(114, 160), (0, 23))
     assert bool((prepared[:, :23] == 128).all())
-    model.letterbox, model.size = False, Size(64, 96)
-    prepared, placement = model.prepare(image)
+    stretched = model.replace(letterbox=False, size=Size(64, 96))
+    prepared, placement = stretched.prepare(image)
     assert list(prepared.shape) == [3, 64, 96]
     assert placement.placed == (64, 96)
-    model.exact = True
-    assert model.prepare(image)[0].dtype == torch.float32
+    assert stretched.replace(exact=True).prepare(image)[0].dtype == torch.float32
+    assert list(model.prepare(image)[0].shape) == [3, 160, 160], "the first detector has not changed"
+
+
+def test_an_input_that_is_chosen_when_it_is_loaded(image: Path, tmp_path: Path) -> None:
+    """Size, placement and arithmetic are arguments of `load`; without them a safetensors file's own hold."""
+    source = load_yolo("toy.cfg", device="cpu")
+    save_safetensors(source.network, tmp_path / "a.safetensors", list("abcdef"), size=Size(96, 128), letterbox=False)
+    kept = load_yolo(tmp_path / "a.safetensors", device="cpu")
+    assert (kept.size, kept.letterbox, kept.exact, kept.precision) == (Size(96, 128), False, False, "auto")
+    other = load_yolo(
+        tmp_path / "a.safetensors", device="cpu", size=(64, 96), letterbox=True, exact=True, precision="fp32"
+    )
+    assert (other.size, other.letterbox, other.exact, other.precision) == (Size(64, 96), True, True, "fp32")
+    prepared, placement = other.prepare(image)
+    assert (prepared.dtype, list(prepared.shape)) == (torch.float32, [3, 64, 96])
+    assert placement.placed == (64, 89)
 
 
 @pytest.mark.parametrize(
@@ -113,50 +129,96 @@ def test_other_pixels_are_refused(pixels: np.ndarray) -> None:
 def test_the_network_is_the_training_module(image: Path, tmp_path: Path) -> None:
     """`.network` stays unfolded float32, in training mode, after a detection, and every change of it counts at once."""
     torch.manual_seed(0)
-    model = yolo.load("toy.cfg", device="cpu")
-    model.options = Filter(confidence=0.01, max_detections=50)
+    model, options = load_yolo("toy.cfg", device="cpu"), Filter(confidence=0.01, max_detections=50)
     save_weights(model.network, tmp_path / "a.weights")
-    before = model.detect(image)
+    before = model.detect(image, options)
     assert isinstance(model.network, Darknet)
     assert model.network.training
     assert any("running_mean" in key for key in model.network.state_dict())
     copy = model._inference
-    assert model.detect(image).scores.equal(before.scores)
+    assert model.detect(image, options).scores.equal(before.scores)
     assert model._inference is copy, "nothing has changed, yet the copy was made again"
     optimizer = torch.optim.SGD(model.network.parameters(), lr=1e-3)
     torch.stack([raw.square().mean() for raw in model.network.eval()(torch.rand(1, 3, 64, 64))]).sum().backward()
     optimizer.step()
-    trained = model.detect(image).scores
+    trained = model.detect(image, options).scores
     assert not trained.equal(before.scores)
     model.network.train()(torch.rand(2, 3, 64, 64))  # moves the statistics of batch norm alone
-    assert not model.detect(image).scores.equal(trained)
+    assert not model.detect(image, options).scores.equal(trained)
     load_weights(model.network, tmp_path / "a.weights")
-    assert model.detect(image).scores.equal(before.scores)
+    assert model.detect(image, options).scores.equal(before.scores)
 
 
 def test_precision_and_exact_count_at_once(image: Path) -> None:
-    """Changed after a detection they hold for the next one."""
+    """Replaced after a detection they hold for the next one, and the detector before keeps its own."""
+    torch.manual_seed(0)
+    model, options = load_yolo("toy.cfg", device="cpu"), Filter(confidence=0.01, max_detections=50)
+    fp32 = model.detect(image, options).scores
+    half = model.replace(precision="bf16")
+    assert not half.detect(image, options).scores.equal(fp32)
+    exact = half.replace(exact=True).detect(image, options).scores
+    again = model.replace(exact=True, precision="fp32").detect(image, options).scores
+    assert again.equal(exact), "exact is fp32 whatever the precision says"
+    assert not exact.equal(fp32)
+    assert half.replace(precision="fp32").detect(image, options).scores.equal(fp32)
+    assert model.detect(image, options).scores.equal(fp32)
+
+
+def test_thresholds_are_an_argument(image: Path) -> None:
+    """Each call has its own; without any they are those of `Filter()`."""
     torch.manual_seed(0)
     model = yolo.load("toy.cfg", device="cpu")
-    model.options = Filter(confidence=0.01, max_detections=50)
-    fp32 = model.detect(image).scores
-    model.precision = "bf16"
-    bf16 = model.detect(image).scores
-    assert not bf16.equal(fp32)
-    model.exact = True
-    exact = model.detect(image).scores
-    model.precision = "fp32"
-    assert model.detect(image).scores.equal(exact), "exact is fp32 whatever the precision says"
-    model.exact = False
-    assert model.detect(image).scores.equal(fp32)
+    many, few = model.detect(image, Filter(confidence=0.01)), model.detect(image, Filter(confidence=0.2))
+    assert len(many) > len(few) > 0
+    assert many.scores[: len(few)].equal(few.scores)
+    assert len(model.detect(image, Filter(confidence=0.01, max_detections=3))) == 3
+    default = model.detect(image)
+    assert default.scores.equal(model.detect(image, Filter()).scores)
+    prepared, placement = model.prepare(image)
+    batch = model.detect_batch(prepared[None], [placement], Filter(confidence=0.01))[0]
+    assert batch.scores.equal(many.scores)
+    assert model.detect_batch(prepared[None], [placement])[0].scores.equal(default.scores)
+    raw = model.predict(prepared[None])
+    assert model.select(raw, [placement], Filter(confidence=0.2))[0].scores.equal(few.scores)
+
+
+def test_replace_shares_and_refuses() -> None:
+    """A copy with other attributes and the same network; a name that it lacks, or a private one, is an error."""
+    model = load_yolo("toy.cfg", device="cpu")
+    other = model.replace(size=Size(64, 64), letterbox=False)
+    assert type(other) is YoloDetector
+    assert (other.size, other.letterbox, other.names) == (Size(64, 64), False, model.names)
+    assert (model.size, model.letterbox) == (Size(160, 160), True)
+    assert other.network is model.network
+    for name in ("sizes", "_inference"):
+        with pytest.raises(TypeError, match=f"YoloDetector has no attribute '{name}'"):
+            model.replace(**{name: None})
+
+
+@pytest.mark.parametrize("name", ["load", "Detector", "Detections", "compute_loss", "CocoMetrics", "open_data",
+                                  "Augment", "Loader"])  # fmt: skip
+def test_public_names(name: str) -> None:
+    """Those of the README: each is what its own module has, is listed, and is completed in a notebook."""
+    found = getattr(yolo, name)
+    assert found.__name__ == name
+    assert found is getattr(importlib.import_module(found.__module__), name)
+    assert name in yolo.__all__
+    assert name in dir(yolo)
+
+
+def test_other_names_are_no_attributes() -> None:
+    """An AttributeError, as of any module; nothing is missing in the list above."""
+    with pytest.raises(AttributeError, match="module 'yolo' has no attribute 'Yolo'"):
+        yolo.Yolo  # noqa: B018
+    assert sorted(yolo.HOME) == sorted(yolo.__all__)
 
 
 def test_from_weights_backbone_and_safetensors(image: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """All ways to the same network; a backbone is loaded as far as it goes, which is said."""
     torch.manual_seed(0)
-    source = yolo.load("toy.cfg", device="cpu")
-    source.options = Filter(confidence=0.2)
-    expected = source.detect(image)
+    source, options = load_yolo("toy.cfg", device="cpu"), Filter(confidence=0.2)
+    expected = source.detect(image, options)
+    assert len(expected) > 0
     save_weights(source.network, tmp_path / "a.weights")
     save_safetensors(source.network, tmp_path / "a.safetensors", list("abcdef"))
     save_weights(source.network, tmp_path / "toy.conv.17", cutoff=17)
@@ -165,8 +227,7 @@ def test_from_weights_backbone_and_safetensors(image: Path, tmp_path: Path, capl
     both = yolo.load("toy.cfg", tmp_path / "a.safetensors", names=list("ABCDEF"), device="cpu")
     assert (alone.names, both.names) == (list("abcdef"), list("ABCDEF"))
     for model in (direct, alone, both):
-        model.options = source.options
-        assert model.detect(image).scores.equal(expected.scores)
+        assert model.detect(image, options).scores.equal(expected.scores)
     assert not caplog.records
     yolo.load("toy.cfg", tmp_path / "toy.conv.17", device="cpu")
     assert "re-initialised: not in the file" in caplog.text
@@ -206,10 +267,9 @@ def test_a_one_channel_network_reads_images(image: Path, tmp_path: Path) -> None
 @needs_shared
 def test_a_trained_model_sees_the_dog() -> None:
     """The fast path (letterbox, OpenCV's resize, uint8) finds what darknet finds in its own sample image."""
-    model = yolo.load(
+    model = load_yolo(
         DATA / "darknet" / "yolo-fastest-1.1-xl.cfg", DATA / "darknet" / "yolo-fastest-1.1-xl.weights", device="cpu"
     )
-    assert isinstance(model, YoloDetector)
     found = model.detect(DATA / "samples" / "dog.jpg")
     names = {model.names[label] for label in found.labels.tolist()}
     assert {"dog", "bicycle"} <= names
@@ -219,7 +279,7 @@ def test_a_trained_model_sees_the_dog() -> None:
 def test_safetensors_of_a_trained_run_are_the_weights(tmp_path: Path) -> None:
     """What is saved from a network and loaded into another is bit-equal, batch norm statistics included."""
     torch.manual_seed(0)
-    model = yolo.load("toy.cfg", device="cpu")
+    model = load_yolo("toy.cfg", device="cpu")
     model.network.train()(torch.rand(2, 3, 64, 64))  # moves the statistics
     save_weights(model.network, tmp_path / "a.weights")
     other = Darknet(model.network.cfg)

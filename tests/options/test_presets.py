@@ -15,7 +15,8 @@ from tests.support.paths import ROOT
 from yolo.__main__ import main
 from yolo.options.augment import PLAIN, Augment
 from yolo.options.presets import find_preset, parse_train
-from yolo.options.train import LossOptions, Schedule, Train
+from yolo.options.schedule import Schedule
+from yolo.options.train import LossOptions, Train
 from yolo.options.yaml_file import read_yaml, write_yaml
 from yolo.training.schedule import make_schedule
 
@@ -25,13 +26,16 @@ PRESETS = sorted(file.stem for file in (ROOT / "config" / "presets").glob("*.yam
 def test_without_arguments_it_is_the_defaults() -> None:
     """The quick start: the embedded set and the toy network, by the default recipe."""
     assert parse_train([]) == read_yaml(find_preset("default"), Train())
-    assert (parse_train([]).data, parse_train([]).cfg) == ("shapes", Path("toy.cfg"))
+    found = parse_train([])
+    assert isinstance(found, Train)
+    assert (found.model, found.data, found.cfg) == ("yolo", "shapes", Path("toy.cfg"))
 
 
 def test_flags_have_no_prefix() -> None:
     """Loss, schedule and augmentation are parts of the options, not of the names of the flags."""
     words = "--obj-label 1 --pos-weight 2.5 --schedule cosine --final-lr 1e-5 --flip 0 --no-shuffle --freeze 0-73"
     plain = parse_train([])
+    assert isinstance(plain, Train)
     assert parse_train(words.split()) == replace(
         plain,
         loss=replace(plain.loss, obj_label="1", pos_weight=2.5),
@@ -79,6 +83,7 @@ def test_the_blogs_recipe() -> None:
 def test_darknets_recipe() -> None:
     """64 images a step, its rates, its loss."""
     found = parse_train(["--preset", "darknet"])
+    assert isinstance(found, Train)
     assert found.batch_size * found.accumulate == 64
     assert (found.optimizer, found.momentum, found.weight_decay) == ("sgd", 0.9, 5e-4)
     assert found.loss == LossOptions(
@@ -86,7 +91,7 @@ def test_darknets_recipe() -> None:
     )
     steps = found.epochs * 117_266 // 64
     assert steps == pytest.approx(500_200, abs=100)
-    rate = make_schedule(found.schedule, steps)
+    rate = make_schedule(found.schedule, steps, 117_266 // 64)
     assert [rate(t) for t in (500, 1000, 400_000, 450_000)] == pytest.approx([1e-3 / 16, 1e-3, 1e-4, 1e-5])
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.support.train_problems import checkpoint, difference, shapes, tiny_cfg, words
 from yolo.__main__ import main
@@ -20,20 +21,24 @@ from yolo.darknet.safetensors_file import save_safetensors
 from yolo.darknet.transfer import transfer
 from yolo.darknet.weights import save_weights
 from yolo.data.datasets import open_data
-from yolo.data.loader import Batch
+from yolo.data.loader import Batch, Loader
 from yolo.data.sample import Target
+from yolo.data.sampler import Batches
+from yolo.data.transforms import Augmented
 from yolo.evaluation.detect_all import truths_in
 from yolo.metrics.coco import CocoMetrics
+from yolo.models.detector import Detector, Losses
 from yolo.models.yolo import YoloDetector
 from yolo.options.detection import EVALUATION
-from yolo.options.train import Schedule, Train
-from yolo.size import Size
+from yolo.options.schedule import Schedule
+from yolo.options.train import Train
 from yolo.training.assemble import _batches, assemble
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
 from yolo.training.precision import autocast, training_precision
 from yolo.training.progress import Progress
 from yolo.training.readback import Readings
+from yolo.training.run_folder import read_metrics
 from yolo.training.validation import Validation
 
 CPU = torch.device("cpu")
@@ -51,15 +56,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def poisoned(image_id: int) -> Callable[..., dict[str, Tensor]]:
+def poisoned(image_id: int) -> Callable[..., Losses]:
     """`YoloDetector.losses` with a class loss that is no number where that image is in the batch."""
     plain = YoloDetector.losses
 
-    def losses(self: YoloDetector, images: Tensor, targets: list[Target]) -> dict[str, Tensor]:
-        terms = plain(self, images, targets)
+    def losses(self: YoloDetector, images: Tensor, targets: list[Target], through: nn.Module | None = None) -> Losses:
+        terms, counts = plain(self, images, targets, through)
         if self.network.training and any(target["image_id"] == image_id for target in targets):
             terms["cls"] = terms["cls"] * float("nan")
-        return terms
+        return Losses(terms, counts)
 
     return losses
 
@@ -153,12 +158,100 @@ def test_the_first_bad_layer(name: str, value: float, message: str, data: Path) 
 
 
 def test_a_first_evaluation_without_a_number(data: Path) -> None:
-    """NaN is no best: the first number is better."""
-    trainer = assemble(Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK), CPU)
-    for epoch, (value, best) in enumerate([(float("nan"), 1), (0.25, 1), (float("nan"), 1), (0.125, 1), (0.5, 4)]):
-        trainer._choose(trainer.detector, epoch, {"AP": value})
-        assert trainer.best_epoch == (0 if epoch == 0 else best)
-    assert trainer.best == 0.5
+    """NaN is no best: the first number is better. Kept are the detectors of the epochs that are better."""
+    options = Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **{**QUICK, "epochs": 5})
+    trainer = assemble(options, CPU)
+    values = iter([float("nan"), 0.25, float("nan"), 0.125, 0.5])
+    kept: list[int] = []
+    trainer.evaluate = lambda _detector, _step: {"AP": next(values)}
+    trainer.keep = lambda _detector: kept.append(trainer.loader.epoch - 1)
+    with trainer.run:
+        assert trainer.fit(Interrupt())
+    assert kept == [0, 1, 4]
+    assert (trainer.best.epoch, trainer.best.value) == (4, 0.5)
+
+
+class Noted:
+    """A watcher that writes down what it is called with, and has a number of each kind."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, object]] = []
+
+    def step(self, first: int, batches: Sequence[Batch]) -> None:
+        self.calls.append(("step", (first, len(batches))))
+
+    def evaluated(self, detector: Detector) -> dict[str, float]:
+        self.calls.append(("evaluated", detector.network.training))
+        return {"noted/evaluations": float(sum(name == "evaluated" for name, _ in self.calls))}
+
+    def epoch(self) -> dict[str, float]:
+        self.calls.append(("epoch", None))
+        return {"noted/calls": float(len(self.calls))}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"calls": len(self.calls)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.calls = [("loaded", state["calls"])]
+
+
+def test_watchers(data: Path) -> None:
+    """Called after each step with its batches, at the end of an epoch, and at an evaluation, in this order; their
+    numbers are logged; their states are in the checkpoint, by name."""
+    options = Train(
+        data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **{**QUICK, "epochs": 2, "accumulate": 4},
+        eval_every=0,
+    )  # fmt: skip
+    trainer, seen = assemble(options, CPU), Noted()
+    trainer.watchers["noted"] = seen
+    with trainer.run:
+        assert trainer.fit(Interrupt())
+    steps = [("step", (0, 4)), ("step", (4, 2))]
+    evaluated = [("evaluated", True)]
+    assert seen.calls == [*steps, ("epoch", None), *steps, ("epoch", None), *evaluated]
+    first, second = read_metrics("run")
+    assert first["noted/calls"] == 3
+    assert "noted/evaluations" not in first
+    assert (second["noted/calls"], second["noted/evaluations"]) == (6, 1)
+    state = checkpoint(Path("run"))
+    assert state["watchers"] == {"noted": {"calls": 7}}
+    trainer.load_state_dict(state)
+    assert seen.calls == [("loaded", 7)]
+
+
+def test_watchers_that_are_asked_for(data: Path) -> None:
+    """None by default; `glance` and `probe` by their options."""
+    options = Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK)
+    assert assemble(options, CPU).watchers == {}
+    both = assemble(replace(options, out=Path("both"), glance=3, probe=True), CPU)
+    assert {name: type(watcher).__name__ for name, watcher in both.watchers.items()} == {
+        "glance": "Glance", "probe": "Probe"
+    }  # fmt: skip
+
+
+def test_losses_go_through_what_wraps_the_network(detector: YoloDetector, data: Path) -> None:
+    """DDP and torch.compile see the forward pass; the terms and the counts are those of the network itself."""
+    images = open_data(data, split="train")
+    size = detector.size
+    batch = next(iter(Loader(Augmented(images), Batches(len(images), 4, size, shuffle=False))))
+    passed: list[torch.Size] = []
+
+    class Wrapped(nn.Module):
+        def forward(self, pixels: Tensor) -> list[Tensor]:
+            passed.append(pixels.shape)
+            raw: list[Tensor] = detector.network(pixels)
+            return raw
+
+    detector.network.eval()
+    own, other = detector.losses(*batch), detector.losses(*batch, through=Wrapped())
+    assert passed == [torch.Size([4, 3, 64, 64])]
+    assert difference(own.terms, other.terms) == ""
+    assert difference(own.counts, other.counts) == ""
+    assert tuple(own.terms) == detector.terms
+    assert all(term.requires_grad and term.ndim == 0 for term in own.terms.values())
+    objects = sum(int((~target["iscrowd"]).sum()) for target in batch.targets)
+    assert int(own.counts["labels"]) == objects > 0
+    assert int(own.counts["positives"]) >= objects - int(own.counts["unmatched"]) > 0
 
 
 def test_readings_of_a_cpu_come_at_once() -> None:
@@ -253,19 +346,19 @@ def test_transfer_from_another_network(network: Darknet, tmp_path: Path) -> None
 
 @pytest.fixture
 def detector(network: Darknet) -> YoloDetector:
-    """Of the embedded set's classes, thresholds as in evaluation."""
+    """Of the embedded set's classes."""
     from yolo.data.shapes.figures import NAMES
 
-    return YoloDetector(network, list(NAMES), options=EVALUATION)
+    return YoloDetector(network, list(NAMES))
 
 
 def test_validation_by_hand(detector: YoloDetector, data: Path) -> None:
     """The metrics of detections image by image; the loss as the mean over images."""
     images = open_data(data, split="val")
-    found = Validation(images, Size(64, 64), arithmetic=lambda: autocast(CPU, torch.float32))(detector)
+    found = Validation(images, detector, arithmetic=lambda: autocast(CPU, torch.float32))(detector)
     metrics, truths = CocoMetrics(list(images.names)), truths_in(images)
     for k in range(len(images)):
-        seen = detector.detect([images.path(k)])
+        seen = detector.detect([images.path(k)], EVALUATION)
         own = truths.image == k
         target = {"image_id": int(images.index.image_ids[k]), "boxes": truths.boxes[own]}
         target |= {"labels": truths.label[own], "iscrowd": truths.crowd[own], "area": truths.area[own]}
@@ -278,7 +371,7 @@ def test_validation_by_hand(detector: YoloDetector, data: Path) -> None:
 def test_validation_leaves_no_trace(training: bool, detector: YoloDetector, data: Path) -> None:
     """Mode, weights, statistics of batch norm, gradients and random numbers are what they were."""
     images = open_data(data, split="val")
-    validation = Validation(images, Size(64, 64), arithmetic=lambda: autocast(CPU, torch.float32))
+    validation = Validation(images, detector, arithmetic=lambda: autocast(CPU, torch.float32))
     network = detector.network.train(training)
     network.get_parameter("layers.0.conv.weight").grad = torch.ones(8, 3, 3, 3)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -311,9 +404,11 @@ def test_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert progress.left == 29 * 12
 
 
-def test_a_batch_that_processes_cannot_share(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_processes_cannot_share(
+    detector: YoloDetector, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Refused with both numbers."""
     monkeypatch.setattr("yolo.training.assemble.world_size", lambda: 2)
     options = Train(data=str(data), batch_size=3)
     with pytest.raises(ValueError, match="batch_size=3 over 2 processes: expected a multiple of them"):
-        _batches(options, open_data(data, split="train"), Size(64, 64))
+        _batches(options, open_data(data, split="train"), detector)

@@ -21,12 +21,11 @@ from tests.support.train_problems import (
     tiny_cfg,
     words,
 )
-from tests.training.test_probe import batch, silent
+from tests.training.test_probe import batch, probe, silent
 from yolo.__main__ import main
 from yolo.models.yolo import YoloDetector
 from yolo.training.engine import Trainer
 from yolo.training.glance import Glance
-from yolo.training.probe import probe
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +54,9 @@ def biases(detector: YoloDetector) -> list[Tensor]:
 def glance(detector: YoloDetector, *boxes: tuple[float, float, float, float]) -> dict[str, float]:
     """Of one image."""
     look = Glance(detector, 1, nullcontext)
-    look(0, [batch(*boxes)])
-    return look.numbers()
+    look.step(0, [batch(*boxes)])
+    assert look.evaluated(detector) == {}
+    return look.epoch()
 
 
 def test_only_what_is_sure_counts(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_which_batches(tmp_path: Path) -> None:
         for k, one in enumerate(batches):
             one.targets[0]["image_id"] = k
         for first in range(0, 10, size):
-            look(first, batches[first : first + size])
+            look.step(first, batches[first : first + size])
         ids = look.state_dict()["AP50"]["image_ids"]
         assert ids.tolist() == [0, 3, 6, 9]
 
@@ -87,7 +87,7 @@ def test_which_batches(tmp_path: Path) -> None:
 def test_sure_detections_in_the_probe(tmp_path: Path) -> None:
     """The object of class 0 in the second cell is found, with two classes: the one of class 1 is false, and so are the
     63 other boxes of each class. An object of 10 x 10 between two cells overlaps neither by 0.5."""
-    found, _ = probe(told(tmp_path, 20, 20, 15), [batch((7, 7, 17, 17))], nullcontext, None)
+    found, _ = probe(told(tmp_path, 20, 20, 15), [batch((7, 7, 17, 17))])
     assert found["probe/sure_found"] == 1
     assert found["probe/sure_AP50"] == pytest.approx(0.1)
     assert found["probe/duplicates"] == 0
@@ -100,9 +100,9 @@ def test_duplicates(tmp_path: Path) -> None:
     detector = told(tmp_path, 20, 20)
     with torch.no_grad():
         biases(detector)[1][1, 2:4] = math.log(2)
-    found, _ = probe(detector, [batch((18, 18, 38, 38))], nullcontext, None)
+    found, _ = probe(detector, [batch((18, 18, 38, 38))])
     assert found["probe/duplicates"] == 0
-    found, _ = probe(detector, [batch((18, 18, 46, 38))], nullcontext, None)
+    found, _ = probe(detector, [batch((18, 18, 46, 38))])
     assert found["probe/sure_found"] == 1
     assert found["probe/duplicates"] == 1
 
@@ -113,7 +113,7 @@ def test_no_trace(tmp_path: Path) -> None:
     assert main(["train", *words(data, cfg, "--out", "without")]) == 0
     assert main(["train", *words(data, cfg, "--out", "with", "--glance", "2")]) == 0
     one, other = checkpoint(Path("without")), checkpoint(Path("with"))
-    del one["watcher"], other["watcher"]
+    assert (one.pop("watchers"), other.pop("watchers").keys()) == ({}, {"glance"})
     assert difference(one, other) == ""
     extra = [
         row.keys() - plain.keys() for plain, row in zip(numbers(Path("without")), numbers(Path("with")), strict=True)

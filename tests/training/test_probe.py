@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from torchvision import tv_tensors
 
 from tests.support.train_problems import shapes, tiny_cfg
@@ -18,7 +19,7 @@ from yolo.darknet.network import Darknet
 from yolo.data.loader import Batch
 from yolo.models.yolo import YoloDetector
 from yolo.options.train import LossOptions
-from yolo.training.probe import probe
+from yolo.training.probe import Probe
 from yolo.training.run_folder import read_metrics
 
 
@@ -42,10 +43,20 @@ def batch(*boxes: tuple[float, float, float, float]) -> Batch:
     return Batch(torch.full((1, 3, 64, 64), 127, dtype=torch.uint8), [target])  # type: ignore[list-item]
 
 
+def probe(
+    detector: YoloDetector, batches: list[Batch], before: Tensor | None = None
+) -> tuple[dict[str, float], Tensor]:
+    """The numbers of an evaluation, and the anchor that is responsible for each label; `before` at the one before."""
+    watcher = Probe(batches, nullcontext)
+    watcher.load_state_dict({} if before is None else {"answers": before})
+    numbers = watcher.evaluated(detector)
+    return numbers, watcher.state_dict()["answers"]
+
+
 def test_by_hand(tmp_path: Path) -> None:
     """A label of 10 x 10 in the middle of a cell of stride 8, where the anchor of 10 x 10 stands: IoU 1, objectness
     0.5. No other anchor has an IoU of 0.5 with it; those of the cells beside overlap 20 of 180."""
-    numbers, answers = probe(silent(tmp_path), [batch((15, 15, 25, 25))], nullcontext, None)
+    numbers, answers = probe(silent(tmp_path), [batch((15, 15, 25, 25))])
     assert numbers["probe/iou"] == pytest.approx(1)
     assert numbers["probe/low_iou"] == 0
     assert numbers["probe/objectness"] == pytest.approx(0.5)
@@ -60,7 +71,7 @@ def test_near_misses(tmp_path: Path) -> None:
     """A label of 16 x 16 where its anchor stands: that of 10 x 10 in the same cell has IoU 100/256, those of cells
     beside 1/3. When the small anchor says 20 x 20, with IoU 256/400, it is a near miss, and the only one."""
     label, slots = batch((12, 12, 28, 28)), 3 * (8 * 8 + 4 * 4)
-    numbers, _ = probe(silent(tmp_path), [label], nullcontext, None)
+    numbers, _ = probe(silent(tmp_path), [label])
     assert numbers["probe/iou"] == pytest.approx(1)
     assert numbers["probe/near_misses"] == 0
     detector = silent(tmp_path)
@@ -69,7 +80,7 @@ def test_near_misses(tmp_path: Path) -> None:
     assert block.conv.bias is not None
     with torch.no_grad():
         block.conv.bias.view(3, 11)[1, 2:4] = math.log(2)
-    numbers, _ = probe(detector, [label], nullcontext, None)
+    numbers, _ = probe(detector, [label])
     assert numbers["probe/near_misses"] == 1
     assert numbers["probe/near_objectness"] == pytest.approx(0.5)
     assert numbers["probe/near_share"] == pytest.approx(1 / (slots - 1))
@@ -78,19 +89,35 @@ def test_near_misses(tmp_path: Path) -> None:
 def test_moved(tmp_path: Path) -> None:
     """With `prediction` the answer follows the boxes; of two labels one gets another anchor."""
     detector, seen = silent(tmp_path, "prediction"), [batch((15, 15, 25, 25), (34, 34, 46, 46))]
-    _, before = probe(detector, seen, nullcontext, None)
-    numbers, again = probe(detector, seen, nullcontext, before)
+    _, before = probe(detector, seen)
+    numbers, again = probe(detector, seen, before)
     assert numbers["probe/moved"] == 0
     changed = before.clone()
     changed[:, 0] = 0
-    numbers, _ = probe(detector, seen, nullcontext, changed)
+    numbers, _ = probe(detector, seen, changed)
     assert numbers["probe/moved"] == 0.5
     assert torch.equal(before, again)
 
 
+def test_it_remembers_from_one_evaluation_to_the_next(tmp_path: Path) -> None:
+    """In itself and through a checkpoint; a step and the end of an epoch change nothing. Before the first evaluation
+    there is nothing to remember."""
+    detector, seen = silent(tmp_path, "prediction"), [batch((15, 15, 25, 25), (34, 34, 46, 46))]
+    watcher = Probe(seen, nullcontext)
+    assert watcher.state_dict() == {}
+    assert "probe/moved" not in watcher.evaluated(detector)
+    watcher.step(0, seen)
+    assert watcher.epoch() == {}
+    other = Probe(seen, nullcontext)
+    other.load_state_dict(watcher.state_dict())
+    assert watcher.evaluated(detector)["probe/moved"] == other.evaluated(detector)["probe/moved"] == 0
+    other.load_state_dict({})
+    assert "probe/moved" not in other.evaluated(detector)
+
+
 def test_without_labels(tmp_path: Path) -> None:
     """Nothing can be said; an image without objects is ordinary."""
-    numbers, answers = probe(silent(tmp_path), [batch()], nullcontext, None)
+    numbers, answers = probe(silent(tmp_path), [batch()])
     assert numbers == {}
     assert answers.shape == (2, 0)
 

@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import yolo.training.assemble
+from tests.options.test_aliases import SAVED
 from tests.support.paths import ROOT
 from tests.support.train_problems import (
     Place,
@@ -176,8 +178,8 @@ def test_signals(place: Place) -> None:
         out, errors = ended(child, 60)
         assert child.returncode == 130, errors
         assert errors == ""
-        how = f"this goes on exactly there: python train.py --resume {run}"
-        assert out.splitlines()[-1] == f"{number.name}: the step is done and saved; {how}"
+        how = f"resume with: python train.py --resume {run}"
+        assert out.splitlines()[-1] == f"{number.name}: stopped after a completed step; {how}"
         assert checkpoint(run)["step"] > 6
 
 
@@ -254,6 +256,39 @@ def test_weights_to_start_from_are_needed_once(place: Place) -> None:
         assert main(["train", *place.words, "--weights", "start.safetensors", "--out", "run"]) == 130
     Path("start.safetensors").unlink()
     assert main(["train", "--resume", "run"]) == 0
+
+
+OLD_OPTIONS = [line.partition(":")[0] for line in SAVED.read_text().splitlines() if not line.startswith(" ")]
+"""Options of a run in the order in which version 0.1 wrote them; it had no others."""
+
+
+def as_version_0_1(run: Path) -> None:
+    """Rewrite what is there as version 0.1 wrote it: the order of the options, the keys of the checkpoint."""
+    options = yaml.safe_load((run / "options.yaml").read_text())
+    assert (options.pop("model"), options.keys()) == ("yolo", {*OLD_OPTIONS})
+    assert (options["schedule"].pop("step_epochs"), options["schedule"].pop("gamma")) == (10, 0.1)
+    text = yaml.safe_dump({name: options[name] for name in OLD_OPTIONS}, sort_keys=False)
+    state = load_checkpoint(run / "last.pt")["trainer"]
+    state["loader"]["pictures"] = state["loader"].pop("images")
+    watchers = state.pop("watchers")
+    state |= {"watcher": watchers.get("glance"), "memory": watchers.get("probe", {})}
+    (run / "options.yaml").write_text(text)
+    save_checkpoint(run / "last.pt", {"trainer": state, "options": text})
+
+
+@pytest.mark.parametrize("more", [[], ["--probe"], ["--glance", "2", "--probe"]], ids=["plain", "probe", "both"])
+def test_a_run_of_version_0_1(more: list[str], place: Place) -> None:
+    """Interrupted within its second epoch, it is resumed to the bit: what glance has seen of the epoch, and what the
+    probe remembers of the evaluation after the first."""
+    command = [*place.words, "--eval-every", "1", *more]
+    assert main(["train", *command, "--out", "whole"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == 4)
+        assert main(["train", *command, "--out", "run"]) == 130
+    as_version_0_1(Path("run"))
+    assert main(["train", "--resume", "run"]) == 0
+    assert same_run(Path("whole"), Path("run")) == ""
+    assert ("probe/moved" in read_metrics("run")[-1]) == ("--probe" in more)
 
 
 def test_other_data(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from yolo.__main__ import main
 from yolo.commands.plot_lr import comparable
 from yolo.images.files import read_image
 from yolo.options.commands import PlotLr
-from yolo.options.train import USED, Schedule
+from yolo.options.schedule import USED, Schedule
 from yolo.training.schedule import FLOOR, make_schedule, warmup
 
 NAMES = tuple(USED)
@@ -36,7 +37,7 @@ NAMES = tuple(USED)
 def test_warmup_of_the_blog(t: int, rate: float) -> None:
     """1e-4 to 8e-4 in 333 steps, p = 1: at k times the warm-up a k-th of the way is left."""
     options = Schedule(schedule="warmup", lr=1e-4, peak_lr=8e-4, warmup_steps=333)
-    assert make_schedule(options, 3750)(t) == pytest.approx(rate, rel=1e-12)
+    assert make_schedule(options, 3750, 125)(t) == pytest.approx(rate, rel=1e-12)
 
 
 @pytest.mark.parametrize(("p", "shares"), [(0, (1, 1, 1)), (0.5, (1, 1 / 2, 1 / 4)), (2, (1, 1 / 16, 1 / 256))])
@@ -63,14 +64,14 @@ def test_warmup_power(p: float, shares: tuple[float, ...]) -> None:
 )
 def test_darknet_of_yolov3(t: int, rate: float) -> None:
     """learning_rate=0.001, burn_in=1000, steps=400000,450000, scales=.1,.1, to the step."""
-    assert make_schedule(Schedule(schedule="darknet", lr=1e-3), 500_200)(t) == pytest.approx(rate, rel=1e-12)
+    assert make_schedule(Schedule(schedule="darknet", lr=1e-3), 500_200, 1832)(t) == pytest.approx(rate, rel=1e-12)
 
 
 def test_darknets_burn_in_comes_before_the_stairs() -> None:
     """A stair within the burn-in counts when it is over; without a burn-in the first step has the full rate."""
-    late = make_schedule(Schedule(schedule="darknet", lr=1.0, burn_in=10, steps=(5, 20), scales=(0.5, 3)), 30)
+    late = make_schedule(Schedule(schedule="darknet", lr=1.0, burn_in=10, steps=(5, 20), scales=(0.5, 3)), 30, 5)
     assert [late(t) for t in (5, 9, 10, 19, 20)] == pytest.approx([0.5**4, 0.9**4, 0.5, 0.5, 1.5])
-    plain = make_schedule(Schedule(schedule="darknet", lr=1.0, burn_in=0, steps=(), scales=()), 30)
+    plain = make_schedule(Schedule(schedule="darknet", lr=1.0, burn_in=0, steps=(), scales=()), 30, 5)
     assert [plain(t) for t in (1, 30)] == [1, 1]
 
 
@@ -91,7 +92,7 @@ def test_darknets_burn_in_comes_before_the_stairs() -> None:
 def test_cosine(t: int, rate: float) -> None:
     """0.1 to 1 in 90 of 450 steps, then half a cosine to 0.04."""
     options = Schedule(schedule="cosine", lr=0.1, peak_lr=1.0, warmup_steps=90, final_lr=0.04)
-    assert make_schedule(options, 450)(t) == pytest.approx(rate, rel=1e-12)
+    assert make_schedule(options, 450, 15)(t) == pytest.approx(rate, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -99,16 +100,64 @@ def test_cosine(t: int, rate: float) -> None:
 )
 def test_constant(steps: int, table: dict[int, float]) -> None:
     """Behind a rise from 0 in `warmup_steps`, or from the first step on."""
-    rate = make_schedule(Schedule(schedule="constant", lr=1.0, warmup_steps=steps), 100)
+    rate = make_schedule(Schedule(schedule="constant", lr=1.0, warmup_steps=steps), 100, 10)
     assert {t: rate(t) for t in table} == table
+
+
+STEP = Schedule(schedule="step", lr=0.1, warmup_steps=4, step_epochs=2, gamma=0.5)
+"""0.1, halved every two epochs."""
+
+
+@pytest.mark.parametrize(
+    ("t", "rate"),
+    [
+        (1, 0.025),  # a quarter of the rise
+        (2, 0.05),
+        (4, 0.1),  # the full rate
+        (10, 0.1),  # the last step of the second epoch
+        (11, 0.05),  # the first of the third
+        (20, 0.05),
+        (21, 0.025),
+        (30, 0.025),
+        (31, 0.0125),
+    ],
+)
+def test_step(t: int, rate: float) -> None:
+    """Five steps in an epoch: a fall after every ten steps."""
+    assert make_schedule(STEP, 40, 5)(t) == pytest.approx(rate, rel=1e-12)
+
+
+def test_a_fall_within_the_rise_counts() -> None:
+    """One step in an epoch, a fall every two: both factors are multiplied. With gamma 1 there is no fall."""
+    rate = make_schedule(STEP, 40, 1)
+    assert [rate(t) for t in range(1, 7)] == pytest.approx([0.025, 0.05, 0.0375, 0.05, 0.025, 0.025])
+    level = make_schedule(Schedule(schedule="step", lr=0.1, warmup_steps=0, gamma=1.0), 40, 1)
+    assert {level(t) for t in range(1, 41)} == {0.1}
+
+
+@given(st.integers(1, 4), st.floats(0.05, 1), st.integers(1, 5))
+def test_step_is_pytorchs(step_epochs: int, gamma: float, epoch_steps: int) -> None:
+    """Without warm-up the rates of `StepLR`, which counts epochs."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    theirs = torch.optim.lr_scheduler.StepLR(optimizer, step_epochs, gamma)
+    options = Schedule(schedule="step", lr=0.5, warmup_steps=0, step_epochs=step_epochs, gamma=gamma)
+    ours = make_schedule(options, 9 * epoch_steps, epoch_steps)
+    for epoch in range(9):
+        steps = range(epoch * epoch_steps + 1, (epoch + 1) * epoch_steps + 1)
+        assert [ours(t) for t in steps] == pytest.approx([theirs.get_last_lr()[0]] * epoch_steps, rel=1e-12)
+        optimizer.step()
+        theirs.step()
 
 
 rates = st.floats(0, 1)
 
+EPOCH = 7
+"""Steps in an epoch."""
+
 
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
-    """Any schedule whose warm-up is at most 500 steps long."""
+    """Any schedule whose warm-up is at most 500 steps long, and over before the first fall."""
     name = draw(st.sampled_from(NAMES))
     low, peak = sorted((draw(rates), draw(st.floats(1e-6, 1))))
     rise = draw(st.integers(1 if name == "warmup" else 0, 500))
@@ -117,6 +166,9 @@ def schedules(draw: st.DrawFn) -> Schedule:
         return Schedule(schedule=name, lr=peak, burn_in=rise, steps=stairs, scales=(0.5,) * len(stairs))
     if name == "constant":
         return Schedule(schedule=name, lr=peak, warmup_steps=rise)
+    if name == "step":
+        every, gamma = draw(st.integers(max(1, -(-rise // EPOCH)), 100)), draw(st.floats(0.01, 1))
+        return Schedule(schedule=name, lr=peak, warmup_steps=rise, step_epochs=every, gamma=gamma)
     if name == "warmup":
         return Schedule(
             schedule=name, lr=low, peak_lr=peak, warmup_steps=rise, warmup_power=draw(st.sampled_from([0, 0.5, 1, 2]))
@@ -129,7 +181,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
 @given(schedules(), st.integers(501, 1000))
 def test_every_schedule_rises_falls_and_stays_in_its_bounds(options: Schedule, total: int) -> None:
     """Up without a step down until the warm-up is over, down without a step up from there, never above the top."""
-    rate = make_schedule(options, total)
+    rate = make_schedule(options, total, EPOCH)
     values = [rate(t) for t in range(1, total + 1)]
     ramp = options.schedule in ("warmup", "cosine")
     top = max(options.peak_lr if ramp else options.lr, FLOOR)
@@ -198,6 +250,14 @@ def test_the_floor_of_warmup() -> None:
         ({"schedule": "darknet", "steps": (5, 5)}, "each above the one before"),
         ({"schedule": "darknet", "steps": (0, 5)}, "steps of the optimizer from 1"),
         ({"schedule": "darknet", "scales": (0.1, 0.0)}, "expected factors above 0"),
+        ({"schedule": "cosine", "gamma": 0.5}, r"without effect: gamma=0.5 \(by default 0.1\) with schedule=cosine"),
+        ({"schedule": "step", "peak_lr": 0.1}, "with schedule=step, which reads lr, warmup_steps, step_epochs, gamma"),
+        ({"schedule": "step", "step_epochs": 0}, "step_epochs=0, gamma=0.1: expected at least 1 epoch and a factor"),
+        ({"schedule": "step", "gamma": 0.0}, "gamma=0.0: expected"),
+        ({"schedule": "step", "gamma": 1.5}, "gamma=1.5: expected"),
+        ({"schedule": "step", "gamma": float("nan")}, "gamma=nan: expected"),
+        ({"schedule": "step", "lr": 0.0}, "lr=0.0 with schedule=step: expected a rate above 0"),
+        ({"schedule": "step", "warmup_steps": -1}, "warmup_steps=-1: expected at least 0 with step"),
     ],
 )
 def test_settings_that_cannot_be(changed: dict[str, Any], message: str) -> None:
@@ -210,40 +270,43 @@ def test_a_cosine_needs_steps_behind_its_warm_up() -> None:
     """333 of 333 steps are refused, 333 of 334 are not."""
     options = Schedule(schedule="cosine", warmup_steps=333)
     with pytest.raises(ValueError, match="warmup_steps=333 of 333 steps"):
-        make_schedule(options, 333)
-    assert make_schedule(options, 334)(334) == 0
+        make_schedule(options, 333, 111)
+    assert make_schedule(options, 334, 111)(334) == 0
 
 
 BLOG = ["--schedule", "warmup", "--lr", "1e-4", "--peak-lr", "8e-4", "--warmup-steps", "333"]
 
 
 def test_plot_lr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All four with the same start, rise and peak; the table has the corners, the image something in each quarter."""
+    """All five with the same start, rise and peak; the table has the corners, the drawing a curve in five of six
+    places."""
     out = tmp_path / "lr.png"
     assert main(["plot-lr", *BLOG, "--total-steps", "3330", "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["step", "warmup", "darknet", "cosine", "constant"]
+    assert lines[0].split() == ["step", "warmup", "darknet", "cosine", "constant", "step"]
     assert [line.split() for line in lines if line.split()[0] in ("333", "666", "2,664", "3,330")] == [
-        ["333", "0.0008", "0.0008", "0.0008", "0.0008"],
-        ["666", "0.00045", "0.0008", "0.0007759", "0.0008"],
-        ["2,664", "0.0001875", "8e-05", "9.358e-05", "0.0008"],
-        ["3,330", "0.00017", "8e-06", "0", "0.0008"],
+        ["333", "0.0008", "0.0008", "0.0008", "0.0008", "0.0008"],
+        ["666", "0.00045", "0.0008", "0.0007759", "0.0008", "0.0008"],
+        ["2,664", "0.0001875", "8e-05", "9.358e-05", "0.0008", "8e-06"],
+        ["3,330", "0.00017", "8e-06", "0", "0.0008", "8e-06"],
     ]
     assert lines[-1] == str(out)
     image = read_image(out)
-    height, width = image.shape[0] // 2, image.shape[1] // 2
-    blue = image[: 2 * height, : 2 * width, 2] > image[: 2 * height, : 2 * width, 0].astype(int) + 80
-    assert blue.reshape(2, height, 2, width).sum(axis=(1, 3)).min() > 300
+    height, width = image.shape[0] // 3, image.shape[1] // 2
+    blue = image[: 3 * height, : 2 * width, 2] > image[: 3 * height, : 2 * width, 0].astype(int) + 80
+    drawn = blue.reshape(3, height, 2, width).sum(axis=(1, 3)).ravel()
+    assert drawn[:5].min() > 300
+    assert drawn[5] < 50  # the ends of its neighbours
 
 
 @given(schedules(), st.sampled_from(NAMES), st.integers(2, 2000))
 def test_comparable_schedules_start_and_peak_alike(options: Schedule, name: Any, total: int) -> None:
-    """Whatever is asked for, the other three can be drawn beside it; the asked one is drawn as it is."""
+    """Whatever is chosen, the others can be drawn beside it; the chosen one is drawn as it is."""
     assume(options.schedule != name)
-    other = make_schedule(comparable(options, name, total), total)
+    other = make_schedule(comparable(options, name, total, EPOCH), total, EPOCH)
     top = options.peak_lr if options.schedule in ("warmup", "cosine") else options.lr
     assert max(other(t) for t in range(1, total + 1)) <= max(top, FLOOR) * (1 + 1e-12)
-    assert comparable(options, options.schedule, total) is options
+    assert comparable(options, options.schedule, total, EPOCH) is options
 
 
 def test_plot_lr_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -255,6 +318,8 @@ def test_plot_lr_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     )
     assert main(["plot-lr", "--schedule", "cosine", "--total-steps", "100", "--out", str(out)]) == 1
     assert "warmup_steps=100 of 100 steps" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="total_steps=1: expected at least 2"):
+    with pytest.raises(ValueError, match="total_steps=1, epoch_steps=111: expected at least 2 and 1"):
         PlotLr(total_steps=1)
+    with pytest.raises(ValueError, match="epoch_steps=0: expected at least 2 and 1"):
+        PlotLr(epoch_steps=0)
     assert not out.exists()

@@ -314,7 +314,7 @@ def test_a_run_is_not_overwritten(place: Place, capsys: pytest.CaptureFixture[st
 def test_other_options_beside_resume(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """They are named; the run keeps the options it began with."""
     status = main(["train", "--resume", str(place.run), "--epochs", "9", "--seed", "3"])
-    assert "epochs, seed beside --resume" in refused(capsys, status)
+    assert "epochs, seed next to --resume" in refused(capsys, status)
 
 
 def test_changed_options(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,8 +157,7 @@ def _drawn(pixels: np.ndarray, found: Found, k: int, names: Sequence[str]) -> tu
 
 def _detect(run: Path, data: ImageDataset) -> Detected:
     model = load(run / BEST)
-    model.options = EVALUATION
-    return judged(data, detect_all(model, data, Evaluate.batch_size))
+    return judged(data, detect_all(model, data, Evaluate.batch_size, EVALUATION))
 
 
 def _fresh(run: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -57,7 +57,7 @@ def variant_options(study: Study) -> dict[str, Train]:
         # Words are read last, so they must not change what the variant has set.
         train = read_values(merged(study.base, changes), preset, f"variant {name}")
         try:
-            train = parse_train(study.words, train)
+            train = cast(Train, parse_train(study.words, train))
         except ValueError as problem:
             raise ValueError(f"variant {name}: {problem}") from None
         if undone := differences(read_values(changes, train, f"variant {name}"), train):

@@ -1,8 +1,7 @@
-"""`python -m yolo detect`: images in, boxes out."""
+"""`python -m yolo detect`: find objects in images and videos."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import os
 import sys
@@ -10,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -24,8 +24,8 @@ from yolo.download.weights import WEIGHTS, official_weights
 from yolo.images.draw import draw
 from yolo.images.files import write_image
 from yolo.images.sources import Shot, Source, find_sources, shots
-from yolo.models.load import load
-from yolo.models.yolo import YoloDetector
+from yolo.models.detector import Detector
+from yolo.models.load import load_trained
 from yolo.names import chosen
 from yolo.options.commands import Detect
 from yolo.options.detection import Filter
@@ -33,7 +33,7 @@ from yolo.training.run_folder import newest_run
 
 
 class Times(NamedTuple):
-    """Milliseconds that one image took: reading and resizing, the network, decoding and NMS."""
+    """Milliseconds that one image took: reading and resizing; the network; decoding and NMS."""
 
     load: float
     network: float
@@ -44,9 +44,9 @@ class Times(NamedTuple):
 
 
 def run(options: Detect) -> int:
-    """Detects in all sources; 1 if one of them could not be read (it is named, the run goes on), else 0."""
+    """Detect in all sources. Returns 1 if one of them could not be read (it is named, the others follow), else 0."""
     if not options.sources:
-        raise ValueError("nothing to look at; give images, videos, folders, globs or camera numbers")
+        raise ValueError("no source; give images, videos, folders, globs or camera numbers")
     sources = find_sources(options.sources)
     model = _model(options)
     wanted = chosen(options.classes, model.names) if options.classes else None
@@ -54,14 +54,14 @@ def run(options: Detect) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # whatever the names, whatever the terminal
     try:
         return _run(options, sources, model, wanted)
-    except BrokenPipeError:  # nobody reads any more, as in `python detect.py photos | head`
+    except BrokenPipeError:  # the reader has left, as in `python detect.py photos | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as problem:  # what cannot be read is no exception
+    except OSError as problem:  # a source that cannot be read raises nothing
         raise OSError(f"{options.out}: results cannot be written: {problem}") from problem
 
 
-def _run(options: Detect, sources: list[Source], model: YoloDetector, wanted: list[int] | None) -> int:
+def _run(options: Detect, sources: list[Source], model: Detector, wanted: list[int] | None) -> int:
     failed, done, times = 0, 0, deque[Times](maxlen=10_000)
     with ExitStack() as stack:
         files = stack.enter_context(
@@ -76,14 +76,16 @@ def _run(options: Detect, sources: list[Source], model: YoloDetector, wanted: li
             )
         )
         say, advance = stack.enter_context(_progress(len(sources)))
-        for source, (stem, path) in zip(sources, targets(sources, options.out), strict=True):
+        names = targets(sources, options.out)
+        drawings = [path for _, path in names]
+        for source, (stem, path) in zip(sources, names, strict=True):
             with _Drawing(path) as drawing:
                 for number, (shot, load_ms) in enumerate(_timed(source, model)):
                     if shot.pixels is None:
                         failed += 1
                         say(f"not read: {shot.error}", sys.stderr)
                         continue
-                    found, spent = _detect(model, shot.pixels, load_ms, wanted, options.max_det)
+                    found, spent = _detect(model, options.filter, shot.pixels, load_ms, wanted)
                     times.append(spent)
                     done += 1
                     files.add(shot.name, f"{stem}/{number}" if source.moving else stem, shot.pixels, found)
@@ -92,12 +94,13 @@ def _run(options: Detect, sources: list[Source], model: YoloDetector, wanted: li
             advance()
     if times:
         median = Times(*np.median(np.array(times), axis=0))
-        print(f"{done} images, median {median}; drawn in {options.out}", flush=True)
+        drawn = f"drawn: {drawings[0]}" if len(drawings) == 1 else f"drawn in {options.out}"
+        print(f"{done} image{'s' * (done > 1)}, median {median}; {drawn}", flush=True)
     return 1 if failed else 0
 
 
 def report(shot: Shot, found: Detections, names: list[str], spent: Times) -> str:
-    """A line for the image and one for each object: name, score, left, top, right, bottom in pixels."""
+    """Return a line for the image and one for each object: name, score, left, top, right, bottom in pixels."""
     lines = [f"{shot.path or shot.name}{_frame(shot)}: {len(found)} objects, {spent}"]
     rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
     lines += [f"  {names[label]:<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box) for label, score, box in rows]
@@ -109,29 +112,24 @@ def _frame(shot: Shot) -> str:
     return f"#{number}" if mark and shot.path and shot.path.name != shot.name else ""
 
 
-def _model(options: Detect) -> YoloDetector:
-    """The detector that the options describe; what they leave open is the newest run or the official weights."""
-    cfg, weights = options.cfg, options.weights
+def _model(options: Detect) -> Detector:
+    """The detector that the options describe; by default that of the newest run, or the official weights."""
+    chosen = options.model
+    cfg, weights = chosen.cfg, chosen.weights
     if cfg is not None and cfg.suffix == ".safetensors" and weights is None:
         weights = cfg  # holds both
     if weights is None:
         weights = newest_run() if cfg is None else None
         weights = weights or _official(cfg or Path("yolov3.cfg"))
-    if cfg is None:
-        cfg = weights if weights.suffix == ".safetensors" else Path("yolov3.cfg")
-    model = load(cfg, None if cfg == weights else weights, options.names, options.device)
-    model.set_input(options.size, options.placement)
-    model.exact = options.exact
-    model.precision = options.precision
-    limits = Filter(confidence=options.conf, nms=options.iou, max_detections=options.max_det, agnostic=options.agnostic)
-    # A limit counts what the user sees, so with --classes it waits until those are picked.
-    model.options = dataclasses.replace(limits, max_detections=None) if options.classes else limits
-    return model
+    if cfg is None and weights.suffix not in (".safetensors", "") and not weights.is_dir():
+        cfg = Path("yolov3.cfg")
+    cfg = None if cfg == weights else cfg
+    return load_trained(replace(chosen, weights=weights, cfg=cfg), exact=options.exact)
 
 
 @contextmanager
 def _progress(total: int) -> Iterator[tuple[Callable[[str, TextIO], None], Callable[[], object]]]:
-    """Two functions: print lines, and count a source. On a terminal, many sources get a bar."""
+    """Two functions: one prints lines, one counts a source. On a terminal, several sources get a progress bar."""
     if total < 2 or not sys.stderr.isatty():
         yield lambda text, stream: print(text, file=stream, flush=True), lambda: None
         return
@@ -142,15 +140,15 @@ def _progress(total: int) -> Iterator[tuple[Callable[[str, TextIO], None], Calla
 
 
 def _official(cfg: Path) -> Path:
-    read_cfg(cfg)  # a wrong cfg is said before anything is downloaded
+    read_cfg(cfg)  # a wrong cfg is an error before anything is downloaded
     if cfg.stem not in WEIGHTS:
         raise ValueError(f"{cfg}: there are no official weights of that name; give --weights FILE")
     return official_weights(cfg.stem)
 
 
-def _timed(source: Source, model: YoloDetector) -> Iterator[tuple[Shot, float]]:
+def _timed(source: Source, model: Detector) -> Iterator[tuple[Shot, float]]:
     """The shots of a source and the milliseconds that reading each took."""
-    flow = shots(source, model.network.cfg.net.channels)
+    flow = shots(source, model.channels)
     while True:
         start = time.perf_counter()
         shot = next(flow, None)
@@ -160,25 +158,28 @@ def _timed(source: Source, model: YoloDetector) -> Iterator[tuple[Shot, float]]:
 
 
 def _detect(
-    model: YoloDetector, pixels: np.ndarray, load_ms: float, wanted: list[int] | None, limit: int | None
+    model: Detector, options: Filter, pixels: np.ndarray, load_ms: float, wanted: list[int] | None
 ) -> tuple[Detections, Times]:
+    """The detections in an image, and what they took; `wanted` are the only class indices to keep."""
+    # A limit counts what the user sees, so with `wanted` it waits until those are picked.
+    unlimited = options if wanted is None else replace(options, max_detections=None)
     start = time.perf_counter()
     image, placement = model.prepare(pixels)
     prepared = time.perf_counter()
     raw = model.predict(image[None])
-    if raw[0].is_cuda:
-        torch.cuda.synchronize()  # or the network's time would be booked to the postprocessing
+    if next(model.network.parameters()).is_cuda:
+        torch.cuda.synchronize()  # else the network's time would count as postprocessing
     predicted = time.perf_counter()
-    found = model.select(raw, [placement])[0].to("cpu")
+    found = model.select(raw, [placement], unlimited)[0].to("cpu")
     if wanted is not None:
-        keep = torch.isin(found.labels, torch.tensor(wanted)).nonzero().squeeze(1)[:limit]
+        keep = torch.isin(found.labels, torch.tensor(wanted)).nonzero().squeeze(1)[: options.max_detections]
         found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
     end = time.perf_counter()
     return found, Times(load_ms + (prepared - start) * 1e3, (predicted - prepared) * 1e3, (end - predicted) * 1e3)
 
 
 class _Drawing:
-    """The drawn image or video of a source, in the file `path`; an image has no rate."""
+    """Writes the drawn image or video of a source into the file `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -189,7 +190,7 @@ class _Drawing:
         return self
 
     def write(self, image: np.ndarray, rate: float) -> None:
-        """One drawn image `[h, w, 3]`, or the next frame of a video with so many per second."""
+        """Write a drawn image `[h, w, 3]`, or the next frame of a video of `rate` frames per second; 0 is an image."""
         if not rate:
             write_image(self.path, image)
             return
@@ -208,7 +209,7 @@ class _Drawing:
         if self.video is None:
             return
         self.video.release()
-        if kind is None:  # OpenCV does not say whether it could write
+        if kind is None:  # OpenCV does not report failed writes
             written = cv2.VideoCapture(str(self.path))
             frames = int(written.get(cv2.CAP_PROP_FRAME_COUNT))
             written.release()

@@ -1,4 +1,4 @@
-"""`python -m yolo eval`: detections against annotations."""
+"""`python -m yolo eval`: compare detections with annotations."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from yolo.metrics.collect import Collector
 from yolo.metrics.records import Found, Truths
 from yolo.metrics.referee import referee
 from yolo.models.load import load_trained
-from yolo.models.yolo import YoloDetector
 from yolo.names import read_names
 from yolo.options.commands import Evaluate
-from yolo.options.detection import Filter
 
 
 class Case(NamedTuple):
@@ -40,7 +38,7 @@ class Case(NamedTuple):
 
 
 def run(options: Evaluate) -> None:
-    """Evaluates, prints the tables, writes the files. ValueError or OSError with what is wrong in which file."""
+    """Evaluate, print the tables, write the files. Raises ValueError or OSError that name the file and the fault."""
     case = _of_model(options) if options.results is None else _of_results(options)
     collected = Collector(case.names, case.found.boxes.device)
     collected.add(case.image_ids, case.truths, case.found)
@@ -59,7 +57,7 @@ def run(options: Evaluate) -> None:
 
 
 def rows_of(case: Case) -> list[dict[str, Any]]:
-    """The detections as the rows of a results file."""
+    """Return the detections as the rows of a results file."""
     ids, found = case.image_ids.tolist(), case.found
     fields = (field.tolist() for field in (found.image, found.label, found.boxes, found.scores))
     return [
@@ -68,23 +66,12 @@ def rows_of(case: Case) -> list[dict[str, Any]]:
     ]
 
 
-def conditions_of(model: YoloDetector) -> dict[str, str]:
-    """What the numbers of a detector depend on, in words."""
-    limit = model.options.max_detections
-    return {
-        "confidence": f"{model.options.confidence:g}",
-        "NMS": f"{model.options.nms:g}",
-        "": f"at most {limit} detections of an image" if limit else "all detections of an image",
-        "input": f"{model.size} {'letterbox' if model.letterbox else 'stretch'}",
-    }
-
-
 def _of_results(options: Evaluate) -> Case:
     """A results file against an annotation file."""
     assert options.annotations is not None
     assert options.results is not None
     given = read_annotations(options.annotations)
-    results = read_results(options.results, given, read_names(options.names) if options.names else None)
+    results = read_results(options.results, given, read_names(options.model.names) if options.model.names else None)
     lowest = f", lowest score {results.scores.min():.4g}" if len(results.scores) else ""
     return Case(
         given.names,
@@ -101,27 +88,18 @@ def _of_model(options: Evaluate) -> Case:
     """A model on a data set."""
     assert options.data is not None
     data = open_data(options.data, split=options.split, data_format=options.data_format, limit=options.limit)
-    model = _model(options)
-    found, truths, image_ids = detect_all(model, data, options.batch_size), truths_in(data), data.index.image_ids
+    model = load_trained(options.model)
+    found = detect_all(model, data, options.batch_size, options.filter)
+    scores = {name: f"{value:.4f}" for name, value in model.score(data, options.batch_size).items()}
     return Case(
         data.names,
-        torch.from_numpy(image_ids),
-        truths,
+        torch.from_numpy(data.index.image_ids),
+        truths_in(data),
         found,
-        conditions_of(model),
+        model.conditions(options.filter) | scores,
         partial(_as_annotations, data),
         list(range(1, len(data.names) + 1)),
     )
-
-
-def _model(options: Evaluate) -> YoloDetector:
-    """The detector that the options describe."""
-    assert options.weights is not None
-    model = load_trained(options.weights, options.cfg, options.names, options.device)
-    model.set_input(options.size, options.placement)
-    model.precision = options.precision
-    model.options = Filter(confidence=options.conf, nms=options.iou, max_detections=options.max_det)
-    return model
 
 
 def _as_annotations(data: ImageDataset) -> dict[str, Any]:

@@ -12,16 +12,15 @@ from yolo.explain.build import explain
 from yolo.explain.draw import draw_explanation
 from yolo.explain.text import as_json, as_text
 from yolo.images.files import read_image, write_image
-from yolo.models.load import load_trained
+from yolo.models.load import load_yolo
 from yolo.options.commands import Explain
-from yolo.options.detection import Filter
+from yolo.options.presets import read_options
 from yolo.options.train import Train
-from yolo.options.yaml_file import read_yaml
 from yolo.training.run_folder import OPTIONS
 
 
 def run(options: Explain) -> None:
-    """Explains one image: prints, writes explain.json and a drawing. ValueError or OSError with what is wrong."""
+    """Explain one image: print it, write explain.json and a drawing. Raises ValueError or OSError."""
     data, k = find_image(options)
     drawing = options.out / f"{data.path(k).stem}.png"
     if any(
@@ -30,10 +29,10 @@ def run(options: Explain) -> None:
         raise ValueError(
             f"{drawing} is an image of the data set and would be replaced; choose another folder with --out"
         )
-    model = load_trained(options.weights, options.cfg, options.names, options.device)
-    model.set_input(options.size, options.placement)
-    model.options = Filter(confidence=options.conf, nms=options.iou)
-    explained = explain(model, data, k, rule=options.assign or _rule_of(options.weights), match_iou=options.match_iou)
+    assert options.model.weights is not None
+    model = load_yolo(options.model, "explain")
+    rule = options.assign or _rule_of(options.model.weights)
+    explained = explain(model, data, k, options.filter, rule=rule, match_iou=options.match_iou)
     print(as_text(explained))
     with replacing(options.out / "explain.json") as temporary:
         temporary.write_text(json.dumps(as_json(explained), indent=1, allow_nan=False), encoding="utf-8")
@@ -42,7 +41,7 @@ def run(options: Explain) -> None:
 
 
 def find_image(options: Explain) -> tuple[ImageDataset, int]:
-    """The split that holds the image, and its number there. ValueError if none does, or several are meant."""
+    """Return the split that holds the image, and its number there. Raises ValueError if none or several fit."""
     hits: list[tuple[ImageDataset, int]] = []
     known: list[str] = []
     there = splits(options.data, options.split)
@@ -64,13 +63,14 @@ def find_image(options: Explain) -> tuple[ImageDataset, int]:
     what = f"id {options.image_id}" if options.image_id is not None else str(options.image)
     if hits:
         places = ", ".join(str(data.path(k)) for data, k in hits)
-        raise ValueError(f"{what}: {len(hits)} images of {options.data} are meant: {places}; give path or --split")
+        raise ValueError(f"{what}: {len(hits)} images of {options.data} fit: {places}; give the path or --split")
     near = difflib.get_close_matches(Path(what).name, known, n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {known[0]} and {len(known) - 1:,} others"
     raise ValueError(f"{what}: no such image in {options.data} ({', '.join(there)}){hint}")
 
 
 def _rule_of(weights: Path) -> str:
-    """The assignment in the options of a run; without any, that of YOLOv3."""
+    """The assignment in the options of a run; without a run, that of YOLOv3."""
     file = (weights if weights.is_dir() else weights.parent) / OPTIONS
-    return read_yaml(file, Train()).loss.assign if file.is_file() else "prior"
+    options = read_options(file) if file.is_file() else None
+    return options.loss.assign if isinstance(options, Train) else "prior"

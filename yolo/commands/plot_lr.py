@@ -1,4 +1,4 @@
-"""`python -m yolo plot-lr`: the learning rate of the four schedules, drawn and in numbers."""
+"""`python -m yolo plot-lr`: the learning rate of all schedules, drawn and in numbers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from matplotlib.figure import Figure
 
 from yolo.evaluation.plots import save
 from yolo.options.commands import PlotLr
-from yolo.options.train import USED, Schedule, ScheduleName
+from yolo.options.schedule import USED, Schedule, ScheduleName
 from yolo.training.schedule import make_schedule
 
 
 def run(options: PlotLr) -> None:
-    """Prints the rates of a few steps and writes the image. ValueError for settings that cannot be."""
-    total = options.total_steps
-    make_schedule(options.schedule, total)  # the schedule that is asked for must be one
-    schedules = {name: comparable(options.schedule, name, total) for name in get_args(ScheduleName)}
-    rates = {name: make_schedule(schedule, total) for name, schedule in schedules.items()}
+    """Print the rates of a few steps and write the drawing. Raises ValueError for settings that do not fit."""
+    total, epoch = options.total_steps, options.epoch_steps
+    make_schedule(options.schedule, total, epoch)  # raises before anything is printed
+    schedules = {name: comparable(options.schedule, name, total, epoch) for name in get_args(ScheduleName)}
+    rates = {name: make_schedule(schedule, total, epoch) for name, schedule in schedules.items()}
     print("      step", *(f"{name:>12}" for name in rates))
     for t in _marks(schedules, total):
         print(f"{t:10,}", *(f"{rate(t):12.4g}" for rate in rates.values()))
@@ -29,10 +29,11 @@ def run(options: PlotLr) -> None:
     print(options.out)
 
 
-def comparable(chosen: Schedule, name: ScheduleName, total: int) -> Schedule:
-    """The schedule `name` that starts, rises and peaks as `chosen` does; `chosen` itself if it has that name.
+def comparable(chosen: Schedule, name: ScheduleName, total: int, epoch: int) -> Schedule:
+    """Return the schedule `name` that starts, rises and peaks as `chosen` does; `chosen` itself if it has that name.
 
-    Where only one of them has a setting: the stairs lie at 80 and 90 % of the steps, as in YOLOv3's own cfg.
+    `total` and `epoch` are optimizer steps. Settings that `chosen` lacks: darknet's stairs lie at 80 and 90 % of the
+    steps, as in YOLOv3's own cfg; those of step at thirds of the training.
     """
     if name == chosen.schedule:
         return chosen
@@ -45,11 +46,13 @@ def comparable(chosen: Schedule, name: ScheduleName, total: int) -> Schedule:
         return Schedule(schedule=name, lr=peak, burn_in=rise, steps=stairs, scales=(0.1,) * len(stairs))
     if name == "constant":
         return Schedule(schedule=name, lr=peak, warmup_steps=rise)
+    if name == "step":
+        return Schedule(schedule=name, lr=peak, warmup_steps=rise, step_epochs=max(1, round(total / epoch / 3)))
     return Schedule(schedule=name, lr=start, peak_lr=peak, warmup_steps=max(1, rise))
 
 
 def _marks(schedules: dict[ScheduleName, Schedule], total: int) -> list[int]:
-    """The steps at which something happens, and tenths of the training between them."""
+    """The steps at which a schedule changes, and tenths of the training between them."""
     corners: set[int] = set()
     for name, schedule in schedules.items():
         corners |= {getattr(schedule, part) for part in ("warmup_steps", "burn_in") if part in USED[name]}
@@ -59,7 +62,7 @@ def _marks(schedules: dict[ScheduleName, Schedule], total: int) -> list[int]:
 
 
 def _words(schedule: Schedule) -> str:
-    """What the schedule does, in a line."""
+    """A line that describes the schedule."""
     s = schedule
     match s.schedule:
         case "warmup":
@@ -72,15 +75,20 @@ def _words(schedule: Schedule) -> str:
             return f"cosine: {s.lr:g} to {s.peak_lr:g} in {s.warmup_steps:,} steps, then to {s.final_lr:g}"
         case "constant":
             return f"constant: {s.lr:g}" + (f" after {s.warmup_steps:,} steps" if s.warmup_steps else "")
+        case "step":
+            rise = f" after {s.warmup_steps:,} steps" if s.warmup_steps else ""
+            return f"step: {s.lr:g}{rise}, ·{s.gamma:g} every {s.step_epochs} epochs"
 
 
 def plot_schedules(path: Path, curves: Mapping[str, Sequence[float]], chosen: str) -> None:
-    """Learning rates over the steps 1, 2, ... of the optimizer: a diagram for each, on the same axes.
+    """Draw learning rates over the optimizer steps 1, 2, ...: a diagram for each, on the same axes.
 
-    `curves` title to rates; `chosen` the title of the one that is drawn thick.
+    `curves` maps titles to rates; `chosen` is the title of the one with the thick line.
     """
     figure = Figure(figsize=(11, 6.5), layout="constrained", dpi=110)
     diagrams = figure.subplots((len(curves) + 1) // 2, 2, sharex=True, sharey=True, squeeze=False)
+    for axes in diagrams.flat[len(curves) :]:
+        axes.set_axis_off()
     for axes, (title, rates) in zip(diagrams.flat, curves.items(), strict=False):
         width = 2.5 if title == chosen else 1.3
         axes.plot(range(1, len(rates) + 1), rates, color=colormaps["tab10"](0), linewidth=width)
@@ -88,6 +96,6 @@ def plot_schedules(path: Path, curves: Mapping[str, Sequence[float]], chosen: st
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("step of the optimizer")
+    figure.supxlabel("optimizer step")
     figure.supylabel("learning rate")
     save(figure, path)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -125,14 +126,26 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         FileNotFoundError: no such file.
         ValueError: another or a damaged file.
     """
+    with _opened(path) as (file, metadata):
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118, not a dict
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the metadata of a file that `save_tensors` wrote, without its tensors. Raises as `read_tensors`."""
+    with _opened(path) as (_, metadata):
+        return metadata
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, str]]]:
+    """The open file and its metadata, checked."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"{path}: a safetensors file without this program's metadata (format: {FORMAT})")
+            yield file, metadata
     except SafetensorError as problem:
         raise ValueError(f"{path}: not a whole safetensors file ({problem}); was the copy cut short?") from None
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path}: a safetensors file without this program's metadata (format: {FORMAT})")
-    return tensors, metadata

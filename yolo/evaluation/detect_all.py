@@ -17,11 +17,12 @@ from yolo.metrics.collect import found_in
 from yolo.metrics.records import Found, Truths
 from yolo.models.detector import Detector
 from yolo.names import class_index
+from yolo.options.detection import Filter
 
 log = logging.getLogger("yolo")
 
 
-def detect_all(model: Detector, data: ImageDataset, batch_size: int) -> Found:
+def detect_all(model: Detector, data: ImageDataset, batch_size: int, options: Filter) -> Found:
     """The detections in all images of a data set, with its class indices.
 
     Classes of the model that the data do not have are left out, which is said. ValueError if it is the other way round,
@@ -31,7 +32,7 @@ def detect_all(model: Detector, data: ImageDataset, batch_size: int) -> Found:
     parts = []
     with tqdm(total=len(data), unit="image", disable=None) as bar:
         for first, (images, placements) in _prepared(model, data, batch_size):
-            found = found_in(model.detect_batch(images, placements))
+            found = found_in(model.detect_batch(images, placements, options))
             label = label_of.to(found.label.device)[found.label]
             known = (label >= 0).nonzero().squeeze(1)
             parts.append(Found(found.image[known] + first, label[known], found.boxes[known], found.scores[known]))

@@ -12,9 +12,12 @@ from yolo.explain.text import Explained
 from yolo.explain.trace import Slots, Traced, look
 from yolo.models.yolo import YoloDetector
 from yolo.names import class_index
+from yolo.options.detection import Filter
 
 
-def explain(model: YoloDetector, data: ImageDataset, k: int, *, rule: str, match_iou: float = 0.5) -> Explained:
+def explain(
+    model: YoloDetector, data: ImageDataset, k: int, options: Filter, *, rule: str, match_iou: float = 0.5
+) -> Explained:
     """Everything about image `k` of a data set.
 
     `rule` is the assignment of training. ValueError for an image that cannot be read, or one with objects of classes
@@ -28,7 +31,7 @@ def explain(model: YoloDetector, data: ImageDataset, k: int, *, rule: str, match
     crowd = torch.from_numpy(index.crowd[part])
     predictions = [raw[0] for raw in model.predict(image[None])]
     with torch.inference_mode():  # on the device of the network, as detection: every bit the same
-        slots, candidates = look(predictions, heads, size, placement, model.options)
+        slots, candidates = look(predictions, heads, size, placement, options)
         answers = responsible(predictions, heads, size, placement, torch.from_numpy(index.boxes[part]), crowd)
     slots, candidates = Slots(*(x.cpu() for x in slots)), Traced(*(x.cpu() for x in candidates))
     cells, anchors, anchor_sizes = squares(slots.place, heads, placement)
@@ -41,13 +44,13 @@ def explain(model: YoloDetector, data: ImageDataset, k: int, *, rule: str, match
         candidates=candidates,
         answers=answers,
         rule=rule,
-        confidence=model.options.confidence,
-        nms=model.options.nms,
+        confidence=options.confidence,
+        nms=options.nms,
         match_iou=match_iou,
     )
     conditions: dict[str, str | float] = {
-        "confidence": model.options.confidence,
-        "NMS": model.options.nms,
+        "confidence": options.confidence,
+        "NMS": options.nms,
         "match IoU": match_iou,
         "input": f"{size} {'letterbox' if model.letterbox else 'stretch'}",
         "trained with": rule if answers else "heads that training refuses; nothing is responsible",

@@ -1,9 +1,8 @@
-"""Options -> the detector to train."""
+"""Options -> the Detector to train."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 import torch
 
@@ -13,14 +12,30 @@ from yolo.darknet.network import Darknet
 from yolo.darknet.sections import Region, Yolo
 from yolo.darknet.transfer import transfer
 from yolo.distributed import say
+from yolo.models.detector import Detector
 from yolo.models.yolo import YoloDetector
-from yolo.options.detection import EVALUATION
+from yolo.options.registry import find_model, resolve
 from yolo.options.train import Train
+from yolo.options.training import Training
 from yolo.size import Size
 
 
-def build_detector(options: Train, names: list[str], device: torch.device, weights: Path | None) -> YoloDetector:
-    """The network of the cfg with the data's number of classes, and with the weights that it starts from, if any."""
+def build_detector(options: Training, names: list[str], device: torch.device) -> Detector:
+    """Return the detector that the options describe, of the registered model, with the data's class `names`.
+
+    It has initial weights, or those of `options.weights`. Raises ValueError for weights that do not fit.
+    """
+    model = find_model(options.model)
+    detector: Detector = resolve(model.builder)(options, names)
+    network = detector.network.to(device)
+    if options.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    made = {} if model.restore else {"options": options}  # a file is restored from the options, unless it says more
+    return detector.replace(network=network, **made)
+
+
+def build_yolo(options: Train, names: list[str]) -> YoloDetector:
+    """Return a YOLO: the network of the cfg with the data's number of classes."""
     cfg = read_cfg(options.cfg)
     before = {layer.classes for layer in cfg.layers if isinstance(layer, (Yolo, Region))}
     cfg = with_classes(cfg, len(names))
@@ -28,22 +43,19 @@ def build_detector(options: Train, names: list[str], device: torch.device, weigh
         say(f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}")
     network = Darknet(cfg, init=options.init)
     fresh = frozenset(range(len(network.layers)))
-    if weights is not None:
-        table, fresh = transfer(network, weights, names)
+    if options.weights is not None:
+        table, fresh = transfer(network, options.weights, names)
         say(table)
     if options.obj_bias is not None:
         set_objectness_bias(network, options.obj_bias, fresh)
-    network = network.to(device)
-    if options.channels_last:
-        network = network.to(memory_format=torch.channels_last)
     size = Size.parse(options.size) if options.size else network.size
-    return YoloDetector(network, names, size=size, options=EVALUATION, loss=options.loss)
+    return YoloDetector(network, names, size=size, loss=options.loss)
 
 
 def set_objectness_bias(network: Darknet, bias: float, fresh: Collection[int]) -> None:
-    """Sets the objectness that a slot begins with, before it has learned anything; a logit, -4.5 is 1 %.
+    """Set the objectness that a slot begins with, before it has learned anything; a logit, -4.5 is 1 %.
 
-    Only of heads whose convolution is among the `fresh` sections of the cfg, those with initial weights.
+    Only heads whose convolution is among the `fresh` sections of the cfg, those with initial weights, are changed.
 
     Nearly all slots see nothing. With a bias of 0 the first steps go into learning that, with gradients that drown
     those of the objects (Lin et al. 2017, §3.3).

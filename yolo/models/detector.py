@@ -1,73 +1,188 @@
-"""What the rest of the program knows of a model."""
+"""What the rest of the program knows of a model.
+
+Training, evaluation, detection, saving and loading use a `Detector` and never ask which. A further model is a subclass
+in this package, its options (a subclass of `Training`) and a line in the table of `yolo/options/registry.py`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING, overload
+from copy import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from yolo.boxes import Detections
+from yolo.darknet.safetensors_file import save_tensors
+from yolo.images.files import read_image
 from yolo.images.placement import Placement
+from yolo.images.resize import place
 from yolo.options.detection import Filter
+from yolo.options.yaml_file import yaml_text
+from yolo.size import Size
 
 if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection does without
+    from yolo.data.datasets import ImageDataset
+    from yolo.data.loader import Drawn
+    from yolo.data.order import Order
     from yolo.data.sample import Target
-
+    from yolo.data.transforms import Augmented
+    from yolo.options.training import Training
 
 ImageLike = str | os.PathLike[str] | np.ndarray
 """A path, or RGB pixels uint8 `[h, w, 3]` (`[h, w, channels]` for a network of other channels)."""
 
 
+class Losses(NamedTuple):
+    """The loss of a batch.
+
+    `terms` are scalars by name, with gradient where gradients are on; their sum is what training lowers. `counts` are
+    integer scalars by name, numbers of the batch that add up over batches.
+    """
+
+    terms: dict[str, Tensor]
+    counts: dict[str, Tensor]
+
+
 class Detector(ABC):
     """A model that finds objects in images.
 
-    `network` is the trainable module, in float32; `names` are the class names, `names[label]` that of a detection.
+    What it is made with does not change afterwards; `replace` gives another one. `network` is the trainable module, in
+    float32; `names` are the class names, `names[label]` that of a detection; `size` is the network input; `letterbox`
+    keeps the proportions of images (grey bars), False stretches them.
     """
+
+    model: ClassVar[str]
+    """The name under which the model is registered; a saved file says it."""
+    terms: ClassVar[tuple[str, ...]]
+    """Names of the terms of the loss, in their order."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of the metrics of its own, which `score` gives; a "/" in a name means that lower is better."""
 
     network: nn.Module
     names: list[str]
-    options: Filter
-    """Which predictions become detections."""
-    wrapped: nn.Module | None = None
-    """`network` within DDP or torch.compile, through which training goes; None where it is trained as it is."""
-
-    counts: Mapping[str, Tensor] = MappingProxyType({})
-    """What the last call of `losses` counted, scalars by name: numbers of a batch that add up over batches."""
+    size: Size
+    letterbox: bool = True
+    channels: int = 3
+    """Channels of an image: 3 for RGB, 1 for grey."""
+    options: Training | None = None
+    """What a detector is built from again, where its saved file does not say it in another way."""
 
     @abstractmethod
-    def losses(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        """The terms of the loss of a batch, scalars by name, whose sum is what training lowers.
+    def losses(self, images: Tensor, targets: Sequence[Target], through: nn.Module | None = None) -> Losses:
+        """Return the loss of a batch, the same in training and evaluation mode.
 
-        `images` uint8 `[B, channels, h, w]` on the network's device; B targets with boxes in pixels of `images`. The
-        same in training and evaluation mode; with gradient where gradients are on.
+        Args:
+            images: `[B, channels, h, w]` on the network's device, uint8 unless `samples` gives something else.
+            targets: B targets with boxes in pixels of `images`.
+            through: `network` within DDP or torch.compile, which the forward pass must go through; None is the network.
         """
 
     @abstractmethod
-    def prepare(self, image: ImageLike) -> tuple[Tensor, Placement]:
-        """An image as network input `[channels, h, w]` (uint8) and where it lies there. Touches no network."""
+    def predict(self, images: Tensor) -> Any:
+        """Return what the network makes of prepared images `[B, channels, h, w]`, on its device."""
 
     @abstractmethod
-    def detect_batch(self, images: Tensor, placements: Sequence[Placement]) -> list[Detections]:
-        """Detections of a batch of prepared images `[B, channels, h, w]`, boxes in original pixels."""
+    def select(self, predictions: Any, placements: Sequence[Placement], options: Filter) -> list[Detections]:
+        """Turn the predictions for B images into detections, boxes in original pixels, on the device."""
+
+    def prepare(self, image: ImageLike) -> tuple[Tensor, Placement]:
+        """Return an image as network input `[channels, h, w]`, uint8, and where it lies there. Touches no network.
+
+        Raises FileNotFoundError or ValueError with the name of a file that is not an image, or for other pixels.
+        """
+        pixels = self.pixels_of(image)
+        placement = (Placement.letterbox if self.letterbox else Placement.stretch)(Size.of(pixels), self.size)
+        return torch.from_numpy(place(pixels, placement)).permute(2, 0, 1), placement
+
+    def pixels_of(self, image: ImageLike) -> np.ndarray:
+        """Return the pixels of an image, uint8 `[h, w, channels]`. Raises as `prepare`."""
+        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image), self.channels)
+        if pixels.ndim != 3 or pixels.shape[2] != self.channels or pixels.dtype != np.uint8 or 0 in pixels.shape:
+            raise ValueError(
+                f"got pixels of shape {list(pixels.shape)} and type {pixels.dtype}; "
+                f"expected uint8 [h, w, {self.channels}]"
+            )
+        return pixels
+
+    def detect_batch(
+        self, images: Tensor, placements: Sequence[Placement], options: Filter | None = None
+    ) -> list[Detections]:
+        """Return the detections in prepared images `[B, channels, h, w]`, boxes in original pixels."""
+        return self.select(self.predict(images), placements, options or Filter())
 
     @overload
-    def detect(self, images: ImageLike) -> Detections: ...  # type: ignore[overload-overlap]  # a str is no sequence here
+    def detect(self, images: ImageLike, options: Filter | None = None) -> Detections: ...  # type: ignore[overload-overlap]  # a str is no sequence here
     @overload
-    def detect(self, images: Sequence[ImageLike]) -> list[Detections]: ...
-    def detect(self, images: ImageLike | Sequence[ImageLike]) -> Detections | list[Detections]:
-        """Detections of one image (a path or pixels), or of a sequence of them, taken as one batch.
+    def detect(self, images: Sequence[ImageLike], options: Filter | None = None) -> list[Detections]: ...
+    def detect(
+        self, images: ImageLike | Sequence[ImageLike], options: Filter | None = None
+    ) -> Detections | list[Detections]:
+        """Return the detections in one image (a path or pixels), or in a sequence of them, taken as one batch.
 
-        Raises FileNotFoundError or ValueError with the name of a file that is no image.
+        `options` are the thresholds, those of `Filter()` by default. Raises FileNotFoundError or ValueError with the
+        name of a file that is not an image.
         """
         if isinstance(images, (str, os.PathLike, np.ndarray)):
-            return self.detect([images])[0]
+            return self.detect([images], options)[0]
         if not images:
             return []
         prepared, placements = zip(*map(self.prepare, images), strict=True)
-        return self.detect_batch(torch.stack(prepared), placements)
+        return self.detect_batch(torch.stack(prepared), placements, options)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return this detector with other attributes (`network`, `size`, `letterbox`, ...); all else is shared.
+
+        Raises TypeError for an attribute that it does not have.
+        """
+        other = copy(self)
+        for name, value in changes.items():
+            if not hasattr(self, name) or name.startswith("_"):
+                raise TypeError(f"{type(self).__name__} has no attribute {name!r}")
+            setattr(other, name, value)
+        return other
+
+    # ---- what a model may add: training asks for these, the defaults are those of an ordinary detector
+
+    def order(self, data: ImageDataset, options: Training) -> Order | None:
+        """Return the order of images of every epoch, a pure function of the epoch; None is the usual one."""
+        return None
+
+    def samples(self, seen: Augmented) -> Drawn:
+        """Return what a batch is made of: the augmented images, or something that is computed from them."""
+        return seen
+
+    def score(self, data: ImageDataset, batch_size: int) -> dict[str, float]:
+        """Return the metrics of its own on a data set, those of `metrics` by name."""
+        return {}
+
+    def conditions(self, options: Filter) -> dict[str, str]:
+        """Return what the numbers of an evaluation depend on, in words."""
+        limit = options.max_detections
+        return {
+            "confidence": f"{options.confidence:g}",
+            "NMS": f"{options.nms:g}",
+            "": f"at most {limit} detections of an image" if limit else "all detections of an image",
+            "input": f"{self.size} {'letterbox' if self.letterbox else 'stretch'}",
+        }
+
+    def metadata(self) -> Mapping[str, str]:
+        """Return what a saved file says of the model besides its name and weights."""
+        own = self.options and {"options": yaml_text(dataclasses.replace(self.options, out=None, weights=None))}
+        return {
+            **(own or {}),
+            "names": json.dumps(self.names, ensure_ascii=False),
+            "size": json.dumps(self.size),
+            "letterbox": json.dumps(self.letterbox),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights and the metadata as a safetensors file, whole or not at all."""
+        save_tensors(path, self.network.state_dict(), {"model": self.model, **self.metadata()})

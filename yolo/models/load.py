@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
-from yolo.darknet.safetensors_file import load_safetensors
+from yolo.darknet.safetensors_file import load_safetensors, read_metadata, read_tensors
 from yolo.darknet.weights import load_weights
+from yolo.models.detector import Detector
 from yolo.models.yolo import YoloDetector
 from yolo.names import class_names
+from yolo.options.detection import ModelFiles
+from yolo.options.registry import find_model, resolve
+from yolo.options.training import Training
+from yolo.options.yaml_file import read_values
+from yolo.size import Size
 
 log = logging.getLogger("yolo")
 
@@ -23,8 +33,13 @@ def load(
     weights: str | Path | None = None,
     names: Sequence[str] | str | Path | None = None,
     device: str | torch.device | None = None,
-) -> YoloDetector:
-    """A detector from a darknet `.cfg` and `.weights`.
+    *,
+    size: Size | tuple[int, int] | None = None,
+    letterbox: bool | None = None,
+    exact: bool = False,
+    precision: str = "auto",
+) -> Detector:
+    """Return a detector from a darknet `.cfg` and `.weights`, or from a `.safetensors` file of this program.
 
     Args:
         cfg: a `.cfg` file, or the name of a shipped one (`yolov3.cfg`); or a `.safetensors` file of this
@@ -34,6 +49,10 @@ def load(
         names: class names, as a list or as a `.names` file; None takes those in the safetensors file, COCO's for
             80 classes, or `class 0`, `class 1`, ...
         device: where the network lives; None takes a GPU if there is one, else the CPU.
+        size: network input (height, width) in pixels; None takes what the file says, else the cfg's.
+        letterbox: keep the proportions of images (grey bars) or stretch them; None takes what the file says, else True.
+        exact: darknet's own resize in float32, for darknet's numbers. Darknet's networks only.
+        precision: "fp32", "bf16", or "auto", which is fp32. Darknet's networks only.
 
     Raises ValueError (cfg or weights that do not fit, with file and place; a device that this machine lacks) or
     FileNotFoundError.
@@ -43,41 +62,96 @@ def load(
             raise ValueError(f"{cfg} holds its own weights; give it alone, or give a .cfg with {weights}")
         cfg, weights = "", cfg
     if weights is not None and Path(weights).suffix == ".safetensors":
-        saved = load_safetensors(weights)
-        network, size, letterbox = saved.network, saved.size, saved.letterbox
-        if cfg and read_cfg(cfg) != network.cfg:
-            raise ValueError(f"{weights} was saved with another cfg than {cfg}; give the safetensors file alone")
-        names = saved.names if names is None else names
+        detector = _from_safetensors(Path(weights), cfg, names)
     else:
         file_bytes = Path(weights).stat().st_size if weights is not None and Path(weights).is_file() else 0
         network = Darknet(read_cfg(cfg), file_bytes=file_bytes, init="darknet" if weights is None else None)
-        size, letterbox = network.size, True
         if weights is not None:
             report = load_weights(network, weights)
             if not report.complete:
                 log.warning("%s", report)
-    classes = network.heads[-1].classes if network.heads else 0
-    return YoloDetector(network.to(find_device(device)), class_names(names, classes), size=size, letterbox=letterbox)
+        detector = YoloDetector(network, class_names(names, network.heads[-1].classes if network.heads else 0))
+    made: dict[str, Any] = {"network": detector.network.to(find_device(device))}
+    made |= {"size": Size(*size)} if size is not None else {}
+    made |= {"letterbox": letterbox} if letterbox is not None else {}
+    if exact or precision != "auto":
+        if not isinstance(detector, YoloDetector):
+            raise ValueError(f"{weights}: a {detector.model}; exact and precision are for darknet's networks")
+        made |= {"exact": exact, "precision": precision}
+    return detector.replace(**made)
 
 
-def load_trained(
-    weights: Path, cfg: Path | None = None, names: Path | None = None, device: str | None = None
-) -> YoloDetector:
-    """What a user calls weights: the folder of a run, a `.safetensors` file, or a `.weights` file with its cfg.
+def load_trained(files: ModelFiles, *, exact: bool = False) -> Detector:
+    """Return the detector that a user's options describe.
 
-    Raises ValueError and FileNotFoundError as `load`, and ValueError for a `.weights` file without cfg.
+    `files.weights` are the folder of a run, a `.safetensors` file, or a `.weights` file with `files.cfg`. Raises
+    ValueError and FileNotFoundError as `load`, and ValueError for a `.weights` file without cfg.
     """
+    weights, cfg = files.weights, files.cfg
+    assert weights is not None, "the options of every command make sure of it"
     if weights.is_dir():
         weights = weights / "best.safetensors"
-    if weights.suffix == ".safetensors":
-        return load(cfg or weights, weights if cfg else None, names, device)
     if cfg is None:
-        raise ValueError(f"{weights} does not say what network it belongs to; give --cfg FILE")
-    return load(cfg, weights, names, device)
+        if weights.suffix != ".safetensors":
+            raise ValueError(f"{weights} does not say what network it belongs to; give --cfg FILE")
+        cfg = weights
+    return load(
+        cfg,
+        None if cfg == weights else weights,
+        files.names,
+        files.device,
+        size=Size.parse(files.size) if files.size else None,
+        letterbox=files.placement == "letterbox" if files.placement else None,
+        exact=exact,
+        precision=files.precision,
+    )
+
+
+def load_yolo(files: ModelFiles, command: str) -> YoloDetector:
+    """Return the detector as `load_trained` does. Raises ValueError for another model: `command` needs YOLO's heads."""
+    detector = load_trained(files)
+    if not isinstance(detector, YoloDetector):
+        raise ValueError(f"{files.weights} holds a {detector.model}; {command} is for YOLO, whose anchors it shows")
+    return detector
+
+
+def _from_safetensors(path: Path, cfg: str | Path, names: Sequence[str] | str | Path | None) -> Detector:
+    """The detector of a file, of the model that its metadata name: a registered one, or else it is refused."""
+    metadata = read_metadata(path)
+    name = metadata.get("model", YoloDetector.model)  # files of version 0.1 name none
+    restore = find_model(name, f"{path}: a file of model").restore
+    detector: Detector = resolve(restore or _restore)(path, metadata)
+    if cfg and not (isinstance(detector, YoloDetector) and read_cfg(cfg) == detector.network.cfg):
+        raise ValueError(f"{path} was saved with another cfg than {cfg}; give the safetensors file alone")
+    return detector if names is None else detector.replace(names=class_names(names, len(detector.names)))
+
+
+def restore_yolo(path: Path, metadata: Mapping[str, str]) -> YoloDetector:
+    """Return the YOLO in a file, from the cfg in its metadata. Raises ValueError for tensors that do not fit it."""
+    saved = load_safetensors(path)
+    return YoloDetector(saved.network, saved.names, size=saved.size, letterbox=saved.letterbox)
+
+
+def _restore(path: Path, metadata: Mapping[str, str]) -> Detector:
+    """The detector that a builder makes with the options in the metadata, with these weights."""
+    model = find_model(metadata["model"])
+    try:
+        options: Training = read_values(
+            yaml.safe_load(metadata["options"]), model.options(), f"{path}, options in its metadata"
+        )
+        names = list(map(str, json.loads(metadata["names"])))
+        detector: Detector = resolve(model.builder)(replace(options, weights=None), names)
+        detector.network.load_state_dict(read_tensors(path)[0])
+        height, width = json.loads(metadata["size"])
+        made = {"size": Size(int(height), int(width)), "letterbox": bool(json.loads(metadata["letterbox"]))}
+        return detector.replace(options=options, **made)
+    except (KeyError, TypeError, RuntimeError) as problem:
+        raise ValueError(f"{path}: not a whole file of model {metadata['model']!r}: {problem}") from None
 
 
 def find_device(name: str | torch.device | None) -> torch.device:
-    """A device that this machine has; for None a GPU if there is one. ValueError if it has none of that name."""
+    """Return a device that this machine has; for None a GPU if there is one. Raises ValueError if it has none of that
+    name."""
     device = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=device).cpu()

@@ -1,4 +1,4 @@
-"""Every option once: its default, unit and reason. The command line is generated from these dataclasses. No torch."""
+"""The options of all commands but `train`. No torch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, Suppress, arg
 
-from yolo.options.detection import EVALUATION, Filter
-from yolo.options.train import Schedule
+from yolo.options.aliases import spellings
+from yolo.options.detection import EVALUATION, Filter, ModelFiles
+from yolo.options.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a cfg describes: its layers, shapes, parameters, operations; with weights, whether they fit.
+    """Print what a cfg describes: its layers, shapes, parameters and operations; with weights, whether they fit.
 
     Nothing is allocated but the weights. Several cfgs, or a folder, give one line each.
     """
@@ -22,20 +23,20 @@ class Summary:
     cfgs: Annotated[Positional[tuple[Path, ...]], arg(metavar="CFG")] = (Path("yolov3.cfg"),)
     """Darknet .cfg files, folders of them, or names of shipped ones (yolov3.cfg, toy.cfg, ...)."""
     weights: Path | None = None
-    """A .weights file for the one cfg: prints what is loaded and what not."""
+    """A .weights file for a single cfg: prints what is loaded and what is not."""
     size: str | None = None
     """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """Weights from one file format to the other: darknet .weights <-> .safetensors, a backbone cut off, or ONNX.
+    """Convert weights: darknet .weights <-> .safetensors, a backbone cut off, or ONNX.
 
-    The formats follow from the endings. A safetensors file holds the cfg and the class names, so it needs no cfg.
+    The endings decide the formats. A safetensors file holds the cfg and the class names, so it needs no cfg.
     """
 
     source: Positional[Path]
-    """A .weights file (or backbone such as darknet53.conv.74) or a .safetensors file of this program."""
+    """A .weights file (or backbone such as darknet53.conv.74), or a .safetensors file of this program."""
     target: Positional[Path]
     """The file to write: .safetensors, .onnx (raw predictions out), or any other ending for darknet's format."""
     cfg: Path | None = None
@@ -43,45 +44,27 @@ class Convert:
     names: Path | None = None
     """A .names file, one class per line, for the metadata of a .safetensors target."""
     cutoff: int | None = None
-    """Write layers 0 to N - 1 only, as darknet's `partial`: a backbone."""
+    """Write layers 0 to N - 1 only, as darknet's `partial` does: a backbone."""
     size: str | None = None
-    """Input of an .onnx target in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
+    """Network input of an .onnx target in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detect:
-    """Finds objects in images, videos and camera streams: draws them, prints a line for each, writes result files."""
+    """Find objects in images, videos and camera streams: draw them, print a line for each, write result files.
+
+    Without --weights the newest trained run is used; without one, the official weights of the cfg (yolov3 by default),
+    which are downloaded once.
+    """
 
     sources: Annotated[Positional[tuple[str, ...]], arg(metavar="IMAGE")]
     """Image or video files, folders, globs in quotes, camera numbers, stream URLs."""
-    cfg: Path | None = None
-    """Darknet .cfg; by default that of the newest trained run, else yolov3.cfg."""
-    weights: Path | None = None
-    """.weights or .safetensors; by default the newest trained run, else the official weights of the cfg, downloaded
-    once."""
-    names: Path | None = None
-    """.names file, one class per line; by default what the weights say, else COCO's for 80 classes."""
-    size: str | None = None
-    """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
-    conf: float = Filter().confidence
-    """Objectness, and objectness times class score, must exceed this."""
-    iou: float = Filter().nms
-    """A box is dropped if it overlaps a better one of its class by more than this."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the network. auto is fp32: bf16 is faster where the device is made for it, and moves some boxes."""
-    placement: Literal["letterbox", "stretch"] | None = None
-    """Keep the proportions of an image (grey bars), or stretch it to the network's input; by default what the weights
-    were trained with, else letterbox."""
+    model: ModelFiles = field(default_factory=ModelFiles)
+    filter: Annotated[Filter, arg(name="")] = field(default_factory=Filter)
     exact: bool = False
-    """Darknet's own resize in float32: darknet's numbers, slower."""
+    """Use darknet's own resize in float32: darknet's numbers, slower."""
     classes: str | None = None
-    """Only these, by name, separated by commas."""
-    max_det: int | None = Filter().max_detections
-    """At most so many per image, the best ones; None keeps all."""
-    agnostic: bool = Filter().agnostic
-    """NMS across classes: one box per object whatever the class."""
+    """Detect only these classes, by name, separated by commas."""
     out: Path = Path("runs/detect")
     """Folder for the drawn images and the result files."""
     json: bool = False
@@ -91,35 +74,35 @@ class Detect:
     csv: bool = False
     """Write detections.csv."""
     crops: bool = False
-    """Write crops/CLASS/NAME-N.png, every object alone."""
+    """Write crops/CLASS/NAME-N.png: every object as an image of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShowData:
-    """What a data set holds and what the network will see of it: classes, box sizes, faults, a sheet of images."""
+    """Show what a data set holds and what the network will see of it: classes, box sizes, faults, a sheet of images."""
 
     path: Positional[Path]
     """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
     split: str | None = None
     """One split, or the beginning of its name; by default all, one after the other."""
     data_format: Literal["coco", "voc", "yolo"] | None = None
-    """By default what the path holds: COCO before VOC before YOLO."""
+    """Format of the annotations; by default it follows from the path, COCO before VOC before YOLO."""
     cfg: Path = Path("yolov3.cfg")
-    """Darknet .cfg: the network's input size, and the anchors that the boxes are compared with."""
+    """Darknet .cfg: the network input, and the anchors that the boxes are compared with."""
     size: str | None = None
     """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
     names: Path | None = None
-    """.names file, one class per line, that the labels refer to; by default what the data says."""
+    """.names file, one class per line, that the labels refer to; by default the names in the data."""
     classes: str | None = None
-    """Only these, by name, separated by commas."""
+    """Show only these classes, by name, separated by commas."""
     limit: int | None = None
-    """Only the first so many images of a split."""
+    """Use only the first N images of a split."""
     fraction: float | None = None
-    """A random part of the images, in (0, 1]."""
+    """Use a random part of the images, in (0, 1]."""
     seed: int = 0
-    """Of the random part, and of the augmentation on the second sheet."""
-    images: int = 12
-    """So many on the sheet, evenly spread over the split."""
+    """Seed of the random part, and of the augmentation on the second sheet."""
+    images: Annotated[int, arg(aliases=spellings("images"))] = 12
+    """Number of images on the sheet, evenly spread over the split."""
     out: Path = Path("runs/data")
     """Folder for the sheets, NAME-SPLIT.png and NAME-SPLIT-augmented.png."""
 
@@ -130,57 +113,42 @@ class ShowData:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """COCO's metrics, and what explains them: of a results file, or of a model on the images of a data set.
+    """Compute COCO's metrics, and what explains them, of a results file or of a model on a data set.
 
-    The conditions are those of evaluation during training: confidence 0.001, NMS 0.6, at most 100 detections.
+    Give --results and --annotations, or --weights and --data. The thresholds are those of the evaluation during
+    training: confidence 0.001, NMS 0.6, at most 100 detections per image (COCO counts 100 of each class).
     """
 
     results: Path | None = None
-    """Results file in COCO's json format; images and classes are matched by name where its rows have names."""
+    """Results file in COCO's json format; images and classes are matched by name where its rows have names. --names
+    gives the classes if its category_id counts the lines of a .names file from 0."""
     annotations: Path | None = None
-    """With --results: the annotation file in COCO's json format."""
-    weights: Path | None = None
-    """In place of --results: .weights, .safetensors or the folder of a run, to detect with."""
+    """Annotation file in COCO's json format, for --results."""
     data: Path | None = None
-    """With --weights: COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
+    """Data set, for --weights: COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO
+    annotations."""
     split: str | None = None
-    """Of the data: its name or the beginning of it, such as val for val2017."""
+    """Split of the data: its name or the beginning of it, such as val for val2017."""
     data_format: Literal["coco", "voc", "yolo"] | None = None
-    """By default what the path holds: COCO before VOC before YOLO."""
+    """Format of the annotations; by default it follows from the path, COCO before VOC before YOLO."""
     limit: int | None = None
-    """Only the first so many images."""
-    cfg: Path | None = None
-    """Darknet .cfg of a .weights file."""
-    names: Path | None = None
-    """.names file, one class per line: of the model, or of a results file whose category_id counts its lines from 0."""
-    size: str | None = None
-    """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
-    conf: float = EVALUATION.confidence
-    """Objectness, and objectness times class score, must exceed this."""
-    iou: float = EVALUATION.nms
-    """NMS: a box is dropped if it overlaps a better one of its class by more than this."""
-    max_det: int | None = EVALUATION.max_detections
-    """At most so many per image, the best ones; None keeps all (COCO counts 100 of each class)."""
-    placement: Literal["letterbox", "stretch"] | None = None
-    """Keep the proportions of an image (grey bars), or stretch it to the network's input; by default what the weights
-    were trained with, else letterbox."""
+    """Use only the first N images."""
+    model: ModelFiles = field(default_factory=ModelFiles)
+    filter: Annotated[Filter, arg(name="")] = EVALUATION
     batch_size: int = 16
-    """Images that go through the network at once."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the network; auto is fp32."""
+    """Images per batch."""
     out: Path = Path("runs/eval")
     """Folder for metrics.json, per_class.csv and the plots."""
     matrix_conf: float = Filter().confidence
-    """Detections above this confidence go into the confusion matrix and darknet's counts."""
+    """Confidence above which detections count in the confusion matrix and in darknet's counts."""
     resamples: int = 1000
-    """Bootstrap resamples of the images behind the 95 % intervals; 0 leaves them out."""
+    """Number of bootstrap resamples of the images for the 95 % intervals; 0 leaves them out."""
     pycocotools: bool = False
-    """Run the referee beside ours and print the largest difference."""
+    """Run pycocotools as well and print the largest difference."""
 
     def __post_init__(self) -> None:
-        given = {name for name in ("results", "annotations", "weights", "data") if getattr(self, name) is not None}
+        values = {name: getattr(self, name) for name in ("results", "annotations", "data")}
+        given = {name for name, value in {**values, "weights": self.model.weights}.items() if value is not None}
         if given not in ({"results", "annotations"}, {"weights", "data"}):
             raise ValueError(
                 "give either --results FILE and --annotations FILE, or --weights FILE and --data PATH; "
@@ -192,60 +160,60 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Get:
-    """Downloads official weights into the cache, or a data set into data/, and prints where it is.
+    """Download official weights into the cache, or a data set into data/, and print where it is.
 
-    What is there and whole is not downloaded again; after a failure the same command goes on. `shapes` is drawn, not
-    downloaded.
+    What is there and complete is not downloaded again; after a failure the same command continues. `shapes` is drawn,
+    not downloaded.
     """
 
     kind: Positional[Literal["weights", "shapes", "coco", "voc", "bccd", "penn-fudan"]]
     """What to get."""
     names: Positional[tuple[str, ...]] = ()
-    """Of weights, such as yolov3-tiny; a wrong name lists them all."""
+    """Names of weights, such as yolov3-tiny; a wrong name lists them all."""
     split: str | None = None
     """Of coco: val2017 (the default) or train2017. Of voc: trainval2007, test2007 or trainval2012; by default all."""
     images: int | None = None
-    """Only the first so many images of coco; by default all."""
+    """Get only the first N images of coco; by default all."""
     out: Path | None = None
-    """Folder of the data set; by default data/ and what it is called."""
+    """Folder of the data set; by default a folder of its name in data/."""
     mirror: str | None = None
-    """Ask this server instead of the official one: an address to which the official path is added, http://host/a."""
+    """Server to use in place of the official one: an address to which the official path is added, http://host/a."""
 
 
 PILOT_SEED = 1_000_000
-"""Of pilot runs: a seed that no study reaches."""
+"""Seed of pilot runs, which no study reaches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ablate:
-    """Trains every variant of a grid with several seeds and compares them, with error bars.
+    """Train every variant of a grid with several seeds and compare them, with error bars.
 
     Within one seed all variants start from the same weights and see the same batches. Options of `train` that all runs
-    share stand behind `--`: python -m yolo ablate blog --jobs 2 -- --data coco --limit 100. The same command goes on
-    with a study that was interrupted; with more --seeds the study grows.
+    share come after `--`: python -m yolo ablate blog --jobs 2 -- --data coco --limit 100. The same command continues a
+    study that was interrupted; with more --seeds the study grows.
     """
 
     grid: Annotated[Positional[str], arg(metavar="GRID")]
-    """What is compared: a name of config/ablations/ (box-loss, objectness, assignment, blog, full) or a YAML file."""
+    """What to compare: a name of config/ablations/ (box-loss, objectness, assignment, blog, full) or a YAML file."""
     out: Path | None = None
-    """Folder of the study; by default runs/ablate-NAME. With --launcher ray every machine must see it under this
-    path, and the data, too."""
+    """Folder of the study; by default runs/ablate-NAME. With --launcher ray every machine must see it, and the data,
+    under this path."""
     seeds: int = 5
-    """Runs of each variant, with the seeds 0, 1, ...; below 5 no difference is called one."""
+    """Runs of each variant, with the seeds 0, 1, ...; below 5, no difference is reported as one."""
     jobs: int | None = None
     """Runs at once; by default one on a CPU, one for each GPU. A Ray cluster that is there decides by itself."""
     threads: int | None = None
-    """Cores of each run; by default all, divided by the runs at once."""
+    """Cores of each run; by default all, divided by the number of runs at once."""
     launcher: Literal["local", "ray"] = "local"
-    """Who starts the runs: this process, or Ray, on the cluster of RAY_ADDRESS or else one that it makes here."""
+    """Start the runs from this process, or with Ray, on the cluster of RAY_ADDRESS or else a new one here."""
     dry: bool = False
     """Print the commands and their number; start nothing and write nothing."""
     train: Suppress[tuple[str, ...]] = ()
-    """The words behind `--`."""
+    """The words after `--`."""
 
     def __post_init__(self) -> None:
-        least = {"seeds": self.seeds, "jobs": self.jobs, "threads": self.threads}
-        for name, value in least.items():
+        for name in ("seeds", "jobs", "threads"):
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: expected at least 1")
         if self.seeds > PILOT_SEED:
@@ -254,66 +222,58 @@ class Ablate:
 
 @dataclass(frozen=True, kw_only=True)
 class Explain:
-    """Why each object of one image was found or missed, and what its false detections are: as text, json, a drawing.
+    """Explain why each object of one image was found or missed, and what its false detections are: text, json, drawing.
 
-    For every object: which scale, anchor and cell answer for it under each assignment, what the network says there, and
-    the one reason.
+    For every object: the scale, anchor and cell that are responsible under each assignment, the network's output there,
+    and the one reason.
     """
 
     image: Annotated[Positional[str | None], arg(metavar="IMAGE")] = None
     """An image of the data set, by path or file name."""
     image_id: int | None = None
-    """In place of the image: its id in the annotations."""
+    """The image's id in the annotations, in place of IMAGE."""
     data: Path
     """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
-    weights: Path
-    """.weights, .safetensors or the folder of a run."""
     split: str | None = None
-    """Of the data: its name or the beginning of it; by default the image is looked for in all."""
-    cfg: Path | None = None
-    """Darknet .cfg of a .weights file."""
-    names: Path | None = None
-    """.names file of the model, one class per line; by default what the weights say, else COCO's for 80 classes."""
-    size: str | None = None
-    """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
-    placement: Literal["letterbox", "stretch"] | None = None
-    """Keep the proportions of an image (grey bars), or stretch it to the network's input; by default what the weights
-    were trained with, else letterbox."""
-    conf: float = Filter().confidence
-    """Objectness, and objectness times class score, must exceed this."""
-    iou: float = Filter().nms
-    """NMS: a box is dropped if it overlaps a better one of its class by more than this."""
+    """Split of the data: its name or the beginning of it; by default the image is searched in all."""
+    model: ModelFiles = field(default_factory=ModelFiles)
+    filter: Annotated[Filter, arg(name="")] = field(default_factory=Filter)
     match_iou: float = 0.5
-    """A detection finds an object of its class if their IoU reaches this."""
+    """IoU from which a detection of an object's class counts as finding it."""
     assign: Literal["ratio", "prediction", "prior"] | None = None
-    """The assignment that the network was trained with, which decides who lost a collision and what no anchor fits; by
-    default what the run says, else prior, YOLOv3's own."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
+    """The assignment that the network was trained with; it decides which objects lost a collision and which no anchor
+    fits. By default the run's own, else prior, YOLOv3's."""
     out: Path = Path("runs/explain")
     """Folder for explain.json and the drawing, NAME.png."""
 
     def __post_init__(self) -> None:
         if (self.image is None) == (self.image_id is None):
             raise ValueError(f"give either an IMAGE or --image-id; got {'none' if self.image is None else 'both'}")
+        if self.model.weights is None:
+            raise ValueError("give --weights: .weights with --cfg, .safetensors, or the folder of a run")
         if not 0 < self.match_iou <= 1:
             raise ValueError(f"match_iou={self.match_iou}: expected an IoU above 0 and up to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlotLr:
-    """Draws the learning rate of the four schedules and prints a few of its values.
+    """Draw the learning rate of all schedules and print a few of its values.
 
-    The chosen schedule has the given settings; the others start, rise and peak alike, so that they can be compared.
+    The chosen schedule has the given settings; the others start, rise and peak like it, so that they can be compared.
     """
 
     schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
-    """The one that is asked for."""
+    """The chosen schedule."""
     total_steps: int = 3330
-    """Steps of the optimizer: epochs times batches, divided by the batches of an accumulation."""
+    """Optimizer steps of the training: epochs times batches, divided by `accumulate`."""
+    epoch_steps: int = 111
+    """Optimizer steps of an epoch, for the schedule step."""
     out: Path = Path("runs/plot-lr/schedules.png")
-    """The image."""
+    """The drawing to write."""
 
     def __post_init__(self) -> None:
-        if self.total_steps < 2:
-            raise ValueError(f"total_steps={self.total_steps}: expected at least 2, or there is nothing to draw")
+        if self.total_steps < 2 or self.epoch_steps < 1:
+            raise ValueError(
+                f"total_steps={self.total_steps}, epoch_steps={self.epoch_steps}: expected at least 2 and 1, or there "
+                f"is nothing to draw"
+            )

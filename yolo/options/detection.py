@@ -1,22 +1,28 @@
-"""Which predictions become detections. No torch."""
+"""Which predictions become detections, and which model makes them. No torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from yolo.options.aliases import spellings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
     """Which predictions become detections. The defaults are those of detection; `EVALUATION` has its own."""
 
-    confidence: float = 0.25
-    """Objectness, and objectness times class score, must exceed this. 0.25 is darknet's for images one looks at."""
-    nms: float = 0.45
-    """A box is dropped if it overlaps a better one of its class by more than this."""
-    max_detections: int | None = None
-    """Keep at most so many per image, the best ones; None keeps all, as darknet."""
+    confidence: Annotated[float, arg(aliases=spellings("confidence"))] = 0.25
+    """Keep predictions whose objectness, and objectness times class score, exceed this. 0.25 is darknet's."""
+    nms: Annotated[float, arg(aliases=spellings("nms"))] = 0.45
+    """Drop a box if it overlaps a better one of its class by more than this IoU."""
+    max_detections: Annotated[int | None, arg(aliases=spellings("max_detections"))] = None
+    """Keep at most N detections per image, the best ones; None keeps all, as darknet does."""
     agnostic: bool = False
-    """NMS across classes: one box per object whatever the class."""
+    """Compare boxes of all classes in NMS: one box per object, whatever its class."""
 
     def __post_init__(self) -> None:
         for name in ("confidence", "nms"):
@@ -27,4 +33,25 @@ class Filter:
 
 
 EVALUATION = Filter(confidence=0.001, nms=0.6, max_detections=100)
-"""AP needs the low scores too; 100 detections are COCO's."""
+"""AP needs detections with low scores as well; 100 detections per image are COCO's limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """The model: its files, its input, where and how it computes."""
+
+    weights: Path | None = None
+    """.weights or .safetensors file, or the folder of a run."""
+    cfg: Path | None = None
+    """Darknet .cfg that belongs to a .weights file."""
+    names: Path | None = None
+    """.names file, one class per line; by default the names in the weights file, else COCO's for 80 classes."""
+    size: str | None = None
+    """Network input in pixels, N or WIDTHxHEIGHT; by default what the weights were trained with, else the cfg's."""
+    placement: Literal["letterbox", "stretch"] | None = None
+    """Keep the proportions of an image (grey bars), or stretch it to the network input; by default what the weights
+    were trained with, else letterbox."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network. auto is fp32; bf16 is faster where the device is made for it, and moves some boxes."""

@@ -1,68 +1,104 @@
-"""The options of training, gathered: a preset, then a file, then the command line."""
+"""Options of training: defaults < preset < YAML file < command line. No torch."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar, cast
 
 import tyro
+import yaml
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 
+from yolo.options.aliases import PRESETS
+from yolo.options.registry import find_model
 from yolo.options.shipped import shipped
-from yolo.options.train import Train
+from yolo.options.training import Training
 from yolo.options.yaml_file import read_yaml
 
 DEFAULT = "default"
-"""The recipe where none is asked for."""
+"""The recipe of YOLO where no other is chosen; another model's is the one of its own name, if there is one."""
+
+T = TypeVar("T", bound=Training)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Command:
-    """Trains a detector on a data set and evaluates it as it goes.
+class _Command(Generic[T]):
+    """Train a detector on a data set and evaluate it as it goes.
 
-    What counts is what comes last: --preset, --options, the other options of the command line. The defaults shown are
-    those after the preset and the file that are given.
+    A later source of an option wins: --preset, then --options, then the other options of the command line. The defaults
+    shown are those after the given preset and file.
     """
 
-    train: Train
+    train: T
     """What to train, on what, for how long."""
-    preset: str = DEFAULT
+    preset: str | None = None
     """A recipe of config/presets/, by name."""
     options: Path | None = None
-    """YAML file of differences, such as a run's options.yaml: `epochs: 50`, and `lr: 1e-4` under `schedule:`."""
+    """YAML file of options that differ, such as a run's options.yaml."""
 
 
-def parse_train(arguments: Sequence[str], base: Train | None = None) -> Train:
+def parse_train(arguments: Sequence[str], base: Training | None = None) -> Training:
     """Return the options of training that a command line means; `base`, where given, replaces preset and file.
 
-    Raises ValueError (with file and line) and OSError; SystemExit behind `--help` or a wrong word.
+    They are of the class of the model that is trained.
+
+    Raises ValueError (with file and line) and OSError; SystemExit after `--help` or for a wrong word.
     """
+    # The model decides which options there are, so it is looked for first, in the order in which sources win.
     early = argparse.ArgumentParser(prog="python -m yolo train", add_help=False, allow_abbrev=False)
-    early.add_argument("--preset")
+    for name in ("--model", "--preset", "--resume"):
+        early.add_argument(name)
     early.add_argument("--options", type=Path)
-    early.add_argument("--resume")
-    files, _ = early.parse_known_args(arguments)
-    train = base or Train()
-    if base is None and (files.preset is not None or files.resume is None):  # a run that goes on has its own options
-        train = read_yaml(find_preset(files.preset or DEFAULT), train)
-    if files.options is not None:
-        train = read_yaml(files.options, train)
+    given, _ = early.parse_known_args(arguments)
+    file = None if given.preset is None else find_preset(given.preset)
+    model = given.model or _model_in(given.options) or _model_in(file) or Training.model
+    train = base or replace(find_model(model).options(), model=model)
+    preset = given.preset
+    if preset is None and base is None and given.resume is None:  # a resumed run has its own options
+        preset = DEFAULT if model == Training.model else model if model in presets() else None
+    if preset is not None:
+        train = read_yaml(find_preset(preset), train)
+    if given.options is not None:
+        train = read_yaml(given.options, train)
+    kind = cast("type[_Command[Training]]", _Command[type(train)])  # type: ignore[misc]  # known only now
     return tyro.cli(
-        _Command,
+        kind,
         prog="python -m yolo train",
         args=arguments,
-        default=_Command(train=train, preset=files.preset or DEFAULT, options=files.options),
+        default=_Command(train=train, preset=preset, options=given.options),
         config=(OmitArgPrefixes, FlagCreatePairsOff),
     ).train
 
 
+def read_options(file: Path) -> Training:
+    """Return the options in a file that says all of them, such as the options.yaml of a run; raises as `read_yaml`."""
+    model = _model_in(file) or Training.model
+    return read_yaml(file, find_model(model, f"{file}: model").options())
+
+
+def presets() -> dict[str, Path]:
+    """Return the files of all presets by name."""
+    return {file.stem: file for file in shipped("presets/*.yaml")}
+
+
 def find_preset(name: str) -> Path:
-    """The file of a preset. ValueError that lists them if there is none of that name."""
-    presets = {file.stem: file for file in shipped("presets/*.yaml")}
-    if name not in presets:
+    """Return the file of a preset. Raises ValueError that lists them if there is none of that name."""
+    name = PRESETS.get(name, name)
+    if name not in presets():
         raise ValueError(
-            f"preset {name!r}: expected one of {', '.join(presets)}; a file of one's own is --options FILE"
+            f"preset {name!r}: expected one of {', '.join(presets())}; a file of one's own is --options FILE"
         )
-    return presets[name]
+    return presets()[name]
+
+
+def _model_in(file: Path | None) -> str | None:
+    """The model that a YAML file names; None if it names none. What is wrong with the file `read_yaml` reports."""
+    try:
+        node = yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader) if file is not None else None
+    except (yaml.YAMLError, OSError, ValueError, OverflowError, RecursionError):
+        return None
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((str(value.value) for key, value in pairs if key.value == "model"), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from copy import copy
 from typing import Any
 
 import torch
@@ -27,11 +26,9 @@ def diagnosis(
     The batches of the step go through the network once more, with the weights that they met: such a step changes none.
     Processes that train together call it together, and each tells of its own images.
     """
-    alone = copy(detector)
-    alone.wrapped = None
-    network = alone.network
+    network = detector.network
     weights = [name for name, p in network.named_parameters() if not bool(p.isfinite().all())]
-    found = [_first_broken(alone, batch, arithmetic) for batch in batches]  # all: losses are a collective call
+    found = [_first_broken(detector, batch, arithmetic) for batch in batches]  # all: losses are a collective call
     guilty = [batch for batch, where in zip(batches, found, strict=True) if where][:1] or batches
     where = next(filter(None, found), "The same images give finite numbers now.")
     if weights:
@@ -63,7 +60,7 @@ def _first_broken(detector: Detector, batch: Batch, arithmetic: Callable[[], Abs
     network.zero_grad(set_to_none=True)
     try:
         with arithmetic():
-            terms = detector.losses(images, batch.targets)
+            terms = detector.losses(images, batch.targets).terms
     finally:
         for hook in hooks:
             hook.remove()

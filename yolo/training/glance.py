@@ -1,20 +1,19 @@
-"""What a glance at a training sees: only detections that are sure, and only images that were just learned.
+"""AP50 of confident detections in images that were just learned.
 
-Many curves of mAP are made so, those of the blog post, too. It is no evaluation. `--glance N` logs it beside the proper
-numbers, to see where the two part:
+This is not an evaluation, but the way many published curves of mAP are made, those of the blog post included.
+`--glance N` logs it beside the proper numbers, to show where the two differ:
 
     glance/AP50         of the batches 0, N, 2N, ... of an epoch, each right after its step, network in evaluation mode
     glance/AP50_batch   the same in training mode: batch norm takes the statistics of the batch, not its running ones
 
-Letters: `B, A, H, W, C` as everywhere.
+Letters: `B, A, H, W, C`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from torch.func import functional_call
 from yolo.images.placement import Placement
 from yolo.metrics.coco import Rules, evaluate
 from yolo.metrics.collect import Collector
+from yolo.models.detector import Detector
 from yolo.models.yolo import YoloDetector
 from yolo.options.detection import Filter
 from yolo.size import Size
@@ -32,31 +32,33 @@ if TYPE_CHECKING:
 
 
 SURE = Filter(confidence=0.3, nms=0.5)
-"""The post's thresholds. What a curve drawn with them does not show: objects that are found with less confidence."""
+"""The post's thresholds. A curve drawn with them does not show objects that are found with less confidence."""
 
 AT_HALF = Rules(thresholds=(0.5,), areas={"all": (0.0, 1e10)})
 """AP50 and nothing else."""
 
 
 def collect_sure(seen: Collector, detector: YoloDetector, raw: Sequence[Tensor], batch: Batch) -> None:
-    """Adds the sure detections in a batch to those seen before, all boxes in pixels of the input.
+    """Add the sure detections in a batch to those seen before, all boxes in pixels of the input.
 
-    `raw`: the predictions for the batch, `[B, A, H, W, 5 + C]` of each head.
+    Args:
+        seen: what to add to.
+        detector: turns predictions into detections.
+        raw: the predictions for the batch, `[B, A, H, W, 5 + C]` of each head.
+        batch: the images and their targets.
     """
     size = Size(*batch.images.shape[2:])
-    shown = copy(detector)
-    shown.options = SURE
     whole = Placement.stretch(size, size)
-    found = shown.select([scale.float() for scale in raw], [whole] * len(batch.images))
+    found = detector.select([scale.float() for scale in raw], [whole] * len(batch.images), SURE)
     seen.update(found, [{**target, "boxes": target["boxes"].as_subclass(Tensor)} for target in batch.targets])
 
 
 class Glance:
-    """Looks at every so many batches of an epoch. It changes neither weights, batch norm nor random numbers.
+    """A watcher that examines every N-th batch. It changes neither weights, batch norm nor random numbers.
 
     Args:
-        detector: that is trained.
-        every: batches from one look to the next; the first batch of an epoch is looked at.
+        detector: the one that is trained.
+        every: N; the first batch of an epoch is examined.
         arithmetic: of the network.
     """
 
@@ -67,14 +69,18 @@ class Glance:
         self.device = next(detector.network.parameters()).device
         self._forget()
 
-    def __call__(self, first: int, batches: Sequence[Batch]) -> None:
-        """Looks, right after a step, at those of its batches whose turn it is; `first` counts within the epoch."""
+    def step(self, first: int, batches: Sequence[Batch]) -> None:
+        """Examine, right after a step, every N-th of its batches; `first` counts within the epoch."""
         for batch in batches[-first % self.every :: self.every]:
             collect_sure(self._seen["AP50"], self.detector, self._predict(batch.images, False), batch)
             collect_sure(self._seen["AP50_batch"], self.detector, self._predict(batch.images, True), batch)
 
-    def numbers(self) -> dict[str, float]:
-        """Of the epoch, which ends with this; nothing if none of its batches was looked at."""
+    def evaluated(self, detector: Detector) -> dict[str, float]:
+        """Return nothing: only batches that were just learned are examined."""
+        return {}
+
+    def epoch(self) -> dict[str, float]:
+        """Return this epoch's numbers and reset; empty if no batch was examined."""
         numbers = {}
         for name, seen in self._seen.items():
             records = seen.records()
@@ -83,12 +89,12 @@ class Glance:
         self._forget()
         return numbers
 
-    def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """What was seen in this epoch."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was seen in this epoch."""
         return {name: seen.state_dict() for name, seen in self._seen.items()}
 
-    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Goes on with that."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue with that."""
         for name, seen in self._seen.items():
             seen.load_state_dict(state[name])
 

@@ -1,17 +1,17 @@
-"""What a network makes of the labels of some images: numbers for those who ask why a loss trains or does not.
+"""What a network makes of labels: numbers that show why a loss trains or does not.
 
-Measured at an evaluation, in evaluation mode, without augmentation, under the run's own assignment; all are means over
-the images:
+They are measured at an evaluation, in evaluation mode, without augmentation, under the run's own assignment. All are
+means over the images:
 
     probe/iou               IoU of a positive's box with its label
     probe/low_iou           share of positives with an IoU below 0.1: 1 - IoU gives them next to no direction
     probe/objectness        probability that a positive is an object
-    probe/calibration       distance of that probability from the positive's IoU, which it means with target `iou`
-    probe/moved             share of labels that another anchor or scale answers for than at the evaluation before
-    probe/scale_S           share of labels that an anchor of scale S answers for, heads in the order of the cfg
-    probe/near_misses       for each label, predictions that overlap it by 0.5 or more and answer for none
+    probe/calibration       its distance from the positive's IoU, which is its target with `obj_label=iou`
+    probe/moved             share of labels whose responsible anchor or scale is another than at the evaluation before
+    probe/scale_S           share of labels for which an anchor of scale S is responsible, heads in the order of the cfg
+    probe/near_misses       for each label, predictions that overlap it by 0.5 or more and are responsible for none
     probe/near_objectness   probability that such a near miss is an object
-    probe/near_share        part of the no-object loss that near misses pay (under `ignore_thresh` they would not)
+    probe/near_share        part of the no-object loss that comes from near misses (none with `ignore_thresh`)
 
 And of the sure detections, those with confidence 0.3 after NMS at 0.5 (`yolo/training/glance.py`), at an IoU of 0.5:
 
@@ -20,13 +20,13 @@ And of the sure detections, those with confidence 0.3 after NMS at 0.5 (`yolo/tr
     probe/duplicates        for each object, sure detections of it beside the one that finds it
     probe/false             for each object, sure detections that are wrong in another way
 
-Letters: `N` labels of the data set, `S` scales, `B, A, H, W` as everywhere; R = S · N rows of an assignment, or N.
+Letters: `N` labels of the data set, `S` scales, `B, A, H, W`; R = S · N rows of an assignment, or N.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,52 +43,91 @@ from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.metrics.errors import error_breakdown
 from yolo.metrics.verdict import verdict
+from yolo.models.detector import Detector
 from yolo.models.yolo import YoloDetector
-from yolo.training.glance import AT_HALF, collect_sure
+from yolo.options.train import Train
+from yolo.training.glance import AT_HALF, Glance, collect_sure
+from yolo.training.validation import Validation
+from yolo.training.watch import Arithmetic, Watcher
 
 LOW, NEAR = 0.1, 0.5
 """IoU below which a positive's box has lost its label; above which a prediction is a near miss."""
 
 
-def probe(
-    detector: YoloDetector,
-    batches: Iterable[Batch],
-    arithmetic: Callable[[], AbstractContextManager[None]],
-    before: Tensor | None,
-) -> tuple[dict[str, float], Tensor]:
-    """The numbers, and who answers, int64 `[S, N]` (-1: nobody): give it back as `before` the next time.
+class Probe:
+    """A watcher that measures at every evaluation.
 
-    Numbers that nothing stands behind (no positives, nothing before) are left out. `arithmetic`: of the network.
+    Args:
+        batches: the images to measure on, with their labels.
+        arithmetic: of the network.
+
+    It remembers which anchor was responsible for each label, int64 `[S, N]` (-1: none), until the next evaluation.
     """
-    network, rule = detector.network, detector.loss.assign
-    device, was_training = next(network.parameters()).device, network.training
-    network.eval()
-    sums = torch.zeros(9, dtype=torch.float64, device=device)
-    answers, detections = [], Collector(detector.names, device)
-    with torch.no_grad():
-        for batch in batches:
-            images, targets = batch
-            labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(device)
-            with arithmetic():
-                raw = network(images.to(device) / 255)
-            collect_sure(detections, detector, raw, batch)
-            raw = [scale.float() for scale in raw]
-            found = assign(raw, labels, network.heads, rule)
-            answers.append(_answers(found, len(network.heads), len(labels)))
-            for s, (scale, head) in enumerate(zip(raw, network.heads, strict=True)):
-                sums += _sums(scale, head, labels, found, s)
-    network.train(was_training)
-    now = torch.cat(answers, dim=1)
-    numbers = _means(sums.tolist(), now.shape[1]) | _sure(detections)
-    if now.shape[1]:
-        numbers |= {f"probe/scale_{s}": float((anchors >= 0).double().mean()) for s, anchors in enumerate(now)}
-    if before is not None and before.shape == now.shape and now.shape[1]:
-        numbers["probe/moved"] = float((now != before.to(now.device)).any(0).double().mean())
-    return numbers, now
+
+    def __init__(self, batches: Iterable[Batch], arithmetic: Arithmetic) -> None:
+        self.batches, self.arithmetic = batches, arithmetic
+        self.before: Tensor | None = None
+
+    def step(self, first: int, batches: Sequence[Batch]) -> None:
+        """Do nothing: a step is not measured."""
+
+    def epoch(self) -> dict[str, float]:
+        """Return nothing: the numbers belong to an evaluation."""
+        return {}
+
+    def evaluated(self, detector: Detector) -> dict[str, float]:
+        """Return the numbers of a YOLO. Numbers without data (no positives, no evaluation before) are left out."""
+        assert isinstance(detector, YoloDetector)
+        network, rule = detector.network, detector.loss.assign
+        device, was_training = next(network.parameters()).device, network.training
+        network.eval()
+        sums = torch.zeros(9, dtype=torch.float64, device=device)
+        answers, detections = [], Collector(detector.names, device)
+        with torch.no_grad():
+            for batch in self.batches:
+                images, targets = batch
+                labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(device)
+                with self.arithmetic():
+                    raw = network(images.to(device) / 255)
+                collect_sure(detections, detector, raw, batch)
+                raw = [scale.float() for scale in raw]
+                found = assign(raw, labels, network.heads, rule)
+                answers.append(_answers(found, len(network.heads), len(labels)))
+                for s, (scale, head) in enumerate(zip(raw, network.heads, strict=True)):
+                    sums += _sums(scale, head, labels, found, s)
+        network.train(was_training)
+        now, before = torch.cat(answers, dim=1), self.before
+        numbers = _means(sums.tolist(), now.shape[1]) | _sure(detections)
+        if now.shape[1]:
+            numbers |= {f"probe/scale_{s}": float((anchors >= 0).double().mean()) for s, anchors in enumerate(now)}
+        if before is not None and before.shape == now.shape and now.shape[1]:
+            numbers["probe/moved"] = float((now != before.to(now.device)).any(0).double().mean())
+        self.before = now
+        return numbers
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what is remembered."""
+        return {} if self.before is None else {"answers": self.before}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue with that."""
+        self.before = state.get("answers")
+
+
+def watchers(
+    detector: YoloDetector, options: Train, validation: Validation, arithmetic: Arithmetic
+) -> dict[str, Watcher]:
+    """Return the watchers of a YOLO's training that the options ask for."""
+    found: dict[str, Watcher] = {}
+    if options.glance is not None:
+        found["glance"] = Glance(detector, options.glance, arithmetic)
+    if options.probe:
+        found["probe"] = Probe(validation.loader, arithmetic)
+    return found
 
 
 def _answers(found: Assignment, scales: int, N: int) -> Tensor:
-    """Which anchor answers for each label at each scale, `[S, N]`; -1 for none."""
+    """The anchor that is responsible for each label at each scale, `[S, N]`; -1 for none."""
     answers = torch.full((scales, N), -1, device=found.n.device)
     on = found.matched
     answers[found.s[on], found.n[on]] = found.a[on]
@@ -126,7 +165,7 @@ def _sums(raw: Tensor, head: Head, labels: Tensor, found: Assignment, s: int) ->
 
 
 def _sure(detections: Collector) -> dict[str, float]:
-    """What became of the sure detections."""
+    """The numbers of the sure detections."""
     result = evaluate(detections.records(), detections.names, AT_HALF)
     found = verdict(result)
     objects, wrong = int(found.objects.sum()), int((found.counted & ~found.hit).sum())

@@ -13,7 +13,8 @@ import torch
 from tqdm import tqdm
 
 from yolo.distributed import rank
-from yolo.options.train import Train
+from yolo.models.detector import Detector
+from yolo.options.training import Training
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ MEASURED = range(2, 12)
 class Progress:
     """Of a run with so many `batches` an epoch, made by so many `workers`."""
 
-    def __init__(self, batches: int, options: Train, workers: int = 0) -> None:
+    def __init__(self, batches: int, options: Training, workers: int = 0) -> None:
         self.batches, self.options, self.workers = batches, options, workers
         self.quiet = rank() > 0
         self.seen = 0  # batches since this process began
@@ -74,17 +75,14 @@ class Progress:
         """How fast the epoch was, evaluation not counted, and the most memory so far."""
         return {"seconds": self.seconds, "memory_mb": memory_mb()}
 
-    def epoch_line(self, epoch: int, values: Mapping[str, float], best: float, best_epoch: int) -> None:
-        """Prints the numbers of an epoch."""
+    def epoch_line(self, epoch: int, detector: Detector, values: Mapping[str, float], best: str) -> None:
+        """Print the numbers of an epoch: the terms of the loss, the metrics, the best epoch in words, if any."""
         shown = [f"epoch {epoch + 1}/{self.options.epochs}"]
-        losses = (name for name in ("train/loss", "train/box", "train/obj", "train/cls") if name in values)
-        shown += [f"{name.removeprefix('train/')} {values[name]:.4g}" for name in losses]
-        shown += [f"{name} {values[name]:.4f}" for name in ("AP", "AP50") if name in values]
+        shown += [f"{name} {values[f'train/{name}']:.4g}" for name in ("loss", *detector.terms)]
+        shown += [f"{name} {values[name]:.4f}" for name in ("AP", "AP50", *detector.metrics) if name in values]
         if values.get("train/unmatched"):
             shown.append(f"{values['train/unmatched']:,} of {values['train/labels']:,} labels without an anchor")
-        if best_epoch >= 0:
-            shown.append(f"best {self.options.early_metric} {abs(best):.4f} in epoch {best_epoch + 1}")
-        self._say(", ".join(shown))
+        self._say(", ".join(shown + ([best] if best else [])))
 
     def _say(self, line: str) -> None:
         if not self.quiet:

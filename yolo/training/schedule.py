@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from yolo.options.train import Schedule
+from yolo.options.schedule import Schedule
 
 FLOOR = 1e-7
 """The warm-up schedule never falls below this: with a lower rate nothing is learned."""
@@ -75,8 +75,8 @@ def cosine(t: int, initial: float, peak: float, T: int, final: float, total: int
         t < T:  initial + (peak - initial) · t/T
         else:   final + (peak - final) · (1 + cos(π · (t - T)/(total - T))) / 2
 
-    The fall is slow at first, where a high rate pays, and at the end, where the weights come to rest (SGDR, Loshchilov
-    and Hutter 2017, eq. 5, without restarts). Behind `total` the rate stays at `final`.
+    The fall is slow at first, where a high rate is useful, and at the end, where the weights settle (SGDR, Loshchilov
+    and Hutter 2017, eq. 5, without restarts). After `total` the rate stays at `final`.
 
     Args:
         t: step of the optimizer, from 1.
@@ -93,14 +93,27 @@ def cosine(t: int, initial: float, peak: float, T: int, final: float, total: int
 
 
 def constant(t: int, rate: float, T: int) -> float:
-    """`rate`, behind a straight rise from 0 in `T` steps (0 for none): `rate · min(1, t/T)`. `t` counts from 1."""
+    """`rate`, after a straight rise from 0 in `T` steps (0 for none): `rate · min(1, t/T)`. `t` counts from 1."""
     return rate * t / T if t < T else rate
 
 
-def make_schedule(options: Schedule, total_steps: int) -> Callable[[int], float]:
-    """The learning rate as a function of the step `t`, from 1 to `total_steps`.
+def stairs(t: int, rate: float, T: int, every: int, gamma: float) -> float:
+    """`rate · gamma^k` after k times `every` steps, with a straight rise from 0 in the first `T` steps.
 
-    Raises ValueError if a cosine has no step left behind its warm-up.
+    Args:
+        t: step of the optimizer, from 1.
+        rate: the full rate.
+        T: steps of the rise, 0 for none; its factor is t/T.
+        every: steps between two falls: the first step with `gamma` is `every + 1`.
+        gamma: factor of each fall.
+    """
+    return constant(t, rate * gamma ** ((t - 1) // every), T)
+
+
+def make_schedule(options: Schedule, total_steps: int, epoch_steps: int) -> Callable[[int], float]:
+    """Return the learning rate as a function of the step `t`, from 1 to `total_steps`, `epoch_steps` in an epoch.
+
+    Raises ValueError if a cosine has no step left after its warm-up.
     """
     o = options
     if o.schedule == "warmup":
@@ -109,9 +122,11 @@ def make_schedule(options: Schedule, total_steps: int) -> Callable[[int], float]
         return partial(darknet, rate=o.lr, burn_in=o.burn_in, steps=o.steps, scales=o.scales)
     if o.schedule == "constant":
         return partial(constant, rate=o.lr, T=o.warmup_steps)
+    if o.schedule == "step":
+        return partial(stairs, rate=o.lr, T=o.warmup_steps, every=o.step_epochs * epoch_steps, gamma=o.gamma)
     if o.warmup_steps >= total_steps:
         raise ValueError(
-            f"warmup_steps={o.warmup_steps} of {total_steps} steps: a cosine falls behind its warm-up, so expected "
+            f"warmup_steps={o.warmup_steps} of {total_steps} steps: a cosine falls after its warm-up, so expected "
             f"fewer; lower warmup_steps or train longer"
         )
     return partial(cosine, initial=o.lr, peak=o.peak_lr, T=o.warmup_steps, final=o.final_lr, total=total_steps)

@@ -1,4 +1,4 @@
-"""The evaluation between epochs: COCO's metrics as `python -m yolo eval` has them, the loss, images to look at.
+"""The evaluation between epochs: the metrics of `python -m yolo eval`, the loss, images to look at.
 
 Letters: `I` images of the data set, `h, w` height and width of the network input in pixels.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from copy import copy
 
 import numpy as np
 import torch
@@ -22,24 +21,22 @@ from yolo.data.transforms import Augmented
 from yolo.distributed import rank, sum_over_ranks, world_size
 from yolo.evaluation.detect_all import detect_all, truths_in
 from yolo.images.draw import draw
-from yolo.images.placement import Placement
 from yolo.images.resize import place
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.models.detector import Detector
 from yolo.options.commands import Evaluate
-from yolo.options.detection import Filter
-from yolo.size import Size
+from yolo.options.detection import EVALUATION, Filter
 
 BATCH = Evaluate.batch_size
-"""Images that go through the network at once, as in `eval`: another number could round otherwise."""
+"""Images per batch, as in `eval`: with another number, sums could round differently."""
 
 SHOWN = 6
 """Images whose detections are drawn."""
 
 
 MOST = 20
-"""Detections drawn in an image: an untrained network finds hundreds."""
+"""The most detections drawn in an image: an untrained network finds hundreds."""
 
 
 class Validation:
@@ -47,7 +44,7 @@ class Validation:
 
     Args:
         data: the images, with annotations as they were read.
-        size: network input (h, w).
+        detector: the one that is trained; those that are evaluated have the same input.
         arithmetic: of the loss, as in training.
         workers: processes that read images for the loss.
     """
@@ -55,24 +52,24 @@ class Validation:
     def __init__(
         self,
         data: ImageDataset,
-        size: Size,
+        detector: Detector,
         *,
         arithmetic: Callable[[], AbstractContextManager[None]],
         workers: int = 0,
     ) -> None:
-        self.data, self.size, self.arithmetic = data, size, arithmetic
+        self.data, self.arithmetic = data, arithmetic
         self.share = ImageDataset(data.index.with_images(np.arange(rank(), len(data), world_size())))
-        batches = Batches(len(data), BATCH, size, shuffle=False, rank=rank(), world=world_size())
-        self.loader = Loader(Augmented(data), batches, workers=workers)
+        batches = Batches(len(data), BATCH, detector.size, shuffle=False, rank=rank(), world=world_size())
+        self.loader = Loader(detector.samples(Augmented(data)), batches, workers=workers)
 
     def __call__(self, detector: Detector) -> dict[str, float]:
-        """`AP`, `AP50` and the rest of COCO's twelve, `val/loss` and its terms."""
+        """Return `AP`, `AP50` and the rest of COCO's twelve, the model's own metrics, `val/loss` and its terms."""
         collector = Collector(self.data.names, next(detector.network.parameters()).device)
         if len(self.share):
             ids = torch.from_numpy(self.share.index.image_ids)
-            collector.add(ids, truths_in(self.share), detect_all(detector, self.share, BATCH))
+            collector.add(ids, truths_in(self.share), detect_all(detector, self.share, BATCH, EVALUATION))
         numbers = evaluate(collector.records(), self.data.names).numbers()
-        return numbers | self._losses(detector)
+        return numbers | detector.score(self.data, BATCH) | self._losses(detector)
 
     def _losses(self, detector: Detector) -> dict[str, float]:
         """The mean of each term over the images, without augmentation, in evaluation mode."""
@@ -84,7 +81,7 @@ class Validation:
         with torch.no_grad():
             for images, targets in self.loader:
                 with self.arithmetic():
-                    terms = detector.losses(images.to(device, non_blocking=True), targets)
+                    terms = detector.losses(images.to(device, non_blocking=True), targets).terms
                 for name, value in terms.items():
                     sums[name] = sums.get(name, value.new_zeros((), dtype=torch.float64)) + value.double() * len(images)
                 seen += len(images)
@@ -94,16 +91,14 @@ class Validation:
         return {"val/loss": sum(means.values()), **{f"val/{name}": mean for name, mean in means.items()}}
 
     def sheet(self, detector: Detector) -> np.ndarray:
-        """Some images twice, one below the other: the objects, and what was detected above confidence 0.25."""
-        shown = copy(detector)
-        shown.options = Filter(max_detections=MOST)
+        """Return some images twice, one below the other: the objects, and the detections above confidence 0.25."""
         columns = []
         for k in spread(len(self.data), SHOWN):
             image, _ = sample = self.data[k]
-            truth = tile(sample, self.data.names, self.size)
+            truth = tile(sample, self.data.names, detector.size)
             pixels = image.permute(1, 2, 0).numpy()
-            placement = Placement.letterbox(Size.of(pixels), self.size)
-            found = shown.detect(pixels).to("cpu")
+            _, placement = detector.prepare(pixels)
+            found = detector.detect(pixels, Filter(max_detections=MOST)).to("cpu")
             found = Detections(placement.to_input(found.boxes), found.scores, found.labels)
             columns.append(np.concatenate((truth, draw(place(pixels, placement), found, detector.names))))
         return np.concatenate(columns, axis=1)

@@ -1,0 +1,123 @@
+"""A second model through every command, in one process: nothing but its own file and `register_model` is needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import yolo
+from tests.support import mean_box
+from tests.support.train_problems import difference, numbers, shapes
+from yolo.__main__ import main
+from yolo.data.loader import Batch
+from yolo.options.detection import Filter
+from yolo.options.presets import read_options
+from yolo.options.registry import MODELS, register_model
+from yolo.training.engine import Trainer
+
+WORDS = ["--model", "mean-box", "--epochs", "3", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
+WORDS += ["--schedule", "constant", "--lr", "0.05", "--warmup-steps", "0", "--side", "0.9"]
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A small data set, in a folder of its own, with the model registered."""
+    monkeypatch.chdir(tmp_path)
+    mean_box.register()
+    yield shapes(tmp_path)
+    del MODELS["mean-box"]
+
+
+def train(data: Path, out: str, *more: str) -> int:
+    """The exit status of a training."""
+    return main(["train", *WORDS, "--data", str(data), "--out", out, *more])
+
+
+def test_the_whole_trip(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trained, interrupted and resumed to the bit, evaluated, saved, loaded, detected with."""
+    # Trained: the box leaves its start, the model's own terms and metrics are logged.
+    assert train(data, "whole") == 0
+    rows = numbers(Path("whole"))
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert {"train/box", "train/cls", "val/loss", "val/box", "AP", "mean_side", "train/labels"} <= rows[-1].keys()
+    assert rows[-1]["mean_side"] < 0.9 - 0.05
+    assert rows[-1]["val/loss"] < rows[0]["val/loss"]
+    assert "mean_side 0." in capsys.readouterr().out
+
+    # Interrupted in the second epoch, resumed: the same numbers and the same weights, to the bit.
+    step = Trainer._step
+
+    def stopping(trainer: Trainer, batches: list[Batch]) -> None:
+        step(trainer, batches)
+        if trainer.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", stopping)
+        assert train(data, "parts") == 130
+    assert main(["train", "--resume", "parts"]) == 0
+    assert difference(numbers(Path("whole")), numbers(Path("parts"))) == ""
+    one, other = (yolo.load(f"{run}/best.safetensors", device="cpu") for run in ("whole", "parts"))
+    assert difference(one.network.state_dict(), other.network.state_dict()) == ""
+
+    # Loaded: the registered model, its names and its input, from the file alone.
+    assert isinstance(one, mean_box.MeanBoxDetector)
+    assert one.size == (64, 64)
+    assert one.names[0] in {"disc", "ring", "square", "triangle", "cross", "star"}
+    assert isinstance(read_options(Path("whole/options.yaml")), mean_box.MeanBoxOptions)
+
+    # Evaluated: the digits of the training.
+    assert main(["eval", "--weights", "whole", "--data", str(data), "--split", "val", "--device", "cpu"]) == 0
+    assert f"{rows[-1]['mean_side']:.4f}" in capsys.readouterr().out
+
+    # Detected with: one box for an image, drawn.
+    image = str(next((data / "images" / "val").iterdir()))
+    assert main(["detect", image, "--weights", "whole", "--confidence", "0.01", "--device", "cpu", "--out", "d"]) == 0
+    assert "1 objects" in capsys.readouterr().out
+    assert len(list(Path("d").iterdir())) == 1
+    assert len(one.detect(image, Filter(confidence=0.01))) == 1
+    assert len(one.detect(image, Filter(confidence=1.0))) == 0
+
+
+def test_options_of_another_model(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What only YOLO has is unknown to this model, and the other way round; a misspelled name is answered."""
+    with pytest.raises(SystemExit):
+        train(data, "out", "--bbox-loss", "giou")
+    assert "bbox-loss" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "--data", str(data), "--side", "0.5"])
+    assert "side" in capsys.readouterr().err
+    assert main(["train", "--model", "meanbox"]) == 1
+    assert "did you mean mean-box?" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_a_file_names_only_registered_models(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its metadata choose among the names; another one is refused, and nothing that it names is imported."""
+    assert train(data, "run", "--epochs", "1") == 0
+    kept = MODELS.pop("mean-box")
+    try:
+        with pytest.raises(ValueError, match=r"best\.safetensors: a file of model 'mean-box': expected one of yolo"):
+            yolo.load("run/best.safetensors", device="cpu")
+        assert main(["train", "--resume", "run"]) == 1
+        assert "options.yaml: model 'mean-box': expected one of yolo" in capsys.readouterr().err
+    finally:
+        MODELS["mean-box"] = kept
+    with pytest.raises(ValueError, match="registered already"):
+        register_model("yolo", mean_box.build, mean_box.MeanBoxOptions)
+
+
+def test_what_only_yolo_has(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands about darknet's networks refuse the file in a sentence."""
+    assert train(data, "run", "--epochs", "1") == 0
+    assert main(["explain", "--image-id", "1", "--data", str(data), "--split", "val", "--weights", "run"]) == 1
+    assert "holds a mean-box; explain is for YOLO" in capsys.readouterr().err
+    assert main(["convert", "run/best.safetensors", "x.weights"]) == 1
+    assert "run/best.safetensors: not a Darknet network" in capsys.readouterr().err
+    assert main(["detect", "x.jpg", "--weights", "run", "--exact"]) == 1
+    assert torch.is_tensor(yolo.load("run/best.safetensors", device="cpu").network.state_dict()["box"])

@@ -1,0 +1,121 @@
+"""What older versions wrote or understood: command lines, options of a run, keys of a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.paths import ROOT
+from yolo.__main__ import parse
+from yolo.options.aliases import OPTIONS, PRESETS, renamed
+from yolo.options.commands import Detect, Evaluate, Explain, ShowData
+from yolo.options.detection import EVALUATION, Filter
+from yolo.options.presets import find_preset, parse_train, read_options
+from yolo.options.train import Train
+from yolo.options.yaml_file import read_yaml
+
+SAVED = ROOT / "tests" / "options" / "version_0_1.yaml"
+"""Options of a run, as version 0.1 wrote them."""
+
+PLACES = {
+    "conf": (["detect", "a.jpg"], "0.3"),
+    "iou": (["eval", "--weights", "w.safetensors", "--data", "d"], "0.3"),
+    "max_det": (["explain", "a.jpg", "--weights", "w.safetensors", "--data", "d"], "7"),
+    "pictures": (["show-data", "d"], "7"),
+}
+"""A command that has the option, and a value that is not its default."""
+
+
+@pytest.mark.parametrize("old", OPTIONS)
+def test_old_words_of_the_command_line(old: str) -> None:
+    """They give the options that the new ones give, and not the defaults."""
+    command, value = PLACES[old]
+    before, now = (f"--{name.replace('_', '-')}" for name in (old, OPTIONS[old]))
+    found = parse([*command, before, value])
+    assert found == parse([*command, now, value])
+    assert found != parse(command)
+
+
+def test_where_the_words_lead() -> None:
+    """All four at once: thresholds go into the filter, files into the model."""
+    found = parse(
+        [
+            "detect",
+            "a.jpg",
+            "--conf",
+            "0.3",
+            "--iou",
+            "0.5",
+            "--max-det",
+            "7",
+            "--agnostic",
+            "--weights",
+            "w.safetensors",
+        ]
+    )
+    assert isinstance(found, Detect)
+    assert found.filter == Filter(confidence=0.3, nms=0.5, max_detections=7, agnostic=True)
+    assert found.model.weights == Path("w.safetensors")
+    shown = parse(["show-data", "d", "--pictures", "3"])
+    assert isinstance(shown, ShowData)
+    assert shown.images == 3
+    found = parse(["eval", "--weights", "w.safetensors", "--data", "d", "--conf", "0.3"])
+    assert isinstance(found, Evaluate)
+    assert found.filter == Filter(confidence=0.3, nms=EVALUATION.nms, max_detections=EVALUATION.max_detections)
+    found = parse(["explain", "a.jpg", "--data", "d", "--weights", "w.safetensors", "--max-det", "None"])
+    assert isinstance(found, Explain)
+    assert found.filter == Filter()
+
+
+@pytest.mark.parametrize(("old", "value"), [("conf", 0.3), ("iou", 0.3), ("max_det", 7)])
+def test_old_keys_of_a_yaml_file(old: str, value: Any, tmp_path: Path) -> None:
+    """They are read as the new ones; both at once are one option that is given twice."""
+    file = tmp_path / "a.yaml"
+    file.write_text(f"{old}: {value}\n")
+    assert read_yaml(file, Filter()) == replace(Filter(), **{OPTIONS[old]: value})
+    file.write_text(f"{OPTIONS[old]}: {value}\n{old}: {value}\n")
+    with pytest.raises(ValueError, match=f"a.yaml:2: {OPTIONS[old]} is given twice"):
+        read_yaml(file, Filter())
+
+
+def test_old_names_of_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renamed preset is found by both names."""
+    monkeypatch.setitem(PRESETS, "post", "blog")
+    assert find_preset("post") == find_preset("blog")
+    assert parse_train(["--preset", "post"]) == parse_train(["--preset", "blog"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({}, {}),
+        ({"step": 3, "best": 0.5}, {"step": 3, "best": 0.5}),
+        ({"epoch": 1, "pictures": 12}, {"epoch": 1, "images": 12}),
+        ({"watcher": {"AP50": 1}}, {"watchers": {"glance": {"AP50": 1}}}),
+        ({"memory": {"answers": 2}}, {"watchers": {"probe": {"answers": 2}}}),
+        ({"memory": {}, "step": 3, "watcher": None}, {"watchers": {"probe": {}, "glance": None}, "step": 3}),
+        ({"network": {"pictures": 5}}, {"network": {"pictures": 5}}),
+    ],
+)
+def test_keys_of_a_checkpoint(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Old keys get the names of today, at the outermost level only; names of today stay, and nothing is changed."""
+    before = dict(old)
+    assert renamed(old) == new
+    assert renamed(new) == new
+    assert old == before
+
+
+def test_options_of_version_0_1() -> None:
+    """Another order, no `model`, no settings of the schedule `step`: the same options as from today's command line."""
+    text = SAVED.read_text()
+    assert "model:" not in text
+    assert "step_epochs" not in text
+    words = "--preset darknet --data coco --seed 3 --early-stop 5 --probe --mosaic 0.5"
+    found = read_options(SAVED)
+    assert type(found) is Train
+    assert found == parse_train(words.split())
+    assert (found.model, found.schedule.step_epochs, found.schedule.gamma) == ("yolo", 10, 0.1)
+    assert parse_train(["--options", str(SAVED)]) == found

@@ -1,0 +1,67 @@
+"""The models by name: which there are, and what a name that is none of them says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from yolo.models.build import build_yolo
+from yolo.options.presets import read_options
+from yolo.options.registry import MODELS, find_model, register_model, resolve
+from yolo.options.train import Train
+from yolo.options.training import Training
+
+
+@pytest.fixture(autouse=True)
+def unchanged() -> Iterator[None]:
+    """What a test registers is gone afterwards."""
+    kept = dict(MODELS)
+    yield
+    MODELS.clear()
+    MODELS.update(kept)
+
+
+def test_yolo() -> None:
+    """Its options are `Train`; its builder is imported when it is asked for."""
+    model = find_model("yolo")
+    assert model.options is Train
+    assert resolve(model.builder) is build_yolo
+    assert all(callable(resolve(watcher)) for watcher in model.watchers)
+
+
+def test_a_model_of_ones_own() -> None:
+    """It is found by its name, with what it was registered with; a function is resolved to itself."""
+    register_model("other", len, Training, restore=print)
+    model = find_model("other")
+    assert (model.builder, model.options, model.restore, list(model.watchers)) == (len, Training, print, [])
+    assert resolve(model.builder) is len
+    for taken in ("other", "yolo"):
+        with pytest.raises(ValueError, match=f"a model '{taken}' is registered already; choose another name"):
+            register_model(taken, len, Training)
+    assert find_model("yolo").options is Train
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("yolov3", "model 'yolov3': expected one of yolo; did you mean yolo?"),
+        ("mean-box", "model 'mean-box': expected one of yolo; a model of your own has to be registered first"),
+        ("", "model '': expected one of yolo; a model of your own"),
+        ("yolo.models.build:build_yolo", "model 'yolo.models.build:build_yolo': expected one of yolo; "),
+    ],
+)
+def test_a_name_that_is_no_model(name: str, message: str) -> None:
+    """The names that there are, and what helps. A name never leads to an import."""
+    with pytest.raises(ValueError, match="expected one of") as error:
+        find_model(name)
+    assert str(error.value).startswith(message)
+
+
+def test_a_file_that_names_another_model(tmp_path: Path) -> None:
+    """The error begins with the file."""
+    file = tmp_path / "options.yaml"
+    file.write_text('epochs: 3\nmodel: "yolo5"\n')
+    with pytest.raises(ValueError, match=r"options\.yaml: model 'yolo5': expected one of yolo; did you mean yolo\?"):
+        read_options(file)

@@ -1,0 +1,104 @@
+"""The learning rate of a training. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+ScheduleName = Literal["warmup", "darknet", "cosine", "constant", "step"]
+
+USED: dict[ScheduleName, tuple[str, ...]] = {
+    "warmup": ("lr", "peak_lr", "warmup_steps", "warmup_power"),
+    "darknet": ("lr", "burn_in", "steps", "scales"),
+    "cosine": ("lr", "peak_lr", "warmup_steps", "final_lr"),
+    "constant": ("lr", "warmup_steps"),
+    "step": ("lr", "warmup_steps", "step_epochs", "gamma"),
+}
+"""The settings that each schedule reads; the others have no effect on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate over the steps of the optimizer; `yolo/training/schedule.py` has the formulas.
+
+    A setting that the schedule does not read must keep its default, so that no setting is without effect.
+    """
+
+    schedule: ScheduleName = "cosine"
+    """warmup rises to a peak, then falls as 1/step. darknet falls in stairs at given steps. cosine falls along half a
+    cosine. constant stays. step is multiplied by gamma every few epochs."""
+    lr: float = 1e-4
+    """warmup, cosine: the rate at the start. darknet, constant, step: the full rate."""
+    peak_lr: float = 6e-3
+    """warmup, cosine: the highest rate, reached at the end of the warm-up."""
+    warmup_steps: int = 100
+    """All but darknet: optimizer steps until the highest rate is reached."""
+    warmup_power: float = 1.0
+    """warmup: after the peak the rate falls as 1/step to this power; 0 stays at the peak."""
+    burn_in: int = 1000
+    """darknet: optimizer steps during which the rate rises from 0, as (step/burn_in)^4; 0 is off."""
+    steps: tuple[int, ...] = (400_000, 450_000)
+    """darknet: optimizer steps at which the rate is multiplied by the next of `scales`."""
+    scales: tuple[float, ...] = (0.1, 0.1)
+    """darknet: one factor for each of `steps`."""
+    final_lr: float = 0.0
+    """cosine: the rate of the last step."""
+    step_epochs: int = 10
+    """step: number of epochs between two falls of the rate."""
+    gamma: float = 0.1
+    """step: factor of each fall."""
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The settings that have an effect, in their order."""
+        skipped = self.schedule == "cosine" and self.warmup_steps == 0  # the first step has the peak already
+        return tuple(name for name in USED[self.schedule] if not (skipped and name == "lr"))
+
+    def __post_init__(self) -> None:
+        self._refuse_without_effect()
+        for name in ("lr", "peak_lr", "final_lr"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)}: expected a learning rate from 0")
+        top = "peak_lr" if "peak_lr" in self.read else "lr"
+        if not getattr(self, top) > 0:
+            raise ValueError(f"{top}={getattr(self, top)} with schedule={self.schedule}: expected a rate above 0")
+        for name in {"lr", "final_lr"}.intersection(self.read):
+            if getattr(self, name) > getattr(self, top):
+                raise ValueError(f"{name}={getattr(self, name)} is above {top}={getattr(self, top)}, the highest rate")
+        least = 1 if self.schedule == "warmup" else 0
+        if self.warmup_steps < least:
+            raise ValueError(f"warmup_steps={self.warmup_steps}: expected at least {least} with {self.schedule}")
+        if not 0 <= self.warmup_power < math.inf:
+            raise ValueError(f"warmup_power={self.warmup_power}: expected a power from 0")
+        if self.step_epochs < 1 or not 0 < self.gamma <= 1:
+            raise ValueError(
+                f"step_epochs={self.step_epochs}, gamma={self.gamma}: expected at least 1 epoch and a factor above 0, "
+                f"up to 1"
+            )
+        self._check_stairs()
+
+    def _refuse_without_effect(self) -> None:
+        """ValueError that names the changed settings which the schedule does not read."""
+        unread = [f for f in fields(self) if f.name not in ("schedule", *self.read)]
+        changed = [
+            f"{f.name}={getattr(self, f.name)} (by default {f.default})"
+            for f in unread
+            if getattr(self, f.name) != f.default
+        ]
+        if changed:
+            raise ValueError(
+                f"without effect: {', '.join(changed)} with schedule={self.schedule}, which reads "
+                f"{', '.join(self.read)}; leave it out"
+            )
+
+    def _check_stairs(self) -> None:
+        """ValueError unless `steps` ascend and each has its factor."""
+        if self.burn_in < 0:
+            raise ValueError(f"burn_in={self.burn_in}: expected steps of the optimizer, 0 for none")
+        if len(self.steps) != len(self.scales):
+            raise ValueError(f"{len(self.steps)} steps and {len(self.scales)} scales: expected a factor for each step")
+        if list(self.steps) != sorted({*self.steps}) or any(step < 1 for step in self.steps):
+            raise ValueError(f"steps={self.steps}: expected steps of the optimizer from 1, each above the one before")
+        if not all(0 < scale < math.inf for scale in self.scales):
+            raise ValueError(f"scales={self.scales}: expected factors above 0")

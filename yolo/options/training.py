@@ -1,0 +1,124 @@
+"""Training, whatever the model: data, learning rate, hardware, evaluation. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from yolo.options.augment import PLAIN, Augment
+from yolo.options.schedule import Schedule
+from yolo.size import Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The options that every model shares; a model's own are fields of a subclass."""
+
+    model: str = "yolo"
+    """Name of the model to train, one of the registered models."""
+    data: str = "shapes"
+    """COCO json file, data.yaml, darknet .data file, a folder with COCO, VOC or YOLO annotations; or `shapes`, the
+    embedded set."""
+    split: str = "train"
+    """Split of the data to train on: its name or the beginning of it."""
+    val_split: str = "val"
+    """Split of the data to evaluate on."""
+    limit: int | None = None
+    """Use only the first N images of `split`."""
+    weights: Path | None = None
+    """Weights to start from: .weights, .safetensors or a backbone such as darknet53.conv.74; by default random ones."""
+    epochs: int = 30
+    """Number of times that every image is seen."""
+    batch_size: int = 16
+    """Images per batch, over all processes."""
+    accumulate: int = 1
+    """Batches per optimizer step: a large batch where memory only holds a small one."""
+    size: str | None = None
+    """Network input in pixels, N or WIDTHxHEIGHT; by default the model's own (of YOLO: the cfg's)."""
+    seed: int = 0
+    """Seed of weights, order and augmentation: the same seed gives the same run."""
+    shuffle: bool = True
+    """Draw a new order of images in each epoch; off keeps the order of the annotations."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
+    workers: int | None = None
+    """Processes that read and augment images; 0 does so between the steps. By default one for each core beyond two, at
+    most 8: on two cores they would take from the network what they give."""
+    cache: Literal["none", "ram", "disk"] = "none"
+    """Keep images decoded and shrunk to the input: in memory, or in a file that later runs use too."""
+    bad: Literal["error", "skip"] = "error"
+    """Faults in annotations and damaged images: stop before the training starts, or list them and leave them out."""
+    out: Path | None = None
+    """Folder of the run; by default a new one in runs/."""
+    resume: Path | None = None
+    """Folder of a run to resume, exactly as if it had not stopped; its options are read from it."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    """sgd is darknet's and needs a higher rate; adamw decays weights apart from the gradient."""
+    schedule: Schedule = field(default_factory=Schedule)
+    weight_decay: float = 1e-4
+    """Weight decay of convolution weights; biases and batch norm have none."""
+    momentum: float = 0.9
+    """Momentum of sgd; the first beta of adam and adamw."""
+    clip: float | None = None
+    """Shorten a longer gradient to this norm, taken over all parameters; None is off."""
+    ema: float = 0.0
+    """Decay per step of the moving average of the weights, which is what is evaluated and saved, such as 0.999; 0 is
+    off."""
+    freeze: str | None = None
+    """Layers that are not trained, batch norm included: names or a range of cfg sections, such as 0-73."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the network; auto is bf16 where the device is made for it, else fp32."""
+    channels_last: bool = True
+    """Memory order of the network: faster nearly everywhere, same numbers up to rounding."""
+    compile: bool = False
+    """Use torch.compile: a minute before the first step, then faster steps."""
+    deterministic: bool = False
+    """Use only algorithms that give the same bits again, where PyTorch has them; slower."""
+    sync_bn: bool = False
+    """Compute batch norm over the images of all processes instead of each process's own."""
+
+    plain: bool = False
+    """No augmentation: images as detection sees them."""
+    augment: Augment = field(default_factory=Augment)
+
+    eval_on: Literal["val", "train"] = "val"
+    """Images to evaluate on: those of `val_split`, or the training images as detection sees them."""
+    eval_every: int = 1
+    """Epochs between evaluations; 0 evaluates after the last one only."""
+    save_every: int = 1
+    """Epochs between checkpoints; the last and an interrupted one are always saved."""
+    early_stop: int | None = None
+    """Stop after this many epochs without a better `early_metric`; None is off."""
+    early_metric: str = "AP"
+    """Metric that chooses the best checkpoint and stops early: AP, AP50, ..., or another metric of the log."""
+
+    @property
+    def augmentation(self) -> Augment:
+        """How images are changed, `plain` considered; the size of the input may vary all the same."""
+        return replace(PLAIN, multi_scale=self.augment.multi_scale) if self.plain else self.augment
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            Size.parse(self.size)
+        least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "eval_every": 0, "save_every": 1}
+        least |= {"workers": 0, "limit": 1, "early_stop": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise ValueError(f"{name}={value}: expected at least {bound}")
+        for name in ("momentum", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected a number from 0 (off), below 1")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay={self.weight_decay}: expected a number from 0")
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise ValueError(f"clip={self.clip}: expected a norm above 0, or None for none")
+        if self.early_stop is not None and self.eval_every == 0:
+            raise ValueError("early_stop without effect: eval_every=0 evaluates after the last epoch only")
+        self.augment.ends_plain(0, self.epochs)
+        if self.plain and replace(self.augment, multi_scale=1.0) != Augment():
+            raise ValueError("plain means no augmentation, but settings of it were changed; leave one of them out")
