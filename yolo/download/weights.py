@@ -6,11 +6,11 @@ size is the only check, and `fetch` says so.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from yolo.download.fetch import DownloadError, OfficialFile, cache_folder, fetch
 from yolo.download.partial import Checksum
+from yolo.names import did_you_mean
 
 
 def _pjreddie(file: str, size: int, checksum: Checksum | None = None) -> OfficialFile:
@@ -91,8 +91,8 @@ def official_weights(name: str, progress: bool | None = None) -> Path:
     file; OSError if it cannot be written.
     """
     if name not in WEIGHTS:
-        close = difflib.get_close_matches(name.lower().removesuffix(".weights").removesuffix(".cfg"), WEIGHTS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = did_you_mean(name.lower().removesuffix(".weights").removesuffix(".cfg"), WEIGHTS)
+        hint = f"{hint} " if hint else ""
         raise ValueError(f"no published weights are called {name!r}; {hint}expected one of {', '.join(WEIGHTS)}")
     wanted = WEIGHTS[name]
     target = cache_folder() / wanted.file
