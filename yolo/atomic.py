@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, by one process at a time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place when the block ends well and vanishes otherwise.
+    """Yield a temporary path beside `path`. It replaces `path` if the block ends well and is removed otherwise.
 
-    The content is on the disk before the name changes, so a full disk, a killed process or a power cut leaves
-    the old file or the new one, never half of one. Missing folders are made.
+    The content is on the disk before the name changes. So a full disk, a killed process or a power cut leaves the old
+    file or the new one, never half of one. Missing folders are created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -30,32 +30,51 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
-    """Waits until no other process or thread is in such a block for `path`; False where files cannot be locked."""
+    """Wait until no other process or thread is in such a block for `path`. Yields False if files cannot be locked."""
     place = path.with_name(f"{path.name}.part")
-    while True:
-        file = place.open("ab", buffering=0)
-        locked = lock(file)
-        with suppress(FileNotFoundError):  # while we waited it was removed
-            if not locked or os.path.samestat(os.fstat(file.fileno()), place.stat()):
-                break
-        file.close()
+    file = open_alone(place)
     try:
-        yield locked
+        yield file is not None
     finally:
-        place.unlink(missing_ok=True)
+        if file is not None:
+            place.unlink(missing_ok=True)
+            file.close()
+
+
+# The file that is being written is itself the lock. The package filelock was weighed: its lock file has to stay after
+# use, so COCO alone would leave 118,287 of them. Beside the data they would be in the user's way. In the cache they
+# would not exclude other users of the same data. Where flock is missing, its marker outlives a killed process.
+def open_alone(path: Path) -> FileIO | None:
+    """Open `path` for appending once no other process or thread has it open in this way.
+
+    Returns:
+        The file, which stays locked until it is closed; None if files cannot be locked here.
+    """
+    while True:
+        file = path.open("ab", buffering=0)
+        if not _lock(file):
+            file.close()
+            with suppress(OSError):
+                if path.stat().st_size == 0:
+                    path.unlink()
+            return None
+        # The previous owner may have renamed or removed the file. Then its name is free, or belongs to a new file.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
         file.close()
 
 
-def lock(file: FileIO) -> bool:
-    """Waits until the open file is ours, which lasts until it is closed; False where there are no locks."""
+def _lock(file: FileIO) -> bool:
+    """Wait until the open file is locked, which lasts until it is closed. Returns False if there are no locks here."""
     try:
         from fcntl import LOCK_EX, LOCK_NB, flock
 
         try:
             flock(file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            logging.getLogger("yolo").warning("%s: another process is at it; waiting", file.name)
+            logging.getLogger("yolo").warning("%s: another process is working on it; waiting", file.name)
             flock(file, LOCK_EX)
-    except (ImportError, OSError):
+    except (ImportError, OSError):  # Windows; some network file systems
         return False
     return True

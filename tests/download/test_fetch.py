@@ -31,7 +31,6 @@ from hypothesis import strategies as st
 from tests.support.paths import ROOT
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
-from yolo.download import partial
 from yolo.download import weights as official
 from yolo.download.fetch import PAUSES, DownloadError, OfficialFile, cache_folder, fetch
 from yolo.download.partial import Checksum, own_partial
@@ -716,7 +715,7 @@ def test_processes_take_turns(server: Server, tmp_path: Path) -> None:
         assert process.stderr
         for line in process.stderr:
             said[name] = said.get(name, "") + line
-            if "another process is at it" in line:
+            if "another process is working on it" in line:
                 heard.set()
                 release.set()
         process.stderr.close()
@@ -762,9 +761,26 @@ def test_a_part_that_became_the_target_is_left_alone(tmp_path: Path, monkeypatch
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_killed_process_releases_its_part(tmp_path: Path) -> None:
+    """The next one continues with what arrived, without waiting."""
+    target = tmp_path / "file"
+    code = (
+        "import sys, time, pathlib; from yolo.download.partial import own_partial\n"
+        "with own_partial(pathlib.Path(sys.argv[1])) as part: part.append(b'some'); print(flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(target)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.kill()
+    with own_partial(target) as part:
+        assert part.size == 4
+    assert [file.name for file in tmp_path.iterdir()] == ["file.part"]
+
+
 def test_where_nothing_can_be_locked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows, some network file systems: a part of one's own, resumed within the call, gone after it."""
-    monkeypatch.setattr(partial, "lock", lambda file: False)
+    monkeypatch.setattr("yolo.atomic._lock", lambda file: False)
     server.play(Send(drop=1000, etag='"1"'), Send(etag='"1"'))
     (tmp_path / "1").mkdir()
     pull(server.url, tmp_path / "1" / "file")

@@ -11,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from yolo.atomic import lock
+from yolo.atomic import open_alone
 
 
 class Checksum(NamedTuple):
@@ -108,31 +108,24 @@ class Partial:
 
 @contextmanager
 def own_partial(target: Path) -> Iterator[Partial]:
-    """The partial file `TARGET.part`, after waiting for any other process or thread that has it.
+    """Yield the partial file `TARGET.part`, after waiting for any other process or thread that has it.
 
-    It stays if the block ends before it is done, unless it is empty. Where files cannot be locked (Windows, some
-    network file systems) it has a name of its own and does not stay.
+    It stays if the block ends before it is complete, unless it is empty. Where files cannot be locked (Windows, some
+    network file systems) it has a name of its own and is removed.
     """
     path = target.with_name(f"{target.name}.part")
-    while True:
-        file = path.open("ab", buffering=0)
-        if not (locked := lock(file)):
-            file.close()
-            with suppress(OSError):
-                if path.stat().st_size == 0:
-                    path.unlink()
-            path = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}.part")
-            file = path.open("wb", buffering=0)
-            break
-        with suppress(FileNotFoundError):  # while we waited it became the target, or was removed
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                break
-        file.close()
+    file = open_alone(path)
+    locked = file is not None
+    if file is None:
+        path = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}.part")
+        file = path.open("wb", buffering=0)
     partial = Partial(path, file, locked)
     try:
         yield partial
     finally:
         stays = partial.done or (locked and partial.size > 0)
+        # A locked file is removed before it is closed, or another process could already have it. Without a lock it
+        # is closed first, because Windows does not remove open files.
         if not locked:
             file.close()
         if not stays:
