@@ -96,18 +96,16 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def tarred(files: dict[str, bytes], link: str | None = None) -> bytes:
-    """A tar archive, with a symbolic link to /etc/passwd under that name."""
+def tarred(files: dict[str, bytes], odd: tarfile.TarInfo | None = None) -> bytes:
+    """A tar archive, with one more member that is not a file."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-        if link is not None:
-            member = tarfile.TarInfo(link)
-            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            archive.addfile(member)
+        if odd is not None:
+            archive.addfile(odd)
     return buffer.getvalue()
 
 
@@ -441,17 +439,30 @@ def test_an_archive_without_all_its_files(server: Server, tmp_path: Path, monkey
     assert (tmp_path / official.file).is_file()
 
 
-@pytest.mark.parametrize("name", ["a/../../evil.txt", "/evil.txt", "..", "a\\..\\evil.txt", "C:/evil.txt"])
-def test_nothing_lands_outside(name: str, tmp_path: Path) -> None:
-    """A name that leads out, in a zip or a tar, or a link: nothing at all is unpacked."""
+@pytest.mark.parametrize(
+    "name", ["a/../../evil.txt", "/evil.txt", "..", "a\\..\\evil.txt", "C:/evil.txt", "a/../evil.txt"]
+)
+def test_names_that_lead_out_of_the_folder(name: str, tmp_path: Path) -> None:
+    """In a zip or a tar: nothing at all is unpacked."""
     files = {"a/good.txt": b"good", name: b"evil"}
     (tmp_path / "1.zip").write_bytes(zipped(files))
     (tmp_path / "2.tar").write_bytes(tarred(files))
-    (tmp_path / "3.tar").write_bytes(tarred({"a/good.txt": b"good"}, link="a/evil.txt"))
-    for archive in ("1.zip", "2.tar", "3.tar"):
+    for archive in ("1.zip", "2.tar"):
         with pytest.raises(ValueError, match=rf"{archive}: holds .*evil|{archive}: holds '\.\.'"):
             unpack(tmp_path / archive, r"(.*)", tmp_path / "out" / "deep", last="x")
-    assert sorted(file.name for file in tmp_path.rglob("*")) == ["1.zip", "2.tar", "3.tar"]
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["1.zip", "2.tar"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize("target", ["/etc/passwd", "a/good.txt"])
+def test_links_and_devices_in_a_tar(kind: bytes, target: str, tmp_path: Path) -> None:
+    """Links are refused wherever they point to, and so are devices: nothing at all is unpacked."""
+    odd = tarfile.TarInfo("a/evil.txt")
+    odd.type, odd.linkname = kind, target
+    (tmp_path / "1.tar").write_bytes(tarred({"a/good.txt": b"good"}, odd))
+    with pytest.raises(ValueError, match=r"1\.tar: holds 'a/evil\.txt', which is .*nothing was unpacked"):
+        unpack(tmp_path / "1.tar", r"(.*)", tmp_path / "out", last="x")
+    assert [file.name for file in tmp_path.rglob("*")] == ["1.tar"]
 
 
 def test_damaged_and_other_archives(tmp_path: Path) -> None:

@@ -96,8 +96,9 @@ def missing(files: Sequence[Path]) -> int:
     return sum(not file.is_file() for file in files)
 
 
+# tarfile's own data filter is weaker: it turns /a into a, and accepts a/../b, a\b, C:/a and links inside the folder.
 def _safe(archive: Path, name: str, regular: bool = True) -> str:
-    """The name of a file inside an archive. ValueError for one that could land outside the folder."""
+    """Return the name of a file in an archive. Raises ValueError for one that could end up outside the folder."""
     path = PurePosixPath(name)
     if not regular or path.is_absolute() or ".." in path.parts or re.search(r"[\\:\0]", name):
         raise ValueError(f"{archive}: holds {name!r}, which is no file inside a folder; nothing was unpacked")
