@@ -297,6 +297,20 @@ def test_exif_damaged(tmp_path: Path, block: bytes) -> None:
         assert np.array_equal(read(data, tmp_path), read(plain, tmp_path))
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_exif_with_one_damaged_entry(tmp_path: Path, kind: str) -> None:
+    """The orientation is read, without a warning, although an entry before it points out of the block."""
+    options = {"lossless": True} if kind == "WEBP" else {}
+    maker = struct.pack("<HHII", 0x010F, 2, 6, 0xFF00003E)
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    block = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + maker + orientation + bytes(4)
+    plain = encode(SMOOTH, kind, **options)
+    data = plain[:2] + segment(0xE1, block) + plain[2:]
+    if kind == "WEBP":
+        data = encode(SMOOTH, kind, exif=block, **options)
+    assert np.array_equal(read(data, tmp_path), np.rot90(read(plain, tmp_path), -1))
+
+
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_lossless_kinds(tmp_path: Path, kind: str) -> None:
     """The pixels of lossless files are read as they are."""

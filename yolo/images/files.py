@@ -108,6 +108,9 @@ def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
+# EXIF is read here and not by Pillow. Pillow does not say whether a JPEG is whole. It loses an orientation that comes
+# after a damaged entry, warns of such entries (filters of warnings are not safe in threads, which read images too), and
+# refuses large images. It would also take 20 to 60 microseconds per JPEG, which is 2 to 6 % of a small one.
 def _scan_jpeg(data: bytes) -> tuple[bytes, bool]:
     """The EXIF block of a JPEG (empty without one), and whether its image has an end.
 
