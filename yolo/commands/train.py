@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 
-from yolo.distributed import say, together
+from yolo.distributed import print_once, together
 from yolo.models.load import find_device
 from yolo.options.presets import read_options
 from yolo.options.training import Training
@@ -34,10 +34,10 @@ def run(options: Training) -> int:
         with trainer.run as folder:
             done = trainer.fit(interrupt)
         if done:
-            say(f"done: {folder.folder / BEST}; python detect.py IMAGE uses it, as the newest run")
+            print_once(f"done: {folder.folder / BEST}; python detect.py IMAGE uses it, as the newest run")
             return 0
         command = f"python train.py --resume {shlex.quote(str(folder.folder))}"
-        say(f"{interrupt.name or 'another process'}: stopped after a completed step; resume with: {command}")
+        print_once(f"{interrupt.name or 'another process'}: stopped after a completed step; resume with: {command}")
         return 130
 
 

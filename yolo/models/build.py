@@ -11,7 +11,7 @@ from yolo.darknet.layers import ConvBlock
 from yolo.darknet.network import Darknet
 from yolo.darknet.sections import Region, Yolo
 from yolo.darknet.transfer import transfer
-from yolo.distributed import say
+from yolo.distributed import print_once
 from yolo.models.detector import Detector
 from yolo.models.yolo import YoloDetector
 from yolo.options.registry import find_model, resolve
@@ -40,12 +40,12 @@ def build_yolo(options: Train, names: list[str]) -> YoloDetector:
     before = {layer.classes for layer in cfg.layers if isinstance(layer, (Yolo, Region))}
     cfg = with_classes(cfg, len(names))
     if before != {len(names)}:
-        say(f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}")
+        print_once(f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}")
     network = Darknet(cfg, init=options.init)
     fresh = frozenset(range(len(network.layers)))
     if options.weights is not None:
         table, fresh = transfer(network, options.weights, names)
-        say(table)
+        print_once(table)
     if options.obj_bias is not None:
         set_objectness_bias(network, options.obj_bias, fresh)
     size = Size.parse(options.size) if options.size else network.size

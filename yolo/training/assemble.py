@@ -22,7 +22,7 @@ from yolo.data.sampler import Batches
 from yolo.data.shapes.scenes import make_shapes
 from yolo.data.sheet import contact_sheet
 from yolo.data.transforms import Augmented
-from yolo.distributed import rank, say, wait_for_all, world_size
+from yolo.distributed import print_once, rank, wait_for_all, world_size
 from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
 from yolo.models.build import build_detector
@@ -86,7 +86,7 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
         _first_batch(seen, batches, run)
     else:
         trainer.load_state_dict(state["trainer"])
-    say(
+    print_once(
         f"{run.folder}: {len(data):,} images, {len(data.names)} classes, input {detector.size}, "
         f"{options.epochs} epochs, {options.epochs * epoch_steps:,} steps, "
         f"{str(precision).removeprefix('torch.')} on {device}"
@@ -128,7 +128,7 @@ def _wrap(detector: Detector, options: Training) -> tuple[Detector, nn.Module | 
         detector = detector.replace(network=nn.SyncBatchNorm.convert_sync_batchnorm(detector.network))
     if options.freeze:
         frozen = freeze(detector.network, options.freeze)
-        say(f"frozen: {len(frozen)} parameters, {frozen[0]} to {frozen[-1]}")
+        print_once(f"frozen: {len(frozen)} parameters, {frozen[0]} to {frozen[-1]}")
     trained: nn.Module = detector.network
     if options.compile:
         trained = cast(nn.Module, torch.compile(trained))

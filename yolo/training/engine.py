@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from yolo.data.loader import Batch, Loader
-from yolo.distributed import first_fills, rank, sum_over_ranks, world_size
+from yolo.distributed import copy_from_rank_0, rank, sum_over_ranks, world_size
 from yolo.models.detector import Detector
 from yolo.options.aliases import renamed
 from yolo.options.training import Training
@@ -228,7 +228,7 @@ class Trainer:
         if self._evaluated(epoch + 1):
             start = time.perf_counter()
             shown = self.averaged()
-            first_fills(shown.network.buffers())  # batch norm counts in each process on its own; one is evaluated
+            copy_from_rank_0(shown.network.buffers())  # batch norm counts in each process on its own; one is evaluated
             values |= self.evaluate(shown, self.step)
             for watcher in self.watchers.values():
                 values |= watcher.evaluated(shown)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolo.atomic import replacing
-from yolo.distributed import first_says, rank
+from yolo.distributed import from_rank_0, rank
 
 if TYPE_CHECKING:  # its import takes a second or two
     from torch.utils.tensorboard import SummaryWriter
@@ -156,7 +156,7 @@ def next_folder(root: str | os.PathLike[str] = "runs", name: str = "train") -> P
     A collective call: every process makes it and gets the folder that the first one made.
     """
     root = Path(root)
-    return Path(first_says(str(_make_next(root, name)) if rank() == 0 else ""))
+    return Path(from_rank_0(str(_make_next(root, name)) if rank() == 0 else ""))
 
 
 def _make_next(root: Path, name: str) -> Path:
