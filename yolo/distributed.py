@@ -1,4 +1,4 @@
-"""Several processes that share one task (torchrun). In a single process, every function here does nothing special."""
+"""Several processes that share one task (torchrun). With a single process nothing here communicates."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ def together(device: torch.device | str | None) -> Iterator[str | None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield None if device is None else str(device)
         return
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind = own = str(device)
+    kind = own = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if kind not in ("cpu", "cuda"):
         raise ValueError(f"device {kind} with several processes; give cpu or cuda, each process takes its own GPU")
     # Each process of a machine has a GPU of its own. Choose it before NCCL starts, which uses the current one.
@@ -85,18 +83,10 @@ def gather(values: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return values
-    device = torch.device("cuda", torch.cuda.current_device()) if "nccl" in dist.get_backend() else torch.device("cpu")
-    # all_gather needs equal shapes: share the lengths first, then pad to the longest.
-    sizes = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
-    dist.all_gather(sizes, torch.tensor([len(values)], device=device))
-    counts = torch.cat(sizes).tolist()
-    sent = values.to(torch.uint8) if values.dtype == torch.bool else values  # gloo does not know bool
-    padded = sent.new_zeros((max(counts), *values.shape[1:]), device=device)
-    padded[: len(values)] = sent
-    parts = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(parts, padded)
-    # Drop the padding.
-    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).to(values.device, values.dtype)
+    # As objects, since the collective calls for tensors want equal shapes; a clone has no more memory than its values.
+    parts = [values] * world_size()
+    dist.all_gather_object(parts, values.cpu().clone())
+    return torch.cat(parts).to(values.device)
 
 
 def print_once(line: str) -> None:
