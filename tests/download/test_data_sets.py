@@ -35,7 +35,6 @@ from yolo.download import penn_fudan as get_penn_fudan
 from yolo.download import voc as get_voc
 from yolo.download.archives import mirrored, put, unpack
 from yolo.download.fetch import DownloadError, OfficialFile
-from yolo.download.partial import Checksum
 
 ZIP = "/annotations/annotations_trainval2017.zip"
 
@@ -111,7 +110,7 @@ def tarred(files: dict[str, bytes], odd: tarfile.TarInfo | None = None) -> bytes
 
 def known(official: OfficialFile, content: bytes) -> OfficialFile:
     """The entry of the table, as if this were its file."""
-    return replace(official, size=len(content), checksum=Checksum("md5", hashlib.md5(content).hexdigest()))
+    return replace(official, size=len(content), checksum=hashlib.md5(content).hexdigest())
 
 
 def coco_site(monkeypatch: pytest.MonkeyPatch, count: int = 230, **options: Any) -> Site:
@@ -215,14 +214,14 @@ def test_a_killed_run_is_gone_on_with(server: Server, tmp_path: Path, monkeypatc
     official = get_coco.ANNOTATIONS
     code = (
         "import sys\nfrom pathlib import Path\nfrom yolo.download import coco as get_coco\n"
-        "from yolo.download.fetch import OfficialFile\nfrom yolo.download.partial import Checksum\n"
+        "from yolo.download.fetch import OfficialFile\n"
         "folder, mirror, size, md5 = sys.argv[1:]\n"
         "old = get_coco.ANNOTATIONS\n"
-        "get_coco.ANNOTATIONS = OfficialFile(old.name, old.file, old.urls, int(size), Checksum('md5', md5))\n"
+        "get_coco.ANNOTATIONS = OfficialFile(old.name, old.file, old.urls, int(size), md5)\n"
         "get_coco.get_coco(Path(folder), mirror=mirror)\n"
     )
     assert official.checksum is not None
-    arguments = [str(tmp_path), mirror(server), str(official.size), official.checksum.digest]
+    arguments = [str(tmp_path), mirror(server), str(official.size), official.checksum]
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, stderr=subprocess.PIPE)
     try:
         end = time.monotonic() + 60

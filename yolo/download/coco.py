@@ -21,7 +21,6 @@ from yolo.atomic import replacing
 from yolo.data.formats.coco_json import read_json
 from yolo.download.archives import fetch_archive, mirrored, one
 from yolo.download.fetch import DownloadError, OfficialFile, fetch
-from yolo.download.partial import Checksum
 from yolo.images.files import read_image
 
 SPLITS = ("val2017", "train2017")
@@ -38,7 +37,7 @@ ANNOTATIONS = OfficialFile(
     "annotations_trainval2017.zip",
     (f"{HOST}/annotations/annotations_trainval2017.zip",),
     252_907_541,
-    Checksum("md5", "f4bbac642086de4f52a3fdda2de5fa2c"),
+    "f4bbac642086de4f52a3fdda2de5fa2c",
 )
 
 

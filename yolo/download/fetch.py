@@ -1,6 +1,6 @@
-"""Downloads that arrive whole or not at all: resumed, retried, checked, one process at a time. No torch.
+"""Downloads that arrive complete or not at all: resumed, retried, checked, by one process at a time. No torch.
 
-Beside the target, `TARGET.part` keeps what has arrived so far, and `TARGET.part.from` where it came from.
+While a download is incomplete, `TARGET.part` beside the target holds its bytes, and `TARGET.part.from` their source.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from yolo.download.partial import Check, Checksum, Partial, Wanted, own_partial
+from yolo.download.partial import Check, Partial, Wanted, own_partial
 
 if TYPE_CHECKING:  # both take a while to import
     from http.client import HTTPResponse
@@ -23,19 +23,19 @@ if TYPE_CHECKING:  # both take a while to import
 
 log = logging.getLogger("yolo")
 
-CHUNK = 2**18  # bytes that are read at once, at most
+CHUNK = 2**18  # the most bytes that are read at once
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt at one address
 
-GAIN = 2**20  # after an attempt that brought so many bytes the pauses start over
+GAIN = 2**20  # after this many new bytes the pauses start again from the first
 
 
 class DownloadError(OSError):
-    """No address gave the file; the message lists each with its reason."""
+    """No address gave the file. The message lists each address with its reason."""
 
 
 class _AttemptError(Exception):
-    """Why an attempt failed. `again`: another one at the same address may succeed."""
+    """Why an attempt failed. With `again`, another attempt at the same address may succeed."""
 
     def __init__(self, reason: str, *, again: bool) -> None:
         super().__init__(reason)
@@ -47,28 +47,29 @@ def fetch(
     target: Path,
     *,
     size: int | None = None,
-    checksum: Checksum | None = None,
+    checksum: str | None = None,
     check: Check | None = None,
     progress: bool | None = None,
     timeout: float = 20,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """`target`, downloaded from the first of `urls` that gives it, unless it is there already.
+    """Download `target` from the first of `urls` that gives it, unless it is there already. Returns `target`.
 
-    A file gets that name when it is whole, `size` bytes long, has this `checksum` and passes this `check`; one that has
-    the name but not these is replaced. A broken connection is resumed, by this call or a later one, if the server's
-    ETag or date, or else the checksum, tells whether the pieces belong together. Where neither checksum nor check is
-    given, that is said aloud.
+    The file gets its name only when it is complete and passes all checks. An existing file that fails them is
+    replaced. A broken download is resumed, by this call or a later one, if the server's ETag or date, or else the
+    checksum, tells whether the pieces belong together. A warning is logged if there is neither checksum nor check.
 
     Args:
         urls: http:// or https:// addresses of the same file, in the order in which they are tried.
-        check: what is wrong with the content of a whole file, None if nothing is; for files without known checksum.
-        progress: a bar on stderr; by default only where stderr is a terminal.
-        timeout: seconds for which a server may be silent.
-        sleep: called with the seconds to wait before another attempt.
+        size: the size of the file in bytes, if known.
+        checksum: its SHA-256, SHA-1 or MD5 in hexadecimal, if known.
+        check: returns what is wrong with a complete file, None if nothing is. For files without a known checksum.
+        progress: whether to show a bar on stderr. The default shows one if stderr is a terminal.
+        timeout: the number of seconds for which a server may be silent.
+        sleep: called with the number of seconds to wait before another attempt.
 
-    Raises ValueError for an address of another kind; DownloadError if none gives the file; OSError if it cannot be
-    written, such as on a full disk. What has arrived is kept then.
+    Raises ValueError for an address of another kind, DownloadError if no address gives the file, and OSError if it
+    cannot be written, for example on a full disk. In both last cases the bytes that arrived are kept.
     """
     for url in urls:
         if not re.fullmatch(r"https?://[!-~]+", url):
@@ -80,11 +81,12 @@ def fetch(
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with own_partial(target) as partial:
-        if target.exists():  # another process was faster, or it is a different file
+        # Look again: another process may have finished the file while this one waited.
+        if target.exists():
             if not (problem := wanted.mismatch(target)):
                 return target
             log.warning("%s: %s; it will be replaced", target, problem)
-        _Download(target.name, partial, wanted, progress, timeout, sleep).from_any(urls)
+        _Download(target.name, partial, wanted, progress, timeout, sleep).try_all(urls)
         partial.become(target)
     if checksum is None and check is None:
         log.warning("%s: %s, no checksum is known", target, "not checked" if size is None else "checked by size only")
@@ -102,13 +104,13 @@ class _Download:
     timeout: float
     sleep: Callable[[float], None]
 
-    def from_any(self, urls: Sequence[str]) -> None:
-        """Fills the partial file from the first address that can."""
+    def try_all(self, urls: Sequence[str]) -> None:
+        """Complete the partial file from the first address that can. Raises DownloadError if none can."""
         if self.partial.is_whole(self.wanted):
             return
         reasons = []
         for url in urls:
-            if (reason := self.from_one(url)) is None:
+            if (reason := self.try_one(url)) is None:
                 return
             reasons.append(f"\n  {url}: {reason}")
         where = "".join(reasons) or " no address is known"
@@ -116,9 +118,11 @@ class _Download:
         kept = f"\n  {self.partial.size:,} bytes are kept in {self.partial.path}" if stays else ""
         raise DownloadError(f"{self.name} could not be downloaded:{where}{kept}")
 
-    def from_one(self, url: str) -> str | None:
-        """Fills the partial file from `url`, in several attempts where that helps; else the reason of the last."""
-        attempts, pauses, furthest = 0, 0, self.partial.size
+    def try_one(self, url: str) -> str | None:
+        """Complete the partial file from `url`, in several attempts if necessary. Returns why the last one failed."""
+        attempts = 0
+        pauses = 0
+        furthest = self.partial.size
         while True:
             attempts += 1
             try:
@@ -129,6 +133,7 @@ class _Download:
                 reason = str(error)
                 if not error.again:
                     return reason
+            # A long download over a bad line may take any number of attempts, as long as each brings it further.
             if self.partial.size >= furthest + GAIN:
                 pauses, furthest = 0, self.partial.size
             if pauses == len(PAUSES):
@@ -138,30 +143,37 @@ class _Download:
             pauses += 1
 
     def ask(self, url: str, *, first: bool) -> HTTPResponse:
-        """The server's answer to a request for the missing bytes; for all, if nothing tells whether they would fit."""
+        """Request the missing bytes, or all bytes if nothing tells whether the missing ones would fit.
+
+        Returns the server's answer. Raises _AttemptError if there is none, or an error.
+        """
         from http.client import HTTPException
         from urllib.error import HTTPError, URLError
         from urllib.request import Request
 
         headers = {"User-Agent": "exact-yolov3"}
         validator = self.partial.validator(url)
+        # With If-Range the server sends the whole file if it has changed. Without it, the checksum has to decide.
         if self.partial.size and (validator or self.wanted.checksum):
             headers |= {"Range": f"bytes={self.partial.size}-"} | ({"If-Range": validator} if validator else {})
         try:
             return cast("HTTPResponse", _opener().open(Request(url, headers=headers), timeout=self.timeout))
         except HTTPError as error:
             error.close()
-            if error.code == 416:  # the server's file is not longer than what we have
+            if error.code == 416:  # the server's file is not longer than the partial one
                 self.partial.restart()
             again = error.code >= 500 or error.code in (408, 416, 429)
             raise _AttemptError(f"HTTP {error.code} {error.reason}", again=again) from None
-        except URLError as error:  # no connection; after an earlier one, it may come back
+        except URLError as error:  # no connection: if there was one before, it may come back
             raise _AttemptError(str(error.reason), again=not first) from None
         except (OSError, HTTPException, ValueError) as error:
             raise _AttemptError(f"{type(error).__name__}: {error}", again=isinstance(error, OSError)) from None
 
     def receive(self, response: HTTPResponse, url: str) -> None:
-        """The answer's bytes, appended to the partial file, which is whole and right at the end."""
+        """Append the bytes of the answer to the partial file, and check the complete file.
+
+        Raises _AttemptError if bytes are missing, or the file is not the wanted one.
+        """
         from http.client import HTTPException
 
         from tqdm import tqdm
@@ -175,7 +187,7 @@ class _Download:
                 try:
                     data = response.read1(CHUNK)
                 except (OSError, HTTPException) as error:
-                    if count == total:  # only the end was not said
+                    if count == total:  # all bytes arrived, only the end of the connection was not clean
                         break
                     raise _AttemptError(f"broke off after {count:,} bytes: {error}", again=True) from None
                 if not data:
@@ -189,17 +201,21 @@ class _Download:
         if total is not None and count < total:
             raise _AttemptError(f"broke off after {count:,} of {total:,} bytes", again=True)
         if problem := self.wanted.mismatch(self.partial.path):
-            self.partial.restart()  # if there was an earlier piece, it may be that one which is wrong
+            self.partial.restart()  # the fault may lie in an earlier piece: then a whole file may be right
             raise _AttemptError(f"a different file, {problem}", again=resumed > 0)
 
     def start(self, response: HTTPResponse, url: str) -> int | None:
-        """Makes the partial file what the answer continues; the size of the whole file, if known."""
+        """Prepare the partial file for the bytes of this answer. Returns the size of the complete file, or None.
+
+        Raises _AttemptError if the answer does not continue the partial file, or belongs to a file of another size.
+        """
         if response.status not in (200, 206):
             raise _AttemptError(f"HTTP {response.status} {response.reason}", again=False)
         total = response.length
         validator = response.headers["ETag"] or ""
-        if not validator.startswith('"'):  # If-Range takes no weak ones, W/"..."
+        if not validator.startswith('"'):  # If-Range does not take weak tags, W/"..."
             validator = response.headers["Last-Modified"]
+        # 206 continues at the requested byte, 200 is the whole file.
         if response.status == 206:
             place = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers["Content-Range"] or "")
             before = self.partial.validator(url)
@@ -216,7 +232,7 @@ class _Download:
 
 
 def _opener() -> OpenerDirector:
-    """HTTP and HTTPS, with proxies and redirections; urllib's own opener would follow one to ftp: too."""
+    """Return an opener for HTTP and HTTPS, with proxies and redirections. urllib's default also follows to ftp:."""
     from urllib import request as r
 
     handlers = [r.ProxyHandler(), r.HTTPHandler(), r.HTTPSHandler(), r.UnknownHandler()]
@@ -229,22 +245,28 @@ def _opener() -> OpenerDirector:
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """A published file: the `name` by which it is asked for, its file name, its addresses in the order in which they
-    are tried, its size in bytes and its checksum, if they are known."""
+    """A published file.
+
+    `name` is what users call it, `file` its file name, `urls` its addresses in the order in which they are tried.
+    `size` (bytes) and `checksum` (hexadecimal) are None if unknown.
+    """
 
     name: str
     file: str
     urls: tuple[str, ...]
     size: int | None = None
-    checksum: Checksum | None = None
+    checksum: str | None = None
 
 
 def cache_folder() -> Path:
-    """Where downloads go: `$EXACT_YOLOV3_CACHE`, else `exact-yolov3` in the user's cache folder. It need not exist."""
+    """Return the folder for downloads, which need not exist.
+
+    It is `$EXACT_YOLOV3_CACHE`, else `exact-yolov3` in the user's cache folder.
+    """
     if chosen := os.environ.get("EXACT_YOLOV3_CACHE"):
         return Path(chosen).expanduser()
     windows = sys.platform == "win32"
     folder = Path(os.environ.get("LOCALAPPDATA" if windows else "XDG_CACHE_HOME", ""))
-    if not folder.is_absolute():  # unset, or relative, which the XDG specification wants ignored
+    if not folder.is_absolute():  # not set, or relative, which is to be ignored by the XDG specification
         folder = Path.home() / ("AppData/Local" if windows else ".cache")
     return folder / "exact-yolov3"

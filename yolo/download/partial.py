@@ -1,4 +1,4 @@
-"""A download that has not arrived yet, and what the whole file must be. No torch."""
+"""A download that is not complete yet, and what the complete file must be. No torch."""
 
 from __future__ import annotations
 
@@ -9,47 +9,42 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from yolo.atomic import open_alone
 
-
-class Checksum(NamedTuple):
-    """The digest of a whole file, in hexadecimal: `Checksum("sha256", "523e4e69...")`."""
-
-    kind: Literal["md5", "sha1", "sha256"]
-    digest: str
-
+KINDS = {32: "md5", 40: "sha1", 64: "sha256"}
+"""The kind of a checksum, by its number of hexadecimal digits."""
 
 Check = Callable[[Path], str | None]
-"""What is wrong with the content of a file; None if nothing is."""
+"""Returns what is wrong with the content of a file; None if nothing is."""
 
 
 class Wanted(NamedTuple):
-    """What is known of a whole file: its size in bytes, its checksum, what its content must be like."""
+    """What is known of a complete file: its size in bytes, its checksum in hexadecimal, a check of its content."""
 
     size: int | None
-    checksum: Checksum | None
+    checksum: str | None
     check: Check | None = None
 
     def mismatch(self, path: Path) -> str | None:
-        """Why the file at `path` is not that one; None if it is, or if nothing is known."""
+        """Return why the file at `path` is another one; None if it is the right one, or if nothing is known."""
         if self.size is not None and (found := path.stat().st_size) != self.size:
             return f"{found:,} bytes, expected {self.size:,}"
         if self.checksum is not None:
-            kind, expected = self.checksum.kind, self.checksum.digest.lower()
+            kind = KINDS[len(self.checksum)]
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
-            if digest != expected:
-                return f"{kind} {digest}, expected {expected}"
+            if digest != self.checksum.lower():
+                return f"{kind} {digest}, expected {self.checksum.lower()}"
         return None if self.check is None else self.check(path)
 
 
 class Partial:
     """The first bytes of a file, open for appending.
 
-    A note beside it has two lines: the address that they came from, and the validator (ETag or Last-Modified) by
-    which the server there tells whether its file is still the same.
+    A note beside it has two lines: the address that the bytes came from, and the validator (ETag or Last-Modified) that
+    tells whether the file at that address is still the same.
     """
 
     def __init__(self, path: Path, file: FileIO, locked: bool) -> None:
@@ -59,34 +54,37 @@ class Partial:
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """The number of bytes so far."""
         return os.fstat(self.file.fileno()).st_size
 
     def is_whole(self, wanted: Wanted) -> bool:
-        """Whether an earlier call was ended between the last byte and the renaming. Too many bytes are dropped."""
+        """Return whether all bytes are here, because an earlier call ended before it renamed the file.
+
+        A file that is too long, or as long as expected but different, is emptied.
+        """
         if not self.size or (wanted.size is None and wanted.checksum is None):
-            return False
+            return False  # nothing tells how long the file should be
         whole = wanted.mismatch(self.path) is None
         if not whole and wanted.size is not None and self.size >= wanted.size:
             self.restart()
         return whole
 
     def restart(self, url: str = "", validator: str | None = None) -> None:
-        """Throws all bytes away; those that follow come from `url`."""
+        """Remove all bytes. Those that follow come from `url`, whose file has this validator."""
         self.file.truncate(0)
         self.note.unlink(missing_ok=True)
         if validator:
             self.note.write_bytes(f"{url}\n{validator}".encode("latin-1", "replace"))
 
     def validator(self, url: str) -> str | None:
-        """What `url` called the file that the bytes are from; None if they are from elsewhere or it did not say."""
+        """Return the validator that came with the bytes; None if there was none, or if they are not from `url`."""
         with suppress(FileNotFoundError):
             source, _, validator = self.note.read_bytes().decode("latin-1").partition("\n")
             return validator if source == url else None
         return None
 
     def append(self, data: bytes) -> None:
-        """OSError if not all of it fits on the disk; what fits is kept."""
+        """Write the bytes at the end. Raises OSError if they do not all fit on the disk; those that fit are kept."""
         rest = memoryview(data)
         try:
             while rest:
@@ -97,10 +95,10 @@ class Partial:
             raise OSError(error.errno, problem) from error
 
     def become(self, target: Path) -> None:
-        """Takes the name `target`, when all bytes are on the disk."""
+        """Rename the file to `target`, after all bytes are on the disk."""
         os.fsync(self.file.fileno())
         self.note.unlink(missing_ok=True)
-        if not self.locked:  # Windows renames no open file; elsewhere the lock is held until the name is taken
+        if not self.locked:  # Windows does not rename open files. Elsewhere the lock is kept until the file is renamed.
             self.file.close()
         self.path.replace(target)
         self.done = True

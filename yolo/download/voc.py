@@ -12,7 +12,6 @@ from pathlib import Path
 
 from yolo.download.archives import fetch_archive, missing, unpack
 from yolo.download.fetch import OfficialFile
-from yolo.download.partial import Checksum
 
 
 def _voc(year: int, file: str, md5: str) -> OfficialFile:
@@ -20,7 +19,7 @@ def _voc(year: int, file: str, md5: str) -> OfficialFile:
     are torchvision's."""
     hosts = (f"https://{name}.robots.ox.ac.uk/pascal/VOC/voc{year}" for name in ("thor", "host"))
     urls = (*(f"{host}/{file}" for host in hosts), f"https://pjreddie.com/media/files/{file}")
-    return OfficialFile(f"voc{year}", file, urls, None, Checksum("md5", md5))
+    return OfficialFile(f"voc{year}", file, urls, None, md5)
 
 
 VOC = {

@@ -9,71 +9,40 @@ from __future__ import annotations
 from pathlib import Path
 
 from yolo.download.fetch import DownloadError, OfficialFile, cache_folder, fetch
-from yolo.download.partial import Checksum
 from yolo.names import did_you_mean
 
 
-def _pjreddie(file: str, size: int, checksum: Checksum | None = None) -> OfficialFile:
+def _pjreddie(file: str, size: int, checksum: str | None = None) -> OfficialFile:
     """From the author of darknet; the second address is the older one."""
     urls = f"https://data.pjreddie.com/files/{file}", f"https://pjreddie.com/media/files/{file}"
     return OfficialFile(file.removesuffix(".weights"), file, urls, size, checksum)
 
 
-def _alexeyab(release: str, file: str, size: int, checksum: Checksum | None = None) -> OfficialFile:
+def _alexeyab(release: str, file: str, size: int, checksum: str | None = None) -> OfficialFile:
     """From the releases of AlexeyAB's darknet."""
     urls = (f"https://github.com/AlexeyAB/darknet/releases/download/{release}/{file}",)
     return OfficialFile(file.removesuffix(".weights"), file, urls, size, checksum)
 
 
-def _sha256(digest: str) -> Checksum:
-    return Checksum("sha256", digest)
-
-
-def _sha1(digest: str) -> Checksum:
-    return Checksum("sha1", digest)
-
-
 _FILES = (
-    _pjreddie(
-        "yolov3.weights",
-        248_007_048,
-        _sha256("523e4e69e1d015393a1b0a441cef1d9c7659e3eb2d7e15f793f060a21b32f297"),
-    ),
-    _pjreddie(
-        "yolov3-tiny.weights",
-        35_434_956,
-        _sha256("dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"),
-    ),
-    _pjreddie(
-        "yolov3-spp.weights",
-        252_209_544,
-        _sha256("87a1e8c85c763316f34e428f2295e1db9ed4abcec59dd9544f8052f50de327b4"),
-    ),
+    _pjreddie("yolov3.weights", 248_007_048, "523e4e69e1d015393a1b0a441cef1d9c7659e3eb2d7e15f793f060a21b32f297"),
+    _pjreddie("yolov3-tiny.weights", 35_434_956, "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"),
+    _pjreddie("yolov3-spp.weights", 252_209_544, "87a1e8c85c763316f34e428f2295e1db9ed4abcec59dd9544f8052f50de327b4"),
     _pjreddie("yolov3-openimages.weights", 259_229_388),
     _pjreddie("darknet53.conv.74", 162_482_580),
     _alexeyab(
         "darknet_yolo_v3_optimal",
         "yolov4.weights",
         257_717_640,
-        _sha256("e8a4f6c62188738d86dc6898d82724ec0964d0eb9d2ae0f0a9d53d65d108d562"),
+        "e8a4f6c62188738d86dc6898d82724ec0964d0eb9d2ae0f0a9d53d65d108d562",
     ),
-    _alexeyab(
-        "darknet_yolo_v4_pre",
-        "yolov4-tiny.weights",
-        24_251_276,
-        # the revision of December 2020; an older one of the same size, sha1 d110379b7b..., is refused
-        _sha1("451caaab22fb9831aa1a5ee9b5ba74a35ffa5dcb"),
-    ),
-    _alexeyab(
-        "darknet_yolo_v4_pre",
-        "yolov4x-mish.weights",
-        399_388_168,
-        _sha1("a6f2879af2241de2e9730d317a55db6afd0af00b"),
-    ),
+    # the revision of December 2020; an older one of the same size, sha1 d110379b7b..., is refused
+    _alexeyab("darknet_yolo_v4_pre", "yolov4-tiny.weights", 24_251_276, "451caaab22fb9831aa1a5ee9b5ba74a35ffa5dcb"),
+    _alexeyab("darknet_yolo_v4_pre", "yolov4x-mish.weights", 399_388_168, "a6f2879af2241de2e9730d317a55db6afd0af00b"),
     _pjreddie("yolov2.weights", 203_934_260),
     _pjreddie("yolov2-tiny.weights", 44_948_600),
-    _pjreddie("yolov2-tiny-voc.weights", 63_471_556, _sha1("24b4bd049fc4fa5f5e95f684a8967e65c625dff9")),
-    _pjreddie("yolo-voc.weights", 202_704_260, _sha1("1cc1a7f8ad12d563d85b76e9de025dc28ac397bb")),
+    _pjreddie("yolov2-tiny-voc.weights", 63_471_556, "24b4bd049fc4fa5f5e95f684a8967e65c625dff9"),
+    _pjreddie("yolo-voc.weights", 202_704_260, "1cc1a7f8ad12d563d85b76e9de025dc28ac397bb"),
 )
 
 WEIGHTS: dict[str, OfficialFile] = {file.name: file for file in _FILES}
