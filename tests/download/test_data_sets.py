@@ -201,7 +201,7 @@ def test_the_users_annotations_are_not_replaced(
     site.asked.clear()
     for target in (file, mine):
         before = target.read_bytes(), target.stat().st_mtime_ns
-        with pytest.raises(ValueError, match=rf"{target}: is there and no subset .* use another --out"):
+        with pytest.raises(ValueError, match=rf"{target}: exists and is not a subset .* use another --out"):
             get_coco.get_coco(target.parents[1], images=5, mirror=mirror(server))
         assert (target.read_bytes(), target.stat().st_mtime_ns) == before
     assert site.asked == {ZIP: 1}
@@ -420,7 +420,7 @@ def test_a_file_that_differs_is_kept(server: Server, tmp_path: Path) -> None:
     """The user's own annotation is not replaced by the official one."""
     mine = tmp_path / "VOC2007" / "Annotations" / "000002.xml"
     put(mine, b"<annotation>mine</annotation>")
-    with pytest.raises(ValueError, match=r"000002\.xml: is there and differs from the official file"):
+    with pytest.raises(ValueError, match=r"000002\.xml: exists and differs from the official file"):
         get_voc.get_voc(tmp_path, "trainval2007", mirror(server))
     assert mine.read_bytes() == b"<annotation>mine</annotation>"
 
@@ -433,7 +433,7 @@ def test_an_archive_without_all_its_files(server: Server, tmp_path: Path, monkey
     official = known(get_voc.VOC["test2007"], archive)
     monkeypatch.setitem(get_voc.VOC, "test2007", official)
     server.play(Site({f"/pascal/VOC/voc2007/{official.file}": archive}))
-    with pytest.raises(ValueError, match="is unpacked, but .*VOC2007 has not all that test list"):
+    with pytest.raises(ValueError, match="is unpacked, but .*VOC2007 lacks files that test list"):
         get_voc.get_voc(tmp_path, "test2007", mirror(server))
     assert (tmp_path / official.file).is_file()
 

@@ -860,7 +860,7 @@ def test_official_weights_without_a_network(
     target = tmp_path / "cache" / "yolov3.weights"
     assert re.search(r"\n  http://127.*/file: .*refused\n  http://127.*/file2: .*refused\n", message)
     assert message.endswith(
-        f"Ways out: give --weights FILE; or fetch yolov3.weights from {closed} on another machine and put it at "
+        f"Remedies: give --weights FILE; or download yolov3.weights from {closed} on another machine and put it at "
         f"{target}; or set EXACT_YOLOV3_CACHE to a folder that has it."
     )
     target.write_bytes(CONTENT)

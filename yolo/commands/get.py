@@ -1,4 +1,4 @@
-"""`python -m yolo get`: official weights into the cache, data sets into data/."""
+"""`python -m yolo get`: downloads official weights to the cache and data sets to data/."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ USED = {
     "bccd": ("out", "mirror"),
     "penn-fudan": ("out", "mirror"),
 }
-"""The options that each kind knows."""
+"""The options that have a meaning for each kind."""
 
 
 def run(options: Get) -> None:
-    """Downloads what is not there yet, prints where it is. ValueError for an option that the kind does not know."""
+    """Download what is missing and print its paths. Raises ValueError for an option without meaning for the kind."""
     for name in ("names", "split", "images", "out", "mirror"):
         if getattr(options, name) not in (None, ()) and name not in USED[options.kind]:
             flag = "another name" if name == "names" else f"--{name}"
             raise ValueError(f"get {options.kind}: {flag} has no meaning here")
     if options.kind == "weights":
         if not options.names:
-            raise ValueError("get weights: which? Give names such as yolov3 or yolov3-tiny")
+            raise ValueError("get weights: name at least one file, for example yolov3")
         for name in options.names:
             print(official_weights(name))
         return
@@ -35,8 +35,8 @@ def run(options: Get) -> None:
 
 
 def _data_set(options: Get, out: Path) -> list[Path]:
-    """Fetches or draws a set; what a command for training or evaluation can be given."""
-    if options.kind == "shapes":  # each imports what it needs: `get weights` does without torch
+    """Download or draw a data set. Returns the paths that training and evaluation take."""
+    if options.kind == "shapes":  # imported only when needed, because `get weights` works without torch
         from yolo.data.shapes.scenes import make_shapes
 
         return [make_shapes(out)]

@@ -1,4 +1,4 @@
-"""Detections as files: COCO json, YOLO txt, csv, crops."""
+"""Detections as files: COCO JSON, YOLO txt, CSV, crops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TextIO
 
 import numpy as np
+from torch import Tensor
 
 from yolo.atomic import replacing
 from yolo.boxes import Detections, xyxy_to_cxcywh, xyxy_to_xywh
@@ -26,57 +27,61 @@ FileId = tuple[int, int]
 
 
 class OutputName(NamedTuple):
-    """Where the results of a source go: `stem` names its labels and crops, `drawing` is its drawn image or video."""
+    """The names for the results of a source: `stem` of its labels and crops, `drawing` of its drawn image or video."""
 
     stem: str
     drawing: Path
 
 
 def inputs(sources: Sequence[Source]) -> set[FileId]:
-    """The files that are looked at, whatever their names; results must not replace them."""
+    """Return the identities of the input files, which results must not replace, whatever their names."""
     return {known for source in sources if source.path and (known := _identity(source.path))}
 
 
 def targets(sources: Sequence[Source], folder: Path) -> list[OutputName]:
-    """A place in `folder` for the results of every source: no two have one, and none is a file that is looked at.
+    """Return names in `folder` for the results of every source. All names differ, and none is an input file.
 
-    The second `a.png` of a run becomes `a-2`; where the drawing would replace a source, it becomes `a-detected`. Upper
-    and lower case count as equal, as on many disks.
+    The second `a.png` of a run becomes `a-2`. A drawing that would replace an input becomes `a-detected`. Upper and
+    lower case count as equal, as on many disks.
     """
-    looked_at = inputs(sources)
+    spare = inputs(sources)
     stems: set[str] = set()
     drawings: set[str] = set()
     numbers: dict[str, int] = {}
     found = []
     for source in sources:
+        # Streams and cameras have addresses for names, which may hold slashes and be too long.
         base = Path(source.name).stem if source.path else re.sub(r"\W+", "-", source.name)[:100]
+        # The next free number. It is kept for each base, or many equal names would be counted from the start each time.
         for number in itertools.count(numbers.get(base, 1)):
             stem = base if number == 1 else f"{base}-{number}"
             if stem.casefold() not in stems:
                 break
         numbers[base] = number + 1
         stems.add(stem.casefold())
-        ending = ".mp4" if source.moving else source.path.suffix.lower() if source.path else ".png"
-        ending = ending if ending in (".mp4", ".jpg", ".jpeg") else ".png"
-        drawing = _spared(folder / f"{stem}{ending}", looked_at, drawings)
+        # A JPEG is drawn as a JPEG, every other image as a PNG.
+        ending = ".png"
+        if source.moving:
+            ending = ".mp4"
+        elif source.path and source.path.suffix.lower() in (".jpg", ".jpeg"):
+            ending = source.path.suffix.lower()
+        drawing = _spared(folder / f"{stem}{ending}", spare, drawings)
         drawings.add(drawing.name.casefold())
         found.append(OutputName(stem, drawing))
     return found
 
 
 def coco_rows(name: str, detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
-    """COCO results of one image, by descending score: `image_id`, `file_name`, `category_id`, `category_name`,
-    `bbox`, `score`.
+    """Return the detections of one image in COCO's results format, by descending score.
 
-    `image_id` is an integer when the stem of the file name is all digits, as COCO's are, else the file name; `bbox` is
-    [left, top, width, height] in original pixels with every digit. JSON has no infinity, so a box that has one gets
-    the largest float32. A frame, `2024.mp4#17`, keeps its name.
+    Each has `image_id`, `file_name`, `category_id`, `category_name`, `bbox` and `score`. `image_id` is an integer if
+    the stem of the file name consists of digits, as COCO's do. Else it is the file name, also for a frame such as
+    `2024.mp4#17`. `bbox` is [left, top, width, height] in original pixels with every digit. JSON has no infinity, so infinite
+    coordinates become the largest float32.
     """
     match = re.fullmatch(r"([0-9]+)(\.[^.#]*)?", name)
     image_id: int | str = int(match[1]) if match else name
     ids = category_ids(names)
-    boxes = xyxy_to_xywh(detections.boxes)
-    rows = zip(boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
     return [
         {
             "image_id": image_id,
@@ -86,15 +91,22 @@ def coco_rows(name: str, detections: Detections, names: Sequence[str]) -> list[d
             "bbox": box,
             "score": score,
         }
-        for box, score, label in rows
+        for box, score, label in _rows(xyxy_to_xywh(detections.boxes), detections)
     ]
 
 
 class ResultFiles:
-    """The files that were asked for, in one folder; written row by row, so memory stays flat over many images.
+    """A context manager that writes the requested files to one folder, row by row, so memory does not grow.
 
-    `detections.json` and `detections.csv` take their names when the run ends. `spare` are files that crops must not
-    replace. A context manager; OSError where the folder cannot be written.
+    `detections.json` and `detections.csv` get their names when the run ends.
+
+    Args:
+        folder: the folder of the files, created if missing.
+        names: the class names.
+        as_json, as_txt, as_csv, crops: which files to write.
+        spare: the files that crops must not replace, from `inputs`.
+
+    Raises OSError if the folder is not writable.
     """
 
     def __init__(
@@ -114,8 +126,10 @@ class ResultFiles:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Fail now if the folder is not writable, and not after the first image.
         with tempfile.TemporaryFile(dir=self.folder):
-            pass  # better now than after the first image
+            pass
+        # If opening one file fails, the stack closes the others.
         with ExitStack() as stack:
             if self.as_json:
                 self._json = self._open(stack, "detections.json")
@@ -128,19 +142,19 @@ class ResultFiles:
         return self
 
     def _open(self, stack: ExitStack, name: str) -> TextIO:
-        """A file that gets its name when the stack ends well. Bytes of file names that are no text are escaped."""
+        """Open a file that gets its name when the stack ends well. Bytes that are not valid text are escaped."""
         temporary = stack.enter_context(replacing(self.folder / name))
         return stack.enter_context(temporary.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # An interrupted run keeps what it has found, and so does one that nobody reads any more.
+        # An interrupted run keeps its detections so far, and so does one whose output is no longer read.
         interrupted = kind is not None and issubclass(kind, (KeyboardInterrupt, BrokenPipeError))
         self._stack.__exit__(*((None, None, None) if interrupted else (kind, error, traceback)))
 
     def add(self, name: str, stem: str, image: np.ndarray, detections: Detections) -> None:
-        """The detections of one image `[h, w, C]`. `stem` is unique in the run and names its own files.
+        """Write the detections of one image `[h, w, C]`. `stem` is unique in the run and names the image's own files.
 
         The frames of a video have a folder of their own: their stems are `clip/0`, `clip/1`, ...
         """
@@ -149,7 +163,7 @@ class ResultFiles:
                 self._json.write((",\n" if self._rows else "\n") + json.dumps(row, ensure_ascii=False))
                 self._rows += 1
         if self.as_csv:
-            for box, score, label in _rows(detections):
+            for box, score, label in _rows(detections.boxes, detections):
                 self._csv.writerow((name, label, self.names[label], score, *box))
         if self.as_txt:
             self._write_txt(stem, image, detections)
@@ -157,19 +171,17 @@ class ResultFiles:
             self._write_crops(stem, image, detections)
 
     def _write_txt(self, stem: str, image: np.ndarray, detections: Detections) -> None:
-        """`class cx cy w h score` per line, boxes as fractions of the image; an empty file for nothing found."""
+        """Write a line `class cx cy w h score` per detection, boxes as fractions of the image, if any."""
         size = detections.boxes.new_tensor([*image.shape[1::-1], *image.shape[1::-1]])
-        boxes = (xyxy_to_cxcywh(detections.boxes) / size).tolist()
-        rows = zip(detections.labels.tolist(), boxes, detections.scores.tolist(), strict=True)
-        text = "".join(f"{label} {' '.join(f'{x:.6g}' for x in box)} {score:.6g}\n" for label, box, score in rows)
+        rows = _rows(xyxy_to_cxcywh(detections.boxes) / size, detections)
+        text = "".join(f"{label} {' '.join(f'{x:.6g}' for x in box)} {score:.6g}\n" for box, score, label in rows)
         with replacing(self.folder / "txt" / f"{stem}.txt") as temporary:
             temporary.write_text(text)
 
     def _write_crops(self, stem: str, image: np.ndarray, detections: Detections) -> None:
-        """Each object alone, `crops/CLASS/STEM-N.png`; boxes are cut at the border, empty ones left out."""
+        """Write each object as `crops/CLASS/STEM-N.png`. Boxes are clipped to the image, empty ones are left out."""
         height, width = image.shape[:2]
-        boxes = detections.boxes.nan_to_num().tolist()
-        for number, (box, label) in enumerate(zip(boxes, detections.labels.tolist(), strict=True)):
+        for number, (box, _, label) in enumerate(_rows(detections.boxes.nan_to_num(), detections)):
             left, top = max(int(box[0]), 0), max(int(box[1]), 0)
             right, bottom = min(round(box[2]), width), min(round(box[3]), height)
             if left < right and top < bottom:
@@ -178,14 +190,16 @@ class ResultFiles:
 
 
 def folder_name(name: str) -> str:
-    """A class name as the name of a folder: what a disk may not take becomes `_`, dots at the ends go, 60 characters
-    stay."""
+    """Return a class name as the name of a folder that every disk accepts.
+
+    Characters that some disks refuse become `_`, spaces and dots at the ends are removed, 60 characters are kept.
+    """
     plain = "".join("_" if c in '<>:"/\\|?*' or not c.isprintable() else c for c in name)
     return plain[:60].strip(" .") or "_"
 
 
 def _identity(path: Path) -> FileId | None:
-    """What is the same for all names of a file; None if there is none."""
+    """Return the identity of a file, equal for all its names; None if there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -194,7 +208,7 @@ def _identity(path: Path) -> FileId | None:
 
 
 def _spared(path: Path, spare: AbstractSet[FileId], taken: AbstractSet[str] = frozenset()) -> Path:
-    """The path, or one beside it, that is none of the files in `spare` and no name in `taken` (in lower case)."""
+    """Return `path`, or one beside it, that is not a file in `spare` and whose lower-case name is not in `taken`."""
     first = path
     for number in itertools.count(1):
         if path.name.casefold() not in taken and _identity(path) not in spare:
@@ -203,6 +217,6 @@ def _spared(path: Path, spare: AbstractSet[FileId], taken: AbstractSet[str] = fr
     return path
 
 
-def _rows(detections: Detections) -> list[tuple[list[float], float, int]]:
-    boxes, scores, labels = detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist()
-    return list(zip(boxes, scores, labels, strict=True))
+def _rows(boxes: Tensor, detections: Detections) -> Iterator[tuple[list[float], float, int]]:
+    """Return rows of box, score and class index, with the `boxes` `[D, 4]` in any format in place of the detections'."""
+    return zip(boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)

@@ -1,6 +1,6 @@
-"""Official archives: fetched and checked, read without trust in the names inside, unpacked without replacing anything.
+"""Official archives: downloaded, checked, read without trusting the names inside, unpacked without replacing files.
 
-An archive lies in the folder that its set goes to. Its files get their names one by one, each when it is whole.
+An archive is kept in the folder of its data set while it is unpacked. Each file appears there once it is complete.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Reader = Callable[[], bytes]
 
 
 def mirrored(url: str, mirror: str | None) -> str:
-    """The address at which a mirror has the file: its own beginning, then the official path, `MIRROR/a/b.zip`."""
+    """Return the address of a file at a mirror: the mirror's own beginning and the official path, `MIRROR/a/b.zip`."""
     return url if mirror is None else f"{mirror.rstrip('/')}/{urlsplit(url).path.lstrip('/')}"
 
 
 def fetch_archive(official: OfficialFile, folder: Path, mirror: str | None = None) -> Path:
-    """The archive in `folder`, downloaded if it is not there. A zip without known checksum is tested by its CRCs.
+    """Return the archive in `folder`, after downloading it if necessary. A zip without checksum is tested by its CRCs.
 
     Raises DownloadError, OSError and ValueError as `fetch` does.
     """
@@ -39,10 +39,10 @@ def fetch_archive(official: OfficialFile, folder: Path, mirror: str | None = Non
 
 @contextmanager
 def opened(archive: Path) -> Iterator[dict[str, Reader]]:
-    """The files in a zip or tar archive, in its order: their names, and what reads each.
+    """Yield the files of a zip or tar archive in its order: the name of each, and a function that reads it.
 
-    ValueError where it is no archive, or holds what could land outside a folder: a name that is absolute or has `..`,
-    a link, a device.
+    Raises ValueError if the archive is damaged, or if anything in it could end up outside a folder: an absolute name,
+    one with `..`, a link, a device.
     """
     try:
         if archive.suffix == ".zip":
@@ -60,9 +60,9 @@ def opened(archive: Path) -> Iterator[dict[str, Reader]]:
 
 
 def unpack(archive: Path, pattern: str, folder: Path, last: str) -> None:
-    """The files whose whole name matches `pattern`, in `folder` under the name in its group 1.
+    """Write the files whose whole name matches `pattern` to `folder`, under the name in its group 1.
 
-    Those whose name there matches `last` are written at the end: where they are, all the others are.
+    Files whose new name matches `last` are written at the end: if they are there, so are all the others.
     Raises ValueError for an unsafe or damaged archive, for one without such files, and as `put` does.
     """
     with opened(archive) as files:
@@ -75,16 +75,16 @@ def unpack(archive: Path, pattern: str, folder: Path, last: str) -> None:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Writes a file, whole or not at all, unless it is there. ValueError if it is there with another content."""
+    """Write a file, completely or not at all, unless it exists. Raises ValueError if it exists with another content."""
     if not path.exists():
         with replacing(path) as temporary:
             temporary.write_bytes(data)
     elif path.read_bytes() != data:
-        raise ValueError(f"{path}: is there and differs from the official file; nothing is replaced, so move it away")
+        raise ValueError(f"{path}: exists and differs from the official file; nothing is replaced, so move it away")
 
 
 def one(archive: Path, name: str) -> bytes:
-    """The content of one file of an archive. ValueError if it has none of that name."""
+    """Return the content of one file of an archive. Raises ValueError if there is no file of that name."""
     with opened(archive) as files:
         if name not in files:
             raise ValueError(f"{archive}: has no {name}; it holds {', '.join(list(files)[:20])}")
@@ -92,7 +92,7 @@ def one(archive: Path, name: str) -> bytes:
 
 
 def missing(files: Sequence[Path]) -> int:
-    """How many of them are not there."""
+    """Return the number of files that do not exist."""
     return sum(not file.is_file() for file in files)
 
 
@@ -101,21 +101,21 @@ def _safe(archive: Path, name: str, regular: bool = True) -> str:
     """Return the name of a file in an archive. Raises ValueError for one that could end up outside the folder."""
     path = PurePosixPath(name)
     if not regular or path.is_absolute() or ".." in path.parts or re.search(r"[\\:\0]", name):
-        raise ValueError(f"{archive}: holds {name!r}, which is no file inside a folder; nothing was unpacked")
+        raise ValueError(f"{archive}: holds {name!r}, which is not a file inside a folder; nothing was unpacked")
     return name
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member)
-    assert file is not None  # regular files only, see `_safe`
+    assert file is not None  # true for regular files, and `_safe` refuses all others
     return file.read()
 
 
 def _zip_fault(path: Path) -> str | None:
-    """What is wrong with a zip file; None if nothing is."""
+    """Return what is wrong with a zip file; None if nothing is."""
     try:
         with zipfile.ZipFile(path) as zipped:
             damaged = zipped.testzip()
     except (zipfile.BadZipFile, EOFError) as problem:
-        return f"no whole zip file ({problem})"
+        return f"not a complete zip file ({problem})"
     return None if damaged is None else f"{damaged} in it is damaged"

@@ -1,8 +1,8 @@
-"""COCO 2017: the annotations once, then only the images that are wanted, from their own addresses.
+"""COCO 2017: the annotations in one archive, then only the wanted images, each from its own address.
 
     FOLDER/annotations_trainval2017.zip    FOLDER/annotations/instances_SPLIT.json    FOLDER/images/SPLIT/*.jpg
 
-The annotation file is written last: it lists images that are all there.
+The annotation file is written last, so all images that it lists are there.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ HOST = "http://images.cocodataset.org"
 
 CONNECTIONS = 16
 
-SUBSET = "subset"  # the key in `info` by which an annotation file that was written here is known
+SUBSET = "subset"  # the key in `info` that marks an annotation file as written here
 
-# COCO publishes neither size nor checksum; these are the ones that third-party scripts agree on
+# COCO publishes neither a size nor a checksum. These are the ones that third-party scripts agree on.
 ANNOTATIONS = OfficialFile(
     "annotations",
     "annotations_trainval2017.zip",
@@ -42,31 +42,36 @@ ANNOTATIONS = OfficialFile(
 
 
 def get_coco(folder: Path, split: str = "val2017", images: int | None = None, mirror: str | None = None) -> Path:
-    """The annotation file of COCO 2017, or of its first so many images, which are there too.
+    """Download COCO 2017, or its first `images` images, and return the path of the annotation file.
 
-    What is there and whole is kept: run again after a failure, it goes on; run again after success, it downloads
-    nothing. A damaged image is fetched anew.
+    Complete files are kept: a second call continues after a failure and downloads nothing after a success. Damaged
+    images are downloaded again.
 
     Args:
+        folder: the folder of the data set.
         split: "val2017" (5,000 images, 1 GB with the annotations) or "train2017" (118,287, 19 GB).
-        images: the first ones in the order of the annotation file; None takes all.
-        mirror: the beginning of the addresses to ask instead of http://images.cocodataset.org.
+        images: the number of images, in the order of the annotation file. None means all.
+        mirror: the beginning of the addresses, instead of http://images.cocodataset.org.
 
-    Raises ValueError for a split or number that does not exist, and where an annotation file with another content is
-    there that was not written here; DownloadError that names every image that did not arrive; OSError, such as for
-    a full disk.
+    Raises ValueError for an unknown split, an impossible number of images, or an existing annotation file that has
+    another content and was not written here; DownloadError that names every image that did not arrive; OSError, for
+    example for a full disk.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
     archive = fetch_archive(ANNOTATIONS, folder, mirror)
     whole = one(archive, f"annotations/instances_{split}.json")
     content = json.loads(whole)
+
+    # All images have COCO's own file, byte for byte. A subset has a file of its own.
     count = len(content["images"])
     if images is not None and not 1 <= images <= count:
         raise ValueError(f"{images} images: {split} has {count:,}; expected 1 to {count}")
     if images is not None and images < count:
         content = first_images(content, images)
         whole = json.dumps(content).encode()
+
+    # Before the images are downloaded: may the annotation file be replaced?
     target = folder / "annotations" / f"instances_{split}.json"
     there = target.exists() and _is_there(target, whole)
     _fetch_images(content["images"], folder / "images" / split, f"{HOST}/{split}", mirror)
@@ -77,7 +82,7 @@ def get_coco(folder: Path, split: str = "val2017", images: int | None = None, mi
 
 
 def first_images(content: dict[str, Any], count: int) -> dict[str, Any]:
-    """The first `count` images of an annotation file with their annotations and all categories."""
+    """Return the first `count` images of an annotation file with their annotations and all categories."""
     images = content["images"][:count]
     ids = {image["id"] for image in images}
     note = f"the first {count} of {len(content['images'])} images"
@@ -90,23 +95,25 @@ def first_images(content: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def _is_there(target: Path, whole: bytes) -> bool:
-    """Whether the annotation file has this content already. ValueError if it must not be replaced."""
+    """Return whether the annotation file already has this content. Raises ValueError if it must not be replaced."""
     if target.read_bytes() == whole:
         return True
     there = read_json(target)
     if not isinstance(there, dict) or SUBSET not in there.get("info", {}):
         raise ValueError(
-            f"{target}: is there and no subset that was written here; it is not replaced: use another --out"
+            f"{target}: exists and is not a subset that was written here; it is not replaced: use another --out"
         )
     return False
 
 
 def _fetch_images(images: list[dict[str, Any]], folder: Path, address: str, mirror: str | None) -> None:
-    """Every image in `folder`. DownloadError at the end that names all that did not arrive; other errors at once."""
+    """Download every image to `folder`. Raises DownloadError at the end for all that failed, other errors at once."""
     for image in images:
         name = image["file_name"]
         if Path(name).name != name or name == ".." or "\\" in name:
             raise ValueError(f"image {image['id']} is called {name!r}; expected a file name without folder")
+
+    # After an error in one thread the others must not sleep until their next attempt.
     failures: list[str] = []
     stop = threading.Event()
 
@@ -130,7 +137,7 @@ def _fetch_images(images: list[dict[str, Any]], folder: Path, address: str, mirr
                 except DownloadError as problem:
                     failures.append(str(problem))
                 bar.update()
-        except BaseException:  # a full disk, an interruption: no other image is begun
+        except BaseException:  # a full disk, an interruption: no other download is started
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
@@ -142,7 +149,7 @@ def _fetch_images(images: list[dict[str, Any]], folder: Path, address: str, mirr
 
 
 def _fault(path: Path, size: tuple[int, int]) -> str | None:
-    """What is wrong with an image file that should have `size` (w, h), lying or standing; None if nothing is."""
+    """Return what is wrong with an image file of `size` (w, h) or turned by 90 degrees; None if nothing is."""
     try:
         h, w, _ = read_image(path).shape
     except ValueError as problem:

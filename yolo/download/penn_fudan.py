@@ -1,8 +1,8 @@
-"""The pedestrians of Penn-Fudan: 170 street images whose people have masks, in COCO's layout.
+"""The pedestrians of Penn-Fudan: 170 street images in which every person has a mask, in COCO's layout.
 
     FOLDER/annotations/instances_{train,val}.json    FOLDER/images/{train,val}/*.png
 
-The set has no official splits: here every fifth image, in the order of the names, is one of val.
+The set has no official splits. Here every fifth image, in the order of names, belongs to val.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ SPLITS = ("train", "val")
 
 
 def get_penn_fudan(folder: Path, mirror: str | None = None) -> Path:
-    """The set in `folder`; the boxes and areas are those of the masks. The archive is removed when all is written.
+    """Download the set to `folder`, with boxes and areas from the masks, and return `folder`.
 
     Args:
-        mirror: the beginning of the address to ask instead of https://www.cis.upenn.edu.
+        folder: the folder of the data set. The archive is removed from it at the end.
+        mirror: the beginning of the address, instead of https://www.cis.upenn.edu.
 
-    Raises ValueError where a file is there that differs from the official one, or a mask does not fit; DownloadError;
-    OSError.
+    Raises ValueError if a file exists that differs from the official one, or if a mask does not fit its image;
+    DownloadError; OSError.
     """
     if _is_whole(folder):
         return folder
@@ -50,14 +51,14 @@ def get_penn_fudan(folder: Path, mirror: str | None = None) -> Path:
         for k, name in enumerate(names):
             sets["val" if k % 5 == 4 else "train"].append(name)
         contents = {split: _unpack(archive, files, folder / "images" / split, chosen) for split, chosen in sets.items()}
-    for split, content in contents.items():  # last: where both are, all the images are
+    for split, content in contents.items():  # last: if both files exist, so do all images
         put(folder / "annotations" / f"instances_{split}.json", json.dumps(content).encode())
     archive.unlink()
     return folder
 
 
 def _unpack(archive: Path, files: dict[str, Reader], folder: Path, names: list[str]) -> dict[str, Any]:
-    """Writes these images; the content of their annotation file."""
+    """Write these images, and return the content of their annotation file."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for k, name in enumerate(names, 1):
@@ -78,7 +79,7 @@ def _unpack(archive: Path, files: dict[str, Reader], folder: Path, names: list[s
 
 
 def people(mask: np.ndarray) -> list[dict[str, Any]]:
-    """COCO's entries of a mask `[h, w]`, in which 0 is background and every other value is a person."""
+    """Return COCO's annotations of a mask `[h, w]`, in which 0 is background and every other value is a person."""
     entries = []
     for value in np.unique(mask[mask > 0]).tolist():
         rows, columns = np.nonzero(mask == value)
@@ -89,7 +90,7 @@ def people(mask: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _read(archive: Path, files: dict[str, Reader], ending: str) -> bytes:
-    """The file whose name ends so. ValueError where there is none."""
+    """Return the content of the file with this ending. Raises ValueError if there is none."""
     found = next((read for name, read in files.items() if name.endswith(f"/{ending}")), None)
     if found is None:
         raise ValueError(f"{archive}: has no {ending}")
@@ -97,7 +98,7 @@ def _read(archive: Path, files: dict[str, Reader], ending: str) -> bytes:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether both annotation files, and every image that they list, are there."""
+    """Return whether both annotation files, and every image that they list, exist."""
     files = [folder / "annotations" / f"instances_{split}.json" for split in SPLITS]
     if missing(files):
         return False

@@ -2,7 +2,7 @@
 
     FOLDER/Annotations/*.xml    FOLDER/JPEGImages/*.jpg    FOLDER/ImageSets/Main/*.txt
 
-The lists in ImageSets are unpacked last, so a set that has them is whole. Then the archive is removed.
+The lists in ImageSets are unpacked last, so a set that has them is complete. Then the archive is removed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from yolo.download.fetch import OfficialFile
 
 
 def _voc(year: int, file: str, md5: str) -> OfficialFile:
-    """From the two hosts of the challenge, and from the author of darknet. Its organisers publish no checksums; these
-    are torchvision's."""
+    """Return an archive with its addresses at the two hosts of the challenge and at the author of darknet.
+
+    The organisers publish no checksums. These are torchvision's.
+    """
     hosts = (f"https://{name}.robots.ox.ac.uk/pascal/VOC/voc{year}" for name in ("thor", "host"))
     urls = (*(f"{host}/{file}" for host in hosts), f"https://pjreddie.com/media/files/{file}")
     return OfficialFile(f"voc{year}", file, urls, None, md5)
@@ -27,9 +29,9 @@ VOC = {
     "test2007": _voc(2007, "VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
     "trainval2012": _voc(2012, "VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),
 }
-"""The archives that have boxes, by split."""
+"""The archives with boxes, by split."""
 
-# GitHub packs it on request, so there is neither a size nor a checksum
+# GitHub packs this archive on request, so neither its size nor its checksum is known.
 BCCD = OfficialFile(
     "bccd", "BCCD_Dataset.zip", ("https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip",)
 )
@@ -40,14 +42,14 @@ LISTS = "ImageSets/"
 
 
 def get_voc(folder: Path, split: str | None = None, mirror: str | None = None) -> list[Path]:
-    """VOC2007 and VOC2012 in `folder`, images and boxes without the masks; the folders of the years.
+    """Download VOC2007 and VOC2012, images and boxes without masks, and return the folders of the years.
 
     Args:
-        split: "trainval2007" (0.5 GB), "test2007" (0.5 GB), "trainval2012" (2 GB); None takes all three.
-        mirror: the beginning of the addresses to ask instead of the official ones.
+        folder: the folder that gets `VOC2007` and `VOC2012`.
+        split: "trainval2007" (0.5 GB), "test2007" (0.5 GB) or "trainval2012" (2 GB). None means all three.
+        mirror: the beginning of the addresses, instead of the official ones.
 
-    Raises ValueError for another split, or where a file is there that differs from the official one; DownloadError;
-    OSError.
+    Raises ValueError for another split, or if a file exists that differs from the official one; DownloadError; OSError.
     """
     if split is not None and split not in VOC:
         raise ValueError(f"split {split!r}: expected one of {', '.join(VOC)}, or none for all of them")
@@ -61,7 +63,7 @@ def get_voc(folder: Path, split: str | None = None, mirror: str | None = None) -
 
 
 def get_bccd(folder: Path, mirror: str | None = None) -> Path:
-    """The blood cells of BCCD (364 images, 3 classes, 8 MB) in `folder`. Raises as `get_voc` does."""
+    """Download the blood cells of BCCD (364 images, 3 classes, 8 MB) to `folder`. Raises as `get_voc` does."""
     _get(BCCD, folder, rf"[^/]+/BCCD/({PARTS})", folder, ("train", "val", "trainval", "test"), mirror)
     return folder
 
@@ -69,18 +71,18 @@ def get_bccd(folder: Path, mirror: str | None = None) -> Path:
 def _get(
     official: OfficialFile, folder: Path, pattern: str, root: Path, lists: Sequence[str], mirror: str | None
 ) -> None:
-    """Unpacks the archive in `folder`, unless the set in `root` is whole."""
+    """Download the archive and unpack it in `folder`, unless the set in `root` is complete."""
     if _is_whole(root, lists):
         return
     archive = fetch_archive(official, folder, mirror)
     unpack(archive, pattern, folder, LISTS)
     if not _is_whole(root, lists):
-        raise ValueError(f"{archive}: is unpacked, but {root} has not all that {', '.join(lists)} list")
+        raise ValueError(f"{archive}: is unpacked, but {root} lacks files that {', '.join(lists)} list")
     archive.unlink()
 
 
 def _is_whole(root: Path, lists: Sequence[str]) -> bool:
-    """Whether the lists, and every image and xml file that they name, are there."""
+    """Return whether the lists, and every image and xml file that they name, exist."""
     files = [root / "ImageSets" / "Main" / f"{name}.txt" for name in lists]
     if missing(files):
         return False

@@ -1,7 +1,7 @@
-"""The published weights of darknet's networks: where they are, their size and checksum; the cached copy. No torch.
+"""The published weights of darknet's networks: addresses, sizes, checksums, and the copy in the cache. No torch.
 
-The authors publish no checksums. These are the ones that third-party download scripts use; where none is known, the
-size is the only check, and `fetch` says so.
+The authors publish no checksums. These are the ones that third-party download scripts use. Where none is known, the
+size is the only check, and `fetch` logs a warning.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from yolo.names import did_you_mean
 
 
 def _pjreddie(file: str, size: int, checksum: str | None = None) -> OfficialFile:
-    """From the author of darknet; the second address is the older one."""
+    """Return a file with its two addresses at the author of darknet, the newer one first."""
     urls = f"https://data.pjreddie.com/files/{file}", f"https://pjreddie.com/media/files/{file}"
     return OfficialFile(file.removesuffix(".weights"), file, urls, size, checksum)
 
 
 def _alexeyab(release: str, file: str, size: int, checksum: str | None = None) -> OfficialFile:
-    """From the releases of AlexeyAB's darknet."""
+    """Return a file with its address among the releases of AlexeyAB's darknet."""
     urls = (f"https://github.com/AlexeyAB/darknet/releases/download/{release}/{file}",)
     return OfficialFile(file.removesuffix(".weights"), file, urls, size, checksum)
 
@@ -36,7 +36,7 @@ _FILES = (
         257_717_640,
         "e8a4f6c62188738d86dc6898d82724ec0964d0eb9d2ae0f0a9d53d65d108d562",
     ),
-    # the revision of December 2020; an older one of the same size, sha1 d110379b7b..., is refused
+    # The revision of December 2020. An older one of the same size, SHA-1 d110379b7b..., is refused.
     _alexeyab("darknet_yolo_v4_pre", "yolov4-tiny.weights", 24_251_276, "451caaab22fb9831aa1a5ee9b5ba74a35ffa5dcb"),
     _alexeyab("darknet_yolo_v4_pre", "yolov4x-mish.weights", 399_388_168, "a6f2879af2241de2e9730d317a55db6afd0af00b"),
     _pjreddie("yolov2.weights", 203_934_260),
@@ -46,17 +46,17 @@ _FILES = (
 )
 
 WEIGHTS: dict[str, OfficialFile] = {file.name: file for file in _FILES}
-"""Every published file that `official_weights` can fetch, by its name."""
+"""Every published file that `official_weights` can download, by name."""
 
 
 def official_weights(name: str, progress: bool | None = None) -> Path:
-    """The cached copy of a published file, which is downloaded if it is not there.
+    """Return the path of a published file in the cache, after downloading it if necessary.
 
     Args:
         name: a key of `WEIGHTS`, such as "yolov3".
         progress: as for `fetch`.
 
-    Raises ValueError for a name that is not in the table; DownloadError, with the ways out, if no address gives the
+    Raises ValueError for a name that is not in the table; DownloadError, with the remedies, if no address gives the
     file; OSError if it cannot be written.
     """
     if name not in WEIGHTS:
@@ -70,6 +70,6 @@ def official_weights(name: str, progress: bool | None = None) -> Path:
     except DownloadError as error:
         raise DownloadError(
             f"{error}\n"
-            f"Ways out: give --weights FILE; or fetch {wanted.file} from {wanted.urls[0]} on another machine and put "
-            f"it at {target}; or set EXACT_YOLOV3_CACHE to a folder that has it."
+            f"Remedies: give --weights FILE; or download {wanted.file} from {wanted.urls[0]} on another machine and "
+            f"put it at {target}; or set EXACT_YOLOV3_CACHE to a folder that has it."
         ) from None
