@@ -76,8 +76,8 @@ def coco_rows(name: str, detections: Detections, names: Sequence[str]) -> list[d
 
     Each has `image_id`, `file_name`, `category_id`, `category_name`, `bbox` and `score`. `image_id` is an integer if
     the stem of the file name consists of digits, as COCO's do. Else it is the file name, also for a frame such as
-    `2024.mp4#17`. `bbox` is [left, top, width, height] in original pixels with every digit. JSON has no infinity, so infinite
-    coordinates become the largest float32.
+    `2024.mp4#17`. `bbox` is [left, top, width, height] in original pixels with every digit. JSON has no infinity, so
+    infinite coordinates become the largest float32.
     """
     match = re.fullmatch(r"([0-9]+)(\.[^.#]*)?", name)
     image_id: int | str = int(match[1]) if match else name
@@ -218,5 +218,5 @@ def _spared(path: Path, spare: AbstractSet[FileId], taken: AbstractSet[str] = fr
 
 
 def _rows(boxes: Tensor, detections: Detections) -> Iterator[tuple[list[float], float, int]]:
-    """Return rows of box, score and class index, with the `boxes` `[D, 4]` in any format in place of the detections'."""
+    """Return rows of box, score and class index; `boxes` `[D, 4]` are those of the detections in any format."""
     return zip(boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)

@@ -1,8 +1,8 @@
 """Everything that touches pixels.
 
-files.py      any image file <-> RGB uint8
-placement.py  where an image lies in the network input, and the inverse
-resize.py     resize, letterbox, darknet's own resize
+files.py      image files to RGB uint8 and back
+placement.py  where an image lies in the network input; coordinates there and back
+resize.py     images to network inputs: resize, letterbox, darknet's own resize
 draw.py       boxes on images
-sources.py    images, folders, globs, videos, cameras as one stream
+sources.py    images, folders, globs, videos and cameras as one stream of images
 """

@@ -1,7 +1,6 @@
-"""Images: any image file to RGB uint8; resize, letterbox, darknet's own resize.
+"""Image files to arrays of RGB uint8 `[h, w, C]` and back.
 
-Letters: `h, w` height and width in pixels, `C` channels. Images are `[h, w, C]`, the network's float input is
-`[C, h, w]`; sizes written as a pair are (width, height), as in `Placement`.
+Letters: `h, w` height and width in pixels, `C` channels.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 
 from yolo.atomic import replacing
 
-KINDS = {  # how a file begins -> what it is
+KINDS = {  # the first bytes of a file -> its format
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"GIF8": "GIF",
@@ -24,21 +23,22 @@ KINDS = {  # how a file begins -> what it is
     b"MM\0*": "TIFF",
 }
 
-# EXIF orientation -> OpenCV's flip (1 left-right, 0 up-down, -1 both), done after a transposition from 5 on
+# EXIF orientation -> OpenCV's flip (1 left-right, 0 up-down, -1 both), for 5 to 8 after a transposition
 FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 
 
 def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
-    """Any image file as uint8 RGB `[h, w, 3]`, or `[h, w, 1]` with `channels=1`; C-contiguous.
+    """Read any image file as uint8 RGB `[h, w, 3]`, or `[h, w, 1]` with `channels=1`; C-contiguous.
 
-    EXIF orientation is applied (all eight), grey is replicated, 16 bits become their high byte, CMYK becomes RGB, an
-    animation gives its first frame. Alpha is dropped without blending, as in darknet; only a TIFF with 8-bit alpha
-    arrives multiplied by it (libtiff does that). One channel is the integer luminance of darknet's image reader,
-    (77 R + 150 G + 29 B) >> 8. JPEG pixels are libjpeg-turbo's, those of darknet built with OpenCV; darknet's own
+    All eight EXIF orientations are applied. Grey is replicated, 16 bits become their high byte, CMYK becomes RGB, and
+    an animation gives its first frame. Alpha is dropped without blending, as in darknet. Only a TIFF with 8-bit alpha
+    is multiplied by it (by libtiff). One channel is the integer luminance of darknet's image reader,
+    (77 R + 150 G + 29 B) >> 8. JPEG pixels are libjpeg-turbo's, like those of darknet built with OpenCV. darknet's own
     reader differs by a few levels and ignores EXIF.
 
-    FileNotFoundError: no such file. ValueError, naming the file: a folder, an empty file, no image, a damaged or
-    truncated one (a JPEG without its end-of-image marker, half of which OpenCV 4 would fill with grey).
+    Raises FileNotFoundError if the file does not exist, and ValueError that names the file if it is a folder, empty,
+    not an image, damaged or truncated. A JPEG is truncated without its end-of-image marker: OpenCV 4 would fill the
+    missing part with grey.
     """
     if channels not in (1, 3):
         raise ValueError(
@@ -50,7 +50,7 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
             data = file.read()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such image file (looked from the folder {os.getcwd()})") from error
-    except OSError as error:  # what a folder gives depends on the system
+    except OSError as error:  # the error of a folder depends on the system
         if not os.path.isdir(path):
             raise
         raise ValueError(f"{path}: is a folder, expected an image file; name one of the files in it") from error
@@ -62,15 +62,17 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
 
 
 def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
-    """The bytes of the file `path` to RGB uint8 `[h, w, 3]`. ValueError where they are no whole image."""
+    """Return the bytes of the file `path` as RGB uint8 `[h, w, 3]`. Raises ValueError if the image is damaged."""
     if not data:
         raise ValueError(f"{path}: is empty (0 bytes), expected an image file; fetch it again")
     kind = next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
     if data.startswith(b"RIFF") and data.startswith(b"WEBP", 8):
         kind = "WEBP"
     found = f"{len(data)} bytes that begin with {data[:12]!r}"
+
+    # OpenCV 4 misses the orientation of a JPEG with XMP before its EXIF block, and of every WEBP. They are read here.
     flags, orientation = cv2.IMREAD_COLOR, 1
-    if kind == "JPEG":  # OpenCV 4 misses the orientation where XMP comes before EXIF, so it is read here
+    if kind == "JPEG":
         exif, whole = _scan_jpeg(data)
         if not whole:
             raise ValueError(
@@ -78,32 +80,38 @@ def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
                 f"expected a whole file; fetch it again"
             )
         flags, orientation = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, _orientation(exif)
-    elif kind == "WEBP":  # OpenCV 4 knows no orientation here
+    elif kind == "WEBP":
         flags, orientation = flags | cv2.IMREAD_IGNORE_ORIENTATION, _orientation(_webp_exif(data))
     elif kind == "TIFF":  # otherwise 16 bits are rounded to 8
         flags |= cv2.IMREAD_ANYDEPTH
+
+    # OpenCV reports damage in two ways: by an exception, or by None.
     try:
         image: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f"{path}: OpenCV refuses this {kind or 'file'} ({found}): {error}") from error
     if image is None:
         reader = f"OpenCV {cv2.__version__}"
-        what = (
-            f"{kind} that {reader} cannot read, damaged or truncated" if kind else f"not an image that {reader} reads"
-        )
+        what = f"{kind} that {reader} cannot read, damaged or truncated"
+        if kind is None:
+            what = f"not an image that {reader} reads"
         raise ValueError(
             f"{path}: {what}, {found}; expected JPEG, PNG, WEBP, BMP or TIFF; "
             f"if a viewer shows it, save it as PNG or JPEG, otherwise fetch it again"
         )
+
+    # Of 16 bits the high byte is kept.
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8:
         raise ValueError(f"{path}: {kind} of {image.dtype} samples, expected 8 or 16 bits; save it as 8-bit PNG")
+
+    # Turn the image upright, then make it RGB. libjpeg wrote RGB; OpenCV's other readers have errors with that flag.
     if orientation >= 5:
         image = cv2.transpose(image)
     if orientation in FLIPS:
         image = cv2.flip(image, FLIPS[orientation])
-    if kind == "JPEG":  # libjpeg wrote RGB; OpenCV's other readers are not all right with that flag
+    if kind == "JPEG":
         return image
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
@@ -112,10 +120,10 @@ def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
 # after a damaged entry, warns of such entries (filters of warnings are not safe in threads, which read images too), and
 # refuses large images. It would also take 20 to 60 microseconds per JPEG, which is 2 to 6 % of a small one.
 def _scan_jpeg(data: bytes) -> tuple[bytes, bool]:
-    """The EXIF block of a JPEG (empty without one), and whether its image has an end.
+    """Return the EXIF block of a JPEG (empty without one), and whether its image has an end-of-image marker.
 
-    Segments are stepped over by their length up to the first start-of-scan, so that neither the orientation nor the
-    end of a thumbnail counts as the image's. In compressed data ff is always followed by 00 or a marker.
+    Segments are skipped by their length up to the first start-of-scan, so neither the orientation nor the end of a
+    thumbnail is taken for the image's. In compressed data, ff is always followed by 00 or a marker.
     """
     exif, position = b"", 2
     while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
@@ -127,14 +135,14 @@ def _scan_jpeg(data: bytes) -> tuple[bytes, bool]:
             return exif, data.rfind(b"\xff\xd9", position) >= 0
         if marker == 0xE1 and not exif and data.startswith(b"Exif\0\0", position + 4):
             exif = data[position + 10 : position + 2 + length]
-        stands_alone = marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8
-        position += 2 if stands_alone else 2 + length
+        has_length = marker > 0x01 and not 0xD0 <= marker <= 0xD8
+        position += 2 + length * has_length
     return exif, False
 
 
 def _webp_exif(data: bytes) -> bytes:
-    """The EXIF block of a WEBP file, empty without one."""
-    position = 12
+    """Return the EXIF block of a WEBP file, empty without one."""
+    position = 12  # after RIFF, the size of the file, WEBP: a list of chunks with a name and a size
     while position + 8 <= len(data):
         size = int.from_bytes(data[position + 4 : position + 8], "little")
         if data.startswith(b"EXIF", position):
@@ -144,12 +152,13 @@ def _webp_exif(data: bytes) -> bytes:
 
 
 def _orientation(exif: bytes) -> int:
-    """The orientation, 1 to 8, in the first directory of an EXIF block; 1 (upright) if there is none."""
+    """Return the orientation, 1 to 8, in the first directory of an EXIF block; 1 (upright) if there is none."""
     order: Literal["little", "big"] = "little" if exif.startswith(b"II") else "big"
 
     def number(start: int, size: int) -> int:
         return int.from_bytes(exif[start : start + size], order)
 
+    # A directory is a count of entries, then 12 bytes each: tag, type (4 is a 32-bit number), count, value.
     directory = number(4, 4)
     for entry in range(directory + 2, min(directory + 2 + 12 * number(directory, 2), len(exif) - 11), 12):
         if number(entry, 2) == 0x0112:
@@ -159,9 +168,9 @@ def _orientation(exif: bytes) -> int:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """A uint8 RGB or one-channel image `[h, w, C]` as a file in the format of its ending, whole or not at all.
+    """Write a uint8 RGB or one-channel image `[h, w, C]`, completely or not at all. The suffix chooses the format.
 
-    OSError if it cannot be written, ValueError for an ending that OpenCV does not write.
+    Raises OSError if it cannot be written, and ValueError for a suffix that OpenCV does not write.
     """
     bgr = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     try:
@@ -170,7 +179,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
         written = False
     if not written:
         raise ValueError(
-            f"{path}: OpenCV {cv2.__version__} writes no {path.suffix or 'file without an ending'}; use .png"
+            f"{path}: OpenCV {cv2.__version__} cannot write {path.suffix or 'a file without a suffix'}; use .png"
         )
     with replacing(path) as temporary:
         temporary.write_bytes(data.tobytes())
@@ -184,3 +193,4 @@ IMAGE_SUFFIXES = frozenset([
 VIDEO_SUFFIXES = frozenset([
     ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp",
 ])
+# fmt: on

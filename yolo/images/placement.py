@@ -1,4 +1,4 @@
-"""Where an image lies in the network input, and back."""
+"""Where an image lies in the network input; coordinates there and back."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from yolo.size import Size
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image of `image` pixels lies in a network input of `input` pixels.
+    """Where an image of size `image` lies in a network input of size `input`.
 
-    The image is resized to `placed` pixels and pasted at `offset` (left, top). `undo_offset` is what the
-    inverse subtracts; it equals `offset` except under darknet's own letterbox, which pastes at the floored
-    half of the margin but subtracts the exact half, half an input pixel more when the margin is odd.
+    The image is resized to `placed` and pasted at `offset` (left, top). The inverse subtracts `undo_offset`, which is
+    `offset` except for darknet's own letterbox. That pastes at the floored half of the margin but subtracts the exact
+    half: half an input pixel more if the margin is odd.
     """
 
     image: Size
@@ -28,15 +28,16 @@ class Placement:
 
     @classmethod
     def stretch(cls, image: Size, input: Size) -> Self:
-        """The whole input is covered, whatever that does to the proportions."""
+        """Return the placement that covers the whole input, without keeping the aspect ratio."""
         return cls(image, input, placed=input)
 
     @classmethod
     def letterbox(cls, image: Size, input: Size, darknet: bool = False) -> Self:
-        """The proportions stay, grey bars fill the rest. The sizes are darknet's, in integer division.
+        """Return the placement that keeps the aspect ratio, with grey bars around the image.
 
-        `darknet` selects darknet's inverse (see `undo_offset`). A side never becomes 0 pixels.
+        The sizes are darknet's, by integer division. No side becomes 0 pixels. `darknet` selects darknet's inverse.
         """
+        # The side that reaches the border first decides the scale.
         if input.width * image.height < input.height * image.width:
             placed = Size(max(image.height * input.width // image.width, 1), input.width)
         else:
@@ -48,17 +49,17 @@ class Placement:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Input pixels for one image pixel, along x and along y."""
+        """The number of input pixels per image pixel, along x and along y."""
         return self.placed.width / self.image.width, self.placed.height / self.image.height
 
     def to_input(self, boxes: Tensor) -> Tensor:
-        """Boxes xyxy `[..., 4]` in image pixels to input pixels. The inverse of `to_image`."""
+        """Return boxes xyxy `[..., 4]` in image pixels as boxes in input pixels. The inverse of `to_image`."""
         scale_x, scale_y = self.scale
         left, top = self.undo_offset
         return boxes * boxes.new_tensor([scale_x, scale_y] * 2) + boxes.new_tensor([left, top] * 2)
 
     def to_image(self, boxes: Tensor) -> Tensor:
-        """Boxes xyxy `[..., 4]` in input pixels to image pixels. Nothing is clipped."""
+        """Return boxes xyxy `[..., 4]` in input pixels as boxes in image pixels, not clipped to the image."""
         scale_x, scale_y = self.scale
         left, top = self.undo_offset
         x1, y1, x2, y2 = boxes.unbind(-1)
@@ -67,19 +68,12 @@ class Placement:
         )
 
     def relative(self, boxes: Tensor) -> Tensor:
-        """Boxes cxcywh `[..., 4]` as fractions of the input to fractions of the image.
+        """Return boxes cxcywh `[..., 4]` in fractions of the input as fractions of the image.
 
-        darknet's NMS works in this unit (reference: its correction of boxes comes before its NMS).
+        darknet's NMS works in this unit, because darknet corrects boxes before its NMS.
         """
         left, top = self.undo_offset
         cx, cy, w, h = boxes.unbind(-1)
         scale_x, scale_y = self.input.width / self.placed.width, self.input.height / self.placed.height
-        return torch.stack(
-            (
-                (cx - left / self.input.width) * scale_x,
-                (cy - top / self.input.height) * scale_y,
-                w * scale_x,
-                h * scale_y,
-            ),
-            dim=-1,
-        )
+        cx, cy = (cx - left / self.input.width) * scale_x, (cy - top / self.input.height) * scale_y
+        return torch.stack((cx, cy, w * scale_x, h * scale_y), dim=-1)

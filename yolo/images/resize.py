@@ -1,4 +1,4 @@
-"""Images into the network input: resize, letterbox, darknet's own resize."""
+"""Images to network inputs: resize, letterbox, darknet's own resize."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 from yolo.images.placement import Placement
 from yolo.size import Size
 
-GREY = 128  # 0.5 * 255, rounded up: the bars of a letterbox
+GREY = 128  # of the bars of a letterbox: 0.5 * 255, rounded up
 
 
 def place(image: np.ndarray, placement: Placement) -> np.ndarray:
-    """A uint8 image `[h, w, C]` as uint8 network input `[input_h, input_w, C]`: resized, pasted on grey 128.
+    """Resize a uint8 image `[h, w, C]` and paste it on grey 128. Returns a new uint8 array `[input_h, input_w, C]`.
 
-    Bilinear both ways (cv2.INTER_LINEAR, what darknet uses on video and in training). Shrinking is not antialiased,
-    because darknet's is not: its weights have learned to see such images. The result is always a new array.
-    ValueError if the image is not uint8 or not of the size that the placement was made for.
+    Interpolation is bilinear (cv2.INTER_LINEAR, which darknet uses for video and training). Shrinking is not
+    antialiased, because darknet's is not and its weights have learned from such images. Raises ValueError if the image
+    is not uint8 or does not have the size that the placement was made for.
     """
     _check(image, placement)
     if placement.placed == placement.image:
@@ -25,19 +25,19 @@ def place(image: np.ndarray, placement: Placement) -> np.ndarray:
     canvas = np.full((*placement.input, image.shape[2]), GREY, np.uint8)
     part = canvas[top : top + height, left : left + width]
     resized = cv2.resize(image, placement.placed.wh, dst=part, interpolation=cv2.INTER_LINEAR)
-    if resized is not part:  # OpenCV drops a last axis of 1, and may not write into what it is given
+    if resized is not part:  # OpenCV drops a last axis of 1, and does not always write to `dst`
         part[:] = resized.reshape(part.shape)
     return canvas
 
 
 def darknet_resize(image: np.ndarray, size: Size) -> np.ndarray:
-    """A float32 image `[h, w, C]` resized to `size`, bit for bit as darknet does it.
+    """Resize a float32 image `[h, w, C]` to `size`, bit for bit as darknet does it.
 
-    Separable bilinear with aligned corners, in float32: first the columns, then the rows. darknet adds no second tap
-    in the last row; where rounding puts that row just short of the last source row, it comes out almost black, and
+    Separable bilinear interpolation with aligned corners, in float32: first the columns, then the rows. darknet adds no
+    second tap in the last row. If rounding puts that row just before the last source row, it becomes almost black, and
     darknet's networks have always seen it so. (Source: the behaviour of darknet's resize_image. A target width of 1
-    gives the last column, as there; a target height of 1, which divides by zero there, gives the first row.)
-    ValueError if the image is not float32 of three axes.
+    gives the last column, as there. A target height of 1, which divides by zero there, gives the first row.)
+    Raises ValueError if the image is not float32 with three axes.
     """
     if image.dtype != np.float32 or image.ndim != 3:
         raise ValueError(f"darknet_resize: got {image.dtype} {image.shape}, expected a float32 image [h, w, C]")
@@ -53,7 +53,7 @@ def darknet_resize(image: np.ndarray, size: Size) -> np.ndarray:
 
 
 def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `target` places along an axis: the two source indices, and the float32 weight of the second."""
+    """Return two source indices and the float32 weight of the second, for each of `target` positions along an axis."""
     scale = np.float32(source - 1) / np.float32(max(target - 1, 1))
     position = np.arange(target, dtype=np.float32) * scale
     first = position.astype(np.intp)
@@ -61,10 +61,10 @@ def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def darknet_place(image: np.ndarray, placement: Placement) -> np.ndarray:
-    """A uint8 image `[h, w, C]` as darknet's own float32 network input `[C, input_h, input_w]` in [0, 1].
+    """Return a uint8 image `[h, w, C]` as darknet's own float32 network input `[C, input_h, input_w]` in [0, 1].
 
-    value / 255 (for all 256 values the float32 quotient is the rounded float64 one), `darknet_resize`, pasted on 0.5.
-    ValueError as for `place`.
+    Values are divided by 255 (for all 256 of them the float32 quotient is the rounded float64 one), resized by
+    `darknet_resize` and pasted on 0.5. Raises ValueError as `place` does.
     """
     _check(image, placement)
     resized = darknet_resize(np.divide(image, np.float32(255), dtype=np.float32), placement.placed)
@@ -74,13 +74,14 @@ def darknet_place(image: np.ndarray, placement: Placement) -> np.ndarray:
 
 
 def _check(image: np.ndarray, placement: Placement) -> None:
+    """Raise ValueError unless the image is uint8 `[h, w, C]` of the placement's size."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[:2] != placement.image:
         h, w = placement.image
         raise ValueError(f"got an image {image.dtype} {image.shape}, expected uint8 ({h}, {w}, C), [h, w, C]")
 
 
 def _paste(resized: np.ndarray, placement: Placement, grey: float) -> np.ndarray:
-    """A new array `[input_h, input_w, C]` of `grey` with the resized image at its offset."""
+    """Return a new array `[input_h, input_w, C]` of `grey` with the resized image at its offset."""
     (height, width), (left, top) = placement.placed, placement.offset
     canvas = np.full((*placement.input, resized.shape[2]), grey, resized.dtype)
     canvas[top : top + height, left : left + width] = resized

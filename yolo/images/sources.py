@@ -1,4 +1,4 @@
-"""What to look at: images, folders, globs, videos, streams and cameras, as one flow of shots."""
+"""Images, folders, globs, videos, streams and cameras as one stream of images and frames."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ import numpy as np
 
 from yolo.images.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image
 
-# fmt: on
-
 
 class Shot(NamedTuple):
-    """One image, or one frame: `pixels` uint8 RGB `[h, w, channels]`, or why there are none.
+    """One image or one frame: `pixels` uint8 RGB or grey `[h, w, channels]`, or None and an `error`.
 
     `name` is the file name (`clip.mp4#17` for frame 17, from 0), `path` the file, None for a camera or stream. `rate`
-    is the frames per second of a video as it tells them, 25 where it does not; 0 for an image.
+    is the number of frames per second that a video states, 25 if it does not, 0 for an image.
     """
 
     name: str
@@ -33,7 +31,7 @@ class Shot(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """An image file, or something that cv2 opens as a video. `capture` is what it opens: a path, a URL, a number."""
+    """An image file, or a video with what OpenCV opens it by in `capture`: a path, a URL or a camera number."""
 
     name: str
     path: Path | None = None
@@ -41,21 +39,22 @@ class Source:
 
     @property
     def moving(self) -> bool:
-        """Whether it has many frames."""
+        """Whether the source is a video, a stream or a camera."""
         return self.capture is not None
 
 
 def find_sources(given: Sequence[str]) -> list[Source]:
-    """What the words of a command line mean: a file, the images and videos in a folder (sorted, not below it), the
-    files that a glob matches, a camera number, or the URL of a stream.
+    """Return the sources that the words of a command line name, in their order.
 
-    Nothing is opened yet, so a missing file is a source that fails. ValueError for a folder or a glob without images.
+    A word is a file, a folder (its images and videos, sorted, without subfolders), a glob, a camera number, or the URL
+    of a stream. Nothing is opened yet, so a missing file is a source that fails later. Raises ValueError for a folder
+    or a glob without images.
     """
     found: list[Source] = []
     for word in given:
         path = Path(word)
         if "://" in word:
-            shown = re.sub(r"//[^/@]*@", "//", word)  # without user and password, which end up in file names
+            shown = re.sub(r"//[^/@]*@", "//", word)  # the name, which appears in file names, has no user and password
             found.append(Source(shown, capture=word))
         elif path.is_dir():
             files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
@@ -63,11 +62,9 @@ def find_sources(given: Sequence[str]) -> list[Source]:
             if not inside:
                 raise ValueError(f"{word}: no image and no video in this folder; expected files such as .jpg or .mp4")
             found += map(_file, inside)
-        elif path.is_file():
-            found.append(_file(path))
-        elif word.isdecimal():
+        elif word.isdecimal() and not path.is_file():
             found.append(Source(f"camera {word}", capture=int(word)))
-        elif glob.has_magic(word):
+        elif glob.has_magic(word) and not path.is_file():
             matches = sorted(Path(match) for match in glob.glob(word, recursive=True) if Path(match).is_file())
             if not matches:
                 raise ValueError(f"{word}: no file matches")
@@ -78,7 +75,7 @@ def find_sources(given: Sequence[str]) -> list[Source]:
 
 
 def shots(source: Source, channels: int = 3) -> Iterator[Shot]:
-    """The images of a source, one after the other; one with an `error` where a file cannot be read."""
+    """Yield the images of a source. A file that cannot be read gives one shot with an `error`."""
     if source.capture is not None:
         yield from _frames(source, channels)
         return
@@ -92,24 +89,26 @@ def shots(source: Source, channels: int = 3) -> Iterator[Shot]:
 
 
 def _file(path: Path) -> Source:
+    """Return the source of a file; its suffix tells whether it is a video."""
     return Source(path.name, path, str(path) if path.suffix.lower() in VIDEO_SUFFIXES else None)
 
 
 def _frames(source: Source, channels: int) -> Iterator[Shot]:
-    """RGB frames, or grey ones for one channel, until the end; a source that gives none is an error."""
+    """Yield RGB frames, or grey ones for one channel, until the end. A source without frames gives an error."""
     if source.path is not None and not source.path.is_file():
         yield Shot(source.name, source.path, None, f"{source.path}: no such video file")
         return
     assert source.capture is not None
     try:
         str(source.capture).encode()
-    except UnicodeEncodeError:  # OpenCV crashes
-        problem = f"{source.path or source.name}: OpenCV opens no video whose name is not Unicode; rename it"
+    except UnicodeEncodeError:  # OpenCV would end the process
+        problem = f"{source.path or source.name}: OpenCV cannot open a video whose name is not Unicode; rename it"
         yield Shot(source.name, source.path, None, problem)
         return
     capture = cv2.VideoCapture(source.capture)
     rate = float(capture.get(cv2.CAP_PROP_FPS))
-    rate = rate if 0 < rate <= 1000 else 25.0
+    if not 0 < rate <= 1000:
+        rate = 25.0
     colours = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
     try:
         number = 0
