@@ -110,10 +110,10 @@ def xyxy_to_xywh(boxes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image, by descending score.
+    """The detections of one image, by descending score.
 
-    `boxes` `[D, 4]` xyxy in pixels of the original image (not clipped to it), `scores` `[D]` float in
-    (0, 1), `labels` `[D]` int64 class indices from 0. One box can stand in several rows, one for each class.
+    `boxes` `[D, 4]` are xyxy in pixels of the original image, not clipped to it, `scores` `[D]` are floats in (0, 1),
+    and `labels` `[D]` int64 class indices from 0. A box appears in several rows if it has several classes.
     """
 
     boxes: Tensor
@@ -124,13 +124,13 @@ class Detections:
         return len(self.scores)
 
     def to(self, device: torch.device | str) -> Detections:
-        """The same detections on another device."""
+        """Return the same detections on another device."""
         return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
 
     def to_supervision(self, names: Sequence[str] | None = None) -> supervision.Detections:
-        """The same as `supervision.Detections`, with `class_name` in its data where names are given.
+        """Return the detections as `supervision.Detections`, with `class_name` in its data if names are given.
 
-        ImportError with the remedy where the package is missing: it is an extra.
+        Raises ImportError with the remedy if the package, an extra, is not installed.
         """
         try:
             import supervision

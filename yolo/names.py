@@ -1,4 +1,4 @@
-"""Class names: `.names` files, COCO's own 80 and their category ids."""
+"""Class names: `.names` files, COCO's 80 names and their category ids, names matched by name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ALIASES = {
     "diningtable": "dining table",
     "tvmonitor": "tv",
 }
-"""darknet's six old spellings, those of Pascal VOC, and COCO's."""
+"""The six old spellings of darknet and Pascal VOC, with COCO's."""
 
 
 def did_you_mean(word: str, known: Iterable[str], n: int = 1) -> str:
@@ -52,7 +52,7 @@ def did_you_mean(word: str, known: Iterable[str], n: int = 1) -> str:
 
 
 def category_ids(names: Sequence[str]) -> list[int]:
-    """The id of each class in results files: COCO's own if all names are COCO's, in either spelling, else 1, 2, ..."""
+    """Return the category ids for result files: COCO's if all names are COCO's in either spelling, else 1, 2, ..."""
     ids = dict(zip(COCO, COCO_IDS, strict=True))
     found = [ids.get(ALIASES.get(name, name)) for name in names]
     known = [k for k in found if k is not None]
@@ -60,12 +60,12 @@ def category_ids(names: Sequence[str]) -> list[int]:
 
 
 def class_index(name: str, names: Sequence[str]) -> int | None:
-    """The class of that name: as it is written, else in COCO's or darknet's spelling. None if there is none."""
+    """Return the first class of this name, in this spelling or else in COCO's or darknet's. None if there is none."""
     return next(iter(_same(name, names)), None)
 
 
 def chosen(wanted: str, names: Sequence[str]) -> list[int]:
-    """Class indices of comma-separated names, in COCO's or darknet's spelling. ValueError for another name."""
+    """Return the class indices of comma-separated names in either spelling. Raises ValueError for an unknown name."""
     indices = []
     for name in (part.strip() for part in wanted.split(",")):
         same = _same(name, names)
@@ -77,20 +77,18 @@ def chosen(wanted: str, names: Sequence[str]) -> list[int]:
 
 
 def _same(name: str, names: Sequence[str]) -> list[int]:
-    """All classes of that name as it is written; if there is none, those that spell it otherwise."""
+    """Return all classes of this name in this spelling; if there is none, those in the other spelling."""
     same = [k for k, own in enumerate(names) if own == name]
     return same or [k for k, own in enumerate(names) if ALIASES.get(own, own) == ALIASES.get(name, name)]
 
 
 def read_names(path: str | Path) -> list[str]:
-    """A darknet `.names` file: one class name per line, line number - 1 is the class index.
+    """Read a darknet `.names` file: one class name per line, the class index is the line number - 1.
 
-    Empty lines at the end do not count; one in between is an error, since it would shift the indices.
+    Empty lines at the end are ignored. Raises ValueError for one between names, because it would shift the indices.
     """
     path = Path(path)
-    lines = [line.strip() for line in path.read_bytes().decode("utf-8-sig").splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
+    lines = [line.strip() for line in path.read_bytes().decode("utf-8-sig").rstrip().splitlines()]
     if "" in lines:
         number = lines.index("") + 1
         raise ValueError(f"{path}:{number}: an empty line between names would shift the class indices; remove it")
@@ -100,10 +98,10 @@ def read_names(path: str | Path) -> list[str]:
 
 
 def class_names(names: Sequence[str] | str | Path | None, classes: int) -> list[str]:
-    """The names of `classes` classes: as given (a list, or a `.names` file), or assumed, which is said aloud.
+    """Return the names of `classes` classes, as given by a list or a `.names` file, or else assumed.
 
-    Without names, 80 classes are COCO's; any other number are called `class 0`, `class 1`, ...
-    Raises ValueError when the number of names is not `classes`.
+    Without names, 80 classes are COCO's, which is logged. Any other number are `class 0`, `class 1`, ...
+    Raises ValueError if the number of names is not `classes`.
     """
     if names is None:
         if classes == len(COCO):
@@ -118,10 +116,10 @@ def class_names(names: Sequence[str] | str | Path | None, classes: int) -> list[
 
 
 def matched(own: Sequence[str], given: Sequence[str] | None, source: str) -> tuple[list[str], list[int]]:
-    """The class names to use, and for each of the data's `own` classes its index in them.
+    """Return the class names to use, and for each of the data's `own` classes its index in them.
 
-    For formats that say the name of a class. `given` may have more names, another order and darknet's spelling.
-    ValueError with every class that `given` lacks.
+    For formats that store class names. `given` may have more names, another order and darknet's spelling.
+    Raises ValueError with every class that `given` lacks.
     """
     if given is None:
         return list(own), list(range(len(own)))
@@ -136,20 +134,18 @@ def matched(own: Sequence[str], given: Sequence[str] | None, source: str) -> tup
 
 
 def agreed(own: Sequence[str] | None, given: Sequence[str] | None, source: str) -> list[str]:
-    """The class names where the data has numbers only: `own`, those beside the data, or `given`.
+    """Return the class names for data that stores only numbers: `own`, found beside the data, or `given`.
 
-    ValueError with every name that differs, by number, or where there are none.
+    Raises ValueError if there are none, or with every name that differs, by number.
     """
-    if own is None and given is None:
+    names = own if given is None else given
+    if names is None:
         raise ValueError(f"{source}: no class names; expected classes.txt or data.yaml beside the images, or --names")
-    if own is None:
-        return list(given or [])
-    if given is None:
-        return list(own)
-    pairs = enumerate(zip_longest(own, given, fillvalue=""))
+    # Names are missing on one side or the other where their numbers differ.
+    pairs = enumerate(zip_longest(names if own is None else own, names, fillvalue=""))
     differ = [(k, a, b) for k, (a, b) in pairs if ALIASES.get(a, a) != ALIASES.get(b, b)]
     if differ:
         lines = [f"  class {k}: {a or 'none'} in the data, {b or 'none'} given" for k, a, b in differ[:20]]
         more = [f"  ... and {len(differ) - 20} more"] if len(differ) > 20 else []
         raise ValueError("\n".join([f"{source}: the class names that were given are others:", *lines, *more]))
-    return list(given)
+    return list(names)

@@ -1,4 +1,4 @@
-"""Sizes in pixels, height before width everywhere. No torch."""
+"""Sizes in pixels, height before width. No torch."""
 
 from __future__ import annotations
 

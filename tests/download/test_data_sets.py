@@ -217,7 +217,7 @@ def test_a_killed_run_is_gone_on_with(server: Server, tmp_path: Path, monkeypatc
         "from yolo.download.fetch import OfficialFile\n"
         "folder, mirror, size, md5 = sys.argv[1:]\n"
         "old = get_coco.ANNOTATIONS\n"
-        "get_coco.ANNOTATIONS = OfficialFile(old.name, old.file, old.urls, int(size), md5)\n"
+        "get_coco.ANNOTATIONS = OfficialFile(old.file, old.urls, int(size), md5)\n"
         "get_coco.get_coco(Path(folder), mirror=mirror)\n"
     )
     assert official.checksum is not None

@@ -33,7 +33,6 @@ SUBSET = "subset"  # the key in `info` that marks an annotation file as written 
 
 # COCO publishes neither a size nor a checksum. These are the ones that third-party scripts agree on.
 ANNOTATIONS = OfficialFile(
-    "annotations",
     "annotations_trainval2017.zip",
     (f"{HOST}/annotations/annotations_trainval2017.zip",),
     252_907_541,

@@ -247,11 +247,10 @@ def _opener() -> OpenerDirector:
 class OfficialFile:
     """A published file.
 
-    `name` is what users call it, `file` its file name, `urls` its addresses in the order in which they are tried.
-    `size` (bytes) and `checksum` (hexadecimal) are None if unknown.
+    `file` is its name, `urls` are its addresses in the order in which they are tried. `size` (bytes) and `checksum`
+    (hexadecimal) are None if unknown.
     """
 
-    name: str
     file: str
     urls: tuple[str, ...]
     size: int | None = None

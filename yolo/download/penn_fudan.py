@@ -21,7 +21,6 @@ from yolo.download.archives import Reader, fetch_archive, missing, opened, put
 from yolo.download.fetch import OfficialFile
 
 PENN_FUDAN = OfficialFile(
-    "penn-fudan",
     "PennFudanPed.zip",
     ("https://www.cis.upenn.edu/~jshi/ped_html/PennFudanPed.zip",),
     53_723_336,  # no checksum is published

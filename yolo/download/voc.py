@@ -21,7 +21,7 @@ def _voc(year: int, file: str, md5: str) -> OfficialFile:
     """
     hosts = (f"https://{name}.robots.ox.ac.uk/pascal/VOC/voc{year}" for name in ("thor", "host"))
     urls = (*(f"{host}/{file}" for host in hosts), f"https://pjreddie.com/media/files/{file}")
-    return OfficialFile(f"voc{year}", file, urls, None, md5)
+    return OfficialFile(file, urls, None, md5)
 
 
 VOC = {
@@ -32,9 +32,7 @@ VOC = {
 """The archives with boxes, by split."""
 
 # GitHub packs this archive on request, so neither its size nor its checksum is known.
-BCCD = OfficialFile(
-    "bccd", "BCCD_Dataset.zip", ("https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip",)
-)
+BCCD = OfficialFile("BCCD_Dataset.zip", ("https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip",))
 
 PARTS = r"(?:Annotations|JPEGImages|ImageSets/Main)/[^/]+\.(?:xml|jpg|txt)"
 

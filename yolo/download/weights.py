@@ -15,13 +15,13 @@ from yolo.names import did_you_mean
 def _pjreddie(file: str, size: int, checksum: str | None = None) -> OfficialFile:
     """Return a file with its two addresses at the author of darknet, the newer one first."""
     urls = f"https://data.pjreddie.com/files/{file}", f"https://pjreddie.com/media/files/{file}"
-    return OfficialFile(file.removesuffix(".weights"), file, urls, size, checksum)
+    return OfficialFile(file, urls, size, checksum)
 
 
 def _alexeyab(release: str, file: str, size: int, checksum: str | None = None) -> OfficialFile:
     """Return a file with its address among the releases of AlexeyAB's darknet."""
     urls = (f"https://github.com/AlexeyAB/darknet/releases/download/{release}/{file}",)
-    return OfficialFile(file.removesuffix(".weights"), file, urls, size, checksum)
+    return OfficialFile(file, urls, size, checksum)
 
 
 _FILES = (
@@ -45,7 +45,7 @@ _FILES = (
     _pjreddie("yolo-voc.weights", 202_704_260, "1cc1a7f8ad12d563d85b76e9de025dc28ac397bb"),
 )
 
-WEIGHTS: dict[str, OfficialFile] = {file.name: file for file in _FILES}
+WEIGHTS: dict[str, OfficialFile] = {file.file.removesuffix(".weights"): file for file in _FILES}
 """Every published file that `official_weights` can download, by name."""
 
 

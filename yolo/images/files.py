@@ -45,15 +45,12 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
             f"{path}: an image file gives 1 or 3 channels, not {channels}; "
             f"networks with {channels} input channels take arrays, not files"
         )
+    if os.path.isdir(path):
+        raise ValueError(f"{path}: is a folder, expected an image file; name one of the files in it")
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such image file (looked from the folder {os.getcwd()})") from error
-    except OSError as error:  # the error of a folder depends on the system
-        if not os.path.isdir(path):
-            raise
-        raise ValueError(f"{path}: is a folder, expected an image file; name one of the files in it") from error
     image = _decode(data, path)
     if channels == 3:
         return image

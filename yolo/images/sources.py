@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -111,14 +112,12 @@ def _frames(source: Source, channels: int) -> Iterator[Shot]:
         rate = 25.0
     colours = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
     try:
-        number = 0
-        while True:
+        for number in itertools.count():
             there, frame = capture.read()
             if not there:
                 break
             pixels = cv2.cvtColor(frame, colours).reshape(*frame.shape[:2], -1)
             yield Shot(f"{source.name}#{number}", source.path, pixels, rate=rate)
-            number += 1
         if number == 0:
             what = source.path or source.name
             yield Shot(source.name, source.path, None, f"{what}: no frame could be read; is it a video, a live camera?")
