@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import resource
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -40,19 +40,27 @@ ZIP = "/annotations/annotations_trainval2017.zip"
 
 
 class Site:
-    """Files by path, with ETags and ranges; every `drop`-th connection ends after 100 bytes, which is no whole file."""
+    """Files by path, with ETags and ranges.
 
-    def __init__(self, files: dict[str, bytes], drop: int = 0, wait: float = 0) -> None:
-        self.files, self.drop, self.wait = files, drop, wait
+    Every `drop`-th connection ends after 100 bytes, which is not a complete file. From connection `hold_from` on, the
+    answers wait until `released` is set; `held` tells that one is waiting.
+    """
+
+    def __init__(self, files: dict[str, bytes], drop: int = 0, hold_from: float = math.inf) -> None:
+        self.files, self.drop, self.hold_from = files, drop, hold_from
         self.turn, self.asked, self.dropped = threading.Lock(), Counter[str](), 0
+        self.held, self.released = threading.Event(), threading.Event()
 
     def __call__(self, handler: Handler) -> None:
-        time.sleep(self.wait)
         content = self.files.get(handler.path)
         with self.turn:
             self.asked[handler.path] += 1
             breaks = bool(self.drop) and self.asked.total() % self.drop == 0
             self.dropped += breaks
+            holds = self.asked.total() >= self.hold_from
+        if holds:
+            self.held.set()
+            self.released.wait(60)
         if content is None:
             handler.send_error(404)
             return
@@ -207,9 +215,9 @@ def test_the_users_annotations_are_not_replaced(
     assert site.asked == {ZIP: 1}
 
 
-def test_a_killed_run_is_gone_on_with(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It leaves whole images and no annotation file; what is whole is not asked for again."""
-    site = coco_site(monkeypatch, 100, wait=0.03)
+def test_a_killed_run_is_continued(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves complete images and no annotation file. Complete files are not downloaded again."""
+    site = coco_site(monkeypatch, 100, hold_from=40)
     server.play(site)
     official = get_coco.ANNOTATIONS
     code = (
@@ -224,20 +232,16 @@ def test_a_killed_run_is_gone_on_with(server: Server, tmp_path: Path, monkeypatc
     arguments = [str(tmp_path), mirror(server), str(official.size), official.checksum]
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, stderr=subprocess.PIPE)
     try:
-        end = time.monotonic() + 60
-        while site.asked.total() < 40:
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.005)
+        assert site.held.wait(60)
     finally:
         process.kill()
         process.communicate()
+        site.released.set()
     assert not (tmp_path / "annotations").exists()
     images = tmp_path / "images" / "val2017"
     kept = [f"/val2017/{file.name}" for file in images.glob("*.jpg")]
     assert 0 < len(kept) < 100
     assert all(site.files[path] == (images / Path(path).name).read_bytes() for path in kept)
-    site.wait = 0
     site.asked.clear()
     get_coco.get_coco(tmp_path, mirror=mirror(server))
     whole(tmp_path, site, 100)

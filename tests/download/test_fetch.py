@@ -62,6 +62,7 @@ class Server(socketserver.ThreadingTCPServer):
     """Records the requests; `answers` say what comes back."""
 
     allow_reuse_address = True
+    request_queue_size = 64  # with the default of 5, some of 16 connections at once wait a second for their turn
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
