@@ -1,4 +1,4 @@
-"""Boxes: overlaps against torchvision and the oracle, placements against darknet's formulas and their own inverse."""
+"""Boxes: overlaps against torchvision and the oracle, placements against darknet's formulas and their inverse."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def random_boxes(seed: int, n: int = 30) -> Tensor:
 
 @given(SEEDS)
 def test_formats_round_trip(seed: int) -> None:
-    """There and back, both ways, for any leading dimensions; the arguments stay as they were."""
+    """There and back, both ways, for any leading dimensions. The arguments are not changed."""
     boxes = random_boxes(seed).reshape(2, 15, 4)
     before = boxes.clone()
     assert_close(xyxy_to_cxcywh(cxcywh_to_xyxy(boxes)), boxes, rtol=0, atol=1e-15)
@@ -107,7 +107,7 @@ def test_against_torchvision(seed: int) -> None:
 
 @given(SEEDS, st.sampled_from([0.3, 0.6, 1.0, 2.0]))
 def test_against_the_oracle(seed: int, beta: float) -> None:
-    """Row by row, every exponent; IoU is symmetric and takes any scaling of the axes, DIoU is symmetric."""
+    """Row by row, every exponent. Both are symmetric, and IoU does not depend on the scaling of the axes."""
     a, b = random_boxes(seed), random_boxes(seed + 1)
     pairs = list(zip(a.tolist(), b.tolist(), strict=True))
     ious = torch.tensor([oracles.iou(*pair) for pair in pairs], dtype=torch.float64)
@@ -122,7 +122,7 @@ def test_against_the_oracle(seed: int, beta: float) -> None:
 
 @given(GRID_BOXES, GRID_BOXES)
 def test_grid_boxes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
-    """On small integers the oracle is met exactly: touching, containing, equal, empty boxes."""
+    """On small integers the oracle's values are equal: for touching, nested, equal and empty boxes."""
     first, second = torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)
     assert iou(first, second).item() == oracles.iou(a, b)
     assert diou(first, second).item() == oracles.diou(a, b)
@@ -140,7 +140,7 @@ def test_no_boxes() -> None:
 
 
 def test_infinite_boxes() -> None:
-    """What an overflowing exp makes: a finite box has no share in an infinite one; two of them compare as NaN."""
+    """An overflowing exp gives infinite boxes. The IoU with a finite box is 0, that of two infinite ones NaN."""
     inf = math.inf
     endless, finite, line = torch.tensor([[0.5, 0.5, inf, inf], [0.5, 0.5, 1, 1], [0.5, 0.5, inf, 0]]).unbind(0)
     assert iou(endless, finite).item() == iou(line, finite).item() == iou(line, endless).item() == 0
@@ -176,7 +176,7 @@ def test_letterbox_table(
     offset: tuple[int, int],
     darknet_undo: tuple[float, float],
 ) -> None:
-    """Sizes and offsets by hand; all sizes of the table are (width, height)."""
+    """Sizes and offsets by hand. All sizes of the table are (width, height)."""
     ours, darknet = (Placement.letterbox(Size(*image[::-1]), Size(*size[::-1]), darknet=d) for d in (False, True))
     assert (ours.placed.wh, ours.offset, ours.undo_offset) == (placed, offset, offset)
     assert (darknet.placed.wh, darknet.offset, darknet.undo_offset) == (placed, offset, darknet_undo)
@@ -196,7 +196,7 @@ def test_boxes_by_hand() -> None:
 
 @given(SIZES, INPUTS, st.sampled_from(["letterbox", "darknet", "stretch"]), SEEDS)
 def test_placement_inverse(image: Size, size: Size, mode: str, seed: int) -> None:
-    """`to_image` undoes `to_input`, both ways; `relative` says the same in fractions."""
+    """`to_image` is the inverse of `to_input`, both ways. `relative` gives the same in fractions."""
     placement = (
         Placement.stretch(image, size)
         if mode == "stretch"
@@ -213,7 +213,7 @@ def test_placement_inverse(image: Size, size: Size, mode: str, seed: int) -> Non
 
 @given(SIZES, INPUTS)
 def test_image_fills_its_place(image: Size, size: Size) -> None:
-    """The corners of the image are the corners of the pasted part, which lies within the input."""
+    """The corners of the image are the corners of the pasted part, which is inside the input."""
     placement = Placement.letterbox(image, size)
     (h, w), (left, top) = placement.placed, placement.offset
     whole = torch.tensor([0, 0, *image.wh], dtype=torch.float64)
@@ -226,7 +226,7 @@ def test_image_fills_its_place(image: Size, size: Size) -> None:
 
 @given(SIZES, INPUTS, SEEDS)
 def test_darknet_formulas(image: Size, size: Size, seed: int) -> None:
-    """Sizes, offsets and corrected boxes are darknet's, wherever darknet leaves a pixel of the image."""
+    """Sizes, offsets and corrected boxes are darknet's, unless darknet leaves no pixel of the image."""
     placement = Placement.letterbox(image, size, darknet=True)
     placed, offset = oracles.letterbox(image.wh, size.wh)
     assert placement.placed.wh == (max(placed[0], 1), max(placed[1], 1))
@@ -241,7 +241,7 @@ def test_darknet_formulas(image: Size, size: Size, seed: int) -> None:
 
 
 def test_darknet_half_pixel() -> None:
-    """With an odd margin darknet's boxes lie half an input pixel further left; with an even one they are ours."""
+    """With an odd margin darknet's boxes are half an input pixel further left. With an even one they are ours."""
     box = torch.tensor([100.0, 100, 200, 200], dtype=torch.float64)
     ours, darknet = (Placement.letterbox(Size(500, 353), Size(416, 416), darknet=d) for d in (False, True))
     shift = 0.5 * 353 / 293
@@ -255,7 +255,7 @@ def test_darknet_half_pixel() -> None:
 
 @pytest.mark.parametrize("n", [0, 3])
 def test_detections(n: int) -> None:
-    """Length and device; an image without any is ordinary."""
+    """Length and device, also without any detection."""
     found = Detections(torch.rand(n, 4), torch.rand(n), torch.arange(n))
     assert len(found) == n
     moved = found.to("meta")
@@ -267,7 +267,7 @@ def test_detections(n: int) -> None:
 
 
 def test_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The conversion where the package is there, the remedy where it is not."""
+    """The conversion if the package is installed, the remedy if it is not."""
     found = Detections(torch.tensor([[1.0, 2, 3, 4]]), torch.tensor([0.5]), torch.tensor([1]))
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "supervision", None)

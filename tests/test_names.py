@@ -1,4 +1,4 @@
-"""Class names: COCO's ids, both spellings, and the choice of the user."""
+"""Class names: COCO's ids, both spellings, and the classes that a user chooses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OLD = {new: old for old, new in ALIASES.items()}
 
 
 def test_coco_has_80_names_and_ids() -> None:
-    """1 to 90 with ten gaps; a few pairs that everybody knows."""
+    """1 to 90 with ten gaps, and a few well-known pairs."""
     assert len(COCO) == len(COCO_IDS) == len(set(COCO)) == 80
     assert set(range(1, 91)) - set(COCO_IDS) == {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
     ids = dict(zip(COCO, COCO_IDS, strict=True))
@@ -22,7 +22,7 @@ def test_coco_has_80_names_and_ids() -> None:
 
 
 def test_category_ids_are_cocos_in_both_spellings() -> None:
-    """darknet's six old names are COCO's; a part of COCO, in any order, too."""
+    """darknet's six old names are COCO's, and so is a part of COCO in any order."""
     assert category_ids(COCO) == list(COCO_IDS)
     assert len(OLD) == 6
     assert category_ids([OLD.get(name, name) for name in COCO]) == list(COCO_IDS)
@@ -30,13 +30,13 @@ def test_category_ids_are_cocos_in_both_spellings() -> None:
 
 
 @pytest.mark.parametrize("names", [["person", "hat"], ["person", "person"], ["tv", "tvmonitor"], ["class 0"], []])
-def test_other_names_are_counted(names: list[str]) -> None:
-    """One name that is not COCO's, or one twice, and all ids are index + 1."""
+def test_other_names_are_numbered(names: list[str]) -> None:
+    """With a name that is not COCO's, or with one name twice, all ids are index + 1."""
     assert category_ids(names) == list(range(1, len(names) + 1))
 
 
 def test_chosen_takes_both_spellings() -> None:
-    """Each of the six, whichever the model has; blanks around commas do not matter."""
+    """Each of the six names, whichever the model has. Blanks around commas are ignored."""
     old = [OLD.get(name, name) for name in COCO]
     for names in (COCO, old):
         for one, other in ALIASES.items():
@@ -44,15 +44,15 @@ def test_chosen_takes_both_spellings() -> None:
     assert chosen(" dog,person", COCO) == [16, 0]
 
 
-def test_chosen_prefers_what_is_written() -> None:
-    """A model may have both spellings as classes of their own, or one name twice."""
+def test_chosen_prefers_the_same_spelling() -> None:
+    """A model may have both spellings as different classes, or one name twice."""
     assert chosen("sofa", ["couch", "sofa"]) == [1]
     assert chosen("couch", ["couch", "sofa"]) == [0]
     assert chosen("a", ["a", "b", "a"]) == [0, 2]
 
 
 def test_an_unknown_name_is_an_error_that_helps() -> None:
-    """What was meant, or what there is."""
+    """The message has a similar name, or all names."""
     with pytest.raises(ValueError, match="no class is called 'persn'; did you mean person"):
         chosen("dog,persn", COCO)
     with pytest.raises(ValueError, match="no class is called 'qqq'; they are cat, dog"):

@@ -1,4 +1,4 @@
-"""Result files: what stands in them, what they are called, and what they never replace."""
+"""Result files: their content, their names, and the files that they never replace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOUND = Detections(
 
 
 def images(*names: str) -> list[Source]:
-    """Sources of these images; videos where they end in .mp4 or .avi."""
+    """Sources of these images, or videos for .mp4 and .avi."""
     return [Source(Path(n).name, Path(n), n if n.endswith((".mp4", ".avi")) else None) for n in names]
 
 
@@ -39,12 +39,12 @@ def images(*names: str) -> list[Source]:
     ],
 )  # fmt: skip
 def test_image_ids(name: str, image_id: int | str) -> None:
-    """An integer for COCO's digits; frames of a video keep apart, whatever it is called."""
+    """An integer for names of digits, as in COCO. The frames of a video differ, whatever its name."""
     assert {row["image_id"] for row in coco_rows(name, FOUND, COCO)} == {image_id}
 
 
 def test_coco_rows_have_every_digit() -> None:
-    """COCO's id, x y w h exact in float64, the score as the float32 that it is."""
+    """COCO's id, x y w h exact in float64, the score exact in float32."""
     row = coco_rows("dog.jpg", FOUND, COCO)[0]
     assert (row["category_id"], row["category_name"]) == (18, "dog")
     x1, y1, x2, y2 = (float(value) for value in FOUND.boxes[0].double())
@@ -68,7 +68,7 @@ def test_json_has_no_infinity(tmp_path: Path) -> None:
 
 
 def test_all_kinds_of_files(tmp_path: Path) -> None:
-    """JSON, csv, labels and crops of two images, one without detections; no temporary file is left."""
+    """JSON, CSV, labels and crops of two images, one without detections. No temporary file is left."""
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True, as_txt=True, crops=True) as files:
         files.add("a.png", "a", IMAGE, FOUND)
@@ -92,8 +92,8 @@ def test_all_kinds_of_files(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["crops", "detections.csv", "detections.json", "txt"]
 
 
-def test_nothing_found_is_an_empty_list(tmp_path: Path) -> None:
-    """Valid JSON, a csv with its header; only what was asked for."""
+def test_no_detections_are_an_empty_list(tmp_path: Path) -> None:
+    """Valid JSON and a CSV with its header; only the requested files."""
     with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True):
         pass
     assert json.loads((tmp_path / "detections.json").read_text()) == []
@@ -108,8 +108,8 @@ def end_with(error: BaseException, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, BrokenPipeError])
-def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, kind: type[BaseException]) -> None:
-    """Ctrl-C, or `| head`: whole files with what was found so far."""
+def test_an_interrupted_run_keeps_its_detections(tmp_path: Path, kind: type[BaseException]) -> None:
+    """Ctrl-C, or `| head`: complete files with the detections so far."""
     with pytest.raises(kind):
         end_with(kind(), tmp_path)
     assert len(json.loads((tmp_path / "detections.json").read_text())) == 2
@@ -117,7 +117,7 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, kind: type[BaseExc
 
 
 def test_a_failed_run_leaves_the_old_files(tmp_path: Path) -> None:
-    """An error in between: the result of the last run stays, nothing else does."""
+    """After an error the results of the previous run are kept, and no other file."""
     (tmp_path / "detections.json").write_text("[]")
     with pytest.raises(OSError, match="disk"):
         end_with(OSError("disk"), tmp_path)
@@ -133,7 +133,7 @@ def test_a_failed_run_leaves_the_old_files(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_folders_of_classes_are_safe(name: str, folder: str, tmp_path: Path) -> None:
-    """One folder in `crops`, on every disk, whatever the class is called."""
+    """One folder in `crops`, on every disk, whatever the name of the class."""
     assert folder_name(name) == folder
     one = Detections(FOUND.boxes[:1], FOUND.scores[:1], torch.tensor([0]))
     with ResultFiles(tmp_path, [name], crops=True) as files:
@@ -141,8 +141,8 @@ def test_folders_of_classes_are_safe(name: str, folder: str, tmp_path: Path) -> 
     assert [file.relative_to(tmp_path) for file in tmp_path.rglob("*.png")] == [Path("crops", folder, "a-0.png")]
 
 
-def test_two_classes_in_one_folder_keep_apart(tmp_path: Path) -> None:
-    """`a/b` and `a_b` share a folder, not a file."""
+def test_two_classes_in_one_folder(tmp_path: Path) -> None:
+    """`a/b` and `a_b` share a folder, but no file."""
     two = Detections(FOUND.boxes, FOUND.scores, torch.tensor([0, 1]))
     with ResultFiles(tmp_path, ["a/b", "a_b"], crops=True) as files:
         files.add("x.png", "x", IMAGE, two)
@@ -150,7 +150,7 @@ def test_two_classes_in_one_folder_keep_apart(tmp_path: Path) -> None:
 
 
 def test_targets_are_unique(tmp_path: Path) -> None:
-    """Equal names, other endings, other case, and a name that looks like the second of another."""
+    """Equal names, other suffixes, other case, and a name that looks like the second of another."""
     sources = images("1/a.png", "2/a.png", "1/a-2.png", "1/a.jpg", "1/A.PNG", "1/b.tif", "1/b.mp4", "1/b.avi")
     found = targets(sources, tmp_path)
     assert [target.stem for target in found] == ["a", "a-2", "a-2-2", "a-3", "A-4", "b", "b-2", "b-3"]
@@ -161,7 +161,7 @@ def test_targets_are_unique(tmp_path: Path) -> None:
 
 
 def test_no_drawing_replaces_a_source(tmp_path: Path) -> None:
-    """Not its own source, not another one, under none of its names."""
+    """Neither its own source nor another one, under any of their names."""
     other = tmp_path / "other"
     other.mkdir()
     files = [tmp_path / "a.png", tmp_path / "a-2.png", other / "a.png", tmp_path / "a-detected.png", tmp_path / "c.mp4"]
@@ -175,8 +175,8 @@ def test_no_drawing_replaces_a_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
-def test_links_are_the_files_behind_them(tmp_path: Path) -> None:
-    """A source that is looked at through a link is spared as well, and so is one under crops."""
+def test_links_are_followed(tmp_path: Path) -> None:
+    """A source that is read through a link is not replaced either, nor is one under crops."""
     (tmp_path / "real").mkdir()
     (tmp_path / "crops" / "dog").mkdir(parents=True)
     for path in (tmp_path / "real" / "a.png", tmp_path / "crops" / "dog" / "a-0.png"):
@@ -191,13 +191,13 @@ def test_links_are_the_files_behind_them(tmp_path: Path) -> None:
 
 
 def test_a_thousand_equal_names(tmp_path: Path) -> None:
-    """As in a data set with a folder for each day."""
+    """As in a data set with a folder per day."""
     stems = {target.stem for target in targets(images(*(f"{k}/image.jpg" for k in range(3000))), tmp_path)}
     assert len(stems) == 3000
 
 
 def test_streams_have_plain_names(tmp_path: Path) -> None:
-    """No slash of an address reaches the disk, and no name is too long for it."""
+    """Names have no slash of the address, and are not too long for a disk."""
     stream = Source("rtsp://me:secret@10.0.0.1/" + "x" * 300, capture="rtsp://")
     camera, far = targets([Source("camera 0", capture=0), stream], tmp_path)
     assert camera.drawing == tmp_path / "camera-0.mp4"
@@ -205,8 +205,8 @@ def test_streams_have_plain_names(tmp_path: Path) -> None:
     assert len(far.drawing.name) < 120
 
 
-def test_names_that_are_no_text(tmp_path: Path) -> None:
-    """Bytes of a file name that are not UTF-8 come out escaped, and the JSON stays UTF-8."""
+def test_names_that_are_not_text(tmp_path: Path) -> None:
+    """Bytes of a file name that are not UTF-8 are escaped, and the JSON is UTF-8."""
     name = os.fsdecode(b"\xff.png") if os.name != "nt" else "\udcff.png"
     with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True) as files:
         files.add(name, "x", IMAGE, FOUND)

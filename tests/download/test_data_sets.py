@@ -1,4 +1,4 @@
-"""Data sets from a server of our own on 127.0.0.1: all of it arrives, whole, once, and no file of the user is lost."""
+"""Data sets from our own server on 127.0.0.1: all files arrive complete and once, and no file of the user is lost."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Site:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server, no proxy between us and it, and no long pauses."""
+    """A server, without a proxy and without long pauses."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -84,7 +84,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def mirror(server: Server) -> str:
-    """Its address, to which the official paths are added."""
+    """The server's address, to which the official paths are added."""
     return server.url.removesuffix("/file")
 
 
@@ -143,7 +143,7 @@ def coco_site(monkeypatch: pytest.MonkeyPatch, count: int = 230, **options: Any)
 
 
 def whole(folder: Path, site: Site, count: int) -> None:
-    """Checks that the first images, and nothing else, are there, and that the annotation file is theirs."""
+    """Check that exactly the first `count` images are there, and that the annotation file is theirs."""
     images = [path for path in site.files if path.endswith(".jpg")][:count]
     there = {f"/val2017/{file.name}": file.read_bytes() for file in (folder / "images" / "val2017").iterdir()}
     assert there == {path: site.files[path] for path in images}
@@ -160,7 +160,7 @@ def whole(folder: Path, site: Site, count: int) -> None:
 def test_two_hundred_images_over_a_bad_line(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every tenth connection breaks, and all arrive; the second run downloads nothing."""
+    """Every tenth connection breaks, and all images arrive. The second run downloads nothing."""
     site = coco_site(monkeypatch, drop=10)
     server.play(site)
     command = ["get", "coco", "--images", "200", "--out", str(tmp_path), "--mirror", mirror(server)]
@@ -180,7 +180,7 @@ def test_two_hundred_images_over_a_bad_line(
 
 
 def test_a_subset_grows_and_shrinks(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is missing is fetched; all of them have the official file, byte for byte."""
+    """Only missing images are downloaded. With all of them the annotation file is the official one, byte for byte."""
     site = coco_site(monkeypatch, 12)
     server.play(site)
     get_coco.get_coco(tmp_path, images=5, mirror=mirror(server))
@@ -200,7 +200,7 @@ def test_a_subset_grows_and_shrinks(server: Server, tmp_path: Path, monkeypatch:
 def test_the_users_annotations_are_not_replaced(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a file of their own nor the official one by a subset; no image is fetched for it."""
+    """Neither the user's own file nor, by a subset, the official one. No image is downloaded."""
     site = coco_site(monkeypatch, 12)
     server.play(site)
     file = get_coco.get_coco(tmp_path / "all", mirror=mirror(server))
@@ -248,10 +248,10 @@ def test_a_killed_run_is_continued(server: Server, tmp_path: Path, monkeypatch: 
     assert not set(site.asked) & {*kept, ZIP}
 
 
-def test_what_does_not_arrive_is_named(
+def test_images_that_do_not_arrive_are_named(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A missing image, one that is a web page, half a one, one of another size: each with its reason; status 1."""
+    """A missing image, a web page, half an image, one of another size: each with its reason. The status is 1."""
     site = coco_site(monkeypatch, 20)
     server.play(site)
     paths = [path for path in site.files if path.endswith(".jpg")]
@@ -286,7 +286,7 @@ def test_what_does_not_arrive_is_named(
 def test_a_damaged_image_is_replaced(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """But only once the right one is there."""
+    """But only after the right one has arrived."""
     site = coco_site(monkeypatch, 6)
     server.play(site)
     get_coco.get_coco(tmp_path, mirror=mirror(server))
@@ -303,8 +303,8 @@ def test_a_damaged_image_is_replaced(
     assert "000000001003.jpg: truncated JPEG" in caplog.text
 
 
-def test_a_full_disk_ends_it_at_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its own message, and not once for each of many images."""
+def test_a_full_disk_stops_at_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own message, and not once per image."""
     site = coco_site(monkeypatch, 200)
     server.play(site)
     (tmp_path / "annotations_trainval2017.zip").write_bytes(site.files[ZIP])
@@ -323,8 +323,8 @@ def test_a_full_disk_ends_it_at_once(server: Server, tmp_path: Path, monkeypatch
     whole(tmp_path, site, 200)
 
 
-def test_a_image_cannot_leave_its_folder(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the annotation file calls it."""
+def test_an_image_cannot_leave_its_folder(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its name in the annotation file."""
     for name in ("../evil.jpg", "/evil.jpg", "a\\b.jpg", ".."):
         image = {"id": 1, "file_name": name, "width": 2, "height": 2}
         content = json.dumps({"images": [image], "annotations": [], "categories": []}).encode()
@@ -337,7 +337,7 @@ def test_a_image_cannot_leave_its_folder(server: Server, tmp_path: Path, monkeyp
 
 
 def test_a_wrong_archive_is_refused(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checksum holds for a mirror too."""
+    """The checksum applies to mirrors, too."""
     site = coco_site(monkeypatch, 3)
     site.files[ZIP] = site.files[ZIP][:-1] + b"x"
     server.play(site)
@@ -350,7 +350,7 @@ def test_a_wrong_archive_is_refused(server: Server, tmp_path: Path, monkeypatch:
 
 
 def voc_files(year: int, lists: dict[str, list[int]]) -> dict[str, bytes]:
-    """The files of a VOC archive: lists first, as a tempting mark that the rest is there, and masks."""
+    """The files of a VOC archive with masks. Its lists come first, although they are to be unpacked last."""
     root = f"VOCdevkit/VOC{year}"
     files = {
         f"{root}/ImageSets/Main/{name}.txt": "".join(f"{k:06}\n" for k in numbers).encode()
@@ -380,7 +380,7 @@ def voc(server: Server, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 def test_voc(voc: Site, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three archives, two folders, no masks, no archives left; the second run downloads nothing."""
+    """Three archives, two folders, no masks, no archives left. The second run downloads nothing."""
     command = ["get", "voc", "--out", str(tmp_path), "--mirror", mirror(server)]
     assert main(command) == 0
     assert capsys.readouterr().out == f"{tmp_path}/VOC2007\n{tmp_path}/VOC2012\n"
@@ -400,7 +400,7 @@ def test_voc(voc: Site, server: Server, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_the_lists_come_last(voc: Site, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever ends the unpacking, what is there does not look whole, and the archive stays for the next run."""
+    """Whatever stops the unpacking, the files so far do not look complete, and the archive is kept for the next run."""
     written: list[Path] = []
 
     def fails(path: Path, data: bytes) -> None:
@@ -430,7 +430,7 @@ def test_a_file_that_differs_is_kept(server: Server, tmp_path: Path) -> None:
 
 
 def test_an_archive_without_all_its_files(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is reported, not removed."""
+    """It is reported, not removed."""
     files = voc_files(2007, {"test": [1, 2]})
     del files["VOCdevkit/VOC2007/JPEGImages/000002.jpg"]
     archive = tarred(files)
@@ -469,7 +469,7 @@ def test_links_and_devices_in_a_tar(kind: bytes, target: str, tmp_path: Path) ->
 
 
 def test_damaged_and_other_archives(tmp_path: Path) -> None:
-    """A sentence with the file's name."""
+    """The message has the file's name."""
     (tmp_path / "1.zip").write_bytes(b"no zip")
     (tmp_path / "2.tar").write_bytes(b"no tar")
     (tmp_path / "3.zip").write_bytes(zipped({"a.txt": b"1"}))
@@ -479,7 +479,7 @@ def test_damaged_and_other_archives(tmp_path: Path) -> None:
 
 
 def test_bccd(server: Server, tmp_path: Path) -> None:
-    """The VOC part of GitHub's zip, which has no checksum: its own CRCs are tested."""
+    """The VOC part of GitHub's zip, which has no checksum. The CRCs in it are tested."""
     files = {
         name.replace("VOCdevkit/VOC2007", "BCCD_Dataset-master/BCCD"): content
         for name, content in voc_files(2007, {"train": [1], "val": [2], "trainval": [1, 2], "test": [3]}).items()
@@ -499,7 +499,7 @@ def test_bccd(server: Server, tmp_path: Path) -> None:
 
 
 def test_penn_fudan(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boxes and areas are those of the masks, one-channel PNGs; every fifth image is one of val."""
+    """Boxes and areas are those of the masks, which are one-channel PNGs. Every fifth image belongs to val."""
     mask = np.zeros((16, 24), np.uint8)
     mask[2:5, 3:10] = 1
     mask[3, 3] = 0
@@ -549,7 +549,7 @@ def test_options_without_meaning(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Are refused in one line, before anything is asked for or written."""
+    """They are refused in one line, before anything is downloaded or written."""
     monkeypatch.chdir(tmp_path)
     assert main(["get", *arguments]) == 1
     assert message in capsys.readouterr().err
@@ -557,7 +557,7 @@ def test_options_without_meaning(
 
 
 def test_more_images_than_there_are(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is an error, not a silent all."""
+    """It is an error, and does not mean all."""
     server.play(coco_site(monkeypatch, 3))
     for count in (0, 4):
         with pytest.raises(ValueError, match=f"{count} images: val2017 has 3; expected 1 to 3"):
@@ -565,7 +565,7 @@ def test_more_images_than_there_are(server: Server, tmp_path: Path, monkeypatch:
 
 
 def test_mirrored() -> None:
-    """The path stays, host and query go."""
+    """The path is kept, host and query are replaced."""
     official = "http://images.cocodataset.org/val2017/1.jpg"
     assert mirrored(official, None) == official
     assert mirrored(official, "https://mirror/coco/") == "https://mirror/coco/val2017/1.jpg"

@@ -1,4 +1,4 @@
-"""Images: darknet's own resize bit for bit, every kind of file, and files that are no whole image."""
+"""Images: darknet's own resize bit for bit, every kind of file, and damaged files."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_darknet_resize_is_the_slow_loop(w: int, h: int, channels: int, width: i
 
 
 def test_darknet_resize_dark_row() -> None:
-    """240 rows to 416 is such a case: white stays white except for the last row, which is almost black."""
+    """From 240 rows to 416, white stays white except for the last row, which becomes almost black."""
     result = darknet_resize(np.ones((240, 2, 1), np.float32), Size(416, 2))
     assert np.allclose(result[:-1], 1, atol=1e-6)
     assert result[-1].max() < 1e-4
@@ -197,7 +197,7 @@ def test_darknet_resize_refuses(pixels: np.ndarray) -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4, 6])
 @pytest.mark.parametrize("size", [(97, 61), (61, 97), (1, 1), (3, 300), (640, 32)])
 def test_place_letterbox(size: tuple[int, int], channels: int) -> None:
-    """The image lies where the placement says, on grey 128, in any number of channels."""
+    """The image is where the placement puts it, on grey 128, with any number of channels."""
     w, h = size
     image = RNG.integers(0, 100, (h, w, channels), dtype=np.uint8)
     placement = Placement.letterbox(Size(h, w), Size(64, 96))
@@ -222,7 +222,7 @@ def test_place_stretch(channels: int) -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_place_same_size(fast: bool) -> None:
-    """An image that fits is copied, never handed back; with bars it is pasted unchanged."""
+    """An image that fits is copied, never returned itself. With bars it is pasted unchanged."""
     placement = Placement.stretch(Size(20, 30), Size(20, 30))
     if fast:
         result = place(NOISE, placement)
@@ -245,7 +245,7 @@ def test_place_views() -> None:
 @pytest.mark.parametrize("function", [place, darknet_place])
 @pytest.mark.parametrize("pixels", [NOISE[:-1], NOISE.astype(np.float32), NOISE[..., 0]])
 def test_place_refuses(function: Any, pixels: np.ndarray) -> None:
-    """An image of another size, type or number of axes does not belong to the placement."""
+    """An image of another size, type or number of axes is refused."""
     with pytest.raises(ValueError, match=r"expected uint8 \(20, 30, C\)"):
         function(pixels, Placement.letterbox(Size(20, 30), Size(32, 32)))
 
@@ -256,7 +256,7 @@ def test_place_refuses(function: Any, pixels: np.ndarray) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation(tmp_path: Path, kind: str, orientation: int) -> None:
-    """All eight orientations, in the four formats that have them, come out as Pillow turns them."""
+    """All eight orientations, in the four formats that have them, are applied as Pillow applies them."""
     options: dict[str, Any] = {"quality": 95} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
     data = encode(SMOOTH, kind, exif=oriented(orientation), **options)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
@@ -273,7 +273,7 @@ def test_exif_orientation_unknown(tmp_path: Path, orientation: int) -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("long", [True, False])
 def test_exif_of_a_jpeg(tmp_path: Path, order: str, long: bool) -> None:
-    """Both byte orders and both integer types; XMP and fill bytes before EXIF; a second EXIF block is not heard."""
+    """Both byte orders and both integer types; XMP and fill bytes before EXIF; a second EXIF block is ignored."""
     plain = encode(SMOOTH, "JPEG")
     value = struct.pack(order + "HHI", 0x0112, 4 if long else 3, 1) + struct.pack(order + ("I" if long else "H"), 6)
     other = struct.pack(order + "HHII", 0x0100, 4, 1, 60)
@@ -287,7 +287,7 @@ def test_exif_of_a_jpeg(tmp_path: Path, order: str, long: bool) -> None:
 
 @pytest.mark.parametrize("block", [b"", b"II*\0", b"MM\0*\xff\xff\xff\xff\0\1", b"II*\0\x08\0\0\0\xff\xff\x12\x01"])
 def test_exif_damaged(tmp_path: Path, block: bytes) -> None:
-    """An EXIF block that is cut off or points nowhere is no orientation, and no reason to refuse the image."""
+    """An EXIF block that is cut off or points nowhere means upright. The image is not refused."""
     for kind, options in (("JPEG", {}), ("WEBP", {"lossless": True})):
         plain = encode(SMOOTH, kind, **options)
         if kind == "JPEG":
@@ -385,7 +385,7 @@ def test_sixteen_bits(tmp_path: Path, kind: str, shape: tuple[int, ...]) -> None
 
 
 def test_float_tiff(tmp_path: Path) -> None:
-    """Samples that are no 8 or 16-bit numbers are refused, not scaled by a guess."""
+    """Samples other than 8 or 16-bit integers are refused, not scaled by a guess."""
     data = cv2.imencode(".tiff", RNG.random((5, 6, 3)).astype(np.float32))[1].tobytes()
     with pytest.raises(ValueError, match=r"image\.jpg: TIFF of float32 samples, expected 8 or 16 bits"):
         read(data, tmp_path)
@@ -393,7 +393,7 @@ def test_float_tiff(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variant", ["adobe", "plain", "ycck"])
 def test_cmyk_jpeg(tmp_path: Path, variant: str) -> None:
-    """CMYK with and without Adobe's marker, and YCCK, come out as Pillow converts them."""
+    """CMYK with and without Adobe's marker, and YCCK, become RGB as in Pillow."""
     inks = cv2.resize(RNG.integers(0, 256, (3, 4, 4), dtype=np.uint8), (60, 40), interpolation=cv2.INTER_LINEAR)
     data = encode(Image.frombytes("CMYK", (60, 40), inks.tobytes()), "JPEG", quality=95)
     start = data.index(b"\xff\xee\x00\x0eAdobe")
@@ -446,30 +446,30 @@ def test_non_ascii_path(tmp_path: Path) -> None:
     assert np.array_equal(read_image(str(file)), NOISE)
 
 
-# files that are no whole image
+# damaged files
 
 
 def test_missing(tmp_path: Path) -> None:
-    """A file that is not there is named."""
+    """A missing file is named."""
     with pytest.raises(FileNotFoundError, match=r"absent\.jpg: no such image file"):
         read_image(tmp_path / "absent.jpg")
 
 
 def test_folder(tmp_path: Path) -> None:
-    """A folder is no image, whatever its name."""
+    """A folder is not an image, whatever its name."""
     (tmp_path / "folder.jpg").mkdir()
     with pytest.raises(ValueError, match=r"folder\.jpg: is a folder, expected an image file"):
         read_image(tmp_path / "folder.jpg")
 
 
 def test_empty_file(tmp_path: Path) -> None:
-    """An empty file is said to be empty."""
+    """The message for an empty file is that it is empty."""
     with pytest.raises(ValueError, match=r"image\.jpg: is empty \(0 bytes\)"):
         read(b"", tmp_path)
 
 
 @pytest.mark.parametrize("text", [b"<html>Not found</html>", b"\n", b"RIFF\0\0\0\0WAVEfmt ", b"\xff\xd8"])
-def test_no_image(tmp_path: Path, text: bytes) -> None:
+def test_not_an_image(tmp_path: Path, text: bytes) -> None:
     """Text (a web page saved as .jpg), sound and two bytes: the message shows how the file begins."""
     with pytest.raises(ValueError, match=r"image\.jpg: not an image") as error:
         read(text, tmp_path)
@@ -478,7 +478,7 @@ def test_no_image(tmp_path: Path, text: bytes) -> None:
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_truncated_jpeg(tmp_path: Path, progressive: bool) -> None:
-    """No beginning of a JPEG is an image; an EXIF thumbnail within does not make it one."""
+    """A JPEG that was cut anywhere is refused, also when an EXIF thumbnail in it is complete."""
     thumbnail = encode(SMOOTH[::4, ::4], "JPEG")
     exif = b"Exif\0\0" + oriented(6).tobytes().removeprefix(b"Exif\0\0") + thumbnail
     data = encode(SMOOTH, "JPEG", exif=exif, progressive=progressive)
@@ -490,21 +490,21 @@ def test_truncated_jpeg(tmp_path: Path, progressive: bool) -> None:
 
 
 def test_jpeg_filled_with_zeros(tmp_path: Path) -> None:
-    """An interrupted download into a file of full size has no end either."""
+    """An interrupted download into a file of full size has no end marker either."""
     data = encode(RNG.integers(0, 256, (300, 400, 3), dtype=np.uint8), "JPEG")
     with pytest.raises(ValueError, match="truncated JPEG"):
         read(data[: len(data) // 2].ljust(len(data), b"\0"), tmp_path)
 
 
-def test_jpeg_with_more_behind_it(tmp_path: Path) -> None:
-    """What phones append to an image (a second image, a film) is not looked at."""
+def test_jpeg_with_more_after_it(tmp_path: Path) -> None:
+    """Data that phones append to an image (a second image, a film) are ignored."""
     data = encode(SMOOTH, "JPEG")
     assert np.array_equal(read(data + encode(NOISE, "JPEG")[:300] + bytes(1000), tmp_path), read(data, tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_truncated_others(tmp_path: Path, kind: str) -> None:
-    """No beginning of another image file is an image."""
+    """Image files of other formats that were cut anywhere are refused."""
     data = encode(NOISE, kind)
     for cut in [*range(16, len(data), 97), len(data) - 5, len(data) - 1]:
         with pytest.raises(ValueError, match=rf"image\.jpg: .*{kind}.* {cut} bytes"):

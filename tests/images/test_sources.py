@@ -1,4 +1,4 @@
-"""What the words of a command line mean, and the images that come out."""
+"""What the words of a command line mean, and the images that they give."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(*words: str | Path) -> list[str]:
-    """The names of what these words stand for."""
+    """The names of the sources that these words mean."""
     return [source.name for source in find_sources([str(word) for word in words])]
 
 
 def test_a_folder_gives_its_images_in_order(folder: Path) -> None:
-    """Any case of the ending; neither text nor folders; not what lies below."""
+    """Suffixes in any case; neither text files nor folders nor files in subfolders."""
     cv2.imwrite(str(folder / "folder.png" / "deep.png"), np.zeros((4, 6, 3), np.uint8))
     assert names(folder) == ["A.JPG", "b.png"]
     assert names(folder / "b.png", folder) == ["b.png", "A.JPG", "b.png"]
 
 
 def test_a_folder_names_its_broken_links(folder: Path) -> None:
-    """What looks like an image and cannot be opened is a source that fails, not one that is left out."""
+    """A link with the name of an image that cannot be opened is a source that fails, not one that is left out."""
     try:
         (folder / "gone.png").symlink_to(folder / "nothing.png")
     except OSError:
@@ -57,7 +57,7 @@ def test_a_folder_names_its_broken_links(folder: Path) -> None:
 
 
 def test_globs(folder: Path) -> None:
-    """Expanded here, for shells that do not; a file with such a name is itself."""
+    """Expanded here, for shells that do not. A file whose name looks like a glob is found by its name."""
     assert names(folder / "*.png") == ["b.png"]
     cv2.imwrite(str(folder / "folder.png" / "deep.png"), np.zeros((4, 6, 3), np.uint8))
     assert names(folder / "**" / "*.png") == ["b.png", "deep.png"]
@@ -65,8 +65,8 @@ def test_globs(folder: Path) -> None:
     assert names(folder / "c[1].png") == ["c[1].png"]
 
 
-def test_nothing_to_look_at_is_an_error(folder: Path) -> None:
-    """A glob without a match, a folder without images; but a missing file only fails when its turn comes."""
+def test_a_word_without_images_is_an_error(folder: Path) -> None:
+    """A glob without a match, a folder without images. But a missing file fails only when it is read."""
     with pytest.raises(ValueError, match=r"\*.webp: no file matches"):
         names(folder / "*.webp")
     with pytest.raises(ValueError, match="no image and no video in this folder"):
@@ -78,7 +78,7 @@ def test_nothing_to_look_at_is_an_error(folder: Path) -> None:
 
 
 def test_cameras_and_streams(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Digits are a camera unless a file has that name; `://` is a stream, however long."""
+    """Digits mean a camera unless a file has that name. A word with `://` is a stream, however long."""
     monkeypatch.chdir(folder)
     assert find_sources(["0"]) == [Source("camera 0", capture=0)]
     stream = "rtsp://10.0.0.1/" + "x" * 300
@@ -90,7 +90,7 @@ def test_cameras_and_streams(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("ending", [".mp4", ".avi"])
 def test_frames_of_a_video(tmp_path: Path, ending: str) -> None:
-    """All of them, in order, RGB, with the rate of the file; grey for a network of one channel."""
+    """All frames in order, in RGB, with the rate of the file. Grey for a network of one channel."""
     (source,) = find_sources([str(write_video(tmp_path / f"clip{ending}"))])
     assert source.moving
     found = list(shots(source))
@@ -121,7 +121,7 @@ def halved(path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [empty, text, halved])
 def test_broken_videos_are_named(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
-    """One shot with the reason."""
+    """They give one shot with the reason."""
     spoil(tmp_path / "clip.mp4")
     (shot,) = shots(find_sources([str(tmp_path / "clip.mp4")])[0])
     assert shot.pixels is None
@@ -129,13 +129,13 @@ def test_broken_videos_are_named(tmp_path: Path, spoil: Callable[[Path], None]) 
 
 
 def test_a_missing_video(tmp_path: Path) -> None:
-    """Said before OpenCV complains."""
+    """The message is ours, not OpenCV's."""
     (shot,) = shots(find_sources([str(tmp_path / "none.avi")])[0])
     assert "none.avi: no such video file" in shot.error
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
-def test_a_video_with_a_name_that_is_no_text(tmp_path: Path) -> None:
+def test_a_video_with_a_name_that_is_not_text(tmp_path: Path) -> None:
     """OpenCV would end the whole process."""
     name = os.fsdecode(b"\xff.avi")
     try:
@@ -147,7 +147,7 @@ def test_a_video_with_a_name_that_is_no_text(tmp_path: Path) -> None:
 
 
 def test_passwords_stay_out_of_names() -> None:
-    """The name of a stream ends up in file names and results; what opens it does not."""
+    """The name of a stream appears in file names and results. The address that opens it does not."""
     (source,) = find_sources(["rtsp://me:secret@127.0.0.1:1/live"])
     assert source.name == "rtsp://127.0.0.1:1/live"
     assert source.capture == "rtsp://me:secret@127.0.0.1:1/live"
