@@ -1,4 +1,4 @@
-"""Downloads against a server of our own on 127.0.0.1: what breaks, lies or changes leaves the right file or none."""
+"""Downloads from our own server on 127.0.0.1: whatever breaks, lies or changes, there is the right file or none."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request, answered by the first answer that is left on the server, the last of which stays."""
+    """One request. It gets the server's first remaining answer; the last answer is never used up."""
 
     server: Server
 
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Records the requests; `answers` say what comes back."""
+    """A server that records the requests and gives the `answers` in their order."""
 
     allow_reuse_address = True
     request_queue_size = 64  # with the default of 5, some of 16 connections at once wait a second for their turn
@@ -72,7 +72,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}/file"
 
     def play(self, *answers: Callable[[Handler], None]) -> None:
-        """Begin anew with these answers."""
+        """Forget the requests and use these answers."""
         self.requests.clear()
         self.answers[:] = answers
 
@@ -84,10 +84,10 @@ class Server(socketserver.ThreadingTCPServer):
 
 @dataclass(frozen=True)
 class Send:
-    """An answer: `content`, or what a Range of it asks for, of which `drop` bytes come before the connection ends.
+    """An answer with `content`, or the part of it that a Range asks for. After `drop` bytes the connection ends.
 
-    `length` is what Content-Length says: None the truth, an int a lie, "chunked" and "none" none at all. A `reset`
-    connection ends with an error, others with an end of file.
+    `length` is the Content-Length: None for the true one, an int for a wrong one, "chunked" and "none" for none. A
+    `reset` connection ends with an error, others with an end of file.
     """
 
     content: bytes = CONTENT
@@ -153,7 +153,7 @@ def server_of_the_module() -> Iterator[Server]:
 
 @pytest.fixture
 def server(server_of_the_module: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """A server that gives CONTENT; no proxy between us and it."""
+    """A server that gives CONTENT, without a proxy."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -163,14 +163,14 @@ def server(server_of_the_module: Server, monkeypatch: pytest.MonkeyPatch) -> Ser
 
 @pytest.fixture
 def closed(server: Server) -> str:
-    """An address at which nobody listens."""
+    """An address without a server."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{unused.getsockname()[1]}/file"
 
 
 def pull(url: str | list[str], target: Path, size: int | None = SIZE, checksum: str | None = SHA256) -> list[float]:
-    """Fetch, and check that the file and nothing else is there; the pauses that were asked for."""
+    """Download, and check that the file and nothing else is there. Returns the requested pauses."""
     pauses: list[float] = []
     urls = [url] if isinstance(url, str) else url
     assert fetch(urls, target, size=size, checksum=checksum, timeout=5, sleep=pauses.append) == target
@@ -182,7 +182,7 @@ def pull(url: str | list[str], target: Path, size: int | None = SIZE, checksum: 
 def refused(
     url: str | list[str], target: Path, size: int | None = SIZE, checksum: str | None = SHA256, timeout: float = 5
 ) -> str:
-    """Fetch in vain, and check that nothing has the name; the message."""
+    """Fail to download, and check that no file has the name. Returns the message."""
     urls = [url] if isinstance(url, str) else url
     with pytest.raises(DownloadError) as caught:
         fetch(urls, target, size=size, checksum=checksum, timeout=timeout, sleep=lambda _: None)
@@ -192,22 +192,22 @@ def refused(
     return str(caught.value)
 
 
-# what goes well
+# downloads without trouble
 
 
 @pytest.mark.parametrize("length", [None, "chunked", "none"])
 @pytest.mark.parametrize("size", [SIZE, None])
 @pytest.mark.parametrize("kind", ["sha256", "sha1", "md5", None])
 def test_a_file_arrives(length: str | None, size: int | None, kind: Any, server: Server, tmp_path: Path) -> None:
-    """With whatever is known of it, in a folder that is made."""
+    """With any knowledge of the file, in a folder that is created."""
     server.play(Send(length=length))
     checksum = hashlib.new(kind, CONTENT).hexdigest().upper() if kind else None
     assert pull(server.url, tmp_path / "a" / "b" / "file", size, checksum) == []
     assert server.ranges == [None]
 
 
-def test_what_is_there_is_not_fetched(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No request, no lock, no word: neither with a checksum nor with anything less."""
+def test_an_existing_file_is_not_downloaded(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No request, no lock, no message: neither with a checksum nor with less."""
     target = tmp_path / "file"
     target.write_bytes(CONTENT)
     tmp_path.chmod(0o500)
@@ -218,9 +218,7 @@ def test_what_is_there_is_not_fetched(server: Server, tmp_path: Path, caplog: py
     assert caplog.text == ""
 
 
-def test_another_file_of_that_name_is_replaced(
-    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_wrong_file_is_replaced(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """But not before the right one has arrived."""
     target = tmp_path / "file"
     target.write_bytes(OTHER)
@@ -236,8 +234,8 @@ def test_another_file_of_that_name_is_replaced(
     assert "file: 5 bytes, expected 50,000; it will be replaced" in caplog.text
 
 
-def test_what_is_not_checked_is_said(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Size only, or nothing."""
+def test_a_warning_without_a_checksum(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With only the size known, or nothing."""
     pull(server.url, tmp_path / "1" / "file", SIZE, None)
     assert "checked by size only, no checksum is known" in caplog.messages[0]
     pull(server.url, tmp_path / "2" / "file", None, None)
@@ -247,8 +245,8 @@ def test_what_is_not_checked_is_said(server: Server, tmp_path: Path, caplog: pyt
 
 
 def test_the_content_can_be_checked(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Where no checksum is known: what fails is not accepted, what is there and fails is replaced, and nothing is said
-    to be unchecked."""
+    """By a function, if no checksum is known. A file that fails is not accepted, an existing one is replaced, and no
+    warning says that nothing was checked."""
     target = tmp_path / "file"
 
     def check(path: Path) -> str | None:
@@ -270,7 +268,7 @@ def test_the_content_can_be_checked(server: Server, tmp_path: Path, caplog: pyte
 
 
 def test_a_redirection_is_followed_with_its_range(server: Server, tmp_path: Path) -> None:
-    """As for releases, whose files lie on another host; but not out of HTTP."""
+    """As for releases, whose files are on another host. But it is not followed out of HTTP."""
 
     def elsewhere(handler: Handler) -> None:
         handler.send_response(302)
@@ -307,7 +305,7 @@ def test_a_redirection_is_followed_with_its_range(server: Server, tmp_path: Path
 def test_a_broken_connection_is_resumed(
     server_of_the_module: Server, drops: list[int], reset: bool, ranges: bool, length: str | None, extra: dict[str, str]
 ) -> None:
-    """Wherever it breaks, the file is whole in the end, and no byte that arrived is asked for again."""
+    """Wherever it breaks, the file is complete in the end, and no byte that arrived is requested again."""
     server = server_of_the_module
     sends = [Send(drop=drop, reset=reset, ranges=ranges, length=length, **extra) for drop in drops]  # type: ignore[arg-type]
     server.play(*sends, Send(ranges=ranges, length=length, **extra))  # type: ignore[arg-type]
@@ -329,7 +327,7 @@ def test_a_broken_connection_is_resumed(
 
 
 def test_without_an_answer_it_is_tried_again(server: Server, tmp_path: Path) -> None:
-    """No status line, an overloaded server, a silent one."""
+    """After no status line, an overloaded server, a silent one."""
     release = threading.Event()
 
     def silent(handler: Handler) -> None:
@@ -345,7 +343,7 @@ def test_without_an_answer_it_is_tried_again(server: Server, tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("server")  # no proxy
 def test_a_network_that_comes_back(tmp_path: Path) -> None:
-    """No connection at all is waited for if there was one before."""
+    """A refused connection is tried again if there was a connection before."""
     servers = []
 
     def serve_one(port: int, answer: Send) -> str:
@@ -374,7 +372,7 @@ def test_a_network_that_comes_back(tmp_path: Path) -> None:
 
 
 def test_patience_ends(server: Server, tmp_path: Path) -> None:
-    """After the last pause the next address has its turn; what has arrived stays for the next call."""
+    """After the last pause the next address is tried. The bytes so far are kept for the next call."""
     server.play(Send(drop=100))
     message = refused(server.url, tmp_path / "file")
     assert len(server.requests) == 1 + len(PAUSES)
@@ -387,7 +385,7 @@ def test_patience_ends(server: Server, tmp_path: Path) -> None:
 
 
 def test_patience_is_renewed_by_progress(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long file over a bad line arrives, in more attempts than there are pauses; one that starts over does not."""
+    """A long file arrives over a bad line, in more attempts than there are pauses. One that restarts does not."""
     monkeypatch.setattr("yolo.download.fetch.GAIN", 4000)
     server.play(Send(drop=4000))
     assert set(pull(server.url, tmp_path / "1" / "file")) == {PAUSES[0]}
@@ -397,7 +395,7 @@ def test_patience_is_renewed_by_progress(server: Server, tmp_path: Path, monkeyp
 
 
 def test_an_end_without_a_length(server: Server, tmp_path: Path) -> None:
-    """An end without Content-Length, short of the size that is known, is a break too."""
+    """Without Content-Length, an end before the known size is a broken connection, too."""
     server.play(Send(drop=100, length="none"), Send())
     pull(server.url, tmp_path / "file")
     assert server.ranges == [None, "bytes=100-"]
@@ -407,7 +405,7 @@ def test_an_end_without_a_length(server: Server, tmp_path: Path) -> None:
 
 
 def start_with(server: Server, target: Path, answer: Send, size: int | None = SIZE) -> None:
-    """Leave a part of what `answer` says."""
+    """Leave a part of the `answer` on the disk."""
     server.play(answer, status(404))
     refused(server.url, target, size, None)
     server.requests.clear()
@@ -415,10 +413,10 @@ def start_with(server: Server, target: Path, answer: Send, size: int | None = SI
 
 @pytest.mark.parametrize("checksum", [SHA256, None])
 @pytest.mark.parametrize("extra", [{"etag": '"{}"'}, {"date": "Thu, 01 Jan 2026 00:00:0{} GMT"}])
-def test_a_file_that_changes_is_fetched_anew(
+def test_a_file_that_changes_is_downloaded_again(
     extra: dict[str, str], checksum: str | None, server: Server, tmp_path: Path
 ) -> None:
-    """Between two attempts and between two calls; also where a server answers If-Range wrongly."""
+    """If it changes between two attempts or two calls, also with a server that ignores If-Range."""
     old, new = ({key: text.format(k) for key, text in extra.items()} for k in (1, 2))
     changed = Send(**new)  # type: ignore[arg-type]
     server.play(Send(OTHER, drop=1000, **old), changed)  # type: ignore[arg-type]
@@ -441,8 +439,8 @@ def test_a_file_that_changes_is_fetched_anew(
     assert server.ranges == [None, "bytes=1000-", None]
 
 
-def test_without_a_validator_the_checksum_tells(server: Server, tmp_path: Path) -> None:
-    """A piece of another file is noticed at the end, and the file is fetched once more, whole."""
+def test_without_a_validator_the_checksum_decides(server: Server, tmp_path: Path) -> None:
+    """A piece of another file is noticed at the end, and the whole file is downloaded once more."""
     start_with(server, tmp_path / "file", Send(OTHER, drop=1000))
     server.play(Send())
     pull(server.url, tmp_path / "file")
@@ -450,7 +448,7 @@ def test_without_a_validator_the_checksum_tells(server: Server, tmp_path: Path) 
 
 
 def test_without_both_nothing_is_resumed(server: Server, tmp_path: Path) -> None:
-    """Neither at the same address nor at another one, whose ETag means nothing for the first."""
+    """Neither at the same address nor at another one, whose ETags are independent."""
     start_with(server, tmp_path / "1" / "file", Send(OTHER, drop=1000))
     server.play(Send())
     pull(server.url, tmp_path / "1" / "file", SIZE, None)
@@ -461,8 +459,8 @@ def test_without_both_nothing_is_resumed(server: Server, tmp_path: Path) -> None
     assert server.ranges == [None]
 
 
-def test_the_piece_survives_a_server_that_cannot_go_on(server: Server, closed: str, tmp_path: Path) -> None:
-    """Not reached, an error, or a page of a hotel: the bytes of the first address are still there for it."""
+def test_the_part_survives_other_servers_that_fail(server: Server, closed: str, tmp_path: Path) -> None:
+    """No connection, an error, or the page of a hotel: the bytes of the first address are kept for it."""
     target = tmp_path / "file"
     start_with(server, target, Send(drop=1000, etag='"1"'))
     page = b"<html>please log in</html>"
@@ -479,7 +477,7 @@ def test_the_piece_survives_a_server_that_cannot_go_on(server: Server, closed: s
 def test_an_answer_that_does_not_continue(
     answer: str | None, server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """206 with another place than the one that was asked for is not appended."""
+    """An answer 206 with another range than the requested one is not appended."""
 
     def odd(handler: Handler) -> None:
         handler.send_response(206)
@@ -495,7 +493,7 @@ def test_an_answer_that_does_not_continue(
 
 
 def test_a_part_that_is_too_long(server: Server, tmp_path: Path) -> None:
-    """More bytes than the file has: with its size known they are dropped, otherwise the server answers 416."""
+    """More bytes than the file has. If its size is known they are dropped, otherwise the server answers 416."""
     for name, size, ranges in [("1", SIZE, [None]), ("2", None, [f"bytes={SIZE + 1}-", None])]:
         target = tmp_path / name / "file"
         target.parent.mkdir()
@@ -506,8 +504,8 @@ def test_a_part_that_is_too_long(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [SIZE, None])
-def test_a_part_that_is_whole(size: int | None, server: Server, tmp_path: Path) -> None:
-    """A process that was killed before the renaming: nothing is fetched. The same length of other bytes is."""
+def test_a_part_that_is_complete(size: int | None, server: Server, tmp_path: Path) -> None:
+    """After a process that was killed before renaming, nothing is downloaded, unless the bytes are wrong."""
     part = tmp_path / "file.part"
     part.write_bytes(CONTENT)
     pull(server.url, tmp_path / "file", size)
@@ -526,7 +524,7 @@ def test_a_part_that_is_whole(size: int | None, server: Server, tmp_path: Path) 
 def test_a_content_length_that_is_not_the_size(
     length: int, checksum: str | None, server: Server, tmp_path: Path
 ) -> None:
-    """Refused before the first byte; the next address has its turn."""
+    """Refused before the first byte, and the next address is tried."""
     server.play(Send(length=length))
     assert f"a different file, {length:,} bytes, expected 50,000" in refused(
         server.url, tmp_path / "file", SIZE, checksum
@@ -538,7 +536,7 @@ def test_a_content_length_that_is_not_the_size(
 
 
 def test_a_content_length_without_a_known_size(server: Server, tmp_path: Path) -> None:
-    """Too large is a connection that always breaks off, too small a wrong checksum."""
+    """A length that is too large looks like a broken connection, one that is too small gives a wrong checksum."""
     server.play(Send(length=SIZE + 10, ranges=False))
     message = refused(server.url, tmp_path / "file", None, SHA256)
     assert "broke off after 50,000 of 50,010 bytes (6 attempts)" in message
@@ -551,7 +549,7 @@ def test_a_content_length_without_a_known_size(server: Server, tmp_path: Path) -
 
 @pytest.mark.parametrize("length", ["chunked", "none"])
 def test_too_many_bytes(length: str, server: Server, tmp_path: Path) -> None:
-    """Stopped at the size, not at the end of an endless answer."""
+    """The download stops at the known size, not at the end of an endless answer."""
     server.play(Send(CONTENT * 100, length=length))
     assert "more than the expected 50,000 bytes" in refused(server.url, tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
@@ -559,7 +557,7 @@ def test_too_many_bytes(length: str, server: Server, tmp_path: Path) -> None:
 
 
 def test_a_wrong_file(server: Server, tmp_path: Path) -> None:
-    """Right size, wrong content: the message has both checksums, nothing is kept, another address may be right."""
+    """For wrong content the message has both checksums, no bytes are kept, and the next address is tried."""
     server.play(Send(OTHER))
     message = refused(server.url, tmp_path / "file")
     assert message == (
@@ -577,7 +575,7 @@ def test_a_wrong_file(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [403, 404, 410, 204])
 def test_the_next_address(code: int, server: Server, closed: str, tmp_path: Path) -> None:
-    """A refusal is not asked again."""
+    """An address that refuses is not tried again."""
     server.play(status(code), Send())
     assert pull([closed, server.url, f"{server.url}2", f"{server.url}3"], tmp_path / "file") == []
     assert [path for path, _ in server.requests] == ["/file", "/file2"]
@@ -585,8 +583,8 @@ def test_the_next_address(code: int, server: Server, closed: str, tmp_path: Path
     assert f"{server.url}: HTTP {code} " in refused([server.url, closed], tmp_path / "2")
 
 
-def test_the_next_address_goes_on(server: Server, tmp_path: Path) -> None:
-    """With a checksum, the bytes of one address are good for the other."""
+def test_the_next_address_continues(server: Server, tmp_path: Path) -> None:
+    """With a checksum, the bytes of one address are used for the other."""
     server.play(Send(drop=1000, etag='"1"'), status(404), Send(etag='"2"'))
     pull([server.url, f"{server.url}2"], tmp_path / "file")
     assert server.requests[-1][0] == "/file2"
@@ -595,7 +593,7 @@ def test_the_next_address_goes_on(server: Server, tmp_path: Path) -> None:
 
 
 def test_no_server(closed: str, tmp_path: Path) -> None:
-    """Every address with its reason, at once, and nothing is left behind."""
+    """The message has every address with its reason, at once, and no file is left."""
     pauses: list[float] = []
     with pytest.raises(
         DownloadError, match=r"file could not be downloaded:\n  http.*Connection refused\n  http.*/2: .*"
@@ -608,8 +606,8 @@ def test_no_server(closed: str, tmp_path: Path) -> None:
         fetch([], tmp_path / "file")
 
 
-def test_nonsense_for_an_answer(server: Server, tmp_path: Path) -> None:
-    """Not HTTP; a redirection to no address."""
+def test_invalid_answers(server: Server, tmp_path: Path) -> None:
+    """An answer that is not HTTP, and a redirection to an invalid address."""
 
     def mail(handler: Handler) -> None:
         handler.wfile.write(b"220 mail.example.org ESMTP\r\n")
@@ -632,14 +630,14 @@ def test_nonsense_for_an_answer(server: Server, tmp_path: Path) -> None:
     "url", ["file:///etc/passwd", "ftp://a/b", "yolov3.weights", "https://", "http://a/b c", "", "http://ä/"]
 )
 def test_other_addresses_are_refused(url: str, server: Server, tmp_path: Path) -> None:
-    """Before anything is fetched, even if an address in front of them is good."""
+    """Before anything is downloaded, even after a valid address."""
     with pytest.raises(ValueError, match="expected http:// or https://"):
         fetch([server.url, url], tmp_path / "file")
     assert server.requests == []
 
 
 def test_a_folder_in_the_way(server: Server, tmp_path: Path) -> None:
-    """Not after 250 MB."""
+    """It is an error at once, and not after 250 MB."""
     with pytest.raises(IsADirectoryError, match="is a folder; expected the name of the file to write"):
         fetch([server.url], tmp_path)
     assert server.requests == []
@@ -649,7 +647,7 @@ def test_a_folder_in_the_way(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_the_part(server: Server, tmp_path: Path) -> None:
-    """The message says how far it came; with room again, the rest is fetched."""
+    """The message has the number of bytes. When there is room again, the rest is downloaded."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
@@ -670,7 +668,7 @@ def test_a_full_disk_keeps_the_part(server: Server, tmp_path: Path) -> None:
 
 
 def test_threads_take_turns(server: Server, tmp_path: Path) -> None:
-    """Eight at once: one downloads, the others find the file."""
+    """Of eight at once, one downloads, and the others find the file."""
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -690,7 +688,7 @@ def test_threads_take_turns(server: Server, tmp_path: Path) -> None:
 
 
 def test_processes_take_turns(server: Server, tmp_path: Path) -> None:
-    """The second waits, and says so, until the first is done; it goes on where one that failed stopped."""
+    """The second waits, with a message, until the first ends. It continues where the first one failed."""
     release = threading.Event()
 
     def slow(handler: Handler) -> None:
@@ -735,7 +733,7 @@ def test_processes_take_turns(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_part_that_became_the_target_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waited for the lock of a file that has another name by now takes a new one."""
+    """A thread that waited for the lock of a file that has another name by now opens a new one."""
     waiting, done = threading.Event(), threading.Event()
     target = tmp_path / "file"
     sizes = []
@@ -777,8 +775,8 @@ def test_a_killed_process_releases_its_part(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["file.part"]
 
 
-def test_where_nothing_can_be_locked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows, some network file systems: a part of one's own, resumed within the call, gone after it."""
+def test_without_locks(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows and some network file systems: each call has a part of its own and removes it at the end."""
     monkeypatch.setattr("yolo.atomic._lock", lambda file: False)
     server.play(Send(drop=1000, etag='"1"'), Send(etag='"1"'))
     (tmp_path / "1").mkdir()
@@ -789,11 +787,11 @@ def test_where_nothing_can_be_locked(server: Server, tmp_path: Path, monkeypatch
     assert [file.name for file in tmp_path.iterdir()] == ["1"]
 
 
-# what is shown
+# what the user sees
 
 
 def test_the_bar(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """None where stderr is no terminal; forced, it starts at what was there."""
+    """There is none if stderr is not a terminal. If requested, it starts at the bytes of the part."""
     for k, progress in enumerate([None, False]):
         fetch([server.url], tmp_path / str(k), size=SIZE, checksum=SHA256, progress=progress)
     assert capsys.readouterr() == ("", "")
@@ -807,7 +805,7 @@ def test_the_bar(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_bar_on_a_terminal(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default; progress=False silences it."""
+    """Shown by default, but not with progress=False."""
     terminal, other_end = os.openpty()
     termios.tcsetwinsize(other_end, (24, 80))
     with open(other_end, "w") as file, open(terminal, "rb", buffering=0) as reader:
@@ -822,7 +820,7 @@ def test_a_bar_on_a_terminal(server: Server, tmp_path: Path, monkeypatch: pytest
 
 
 def test_nothing_heavy_is_imported() -> None:
-    """Neither torch nor what only a download needs."""
+    """Neither torch nor anything that only a download needs."""
     heavy = {"torch", "tqdm", "urllib.request", "numpy"}
     code = f"import sys, yolo.download.weights; sys.exit(str({heavy} & set(sys.modules)))"
     assert "set()" in subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True).stderr
@@ -833,7 +831,7 @@ def test_nothing_heavy_is_imported() -> None:
 
 @pytest.fixture
 def table(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, OfficialFile]:
-    """A table with one file, at our server, and a cache folder of our own."""
+    """A table with one file at our server, and our own cache folder."""
     monkeypatch.setenv("EXACT_YOLOV3_CACHE", str(tmp_path / "cache"))
     files = {"yolov3": OfficialFile("yolov3.weights", (server.url, f"{server.url}2"), SIZE, SHA256)}
     monkeypatch.setattr(official, "WEIGHTS", files)
@@ -842,7 +840,7 @@ def table(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> di
 
 @pytest.mark.usefixtures("table")
 def test_official_weights(server: Server, tmp_path: Path) -> None:
-    """Fetched once."""
+    """Downloaded once."""
     for _ in range(2):
         assert official_weights("yolov3", progress=False) == tmp_path / "cache" / "yolov3.weights"
     assert (tmp_path / "cache" / "yolov3.weights").read_bytes() == CONTENT
@@ -852,7 +850,7 @@ def test_official_weights(server: Server, tmp_path: Path) -> None:
 def test_official_weights_without_a_network(
     table: dict[str, OfficialFile], closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The addresses with their reasons, then three ways out, the second of which works."""
+    """The message has the addresses with their reasons, then three remedies, the second of which works."""
     offline = OfficialFile("yolov3.weights", (closed, f"{closed}2"), SIZE, SHA256)
     monkeypatch.setitem(table, "yolov3", offline)
     with pytest.raises(DownloadError) as caught:
@@ -879,7 +877,7 @@ def test_official_weights_without_a_network(
     ],
 )
 def test_an_unknown_name(name: str, hint: str) -> None:
-    """The names that are known, and the nearest."""
+    """The message has the known names, and the most similar one."""
     with pytest.raises(
         ValueError, match=f"no published weights are called '{name}'; .*expected one of yolov3, "
     ) as caught:
@@ -889,7 +887,7 @@ def test_an_unknown_name(name: str, hint: str) -> None:
 
 
 def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Our variable, the desktop's, the home folder; Windows has its own."""
+    """From our variable, the desktop's variable, or the home folder. Windows has its own."""
     for name in ("EXACT_YOLOV3_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -908,7 +906,7 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def test_the_table() -> None:
-    """Names and files are unique, addresses end in the file's name, digests are as long as their kind demands."""
+    """Names and files are unique, addresses end in the file's name, checksums have a known length."""
     files = list(WEIGHTS.values())
     assert len(files) == 12
     assert len({file.file for file in files}) == len({url for file in files for url in file.urls[:1]}) == 12
@@ -937,7 +935,7 @@ def test_the_table() -> None:
     ],
 )
 def test_sizes_are_those_of_the_cfgs(name: str, cfg: str, layers: int | None) -> None:
-    """The header, 20 bytes, and float32 values."""
+    """A header of 20 bytes, then float32 values."""
     plan = make_plan(read_cfg(cfg))
     assert WEIGHTS[name].size == 20 + 4 * sum(layer.floats for layer in plan.layers[:layers])
 
@@ -956,5 +954,5 @@ def test_sizes_are_those_of_the_cfgs(name: str, cfg: str, layers: int | None) ->
     ],
 )
 def test_sizes_without_a_shipped_cfg(name: str, floats: int, header: int) -> None:
-    """The float counts of darknet's cfgs, as in test_counts; version 0.1 had the shorter header."""
+    """The float counts of darknet's cfgs, as in test_counts. Version 0.1 has a shorter header."""
     assert WEIGHTS[name].size == header + 4 * floats
