@@ -46,9 +46,7 @@ def get_penn_fudan(folder: Path, mirror: str | None = None) -> Path:
         names = [match[1] for file in sorted(files) if (match := re.fullmatch(r".*/PNGImages/([^/]+)\.png", file))]
         if not names:
             raise ValueError(f"{archive}: has no images in PNGImages/; is it another archive?")
-        sets: dict[str, list[str]] = {split: [] for split in SPLITS}
-        for k, name in enumerate(names):
-            sets["val" if k % 5 == 4 else "train"].append(name)
+        sets = {"train": [name for k, name in enumerate(names) if k % 5 != 4], "val": names[4::5]}
         contents = {split: _unpack(archive, files, folder / "images" / split, chosen) for split, chosen in sets.items()}
     for split, content in contents.items():  # last: if both files exist, so do all images
         put(folder / "annotations" / f"instances_{split}.json", json.dumps(content).encode())

@@ -76,17 +76,14 @@ def find_sources(given: Sequence[str]) -> list[Source]:
 
 
 def shots(source: Source, channels: int = 3) -> Iterator[Shot]:
-    """Yield the images of a source. A file that cannot be read gives one shot with an `error`."""
-    if source.capture is not None:
-        yield from _frames(source, channels)
-        return
-    assert source.path is not None
+    """Yield the images or frames of a source. If it cannot be read, the last shot has an `error` and no pixels."""
     try:
-        pixels = read_image(source.path, channels)
+        if source.capture is not None:
+            yield from _frames(source, source.capture, channels)
+        elif source.path is not None:
+            yield Shot(source.name, source.path, read_image(source.path, channels))
     except (ValueError, OSError) as problem:
         yield Shot(source.name, source.path, None, str(problem))
-    else:
-        yield Shot(source.name, source.path, pixels)
 
 
 def _file(path: Path) -> Source:
@@ -94,19 +91,17 @@ def _file(path: Path) -> Source:
     return Source(path.name, path, str(path) if path.suffix.lower() in VIDEO_SUFFIXES else None)
 
 
-def _frames(source: Source, channels: int) -> Iterator[Shot]:
-    """Yield RGB frames, or grey ones for one channel, until the end. A source without frames gives an error."""
+def _frames(source: Source, address: str | int, channels: int) -> Iterator[Shot]:
+    """Yield RGB frames, or grey ones for one channel, until the end. Raises ValueError or OSError without any frame."""
+    what = source.path or source.name
     if source.path is not None and not source.path.is_file():
-        yield Shot(source.name, source.path, None, f"{source.path}: no such video file")
-        return
-    assert source.capture is not None
+        raise FileNotFoundError(f"{what}: no such video file")
     try:
-        str(source.capture).encode()
-    except UnicodeEncodeError:  # OpenCV would end the process
-        problem = f"{source.path or source.name}: OpenCV cannot open a video whose name is not Unicode; rename it"
-        yield Shot(source.name, source.path, None, problem)
-        return
-    capture = cv2.VideoCapture(source.capture)
+        str(address).encode()
+    except UnicodeEncodeError as error:  # OpenCV would end the process
+        raise ValueError(f"{what}: OpenCV cannot open a video whose name is not Unicode; rename it") from error
+
+    capture = cv2.VideoCapture(address)
     rate = float(capture.get(cv2.CAP_PROP_FPS))
     if not 0 < rate <= 1000:
         rate = 25.0
@@ -119,7 +114,6 @@ def _frames(source: Source, channels: int) -> Iterator[Shot]:
             pixels = cv2.cvtColor(frame, colours).reshape(*frame.shape[:2], -1)
             yield Shot(f"{source.name}#{number}", source.path, pixels, rate=rate)
         if number == 0:
-            what = source.path or source.name
-            yield Shot(source.name, source.path, None, f"{what}: no frame could be read; is it a video, a live camera?")
+            raise ValueError(f"{what}: no frame could be read; is it a video, a live camera?")
     finally:
         capture.release()
