@@ -76,6 +76,7 @@ def fetch(
             raise ValueError(f"{url!r}: cannot be downloaded; expected http:// or https://, ASCII without blanks")
     if target.is_dir():
         raise IsADirectoryError(f"{target}: is a folder; expected the name of the file to write")
+    # A file that is right needs neither a lock nor a connection.
     wanted = Wanted(size, checksum, check)
     if target.exists() and not wanted.mismatch(target):
         return target
@@ -198,6 +199,7 @@ class _Download:
                     raise _AttemptError(f"more than the expected {total:,} bytes", again=resumed > 0)
                 self.partial.append(data)
                 bar.update(len(data))
+        # The connection has ended: are these all bytes, and the right ones?
         if total is not None and count < total:
             raise _AttemptError(f"broke off after {count:,} of {total:,} bytes", again=True)
         if problem := self.wanted.mismatch(self.partial.path):

@@ -64,6 +64,7 @@ def _unpack(archive: Path, files: dict[str, Reader], folder: Path, names: list[s
         w, h = Image.open(io.BytesIO(image)).size
         if mask.shape != (h, w):
             raise ValueError(f"{archive}: the mask of {name} is {mask.shape}, expected {(h, w)}, that of its image")
+        # Ids count from 1, those of the annotations over all images.
         put(folder / f"{name}.png", image)
         images.append({"id": k, "file_name": f"{name}.png", "width": w, "height": h})
         annotations += [{"id": len(annotations) + n, "image_id": k, **entry} for n, entry in enumerate(people(mask), 1)]

@@ -54,6 +54,7 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
     image = _decode(data, path)
     if channels == 3:
         return image
+    # In 16 bits, because the weighted sum is up to 256 * 255.
     red, green, blue = (image[..., c].astype(np.uint16) for c in range(3))
     return ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)[..., None]
 

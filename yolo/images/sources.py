@@ -63,6 +63,7 @@ def find_sources(given: Sequence[str]) -> list[Source]:
             if not inside:
                 raise ValueError(f"{word}: no image and no video in this folder; expected files such as .jpg or .mp4")
             found += map(_file, inside)
+        # A file may be called 0 or a[1].png: what exists counts before what the word looks like.
         elif word.isdecimal() and not path.is_file():
             found.append(Source(f"camera {word}", capture=int(word)))
         elif glob.has_magic(word) and not path.is_file():
@@ -109,7 +110,7 @@ def _frames(source: Source, address: str | int, channels: int) -> Iterator[Shot]
     try:
         for number in itertools.count():
             there, frame = capture.read()
-            if not there:
+            if not there:  # the end, or damage: OpenCV does not tell which
                 break
             pixels = cv2.cvtColor(frame, colours).reshape(*frame.shape[:2], -1)
             yield Shot(f"{source.name}#{number}", source.path, pixels, rate=rate)
