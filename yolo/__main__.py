@@ -69,7 +69,7 @@ def run(options: object) -> int:
         return 130
     except (ValueError, OSError, ImportError) as problem:
         print(f"error: {problem}", file=sys.stderr)
-        return 1
+        return getattr(problem, "status", 1)  # a training that diverged has one of its own
 
 
 if __name__ == "__main__":

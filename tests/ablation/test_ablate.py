@@ -27,12 +27,13 @@ from yolo.__main__ import main
 from yolo.ablation import launch_local
 from yolo.ablation.grid import find_grid, read_grid
 from yolo.ablation.launch_local import LOCK, Machine, find_machine
-from yolo.ablation.study import StudyRun, finished, read_study
+from yolo.ablation.study import StudyRun, finished, read_status, read_study
 from yolo.ablation.variants import variant_options
 from yolo.data.loader import Batch
 from yolo.options.train import Train
 from yolo.options.yaml_file import read_yaml
 from yolo.training.assemble import assemble
+from yolo.training.diagnose import NotFiniteError
 
 GRID = "variants:\n  mse: {loss: {bbox_loss: mse}}\n  iou: {loss: {bbox_loss: iou}}\n"
 TOY = """
@@ -43,10 +44,10 @@ text = options.read_text()
 print("seed", seed, "threads", os.environ["OMP_NUM_THREADS"], "gpu", os.environ.get("CUDA_VISIBLE_DEVICES"))
 time.sleep(SLEEP)
 if 'peak_lr: 0.9' in text:
-    sys.exit("error: step 3: a loss or a gradient is not a finite number (box nan)")
+    sys.exit(DIVERGED)
 if "BAD" in os.environ and os.environ["BAD"] in str(folder):
     print("one\\ntwo\\nthree\\nfour\\nfive")
-    sys.exit("error: no room on the disk")
+    sys.exit("error: no room on the disk, which is not a finite number")
 rate = text.partition("peak_lr: ")[2].split()[0]
 shutil.copy(options, folder / "options.yaml")
 (folder / "best.safetensors").write_bytes(b"x")
@@ -72,7 +73,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Runs are the toy above from now on; called, with so many seconds of sleep."""
 
     def use(seconds: float) -> None:
-        text = TOY.replace("SLEEP", str(seconds))
+        text = TOY.replace("SLEEP", str(seconds)).replace("DIVERGED", str(NotFiniteError.status))
 
         def command(run: StudyRun) -> list[str]:
             return [sys.executable, "-I", "-S", "-u", "-c", text, str(run.options), str(run.folder), str(run.seed)]
@@ -289,7 +290,7 @@ def test_a_failed_run(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "mse/seed-0: failed with status 1; the others go on" in out
     assert "study: 3 of 4 runs are finished" in out
     log = Path("study/mse/seed-0/train.log")
-    lines = ["two", "three", "four", "five", "error: no room on the disk"]
+    lines = ["two", "three", "four", "five", "error: no room on the disk, which is not a finite number"]
     assert error == f"error: mse/seed-0 failed; the last lines of {log}:\n" + "".join(f"    {x}\n" for x in lines)
     assert "| V1.1 | mse | 1 of 2 |" in Path("study/report.md").read_text()
     assert ablate() == 0
@@ -419,6 +420,29 @@ def test_a_pilot_that_diverges_has_lost(toy: None) -> None:
     """Too high a rate is an answer, not a failure."""
     Path("grid.yaml").write_text(PILOT.replace("3e-3", "0.9"))
     assert ablate(seeds=1) == 0
+    assert read_study(Path("study")).chosen == {"mse": 2e-3, "iou": 2e-3}
+    assert [read_status(Path("study/mse", f"pilot-{rate}")) for rate in ("0.9", "2e-3")] == [NotFiniteError.status, 0]
+
+
+def test_a_divergence_is_remembered(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later command knows from the run's folder that a pilot diverged, until the pilot starts again."""
+    Path("grid.yaml").write_text(PILOT.replace("3e-3", "0.9"))
+    diverged = Path("study/mse/pilot-0.9")
+    with monkeypatch.context() as patch:
+        patch.setenv("BAD", "mse/pilot-2e-3")
+        assert ablate(seeds=1) == 1
+    assert read_status(diverged) == NotFiniteError.status
+    assert read_study(Path("study")).chosen == {"iou": 2e-3}
+    seen = []
+    toy_command = launch_local.command
+
+    def command(run: StudyRun) -> list[str]:
+        seen.append((run.folder.name, read_status(run.folder)))
+        return toy_command(run)
+
+    monkeypatch.setattr(launch_local, "command", command)
+    assert ablate(seeds=1) == 0
+    assert seen == [("pilot-0.9", None), ("pilot-2e-3", None), ("seed-0", None)]
     assert read_study(Path("study")).chosen == {"mse": 2e-3, "iou": 2e-3}
 
 

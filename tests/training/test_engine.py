@@ -33,6 +33,7 @@ from yolo.options.detection import EVALUATION
 from yolo.options.schedule import Schedule
 from yolo.options.train import Train
 from yolo.training.assemble import _batches, assemble
+from yolo.training.diagnose import NotFiniteError
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
 from yolo.training.precision import autocast, training_precision
@@ -96,7 +97,7 @@ def test_a_loss_that_is_no_number(
 
     monkeypatch.setattr(Trainer, "_epoch", epoch)
     more = ["--no-shuffle", "--plain", "--batch-size", "2", "--accumulate", "2", "--ema", "0.9", "--epochs", "3"]
-    assert main(["train", *words(data, cfg, "--out", "run", *more)]) == 1
+    assert main(["train", *words(data, cfg, "--out", "run", *more)]) == NotFiniteError.status
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "a loss or a gradient is not a finite number" in error
@@ -125,7 +126,7 @@ def test_weights_stand_still_from_a_broken_step_on(data: Path, monkeypatch: pyte
     image_id = trainer.loader.batches.epoch(0)[2][0].image
     ids = open_data(data, split="train").index.image_ids
     monkeypatch.setattr(YoloDetector, "losses", poisoned(int(ids[image_id])))
-    with trainer.run, pytest.raises(ValueError, match="step 3: "):
+    with trainer.run, pytest.raises(NotFiniteError, match="step 3: "):
         trainer.fit(Interrupt())
     assert len(states) == 4  # the fifth raises before it is noted
     assert difference(states[0], states[1])

@@ -11,17 +11,15 @@ from pathlib import Path
 from yolo.ablation.console import Told
 from yolo.ablation.launch_local import Machine, run_local
 from yolo.ablation.launch_ray import run_ray
-from yolo.ablation.study import LOG, Study, StudyRun, finished, write_study
+from yolo.ablation.study import Study, StudyRun, finished, read_status, write_study
 from yolo.ablation.study_report import write_report
 from yolo.ablation.variants import decided, differences, option_of, pilot_runs
 from yolo.options.commands import Ablate
 from yolo.options.train import Train
 from yolo.options.yaml_file import read_yaml, write_yaml
+from yolo.training.diagnose import NotFiniteError
 from yolo.training.interrupt import Interrupt, interruptible
 from yolo.training.run_folder import OPTIONS, read_metrics
-
-DIVERGED = "is not a finite number"
-"""In the log of a run that its rate ended: as a pilot it has lost, and nothing else is wrong."""
 
 
 def work_through(study: Study, variants: dict[str, Train], options: Ablate, machine: Machine) -> int:
@@ -120,9 +118,8 @@ def _score(run: StudyRun, metric: str) -> float:
 
 
 def _diverged(run: StudyRun) -> bool:
-    """Whether the log of the run, which is not finished, says that a loss became no number."""
-    log = run.folder / LOG
-    return not finished(run.folder) and log.is_file() and DIVERGED in log.read_text(errors="replace")[-4000:]
+    """Return whether a loss or gradient that was not finite ended the run. Such a pilot has lost; it has not failed."""
+    return not finished(run.folder) and read_status(run.folder) == NotFiniteError.status
 
 
 def _again(options: Ablate) -> str:

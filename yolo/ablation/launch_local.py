@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo.ablation.console import Told
-from yolo.ablation.study import LOG, StudyRun
+from yolo.ablation.study import LOG, STATUS, StudyRun, write_status
 from yolo.training.interrupt import Interrupt
 from yolo.training.run_folder import BEST, LAST
 
@@ -65,6 +65,7 @@ def start(run: StudyRun, threads: int, gpu: str | None = None) -> subprocess.Pop
     if lock is None:
         return None
     try:
+        (run.folder / STATUS).unlink(missing_ok=True)
         if not (run.folder / LAST).is_file():
             (run.folder / BEST).unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
         paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
@@ -134,6 +135,7 @@ def _ended(working: list[_Working], asked: Interrupt, told: Told) -> list[int]:
     done = [work for work in working if work.child.poll() is not None]
     for work in done:
         working.remove(work)
+        write_status(work.run.folder, work.child.returncode)
         told.ended(work.run, work.child.returncode, time.monotonic() - work.since, stopped=bool(asked))
     return [work.slot for work in done]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from yolo.ablation.console import Told
 from yolo.ablation.launch_local import PAUSE, Machine, start
-from yolo.ablation.study import StudyRun
+from yolo.ablation.study import StudyRun, write_status
 from yolo.training.interrupt import Interrupt
 
 
@@ -74,6 +74,8 @@ def follow(run: StudyRun, threads: int, folder: Path) -> tuple[int, float]:
         if child is not None and child.poll() is None:
             child.terminate()
             child.wait()
+        if child is not None:
+            write_status(run.folder, child.returncode)
     return child.returncode, time.monotonic() - since
 
 

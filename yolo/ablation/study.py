@@ -2,7 +2,7 @@
 
 STUDY/study.yaml            what is compared: this file reads and writes it
 STUDY/VARIANT/options.yaml  every option of the variant, but for its seed and folder
-STUDY/VARIANT/seed-K/       a run, as `train --out` writes it, and train.log, what it printed
+STUDY/VARIANT/seed-K/       a run, as `train --out` writes it; train.log, its output; exit_status, once it has ended
 STUDY/VARIANT/pilot-VALUE/  a pilot run, if the study has a pilot
 """
 
@@ -22,7 +22,7 @@ from yolo.atomic import replacing
 from yolo.options.train import Train
 from yolo.options.yaml_file import read_yaml, yaml_errors
 
-STUDY, LOG = "study.yaml", "train.log"
+STUDY, LOG, STATUS = "study.yaml", "train.log", "exit_status"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 """A variant's name is the name of its folder."""
@@ -177,6 +177,18 @@ def finished(folder: Path) -> bool:
         return bool(json.loads(last)["epoch"] + 1 >= epochs) if last else False
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{files[1]}: its last line is not a line of metrics: {last[:60]!r}") from None
+
+
+def write_status(folder: Path, status: int) -> None:
+    """Write the exit status with which the process of a run has ended."""
+    with replacing(folder / STATUS) as temporary:
+        temporary.write_text(f"{status}\n", encoding="utf-8")
+
+
+def read_status(folder: Path) -> int | None:
+    """Return the exit status of the last process of a run; None if none has ended, or one is running."""
+    file = folder / STATUS
+    return int(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def _lists(value: Any) -> Any:

@@ -13,6 +13,13 @@ from yolo.data.loader import Batch
 from yolo.models.detector import Detector
 
 
+class NotFiniteError(ValueError):
+    """The loss or a gradient of a step is NaN or infinite."""
+
+    status = 3
+    """Exit status of a training that ends with this error."""
+
+
 def diagnosis(
     detector: Detector,
     batches: Sequence[Batch],

@@ -29,7 +29,7 @@ from yolo.options.aliases import renamed
 from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
 from yolo.training.checkpoint import random_state, save_checkpoint, set_random_state
-from yolo.training.diagnose import diagnosis
+from yolo.training.diagnose import NotFiniteError, diagnosis
 from yolo.training.ema import Ema
 from yolo.training.interrupt import Interrupt
 from yolo.training.precision import autocast
@@ -94,7 +94,7 @@ class Trainer:
         """Train until the last epoch or a stop request. Returns True if training is complete; a checkpoint is there
         in both cases.
 
-        Raises ValueError with a diagnosis when a loss or gradient is not finite; the last checkpoint is from before.
+        Raises NotFiniteError with a diagnosis when a loss or gradient is not finite; the last checkpoint is from before.
         """
         while not self._done(self.loader.epoch):
             epoch = self.loader.epoch
@@ -207,7 +207,8 @@ class Trainer:
         *values, norm = reading.values
         terms = dict(zip(self.detector.terms, values, strict=True))
         if not all(map(math.isfinite, values if self.scaler.is_enabled() else reading.values)):
-            raise ValueError(diagnosis(self.detector, reading.about, reading.step, terms, norm, self.arithmetic))
+            report = diagnosis(self.detector, reading.about, reading.step, terms, norm, self.arithmetic)
+            raise NotFiniteError(report)
         self.totals.add_step(norm)
         self.progress.show(terms)
         numbers = {f"step/{name}": value for name, value in terms.items()}
