@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,17 @@ import torch
 
 from tests.support.study_problems import lines, moved, weights, write_made_up, write_run
 from yolo.ablation.detections import CACHE, Albums, Detected, detected, judged, paired_bootstrap, sheet
-from yolo.ablation.document import Block, Code, Heading, Illustration, Items, Table, Text, write_html, write_markdown
+from yolo.ablation.document import (
+    bullets,
+    code,
+    heading,
+    illustration,
+    paragraph,
+    table,
+    warning,
+    write_html,
+    write_markdown,
+)
 from yolo.ablation.provenance import git_commit, provenance
 from yolo.ablation.statistics import Comparison, Histories, compare, histories
 from yolo.ablation.study import Study, read_study, write_study
@@ -47,6 +58,7 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.words, self.open, self.fetched, self.images = "", list[str](), list[str](), 0
+        self.about: list[str | None] = []
         self._hidden = False
         self.feed(text)
         self.close()
@@ -56,6 +68,7 @@ class Page(HTMLParser):
             self.open.append(tag)
         self._hidden = tag == "style"
         self.images += tag == "img"
+        self.about += [value for name, value in attrs if name == "alt"]
         self.fetched += [
             v for k, v in attrs if k in ("src", "href") and v and not v.startswith("data:image/png;base64,")
         ]
@@ -94,8 +107,8 @@ def test_what_stands_in_it(study: Path) -> None:
         "Does 1 - IoU beat the squares, and does GIoU beat 1 - IoU?",
         "2. Only <two> & $",
         "95 % over images",
-        "With Holm's correction",
-        "Without curves, as they have one value throughout, or none: train/labels (40), memory_mb (700), APs (-1), "
+        "After Holm's correction",
+        "Without curves, because they never change or have no value: train/labels (40), memory_mb (700), APs (-1), "
         "eval_seconds (2.5).",
         "loss.bbox_loss",
         "schedule.peak_lr: 0.006",
@@ -133,8 +146,8 @@ def test_markdown_shows_the_images_beside_it(study: Path) -> None:
     text = (study / "report.md").read_text()
     shown = re.findall(r"!\[[^\n]*\]\((.*?)\)", text)
     assert sorted(shown) == sorted(path.name for path in study.glob("*.png"))
-    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
-        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    for rows in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows.splitlines()}) == 1
 
 
 def test_plots_are_images(study: Path) -> None:
@@ -224,6 +237,11 @@ def test_real_weights_are_detected_with_once(tmp_path: Path, monkeypatch: pytest
 # findings and tables
 
 
+def cells(text: str) -> list[list[str]]:
+    """The rows of a table in Markdown, without its header."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+
+
 def made_up_comparisons(variants: int) -> dict[Comparison, str]:
     """All pairs of variants, each 0.01 better than the one before but for the last, which is the same as the first."""
     rng = np.random.default_rng(0)
@@ -240,29 +258,26 @@ def test_findings_of_few_pairs() -> None:
     """A sentence for each with its row, the interval over images turned as the sentence is."""
     labels = made_up_comparisons(3)
     pairs = {("0", "1"): {"AP50": (-0.02, (-0.03, -0.015))}}
-    items, warning = findings(labels, pairs)
-    assert isinstance(items, Items)
-    assert isinstance(warning, Text)
-    assert items.texts[0].startswith("1 is better than 0 (AP50 +0.0")
-    assert items.texts[0].endswith(", 5 seeds). Over images: +0.015 to +0.030. [D1.1]")
-    assert items.texts[1].startswith("0 and 2 are not distinguishable with 5 seeds")
-    assert warning.text.endswith("these findings stand: D1.1, D1.3.")
-    rows = differences(labels, pairs).rows
-    assert [row[-2:] for row in rows] == [["second is better", "stands"], ["", ""], ["first is better", "stands"]]
+    items, note = findings(labels, pairs)
+    first, second, _third = items.splitlines()
+    assert first.startswith("- 1 is better than 0 (AP50 +0.0")
+    assert first.endswith(", 5 seeds). Over images: +0.015 to +0.030. \\[D1.1\\]")
+    assert second.startswith("- 0 and 2 are not distinguishable with 5 seeds")
+    assert note.endswith("these findings remain significant: D1.1, D1.3.**")
+    rows = cells(differences(labels, pairs))
+    expected = [["second is better", "significant"], ["", ""], ["first is better", "significant"]]
+    assert [row[-2:] for row in rows] == expected
     assert [row[8:10] for row in rows] == [["-0.0200", "-0.0300 to -0.0150"], ["-", "-"], ["-", "-"]]
 
 
 def test_findings_of_many_pairs() -> None:
     """Of 36 pairs those that stand are said, and that there are more."""
     labels = made_up_comparisons(9)
-    items, note, warning = findings(labels, {})
-    assert isinstance(items, Items)
-    assert isinstance(note, Text)
-    assert isinstance(warning, Text)
-    assert len(items.texts) == 35
-    assert "35 of 36 comparisons; the table of differences has all" in note.text
-    assert "36 pairs are compared" in warning.text
-    assert len(differences(labels, {}).rows) == 36
+    items, note, chance = findings(labels, {})
+    assert len(items.splitlines()) == 35
+    assert "35 of 36 comparisons. The table of differences has all" in note
+    assert "36 pairs are compared" in chance
+    assert len(cells(differences(labels, {}))) == 36
 
 
 # the bootstrap over images
@@ -373,19 +388,38 @@ def test_curves_of_odd_variants(tmp_path: Path) -> None:
 
 
 def test_every_word_is_escaped(tmp_path: Path) -> None:
-    """What HTML or Markdown would read as its own stands on the page as it was given."""
-    name = "a<b>&\"'|*_`[x](y)#"
+    """Characters with a meaning in HTML or Markdown appear on the page as they were given."""
+    name = "a<b>&\"'|*_`[x](y)#\\&lt;"
     write_image(tmp_path / "p.png", np.zeros((2, 2, 3), np.uint8))
-    blocks: list[Block] = [Heading(1, name), Text(name), Text(name, warning=True), Items([name])]
-    blocks += [Table([name], [[name]]), Code(name), Illustration("p.png", name)]
-    write_html(tmp_path / "x.html", blocks)
+    blocks = [heading(1, name), paragraph(name), warning(name), bullets([name])]
+    blocks += [table([name], [[name]]), code(name), illustration("p.png", name)]
+    write_html(tmp_path / "x.html", name, blocks)
     page = Page((tmp_path / "x.html").read_text())
     assert page.words.count(name) == 8  # the title, too
     assert page.open == []
+    assert page.about == [name]
     write_markdown(tmp_path / "x.md", blocks)
     shown = (tmp_path / "x.md").read_text().replace("\n```\n" + name + "\n```\n", "")
-    assert re.sub(r"\\(.)", r"\1", shown).count(name) == 7
+    assert unescape(re.sub(r"\\(.)", r"\1", shown)).count(name) == 7
     assert not re.search(r"(?<!\\)[<`|]", re.sub(r"(?m)^\|.*\|$", "", shown))
+
+
+@pytest.mark.parametrize("text", ["1. one", "- two", "+ three", "---", "-", "> four", "    five", "http://six"])
+def test_a_paragraph_is_a_paragraph(text: str, tmp_path: Path) -> None:
+    """Text that begins like a list, a rule, a quotation or code is still one paragraph."""
+    write_html(tmp_path / "x.html", "", [paragraph(text), bullets([text])])
+    page = (tmp_path / "x.html").read_text()
+    assert f"<p>{escape(text.strip())}</p>" in page
+    assert f"<li>{escape(text.strip())}</li>" in page
+
+
+def test_both_pages_are_one(study: Path) -> None:
+    """Every cell of every table in report.md appears in report.html, in the same order."""
+    text = (study / "report.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|") and "---" not in line]
+    cells = [cell.strip() for row in rows for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+    shown = re.findall(r"<t[hd].*?>(.*?)</t[hd]>", (study / "report.html").read_text())
+    assert [re.sub(r"\\(.)", r"\1", cell) for cell in cells] == shown
 
 
 def test_options_common_and_own(tmp_path: Path) -> None:

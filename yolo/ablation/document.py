@@ -1,6 +1,7 @@
-"""A page of headings, text, tables and images, written as one HTML file that needs no network, and as Markdown.
+"""A page of headings, text, tables and images: written as Markdown, and as one HTML file made from that.
 
-Every word is escaped: names may hold what HTML or Markdown would read as its own.
+A page is a list of blocks, each a piece of Markdown that the functions of this file return. They escape every word,
+since names may hold characters that have a meaning in Markdown or HTML.
 """
 
 from __future__ import annotations
@@ -10,77 +11,76 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+
+import markdown
 
 from yolo.atomic import replacing
-
-
-class Heading(NamedTuple):
-    """A heading of level 1 to 4."""
-
-    level: int
-    text: str
-
-
-class Text(NamedTuple):
-    """A paragraph; a `warning` stands out."""
-
-    text: str
-    warning: bool = False
-
-
-class Items(NamedTuple):
-    """A list of sentences."""
-
-    texts: Sequence[str]
-
-
-class Table(NamedTuple):
-    """Rows of cells under a header; `numbers` are the columns that stand right."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numbers: range = range(0)
-
-
-class Code(NamedTuple):
-    """Lines as they are."""
-
-    text: str
-
-
-class Illustration(NamedTuple):
-    """A PNG file in the folder of the page, and what is on it in words."""
-
-    name: str
-    about: str
-
-
-Block = Heading | Text | Items | Table | Code | Illustration
 
 STYLE = """
 body { font: 15px/1.45 system-ui, "Helvetica Neue", Arial, sans-serif; color: #1e1e1e; background: #fff;
        max-width: 1100px; margin: 0 auto; padding: 16px 24px 64px; overflow-wrap: anywhere; }
 h1 { font-size: 27px; } h2 { font-size: 21px; border-bottom: 1px solid #bbb; padding-bottom: 4px; margin-top: 44px; }
-h3 { font-size: 17px; margin-top: 28px; } h4 { font-size: 15px; margin-bottom: 4px; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13.5px; margin: 10px 0; }
+h3 { font-size: 17px; margin-top: 28px; }
+table { display: block; overflow-x: auto; border-collapse: collapse; font-size: 13.5px; margin: 10px 0; }
 th, td { border-bottom: 1px solid #ddd; padding: 4px 12px 4px 0; text-align: left; vertical-align: top;
          overflow-wrap: normal; }
 th { border-bottom: 2px solid #999; vertical-align: bottom; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th.number { white-space: normal; }
+td[style] { font-variant-numeric: tabular-nums; white-space: nowrap; }
 img { max-width: 100%; height: auto; display: block; margin: 8px 0; }
 pre { background: #f5f5f5; padding: 10px 14px; font-size: 12.5px; line-height: 1.4; white-space: pre-wrap; }
-.warning { background: #fff4e0; border-left: 4px solid #d55e00; padding: 8px 12px; }
+p > strong { display: block; font-weight: normal; background: #fff4e0; border-left: 4px solid #d55e00;
+             padding: 8px 12px; }
 @media print { body { max-width: none; } }
 """
 
 
-def write_html(path: Path, blocks: Sequence[Block]) -> None:
-    """The page as one file, with the images in it. OSError for an image that is not there."""
-    title = next((block.text for block in blocks if isinstance(block, Heading)), path.stem)
-    body = "\n".join(_html(block, path.parent) for block in blocks)
+def heading(level: int, text: str) -> str:
+    """Return a heading of level 1 to 6."""
+    return f"{'#' * level} {_escaped(text)}"
+
+
+def paragraph(text: str) -> str:
+    """Return a paragraph."""
+    return re.sub(r"^(\d*)([-+.])(?=[-\s]|$)", r"\1\\\2", _escaped(text.strip()))  # not the first item of a list
+
+
+def warning(text: str) -> str:
+    """Return a paragraph that stands out."""
+    return f"**{_escaped(text.strip())}**"
+
+
+def bullets(texts: Sequence[str]) -> str:
+    """Return a list of sentences."""
+    return "\n".join(f"- {paragraph(text)}" for text in texts)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: range = range(0)) -> str:
+    """Return a table; the columns `numbers` are aligned on the right."""
+    rule = "|" + "|".join(" ---: " if column in numbers else " --- " for column in range(len(header))) + "|"
+    first, *rest = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (header, *rows)]
+    return "\n".join([first, rule, *rest])
+
+
+def code(text: str) -> str:
+    """Return lines that are shown as they are."""
+    return f"```\n{text}\n```"
+
+
+def illustration(name: str, about: str) -> str:
+    """Return a PNG file in the folder of the page; `about` says in words what it shows."""
+    return f"![{_escaped(about)}]({name})"
+
+
+def write_markdown(path: Path, blocks: Sequence[str]) -> None:
+    """Write the page with references to the images beside it."""
+    with replacing(path) as temporary:
+        temporary.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+
+
+def write_html(path: Path, title: str, blocks: Sequence[str]) -> None:
+    """Write the page as one file that contains its images. Raises OSError for a missing image."""
+    body = markdown.markdown("\n\n".join(blocks), extensions=["tables", "fenced_code"], output_format="html")
+    body = re.sub(r'(<img [^>]*src=")([^"]*)', lambda found: found[1] + _inlined(path.with_name(found[2])), body)
     page = (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -90,53 +90,11 @@ def write_html(path: Path, blocks: Sequence[Block]) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
-def write_markdown(path: Path, blocks: Sequence[Block]) -> None:
-    """The page with references to the images beside it."""
-    with replacing(path) as temporary:
-        temporary.write_text("\n\n".join(map(_markdown, blocks)) + "\n", encoding="utf-8")
+def _inlined(image: Path) -> str:
+    """Return the address of a PNG that holds the image itself."""
+    return f"data:image/png;base64,{base64.b64encode(image.read_bytes()).decode()}"
 
 
-def _html(block: Block, folder: Path) -> str:
-    if isinstance(block, Heading):
-        return f"<h{block.level}>{html.escape(block.text)}</h{block.level}>"
-    if isinstance(block, Text):
-        return f"<p{_class('warning', block.warning)}>{html.escape(block.text)}</p>"
-    if isinstance(block, Items):
-        return "<ul>\n" + "\n".join(f"<li>{html.escape(text)}</li>" for text in block.texts) + "\n</ul>"
-    if isinstance(block, Code):
-        return f"<pre>{html.escape(block.text)}</pre>"
-    if isinstance(block, Illustration):
-        data = base64.b64encode((folder / block.name).read_bytes()).decode()
-        return f'<img alt="{html.escape(block.about)}" src="data:image/png;base64,{data}">'
-    rows = [_html_row(block.header, "th", block.numbers), *(_html_row(row, "td", block.numbers) for row in block.rows)]
-    return '<div class="wide"><table>\n' + "\n".join(rows) + "\n</table></div>"
-
-
-def _html_row(cells: Sequence[str], tag: str, numbers: range) -> str:
-    marked = (f"<{tag}{_class('number', k in numbers)}>{html.escape(cell)}</{tag}>" for k, cell in enumerate(cells))
-    return f"<tr>{''.join(marked)}</tr>"
-
-
-def _class(name: str, applies: bool) -> str:
-    return f' class="{name}"' if applies else ""
-
-
-def _markdown(block: Block) -> str:
-    if isinstance(block, Heading):
-        return f"{'#' * block.level} {_plain(block.text)}"
-    if isinstance(block, Text):
-        return f"**{_plain(block.text)}**" if block.warning else _plain(block.text)
-    if isinstance(block, Items):
-        return "\n".join(f"- {_plain(text)}" for text in block.texts)
-    if isinstance(block, Code):
-        return f"```\n{block.text}\n```"
-    if isinstance(block, Illustration):
-        return f"![{_plain(block.about)}]({block.name})"
-    line = "|" + "|".join(" ---: " if k in block.numbers else " --- " for k in range(len(block.header))) + "|"
-    rows = ["| " + " | ".join(map(_plain, row)) + " |" for row in (block.header, *block.rows)]
-    return "\n".join([rows[0], line, *rows[1:]])
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text.replace("\n", " "))
+def _escaped(text: str) -> str:
+    """Return one line of Markdown that is shown as `text`."""
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", html.escape(text.replace("\n", " "), quote=False))

@@ -1,6 +1,6 @@
-"""The findings and tables of a figure of a study. No torch.
+"""The findings and tables of one figure of a study, as Markdown. No torch.
 
-Rows have names to be referred to: V1.2 is the second row of values in figure 1, D1.2 of differences.
+Rows have names to refer to: V1.2 is the second row of values in figure 1, D1.2 of differences.
 """
 
 from __future__ import annotations
@@ -8,107 +8,108 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from yolo.ablation.document import Block, Items, Table, Text
+from yolo.ablation.document import bullets, paragraph, table, warning
 from yolo.ablation.statistics import Comparison, Histories, conclusion, spread
 
-TABLE = ("AP50", "AP", "AR100")
-"""Metrics of the table of values."""
+SHOWN = ("AP50", "AP", "AR100")
+"""Metrics in the table of values."""
 
 MANY = 20
-"""Of more comparisons only some are said in sentences; the table has all."""
+"""With more comparisons than this only the significant ones are spelled out; the table has all."""
 
 ALPHA = 0.05
 
 OverImages = tuple[float, tuple[float, float]]
-"""The difference of the best weights, and its interval over images."""
+"""The difference between the best weights, and its interval over images."""
 
 Pairs = Mapping[tuple[str, str], Mapping[str, OverImages]]
 """These by two variants and metric."""
 
 
-def findings(labels: Mapping[Comparison, str], pairs: Pairs) -> list[Block]:
-    """The comparisons in words, each with its row in brackets, and what many of them mean."""
+def findings(labels: Mapping[Comparison, str], pairs: Pairs) -> list[str]:
+    """Return the comparisons in words, each with its row in brackets, and what their number means for them.
+
+    Args:
+        labels: The name of each comparison's row. The first comparisons are those of the first metric.
+        pairs: Differences over images.
+    """
+    # All comparisons are spelled out, or the significant ones of the first metric if they are too many.
     first = [found for found in labels if found.metric == next(iter(labels)).metric]
-    standing = [found for found in labels if _stands(found)]
-    said = list(labels) if len(labels) <= MANY else [found for found in first if _stands(found)]
-    lines = [f"{conclusion(found)}{_over_images(found, pairs)} [{labels[found]}]" for found in said]
-    blocks: list[Block] = [Items(lines)] if lines else []
-    if len(said) < len(labels):
+    spelled = list(labels) if len(labels) <= MANY else [found for found in first if _significant(found)]
+    lines = [f"{conclusion(found)}{_over_images(found, pairs)} [{labels[found]}]" for found in spelled]
+    blocks = [bullets(lines)] if lines else []
+    if len(spelled) < len(labels):
         blocks.append(
-            Text(
-                f"Said in words are only findings in {first[0].metric} that stand after Holm's correction, {len(said)} "
-                f"of {len(first)} comparisons; the table of differences has all."
+            paragraph(
+                f"Only findings in {first[0].metric} that remain significant after Holm's correction are spelled out, "
+                f"{len(spelled)} of {len(first)} comparisons. The table of differences has all."
             )
         )
+    # With several pairs some differences appear by chance.
     if len(first) > 1:
-        names = ", ".join(labels[found] for found in standing) if len(standing) <= MANY else "those the table names"
+        remaining = [labels[found] for found in labels if _significant(found)]
+        names = ", ".join(remaining) if len(remaining) <= MANY else "those that the table names"
         blocks.append(
-            Text(
+            warning(
                 f"{len(first)} pairs are compared in each metric. Each interval alone is wrong once in twenty times, "
-                f"so of pairs that do not differ some will seem to. With Holm's correction for all pairs of a metric "
-                f"together {'these findings stand: ' + names if standing else 'no finding stands'}.",
-                warning=True,
+                f"so some pairs that do not differ will seem to. After Holm's correction for all pairs of a metric "
+                f"{'these findings remain significant: ' + names if remaining else 'no finding remains significant'}."
             )
         )
     return blocks
 
 
-def _stands(found: Comparison) -> bool:
-    """Whether it is a finding among all comparisons of its metric together."""
-    return found.paired.differs and found.adjusted < ALPHA
-
-
-def values(number: int, names: Sequence[str], histories: Mapping[str, Histories], seeds: int) -> Table:
-    """Final and best values of variants, of which so many `seeds` were asked for; rows V`number`.1, ..."""
-    header = ["row", "variant", "seeds done", *(f"{m} {when}" for m in TABLE for when in ("final", "best"))]
+def values(number: int, names: Sequence[str], histories: Mapping[str, Histories], seeds: int) -> str:
+    """Return the table of final and best values of some variants of figure `number`, which have up to `seeds` runs."""
+    header = ["row", "variant", "seeds done", *(f"{m} {when}" for m in SHOWN for when in ("final", "best"))]
     rows = []
     for row, name in enumerate(names, start=1):
         runs = histories[name]
-        cells = [
-            _cell(list(by_seed.values()), len(runs.seeds)) for m in TABLE for by_seed in (runs.final(m), runs.best(m))
-        ]
-        done = f"{len(runs.seeds)} of {seeds}"
-        rows.append([f"V{number}.{row}", name, done, *cells, _time(runs.seconds())])
-    return Table([*header, "time of a run"], rows, range(2, len(header) + 1))
+        done = len(runs.seeds)
+        cells = [_cell([*by_seed.values()], done) for m in SHOWN for by_seed in (runs.final(m), runs.best(m))]
+        rows.append([f"V{number}.{row}", name, f"{done} of {seeds}", *cells, _time(runs.seconds())])
+    return table([*header, "time of a run"], rows, range(2, len(header) + 1))
 
 
-def differences(labels: Mapping[Comparison, str], pairs: Pairs) -> Table:
-    """Every comparison with its row's name, over the seeds and beside it over images."""
-    header = ["row", "difference", "metric", "seeds", "mean", "95 % over seeds", "p", "p, Holm"]
+def differences(labels: Mapping[Comparison, str], pairs: Pairs) -> str:
+    """Return the table of all comparisons, with intervals over seeds and over images; arguments as for `findings`."""
+    header = ["row", "difference", "metric", "seeds", "mean", "95 % over seeds", "p", "p, Holm",
+              "mean, best weights", "95 % over images", "finding", "after Holm"]  # fmt: skip
     rows = []
     for found, label in labels.items():
         one, images = found.paired, pairs.get((found.first, found.second), {}).get(found.metric)
-        alone = len(one.seeds) < 2
+        seeds, over_seeds, over_images = len(one.seeds), ["-", "-", "-"], ["-", "-"]
+        # One seed has no interval, and without its images or weights a run has none over images.
+        if seeds > 1:
+            over_seeds = [f"{one.low:+.4f} to {one.high:+.4f}", f"{one.p:.2g}", f"{found.adjusted:.2g}"]
+        if images:
+            over_images = [f"{images[0]:+.4f}", f"{images[1][0]:+.4f} to {images[1][1]:+.4f}"]
+        better = ("first is better" if one.mean > 0 else "second is better") if one.differs else ""
         rows.append([
-            label,
-            f"{found.first} − {found.second}",
-            found.metric,
-            f"{len(one.seeds)}",
-            f"{one.mean:+.4f}" if one.seeds else "-",
-            "-" if alone else f"{one.low:+.4f} to {one.high:+.4f}",
-            "-" if alone else f"{one.p:.2g}",
-            "-" if alone else f"{found.adjusted:.2g}",
-            f"{images[0]:+.4f}" if images else "-",
-            f"{images[1][0]:+.4f} to {images[1][1]:+.4f}" if images else "-",
-            "" if not one.differs else f"{'first' if one.mean > 0 else 'second'} is better",
-                "stands" if _stands(found) else "",
+            label, f"{found.first} − {found.second}", found.metric, f"{seeds}", f"{one.mean:+.4f}" if seeds else "-",
+            *over_seeds, *over_images, better, "significant" if _significant(found) else "",
         ])  # fmt: skip
-    return Table([*header, "mean, best weights", "95 % over images", "finding", "after Holm"], rows, range(3, 10))
+    return table(header, rows, range(3, 10))
+
+
+def _significant(found: Comparison) -> bool:
+    """Return whether a comparison is a finding even among all comparisons of its metric."""
+    return found.paired.differs and found.adjusted < ALPHA
 
 
 def _over_images(found: Comparison, pairs: Pairs) -> str:
-    """The interval over images as a sentence, with the sign of the sentence before it."""
+    """Return the interval over images as a sentence, with the sign of the sentence before it."""
     images = pairs.get((found.first, found.second), {}).get(found.metric)
     if images is None:
         return ""
     low, high = images[1]
-    if found.paired.differs and found.paired.mean < 0:
+    if found.paired.differs and found.paired.mean < 0:  # that sentence names the better variant first
         low, high = -high, -low
     return f" Over images: {low:+.3f} to {high:+.3f}."
 
 
 def _cell(values: Sequence[float], runs: int) -> str:
-    """Mean ± standard deviation, and of how many runs if not of all."""
+    """Return mean ± standard deviation of some values, and their number if it is not that of the runs."""
     mean, sd, number = spread(values)
     if not number:
         return "-"
@@ -117,6 +118,7 @@ def _cell(values: Sequence[float], runs: int) -> str:
 
 
 def _time(seconds: Sequence[float]) -> str:
+    """Return mean ± standard deviation of some times, in minutes from ten on."""
     mean, sd, number = spread(seconds)
     if not number:
         return "-"
