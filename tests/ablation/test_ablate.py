@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import shlex
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +22,7 @@ from tests.support.paths import ROOT
 from tests.support.train_problems import difference, numbers, shapes, tiny_cfg, words
 from yolo.__main__ import main
 from yolo.ablation import launch_local
+from yolo.ablation.console import Told
 from yolo.ablation.grid import find_grid, read_grid
 from yolo.ablation.launch_local import LOCK, Machine, find_machine
 from yolo.ablation.study import StudyRun, finished, read_status, read_study
@@ -42,7 +40,13 @@ from pathlib import Path
 options, folder, seed = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 text = options.read_text()
 print("seed", seed, "threads", os.environ["OMP_NUM_THREADS"], "gpu", os.environ.get("CUDA_VISIBLE_DEVICES"))
-time.sleep(SLEEP)
+if "TOGETHER" in os.environ:  # run only beside others with the same seed
+    (folder.parents[1] / f"begun-{seed}-{folder.parent.name}").touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.parents[1].glob(f"begun-{seed}-*"))) < int(os.environ["TOGETHER"]):
+        if time.monotonic() > deadline:
+            sys.exit("alone")
+        time.sleep(0.01)
 if 'peak_lr: 0.9' in text:
     sys.exit(DIVERGED)
 if "BAD" in os.environ and os.environ["BAD"] in str(folder):
@@ -69,26 +73,25 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Runs are the toy above from now on; called, with so many seconds of sleep."""
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every run the toy above."""
+    text = TOY.replace("DIVERGED", str(NotFiniteError.status))
 
-    def use(seconds: float) -> None:
-        text = TOY.replace("SLEEP", str(seconds)).replace("DIVERGED", str(NotFiniteError.status))
+    def command(run: StudyRun) -> list[str]:
+        return [sys.executable, "-I", "-S", "-u", "-c", text, str(run.options), str(run.folder), str(run.seed)]
 
-        def command(run: StudyRun) -> list[str]:
-            return [sys.executable, "-I", "-S", "-u", "-c", text, str(run.options), str(run.folder), str(run.seed)]
+    monkeypatch.setattr(launch_local, "command", command)
 
-        monkeypatch.setattr(launch_local, "command", command)
 
-    use(0)
-    return use
+NO_IMAGES = ("--data", "nowhere")
+"""Toy runs have no weights to detect with, so a report would only make the embedded set, which takes its time."""
 
 
 def ablate(*more: str, seeds: int = 2) -> int:
-    """The command, on the CPU; words for `train` behind `--`."""
-    own, behind = (more[: more.index("--")], more[more.index("--") + 1 :]) if "--" in more else (more, ())
+    """Run the command on the CPU; words after `--` are options of `train`."""
+    own, train = (more[: more.index("--")], more[more.index("--") + 1 :]) if "--" in more else (more, ())
     given = ["--out", "study", "--seeds", str(seeds), "--threads", "1", *own]
-    return main(["ablate", "grid.yaml", *given, "--", "--device", "cpu", *behind])
+    return main(["ablate", "grid.yaml", *given, "--", "--device", "cpu", *NO_IMAGES, *train])
 
 
 def done() -> list[str]:
@@ -144,60 +147,63 @@ def test_a_variant_of_the_start_changes_only_that(place: list[str]) -> None:
 # ------------------------------------------------------------------------------------------------- killed and gone on
 
 
-def reached(folder: Path, lines: int) -> bool:
-    """Whether the run has so many epochs in its metrics."""
-    path = folder / "metrics.jsonl"
-    return path.exists() and path.read_bytes().count(b"\n") >= lines
+SIGNALS = """
+import os, signal, sys, time
+from yolo.__main__ import main
+from yolo.training.run_folder import Run
+
+def log(run, epoch, *more, log=Run.log):
+    log(run, epoch, *more)
+    if epoch == EPOCH:
+        handler = signal.getsignal(signal.SIGTERM)
+        os.kill(os.getppid(), signal.SIGNAL)
+        while signal.getsignal(signal.SIGTERM) == handler:  # until this process is asked to end, too
+            time.sleep(0.01)
+
+Run.log = log
+sys.exit(main(sys.argv[1:]))
+"""
+"""A training that sends a signal to its parent after an epoch, and continues when it has got a SIGTERM itself."""
+
+KILLED = """
+import sys
+from yolo.__main__ import main
+from yolo.ablation import launch_local
+
+train = launch_local.command
+launch_local.command = lambda run: [sys.executable, "-c", sys.argv[1], *train(run)[3:]]
+main(sys.argv[2:])
+"""
+"""A command of its own, whose runs are the program in its first word."""
 
 
-def wait_until(true: Callable[[], bool], over: Callable[[], bool]) -> bool:
-    """Whether it came true, before something is over and within a minute."""
-    deadline = time.monotonic() + 60
-    while not true() and not over() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return true()
-
-
-@contextlib.contextmanager
-def terminated_when(true: Callable[[], bool]) -> Iterator[None]:
-    """Sends SIGTERM to this process when it comes true, if the block is not over by then."""
-    over = threading.Event()
-
-    def watch() -> None:
-        if wait_until(true, over.is_set) and not over.is_set():
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-
-
-def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """SIGKILL in the middle, then SIGTERM: the same command goes on both times, and ends as if nothing had been."""
+def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL in the middle, then SIGTERM: the same command resumes both times, and the numbers are undisturbed."""
     Path("one.yaml").write_text("variants: {mse: {loss: {bbox_loss: mse}}}\n")
-    train = [*place, "--epochs", "12", "--eval-every", "4"]
+    train = [*place, "--epochs", "6", "--eval-every", "2"]
     assert main(["train", *train, "--bbox-loss", "mse", "--out", "whole"]) == 0
     command = ["ablate", "one.yaml", "--out", "study", "--seeds", "1", "--threads", "1", "--", *train]
     folder = Path("study/mse/seed-0")
+    killed, terminated = (
+        SIGNALS.replace("EPOCH", str(epoch)).replace("SIGNAL", name) for epoch, name in ((1, "SIGKILL"), (3, "SIGTERM"))
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen([sys.executable, "-m", "yolo", *command], env=environment, stdout=subprocess.DEVNULL)
-    assert wait_until(lambda: reached(folder, 1), lambda: child.poll() is not None)
-    child.kill()
-    child.wait()
-    with terminated_when(lambda: reached(folder, 3)):
+    ended = subprocess.run([sys.executable, "-c", KILLED, killed, *command], env=environment, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        real = launch_local.command
+        patch.setattr(launch_local, "command", lambda run: [sys.executable, "-c", terminated, *real(run)[3:]])
         assert main(command) == 130
     out = capsys.readouterr().out
     assert "mse/seed-0: stopped\n" in out
     assert f"the same command goes on: python -m yolo {shlex.join(command)}\n" in out
+    assert len(numbers(folder)) == 4
     assert not finished(folder)
     assert not Path("study/report.md").exists()
     assert main(command) == 0
     assert "study: 1 of 1 runs are finished\n" in capsys.readouterr().out
-    assert len(numbers(folder)) == 12
+    assert len(numbers(folder)) == 6
     assert difference(numbers(folder), numbers(Path("whole"))) == ""
     log = (folder / "train.log").read_text()
     assert log.count("SIGTERM: the step is done and saved") == 2  # the run ended with its killed parent, too
@@ -232,7 +238,7 @@ def test_a_run_without_parent_does_not_begin() -> None:
 # -------------------------------------------------------------------------------------------------------- the command
 
 
-def test_finished_runs_are_not_repeated(toy: Callable[[float], None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_runs_are_not_repeated(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
     """Seed by seed; again: nothing; with more seeds: those."""
     assert ablate() == 0
     assert done() == ["mse/seed-0", "iou/seed-0", "mse/seed-1", "iou/seed-1"]
@@ -325,12 +331,12 @@ def test_what_is_run(tmp_path: Path) -> None:
     assert launch_local.command(run)[4:] == ["--resume", str(run.folder)]
 
 
-def test_several_at_once(toy: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_at_once(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two jobs on two GPUs: each run sees one of them, the other job's is another, and it takes the threads that it was
-    given. One after the other, all would have the first."""
-    toy(0.4)
+    given. The two runs of a seed wait for each other."""
+    monkeypatch.setenv("TOGETHER", "2")
     monkeypatch.setattr(launch_local, "_gpus", lambda: ("GPU-a", "GPU-b"))
-    assert main(["ablate", "grid.yaml", "--out", "study", "--seeds", "2", "--threads", "3"]) == 0
+    assert main(["ablate", "grid.yaml", "--out", "study", "--seeds", "2", "--threads", "3", "--", *NO_IMAGES]) == 0
     logs = [(run.folder / "train.log").read_text() for run in read_study(Path("study")).runs()]
     assert sorted(logs) == sorted(f"seed {s} threads 3 gpu GPU-{gpu}\n" for s in (0, 1) for gpu in "ab")
 
@@ -346,16 +352,23 @@ def test_what_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Machine(3, 2).gpu(0) is None
 
 
-def test_an_earlier_command_is_still_at_it(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_earlier_command_is_still_at_it(
+    toy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that saves after its command was killed is waited for; the others do not wait."""
     Path("study/mse/seed-0").mkdir(parents=True)
     (Path("study") / "study.yaml").write_text("variants: {mse: {}, iou: {}}\nseeds: 2\n")
-    lock = Path("study/mse/seed-0") / LOCK
-    holder = subprocess.Popen(["flock", str(lock), "sleep", "1"])
-    assert wait_until(lock.exists, lambda: False)
-    time.sleep(0.1)
+    lock = launch_local.hold(Path("study/mse/seed-0") / LOCK)
+    assert lock is not None
+    end = Told.ended
+
+    def ended(told: Told, *more: Any, **words: Any) -> None:
+        end(told, *more, **words)
+        if len(done()) == 3:
+            os.close(lock)
+
+    monkeypatch.setattr(Told, "ended", ended)
     assert ablate() == 0
-    holder.wait()
     assert done() == ["iou/seed-0", "mse/seed-1", "iou/seed-1", "mse/seed-0"]
     assert capsys.readouterr().out.count("mse/seed-0: a process of an earlier command is still at it") == 1
 
