@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 from tests.support.train_problems import difference, numbers, shapes, tiny_cfg, words
 from yolo.__main__ import main
 from yolo.ablation import launch_local
-from yolo.ablation.console import Told
+from yolo.ablation.console import Console
 from yolo.ablation.grid import find_grid, read_grid
 from yolo.ablation.launch_local import LOCK, Machine, find_machine
 from yolo.ablation.study import StudyRun, finished, read_status, read_study
@@ -197,7 +197,7 @@ def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str], monk
         assert main(command) == 130
     out = capsys.readouterr().out
     assert "mse/seed-0: stopped\n" in out
-    assert f"the same command goes on: python -m yolo {shlex.join(command)}\n" in out
+    assert f"continue with the same command: python -m yolo {shlex.join(command)}\n" in out
     assert len(numbers(folder)) == 4
     assert not finished(folder)
     assert not Path("study/report.md").exists()
@@ -283,7 +283,7 @@ def test_a_folder_of_something_else(toy: None, capsys: pytest.CaptureFixture[str
     Path("study").mkdir()
     Path("study/thesis.txt").write_text("x")
     assert ablate() == 1
-    assert "study: no study.yaml in it, so it is no study" in capsys.readouterr().err
+    assert "study: files but no study.yaml, so it is not a study" in capsys.readouterr().err
     assert [path.name for path in Path("study").iterdir()] == ["thesis.txt"]
 
 
@@ -293,7 +293,7 @@ def test_a_failed_run(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         patch.setenv("BAD", "mse/seed-0")
         assert ablate() == 1
     out, error = capsys.readouterr()
-    assert "mse/seed-0: failed with status 1; the others go on" in out
+    assert "mse/seed-0: failed with status 1; the others continue" in out
     assert "study: 3 of 4 runs are finished" in out
     log = Path("study/mse/seed-0/train.log")
     lines = ["two", "three", "four", "five", "error: no room on the disk, which is not a finite number"]
@@ -360,17 +360,20 @@ def test_an_earlier_command_is_still_at_it(
     (Path("study") / "study.yaml").write_text("variants: {mse: {}, iou: {}}\nseeds: 2\n")
     lock = launch_local.hold(Path("study/mse/seed-0") / LOCK)
     assert lock is not None
-    end = Told.ended
+    end = Console.ended
 
-    def ended(told: Told, *more: Any, **words: Any) -> None:
-        end(told, *more, **words)
+    def ended(console: Console, *more: Any, **words: Any) -> None:
+        end(console, *more, **words)
         if len(done()) == 3:
             os.close(lock)
 
-    monkeypatch.setattr(Told, "ended", ended)
+    monkeypatch.setattr(Console, "ended", ended)
     assert ablate() == 0
     assert done() == ["iou/seed-0", "mse/seed-1", "iou/seed-1", "mse/seed-0"]
-    assert capsys.readouterr().out.count("mse/seed-0: a process of an earlier command is still at it") == 1
+    assert (
+        capsys.readouterr().out.count("mse/seed-0: a process of an earlier command still runs it; waiting for its end")
+        == 1
+    )
 
 
 def test_two_commands_at_one_study(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -382,7 +385,7 @@ def test_two_commands_at_one_study(toy: None, capsys: pytest.CaptureFixture[str]
         assert ablate() == 1
     finally:
         os.close(lock)
-    assert "error: study: another `ablate` is at this study" in capsys.readouterr().err
+    assert "error: study: another `ablate` works at this study" in capsys.readouterr().err
     assert ablate() == 0
 
 

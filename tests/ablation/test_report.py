@@ -173,7 +173,7 @@ def test_what_is_missing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert "10 of 18 runs are finished" in words
     waiting = ["c/seed-0", "a/seed-1", "c/seed-1", "c/seed-2", "c/seed-3", "c/seed-4", "b/seed-5", "c/seed-5"]
     assert f"Not finished, and left out of every number here: {', '.join(waiting)}." in words
-    assert "a and b are not distinguishable with 3 seeds, of which at least 5 are needed (AP50 -0." in words
+    assert "a and b are not distinguishable with 3 seeds, at least 5 are needed (AP50 -0." in words
     assert "(4 of 5)" in words
     assert "0 of 6" in words
     assert "b and c" not in words

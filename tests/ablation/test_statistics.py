@@ -96,9 +96,9 @@ def test_one_seed_and_none() -> None:
     assert math.isnan(one.high)
     assert (one.p, one.differs, none.p, none.differs, none.seeds) == (1, False, 1, False, ())
     assert conclusion(Comparison("a", "b", "AP50", one, 1)) == (
-        "a and b are not distinguishable with 1 seed, of which at least 5 are needed (AP50 +0.400, no interval)."
+        "a and b are not distinguishable with 1 seed, at least 5 are needed (AP50 +0.400, no interval)."
     )
-    assert conclusion(Comparison("a", "b", "AP50", none, 1)) == "a and b: no seed in which both have AP50."
+    assert conclusion(Comparison("a", "b", "AP50", none, 1)) == "a and b: no seed has AP50 for both."
 
 
 def test_equal_differences() -> None:
@@ -123,7 +123,7 @@ def test_words() -> None:
     better = conclusion(comparison(clear))
     assert better == "a is better than b (AP50 +0.042, 95 % interval 0.032 to 0.052, 5 seeds)."
     assert conclusion(comparison([-d for d in clear])) == better.replace("a is better than b", "b is better than a")
-    assert "not distinguishable with 4 seeds, of which at least 5 are needed" in conclusion(comparison(clear[:4]))
+    assert "not distinguishable with 4 seeds, at least 5 are needed" in conclusion(comparison(clear[:4]))
     assert conclusion(comparison([0.1, -0.1, 0.2, -0.2, 0.01])).startswith(
         "a and b are not distinguishable with 5 seeds ("
     )

@@ -111,7 +111,7 @@ def test_the_three_figures(tmp_path: Path) -> None:
         ("figures: {}", "expected either `variants` or `grid`"),
         ("variants: {a: }\ngrid: {epochs: [1]}", "expected either `variants` or `grid`"),
         ("variants: {a: }\nvariant: 3", "unknown key variant"),
-        ("variants: {a: }\nseeds: 3", "seeds: the command line says it"),
+        ("variants: {a: }\nseeds: 3", "seeds: set by the command line"),
         ("variants: [a, b]", "variants: expected lines of `name: value`"),
         ("variants: {a: mse}", "variant 'a': expected options of train"),
         ("variants: {}", "at least one variant"),
@@ -204,7 +204,7 @@ def test_which_runs_are_done(tmp_path: Path) -> None:
 
 def test_no_study(tmp_path: Path) -> None:
     """A folder without study.yaml, a damaged one, a grid that is not there."""
-    with pytest.raises(FileNotFoundError, match="is no study"):
+    with pytest.raises(FileNotFoundError, match="is not a study"):
         read_study(tmp_path)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"seeds": 3}))
     with pytest.raises(ValueError, match=r"study\.yaml: .*variants"):

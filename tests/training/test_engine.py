@@ -398,7 +398,7 @@ def test_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     with progress.epoch(29, 0) as bar:
         assert list(bar.timed(range(12))) == list(range(12))
     said = capsys.readouterr().out
-    assert said.startswith("8.0 images/s, about 0 min 0 s to the end")
+    assert said.startswith("8.0 images/s, about 0 s to the end")
     assert "the data are the limit, 50% of the time is waiting for them; --workers 2, or --cache ram would help" in said
     with progress.epoch(0, 11) as bar:
         list(bar.timed(range(1)))

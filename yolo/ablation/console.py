@@ -1,4 +1,4 @@
-"""What a person sees of a study: a line for each run that starts or ends, the time left, and what failed."""
+"""The progress of a study in the terminal: each run that starts or ends, the time left, and what failed."""
 
 from __future__ import annotations
 
@@ -6,52 +6,58 @@ import sys
 import time
 
 from yolo.ablation.study import LOG, StudyRun
+from yolo.training.progress import clock
 from yolo.training.run_folder import read_metrics
 
 LAST_LINES = 5
-"""Of the log of a run that failed."""
+"""Lines of its log that are printed for a failed run."""
 
 
-class Told:
-    """Of so many runs, `jobs` at once."""
+class Console:
+    """Prints the progress of `runs` runs, `jobs` at once, and keeps which of them failed."""
 
     def __init__(self, runs: int, jobs: int) -> None:
-        self.all, self.left, self.jobs = runs, runs, jobs
+        self.runs, self.left, self.jobs = runs, runs, jobs
         self.failed: list[StudyRun] = []
-        self.stopped: list[StudyRun] = []  # asked to end, and saved if they had begun
         self._waited_for: set[StudyRun] = set()
-        self._seconds: list[float] = []  # of the runs that ended well
+        self._seconds: list[float] = []  # of successful runs
 
     def started(self, run: StudyRun) -> None:
-        """A process has it."""
-        _say(f"{run.name}: started")
+        """Report a run whose process has started."""
+        _print(f"{run.name}: started")
 
     def queued(self, run: StudyRun) -> None:
-        """It begins as soon as there is room for it."""
-        _say(f"{run.name}: given to Ray")
+        """Report a run that starts as soon as the cluster has room for it."""
+        _print(f"{run.name}: given to Ray")
 
     def waits(self, run: StudyRun) -> None:
-        """Another process still writes it; said once."""
+        """Report once that another process still writes a run."""
         if run not in self._waited_for:
             self._waited_for.add(run)
-            _say(f"{run.name}: a process of an earlier command is still at it; waiting for its end")
+            _print(f"{run.name}: a process of an earlier command still runs it; waiting for its end")
 
     def ended(self, run: StudyRun, status: int, seconds: float, *, stopped: bool) -> None:
-        """The process has ended, with 0 for a run that is done, after so long; `stopped` if it was asked to."""
-        if status == 0:
-            self.left -= 1
-            self._seconds.append(seconds)
-            _say(f"{run.name}: finished in {clock(seconds)}{_numbers(run)}; {self._rest()}")
-        elif stopped:
-            self.stopped.append(run)
-            _say(f"{run.name}: stopped")
-        else:
-            self.left -= 1
+        """Report a run whose process has ended.
+
+        Args:
+            run: The run.
+            status: Its exit status, 0 for a finished run.
+            seconds: How long the process ran.
+            stopped: Whether it was asked to stop.
+        """
+        if status and stopped:
+            _print(f"{run.name}: stopped")
+            return
+        self.left -= 1
+        if status:
             self.failed.append(run)
-            _say(f"{run.name}: failed with status {status}; the others go on")
+            _print(f"{run.name}: failed with status {status}; the others continue")
+        else:
+            self._seconds.append(seconds)
+            _print(f"{run.name}: finished in {clock(seconds)}{_numbers(run)}; {self._rest()}")
 
     def report_failures(self) -> int:
-        """Each failed run and the end of its log, on stderr; how many they are."""
+        """Print the end of each failed run's log on stderr; return the number of failed runs."""
         for run in self.failed:
             log = run.folder / LOG
             lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:] if log.is_file() else []
@@ -60,25 +66,18 @@ class Told:
         return len(self.failed)
 
     def _rest(self) -> str:
-        """How many runs are left, and about how long they take."""
+        """Return how many runs are left, and about how long they take."""
         if not self.left:
             return "the last one"
         mean = sum(self._seconds) / len(self._seconds)
-        return f"{self.left} of {self.all} left, about {clock(mean * -(-self.left // self.jobs))}"
-
-
-def clock(seconds: float) -> str:
-    """A time in words: 45 s, 2 min 5 s, 3 h 20 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        return f"{self.left} of {self.runs} left, about {clock(mean * -(-self.left // self.jobs))}"
 
 
 def _numbers(run: StudyRun) -> str:
-    """AP and AP50 at the end, where they are."""
+    """Return AP and AP50 of the last epoch in words; empty if it was not evaluated."""
     *_, last = [{}, *read_metrics(run.folder)]
     return "".join(f", {name} {last[name]:.4f}" for name in ("AP", "AP50") if last.get(name) is not None)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)

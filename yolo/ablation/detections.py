@@ -1,7 +1,4 @@
-"""The images of an ablation study under each variant: detections of the best weights, AP resampled over images.
-
-Letters: `I` images, `B` resamples, `K` seeds.
-"""
+"""The images of an ablation study under each variant: detections of the best weights, AP resampled over images."""
 
 from __future__ import annotations
 
@@ -37,20 +34,24 @@ from yolo.training.assemble import open_sets
 from yolo.training.run_folder import BEST, OPTIONS
 
 CACHE = "detections.npz"
+"""In the folder of a run: the detections of its best weights and their metrics."""
 
 RESAMPLES = 1000
 
 METRICS = ("AP50", "AP")
 
 SHOWN, SIDE, MOST = 4, 256, 12
-"""Images on a sheet, pixels of a tile, boxes drawn in it at most."""
+"""The images on a sheet, the sides of a tile in pixels, and the most boxes in it."""
 
 CONFIDENCE = Filter().confidence
 
 
 class Detected(NamedTuple):
-    """What the best weights of a run find in its evaluation images `image_ids` int64 `[I]`: the detections, the
-    metrics `value` float64 `[2]` and their resamples float64 `[2, B]` (AP50 and AP; NaN without objects)."""
+    """What the best weights of a run find in its evaluation images.
+
+    `image_ids` is int64 `[images]`. The metrics `value`, float64 `[2]`, and their `resamples`, float64
+    `[2, resamples]`, are AP50 and AP; NaN in a resample without objects.
+    """
 
     image_ids: np.ndarray
     found: Found
@@ -59,13 +60,13 @@ class Detected(NamedTuple):
 
 
 class Albums:
-    """The evaluation images of runs; each set is opened once."""
+    """The evaluation images of runs. Runs with the same images share them."""
 
     def __init__(self) -> None:
         self._opened: dict[Train, ImageDataset] = {}
 
     def of(self, run: Path) -> ImageDataset:
-        """The images on which the run of this folder was evaluated. ValueError or OSError if they are not there."""
+        """Return the images on which a run was evaluated. Raises ValueError or OSError if they are missing."""
         options = read_yaml(run / OPTIONS, Train())
         names = ("data", "split", "val_split", "limit", "eval_on", "bad")
         key = replace(Train(), **{name: getattr(options, name) for name in names})
@@ -75,11 +76,11 @@ class Albums:
 
 
 def detected(run: Path, albums: Albums) -> Detected:
-    """The detections of a run's best weights, under the conditions of `eval`.
+    """Return the detections of a run's best weights, under the conditions of `eval`.
 
-    They are kept in the run's folder, in detections.npz, and computed anew only if the weights are newer.
+    They are kept in the folder of the run, in detections.npz, and computed again only if the weights are newer.
     """
-    kept = _read(run / CACHE) if _fresh(run) else None
+    kept = _read(run)
     if kept is None:
         kept = _detect(run, albums.of(run))
         write_detected(run / CACHE, kept)
@@ -87,7 +88,7 @@ def detected(run: Path, albums: Albums) -> Detected:
 
 
 def judged(data: ImageDataset, found: Found) -> Detected:
-    """Detections in a data set with their metrics and the resamples of these."""
+    """Return the detections `found` in a data set, with their metrics and the resamples of these."""
     metrics = CocoMetrics(data.names, found.boxes.device)
     metrics.add(torch.from_numpy(data.index.image_ids), truths_in(data), found)
     result = metrics.compute()
@@ -99,11 +100,20 @@ def judged(data: ImageDataset, found: Found) -> Detected:
 
 
 def paired_bootstrap(first: Sequence[Detected], second: Sequence[Detected]) -> dict[str, tuple[float, Interval]]:
-    """First minus second in AP50 and AP, means over the K seeds, with the 95 % interval over resampled images.
+    """Return first minus second in AP50 and AP, each with its 95 % interval over resampled images.
 
-    A resample is the same images for all runs. The interval is the central part of the resamples, moved so that
-    their mean lies on the difference. Nothing comes out without seeds or objects. ValueError if the runs were
-    evaluated on different images.
+    A resample has the same images for all runs. The interval is the central part of the resamples, moved so that
+    their mean is the difference.
+
+    Args:
+        first: The runs of one variant, one per seed.
+        second: Those of the other variant with the same seeds.
+
+    Returns:
+        Metric -> mean difference over the seeds and its interval; empty without seeds or without objects.
+
+    Raises:
+        ValueError: The runs were evaluated on different images.
     """
     assert len(first) == len(second)
     if any(not np.array_equal(one.image_ids, first[0].image_ids) for one in (*first, *second)):
@@ -121,7 +131,7 @@ def paired_bootstrap(first: Sequence[Detected], second: Sequence[Detected]) -> d
 
 
 def sheet(data: ImageDataset, variants: Mapping[str, Detected]) -> np.ndarray:
-    """The first images, a row for the objects and one for each variant's detections; uint8 RGB `[.., .., 3]`."""
+    """Return the first images, a row for the objects and one for each variant's detections; uint8 RGB `[h, w, 3]`."""
     chosen = range(min(SHOWN, len(data)))
     size, height = Size(SIDE, SIDE), CAPTION + SIDE + CAPTION + GAP
     page = Image.new("RGB", (GAP + len(chosen) * (SIDE + GAP), (1 + len(variants)) * height), PAPER)
@@ -129,6 +139,7 @@ def sheet(data: ImageDataset, variants: Mapping[str, Detected]) -> np.ndarray:
     for column, k in enumerate(chosen):
         sample, x = data[k], GAP + column * (SIDE + GAP)
         page.paste(Image.fromarray(tile(sample, data.names, size)), (x, CAPTION))
+        # Below the objects: the same image with the detections of each variant.
         pixels = sample[0].permute(1, 2, 0).numpy()
         for row, one in enumerate(variants.values(), start=1):
             drawn, caption = _drawn(pixels, one.found, k, data.names)
@@ -141,10 +152,12 @@ def sheet(data: ImageDataset, variants: Mapping[str, Detected]) -> np.ndarray:
 
 
 def _drawn(pixels: np.ndarray, found: Found, k: int, names: Sequence[str]) -> tuple[np.ndarray, str]:
-    """Image `k` with its best detections above the confidence of `detect`, and a line on how many there are."""
+    """Return image `k` with its best detections above the confidence of `detect`, and a line on their number."""
+    # The detections of this image, the best first.
     of_it = (found.image == k).nonzero().squeeze(1)
     of_it = of_it[found.scores[of_it].argsort(descending=True, stable=True)]
     sure = of_it[found.scores[of_it] > CONFIDENCE]
+    # Boxes are x, y, w, h in pixels of the image; the tile shows the image letterboxed.
     placement = Placement.letterbox(Size.of(pixels), Size(SIDE, SIDE))
     best = sure[:MOST]
     corners = torch.cat((found.boxes[best, :2], found.boxes[best, :2] + found.boxes[best, 2:]), dim=1)
@@ -156,29 +169,27 @@ def _drawn(pixels: np.ndarray, found: Found, k: int, names: Sequence[str]) -> tu
 
 
 def _detect(run: Path, data: ImageDataset) -> Detected:
+    """Detect with the best weights of a run."""
     model = load(run / BEST)
     return judged(data, detect_all(model, data, Evaluate.batch_size, EVALUATION))
 
 
-def _fresh(run: Path) -> bool:
-    """Whether the detections are there and the weights are not newer."""
-    cache = run / CACHE
-    return cache.is_file() and cache.stat().st_mtime_ns >= (run / BEST).stat().st_mtime_ns
-
-
 def write_detected(path: Path, one: Detected) -> None:
-    """Keeps detections for the next report."""
+    """Write detections for the next report."""
     found = {name: field.numpy() for name, field in one.found._asdict().items()}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, image_ids=one.image_ids, value=one.value, resamples=one.resamples, **found)
 
 
-def _read(path: Path) -> Detected | None:
-    """What was kept; None if it is damaged or from a version with other fields, for it can be computed again."""
+def _read(run: Path) -> Detected | None:
+    """Return the detections in the folder of a run; None if they are missing, older than the weights, or damaged."""
     try:
-        with np.load(path) as kept:
+        if (run / CACHE).stat().st_mtime_ns < (run / BEST).stat().st_mtime_ns:
+            return None
+        with np.load(run / CACHE) as kept:
             found = Found(*(torch.from_numpy(kept[name]) for name in Found._fields))
             one = Detected(kept["image_ids"], found, kept["value"], kept["resamples"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+    # Another version may have had other resamples.
     return one if one.resamples.shape == (len(METRICS), RESAMPLES) else None

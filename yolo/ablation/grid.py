@@ -3,11 +3,11 @@
 question: {title of a figure: one sentence}
 preset: blog                         options of all variants: a recipe of config/presets/, ...
 base: {epochs: 50}                   ... and what differs from it
-variants:                            the names of the variants, and their options; or in place of it
+variants:                            the names of the variants, and their options; or instead of it
   mse: {loss: {bbox_loss: mse}}
 grid:                                every combination of these values
   loss.bbox_loss: [mse, iou]
-figures: {title: [mse, iou]}         which variants stand beside each other; by default all
+figures: {title: [mse, iou]}         which variants are compared with each other; by default all
 pilot: {option: schedule.peak_lr, values: [4e-4, 8e-4], epochs_share: 0.5, metric: AP50}
 """
 
@@ -24,7 +24,7 @@ from yolo.options.shipped import shipped
 
 
 def find_grid(name: str) -> Path:
-    """The file of a grid: a YAML file, or the name of a shipped one. FileNotFoundError that lists those."""
+    """Return the file of a grid: a YAML file, or a shipped one by name. Raises FileNotFoundError that lists those."""
     if Path(name).is_file():
         return Path(name)
     known = {file.stem: file for file in shipped("ablations/*.yaml")}
@@ -34,19 +34,27 @@ def find_grid(name: str) -> Path:
 
 
 def read_grid(file: Path, folder: Path, seeds: int, words: tuple[str, ...]) -> Study:
-    """The study in `folder` that the file describes, with that many seeds and words of options for all runs.
+    """Return the study that a file describes.
 
-    Raises ValueError with the file for what it does not understand.
+    Args:
+        file: The YAML file of the grid.
+        folder: The folder of the study.
+        seeds: The number of seeds.
+        words: Options of `train` for all runs.
+
+    Raises:
+        ValueError: The file is wrong; the message begins with its name.
     """
     values = plain_yaml(file)
     if own := [key for key in ("seeds", "words", "chosen") if key in values]:
-        raise ValueError(f"{file}: {', '.join(own)}: the command line says it, not the file; leave it out")
+        raise ValueError(f"{file}: {', '.join(own)}: set by the command line, not by the file; leave it out")
     if ("variants" in values) == ("grid" in values):
         raise ValueError(f"{file}: expected either `variants` or `grid`")
     if "grid" in values:
         values["variants"] = combinations(values.pop("grid"), file)
     variants = values["variants"]
     if isinstance(variants, dict):
+        # `name:` alone is a variant without options of its own. By default one figure has all variants.
         values["variants"] = {str(name): {} if own is None else own for name, own in variants.items()}
         if not values.get("figures") and len(variants) > 1:
             values["figures"] = {file.stem: list(values["variants"])}
@@ -54,7 +62,15 @@ def read_grid(file: Path, folder: Path, seeds: int, words: tuple[str, ...]) -> S
 
 
 def combinations(axes: Any, file: Path) -> dict[str, dict[str, Any]]:
-    """Axes, option -> values, as variants: every combination, named by its values joined with a hyphen."""
+    """Return every combination of the values of some axes as a variant, named by its values joined with a hyphen.
+
+    Args:
+        axes: Option -> list of values.
+        file: Named in messages.
+
+    Raises:
+        ValueError: `axes` is something else, or two combinations have the same name.
+    """
     if not isinstance(axes, dict) or not axes or not all(isinstance(v, list) and v for v in axes.values()):
         raise ValueError(f"{file}: grid: expected lines as `loss.bbox_loss: [mse, iou]`, got {axes!r}")
     variants: dict[str, dict[str, Any]] = {}
@@ -70,7 +86,7 @@ def combinations(axes: Any, file: Path) -> dict[str, dict[str, Any]]:
 
 
 def nested(option: str, value: Any) -> dict[str, Any]:
-    """`loss.bbox_loss` and its value as in files of options: {"loss": {"bbox_loss": value}}."""
+    """Return `loss.bbox_loss` and its value as in files of options: {"loss": {"bbox_loss": value}}."""
     for part in reversed(option.split(".")):
         value = {part: value}
     assert isinstance(value, dict)
@@ -78,7 +94,7 @@ def nested(option: str, value: Any) -> dict[str, Any]:
 
 
 def dotted(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The way back: the dotted name and the value of everything in nested mappings."""
+    """Yield the dotted name and the value of everything in nested mappings: the inverse of `nested`."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from dotted(value, f"{above}{name}.")
@@ -87,7 +103,7 @@ def dotted(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
 
 
 def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Both nested mappings; where they disagree the second counts."""
+    """Return two nested mappings as one; where both have a value, the second wins."""
     both = {**one, **other}
     for key in one.keys() & other.keys():
         if isinstance(one[key], dict) and isinstance(other[key], dict):
@@ -96,7 +112,7 @@ def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(option: str, value: Any) -> str:
-    """A value as a part of a variant's name: a word as it is, a number, null or truth value with its option."""
+    """Return a value as a part of a variant's name: a word as it is, anything else with the name of its option."""
     last = option.rpartition(".")[2]
     word = re.sub(r"[^A-Za-z0-9._+]+", "_", "none" if value is None else str(value))
     return word if isinstance(value, str) and word[:1].isalpha() else f"{last}={word}"

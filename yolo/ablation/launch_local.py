@@ -12,33 +12,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo.ablation.console import Told
+from yolo.ablation.console import Console
 from yolo.ablation.study import LOG, STATUS, StudyRun, write_status
 from yolo.training.interrupt import Interrupt
 from yolo.training.run_folder import BEST, LAST
 
 LOCK = ".lock"
-"""In the folder of a run: held while a process writes there."""
+"""In the folder of a run: locked while a process writes there."""
 
 PAUSE = 0.05
-"""Seconds between two looks at the processes."""
+"""Seconds between two checks of the processes."""
+
+ROOT = Path(__file__).parents[2]
+"""The folder from which `yolo` is imported, by the runs as well."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the runs may use: so many `jobs` at once with so many `threads` each; `gpus` are CUDA's names of them."""
+    """What the runs may use: `jobs` runs at once with `threads` threads each, and `gpus` by their names in CUDA."""
 
     jobs: int
     threads: int
     gpus: tuple[str, ...] = ()
 
     def gpu(self, slot: int) -> str | None:
-        """The GPU of a job, counted from 0; several jobs share one if there are more of them."""
+        """Return the GPU of a job, counted from 0; if there are more jobs than GPUs, several share one."""
         return self.gpus[slot % len(self.gpus)] if self.gpus else None
 
 
 def find_machine(jobs: int | None, threads: int | None, *, cpu: bool) -> Machine:
-    """What this machine has; no GPU for `cpu`. By default one run for each GPU, on a CPU one with all cores."""
+    """Return what this machine has, without GPUs for `cpu`. The default is one run per GPU; on a CPU, one run."""
     gpus = () if cpu else _gpus()
     jobs = jobs or max(1, len(gpus))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -46,7 +49,7 @@ def find_machine(jobs: int | None, threads: int | None, *, cpu: bool) -> Machine
 
 
 def command(run: StudyRun) -> list[str]:
-    """What is to be run: a new training, or the rest of one that was interrupted."""
+    """Return the command of a run: a new training, or the rest of one that was interrupted."""
     if (run.folder / LAST).is_file():
         words = ["--resume", str(run.folder)]
     else:
@@ -55,39 +58,39 @@ def command(run: StudyRun) -> list[str]:
 
 
 def start(run: StudyRun, threads: int, gpu: str | None = None) -> subprocess.Popen[bytes] | None:
-    """Starts a run, or goes on with it; None while another process still writes it, such as one that is saving.
+    """Start or resume a run; return None while another process still writes it, such as one that is saving.
 
-    Its output goes to the end of train.log. It is a process group of its own, so that Ctrl-C does not reach it twice,
-    and it is asked to end when this process is gone.
+    The output is appended to train.log. The process has a group of its own, so that Ctrl-C does not reach it twice,
+    and gets a SIGTERM when this process ends.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     lock = hold(run.folder / LOCK)
     if lock is None:
         return None
     try:
+        # Remove the last process's status, and its weights if it was killed before its first checkpoint.
         (run.folder / STATUS).unlink(missing_ok=True)
         if not (run.folder / LAST).is_file():
-            (run.folder / BEST).unlink(missing_ok=True)  # of a run that was killed before its first checkpoint
-        paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        environment |= {"OMP_NUM_THREADS": str(threads)} | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+            (run.folder / BEST).unlink(missing_ok=True)
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
         tethered = [sys.executable, "-m", "yolo.ablation.tethered", str(os.getpid())]
         with (run.folder / LOG).open("ab") as log:
             return subprocess.Popen(
-                [*tethered, *command(run)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
+                [*tethered, *command(run)], env=environment, start_new_session=True, pass_fds=(lock,),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
     finally:
-        os.close(lock)  # the run has it now, and what it starts, to the end of the last of them
+        os.close(lock)  # the run has it now, and so have its own processes; it is released when the last of them ends
 
 
 def hold(path: Path) -> int | None:
-    """The lock, as a file descriptor to close; None if another process has it. It falls with its last holder."""
+    """Lock a file; return its descriptor, or None if another process holds the lock.
+
+    The lock is released when the descriptor is closed in all processes that have it.
+    """
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,32 +100,40 @@ def hold(path: Path) -> int | None:
     return descriptor
 
 
-def run_local(runs: Sequence[StudyRun], machine: Machine, asked: Interrupt, told: Told) -> None:
-    """All runs, in their order, as many at once as the machine has jobs; a failed one does not end the others.
+def run_local(runs: Sequence[StudyRun], machine: Machine, interrupt: Interrupt, console: Console) -> None:
+    """Run all runs in their order, as many at once as the machine has jobs; a failed one does not stop the others.
 
-    When somebody asks for the end, no more are started, those that are under way are asked to save, and waited for.
+    After an interrupt no more runs are started; the working ones are asked to save and waited for.
     """
     waiting, slots = list(runs), list(range(machine.jobs))
     working: list[_Working] = []
     terminated = False
-    while working or (waiting and not asked):
-        if asked and not terminated:
+    while working or (waiting and not interrupt):
+        # Ask the runs once to save; a second SIGTERM would end them at once.
+        if interrupt and not terminated:
             terminated = True
             for work in working:
                 work.child.terminate()
-        for run in () if asked else tuple(waiting):
+        # Fill the free slots. A run that another process still writes is passed over, and tried again later.
+        for run in () if interrupt else tuple(waiting):
             if slots and (child := start(run, machine.threads, machine.gpu(slots[0]))):
-                told.started(run)
+                console.started(run)
                 waiting.remove(run)
                 working.append(_Working(run, child, slots.pop(0), time.monotonic()))
             elif slots:
-                told.waits(run)
-        slots += _ended(working, asked, told)
+                console.waits(run)
+        # Free the slots of the runs that have ended.
+        for work in [work for work in working if work.child.poll() is not None]:
+            working.remove(work)
+            slots.append(work.slot)
+            write_status(work.run.folder, work.child.returncode)
+            seconds = time.monotonic() - work.since
+            console.ended(work.run, work.child.returncode, seconds, stopped=bool(interrupt))
         time.sleep(PAUSE)
 
 
 class _Working(NamedTuple):
-    """A run that is under way, in its process, in one of the machine's slots, since then (monotonic seconds)."""
+    """A run at work: its process, its slot of the machine, and when it began (monotonic seconds)."""
 
     run: StudyRun
     child: subprocess.Popen[bytes]
@@ -130,18 +141,8 @@ class _Working(NamedTuple):
     since: float
 
 
-def _ended(working: list[_Working], asked: Interrupt, told: Told) -> list[int]:
-    """Takes the runs that have ended out of the list, and says so; the slots that are free now."""
-    done = [work for work in working if work.child.poll() is not None]
-    for work in done:
-        working.remove(work)
-        write_status(work.run.folder, work.child.returncode)
-        told.ended(work.run, work.child.returncode, time.monotonic() - work.since, stopped=bool(asked))
-    return [work.slot for work in done]
-
-
 def _gpus() -> tuple[str, ...]:
-    """CUDA's names of the GPUs that this process sees."""
+    """Return CUDA's names of the GPUs that this process sees."""
     import torch
 
     count = torch.cuda.device_count()

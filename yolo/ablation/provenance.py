@@ -1,4 +1,4 @@
-"""What a report was written with: the commit of the program, the machine, the day."""
+"""How a report came about: the commit of the program, the machine, the day."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def provenance() -> dict[str, str]:
-    """Lines for a table, what to value. Nothing that names the machine or its user."""
+    """Return the rows of a table, what to value. Nothing in it identifies the machine or its user."""
     import torch
 
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
@@ -26,7 +26,7 @@ def provenance() -> dict[str, str]:
 
 
 def git_commit(tree: Path) -> str:
-    """The commit of a working tree, and whether files differ from it."""
+    """Return the commit of a working tree, and whether files differ from it."""
     if not (tree / ".git").exists() or shutil.which("git") is None:
         return "not a git working tree"
     commit = _git(tree, "rev-parse", "HEAD")
@@ -36,16 +36,14 @@ def git_commit(tree: Path) -> str:
 
 
 def _git(tree: Path, *words: str) -> str:
-    """What a git command prints, "" if it fails."""
+    """Return what a git command prints; empty if it fails."""
     done = subprocess.run(["git", "-C", str(tree), *words], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _processor() -> str:
-    """The processor's name as Linux gives it, else what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
+    """Return the processor's name from /proc/cpuinfo; where there is none, what Python knows."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or "unknown processor")

@@ -1,7 +1,7 @@
 """A study: variants of a training, each with several seeds, in one folder. No torch.
 
 STUDY/study.yaml            what is compared: this file reads and writes it
-STUDY/VARIANT/options.yaml  every option of the variant, but for its seed and folder
+STUDY/VARIANT/options.yaml  every option of the variant except seed and folder
 STUDY/VARIANT/seed-K/       a run, as `train --out` writes it; train.log, its output; exit_status, once it has ended
 STUDY/VARIANT/pilot-VALUE/  a pilot run, if the study has a pilot
 """
@@ -25,20 +25,20 @@ from yolo.options.yaml_file import read_yaml, yaml_errors
 STUDY, LOG, STATUS = "study.yaml", "train.log", "exit_status"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
-"""A variant's name is the name of its folder."""
+"""The name of a variant, which is that of its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pilot:
-    """Short runs of every variant, one for each value of an option; the best value is that of all its seeds."""
+    """Short runs of every variant, one for each value of an option; all seeds of the variant use the best value."""
 
     option: str
-    """Which, with its groups: schedule.peak_lr."""
+    """The option with its groups, such as schedule.peak_lr."""
     values: tuple[Any, ...]
     epochs_share: float = 0.5
-    """Epochs of a pilot run, as a part of those of the study."""
+    """The epochs of a pilot run, as a share of those of the study."""
     metric: str = "AP50"
-    """The higher its best value, the better."""
+    """The metric that decides: the highest value over the epochs wins; for losses, the lowest."""
 
     def __post_init__(self) -> None:
         if len(self.values) < 2 or not 0 < self.epochs_share <= 1:
@@ -47,7 +47,7 @@ class Pilot:
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One training of a study; its options are those of the file beside the folders of its variant."""
+    """One training of a study: `folder` is its own, `options` the file with the options that it starts with."""
 
     variant: str
     seed: int
@@ -56,33 +56,33 @@ class StudyRun:
 
     @property
     def name(self) -> str:
-        """As it is spoken of: mse/seed-3."""
+        """The name in messages: mse/seed-3."""
         return f"{self.variant}/{self.folder.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What is compared, and where."""
+    """What is compared, and the folder of its runs."""
 
     folder: Path
     seeds: int
     variants: dict[str, dict[str, Any]]
-    """Name -> options of `Train` that differ from the others', nested as in files of options."""
+    """Name -> the options of `Train` that are its own, nested as in files of options."""
     preset: str = "default"
     base: dict[str, Any] = field(default_factory=dict)
     """Options of all variants, nested."""
     words: tuple[str, ...] = ()
-    """Options of all variants, as words of the command line of `train`."""
+    """Options of all variants, as words on the command line of `train`."""
     figures: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Title -> the variants that are compared with each other."""
     question: dict[str, str] = field(default_factory=dict)
     """Title of a figure -> the question that it answers."""
     pilot: Pilot | None = None
     chosen: dict[str, Any] = field(default_factory=dict)
-    """Variant -> the value of the pilot's option that its runs have."""
+    """Variant -> the value that the pilot chose."""
 
     def __post_init__(self) -> None:
-        """ValueError for names that cannot be folders, and for figures of variants that are not there."""
+        """Raise ValueError for names that cannot be folders, and for unknown names in figures and questions."""
         if not self.variants or self.seeds < 1:
             raise ValueError("expected at least one variant and one seed")
         for name, changes in self.variants.items():
@@ -93,18 +93,13 @@ class Study:
         for title, names in self.figures.items():
             unknown = [name for name in names if name not in self.variants]
             if unknown or len(names) < 2:
-                raise ValueError(
-                    f"figure {title!r}: expected two or more of {', '.join(self.variants)}; got {', '.join(names)}"
-                )
-        for what, given, known in (
-            ("question", self.question, self.figures),
-            ("chosen", self.chosen, self.variants if self.pilot else {}),
-        ):
-            if unknown := [name for name in given if name not in known]:
-                raise ValueError(f"{what}: {', '.join(unknown)}: expected some of {', '.join(known) or 'nothing'}")
+                known = ", ".join(self.variants)
+                raise ValueError(f"figure {title!r}: expected two or more of {known}; got {', '.join(names)}")
+        _check_names("question", self.question, self.figures)
+        _check_names("chosen", self.chosen, self.variants if self.pilot else {})
 
     def runs(self) -> list[StudyRun]:
-        """All runs, seed by seed, so that an interrupted study has pairs. Pilots are not among them."""
+        """Return all runs except pilots, seed by seed, so that an interrupted study has pairs."""
         return [
             StudyRun(name, seed, self.folder / name / f"seed-{seed}", self.folder / name / "options.yaml")
             for seed in range(self.seeds)
@@ -112,8 +107,17 @@ class Study:
         ]
 
 
+def _check_names(what: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Raise ValueError for names that are not known."""
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"{what}: {', '.join(unknown)}: expected some of {', '.join(known) or 'nothing'}")
+
+
 def study_of(values: Mapping[str, Any], folder: Path, source: Path) -> Study:
-    """The study that nested values describe; `source` is their file. ValueError for unknown, missing and wrong ones."""
+    """Return the study that nested values describe; messages begin with their file, `source`.
+
+    Raises ValueError for unknown, missing and wrong values.
+    """
     known = [f.name for f in dataclasses.fields(Study) if f.name != "folder"]
     if unknown := [str(key) for key in values if key not in known]:
         raise ValueError(f"{source}: unknown key {', '.join(unknown)}; expected some of {', '.join(known)}")
@@ -132,7 +136,7 @@ def study_of(values: Mapping[str, Any], folder: Path, source: Path) -> Study:
 
 
 def _pilot(values: dict[str, Any]) -> Pilot:
-    """The pilot that a file describes. ValueError, TypeError."""
+    """Return the pilot that nested values describe. Raises ValueError."""
     keys = [f.name for f in dataclasses.fields(Pilot)]
     if not {"option", "values"} <= values.keys() <= set(keys) or not isinstance(values["values"], list):
         raise ValueError(f"pilot: expected an option, its values as a list, and of {', '.join(keys[2:])}; got {values}")
@@ -140,15 +144,15 @@ def _pilot(values: dict[str, Any]) -> Pilot:
 
 
 def read_study(path: Path) -> Study:
-    """The study of a folder, or of its study.yaml. FileNotFoundError where there is none; ValueError."""
+    """Return the study of a folder, or of its study.yaml. Raises FileNotFoundError; ValueError for a damaged file."""
     file = path / STUDY if path.is_dir() or path.name != STUDY else path
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file, so {file.parent} is no study; python -m yolo ablate makes one")
+        raise FileNotFoundError(f"{file}: no such file, so this is not a study; python -m yolo ablate makes one")
     return study_of(plain_yaml(file), file.parent, file)
 
 
 def write_study(study: Study) -> None:
-    """Writes its study.yaml, whole or not at all."""
+    """Write the study.yaml of a study, whole or not at all."""
     values = dataclasses.asdict(study)
     del values["folder"]
     order = ["question", "preset", "seeds", "words", "base", "variants", "figures", "pilot", "chosen"]
@@ -167,12 +171,15 @@ def plain_yaml(file: Path) -> dict[str, Any]:
 
 
 def finished(folder: Path) -> bool:
-    """Whether the run is done: its last epoch is in metrics.jsonl and best.safetensors is there. Reads only."""
+    """Return whether a run is done: metrics.jsonl has its last epoch, and best.safetensors exists.
+
+    Raises ValueError for a damaged metrics.jsonl.
+    """
     files = [folder / name for name in ("options.yaml", "metrics.jsonl", "best.safetensors")]
     if not all(file.is_file() for file in files):
         return False
     epochs = read_yaml(files[0], Train()).epochs
-    *_, last = [b"", *files[1].read_bytes().split(b"\n")[:-1]]  # what no newline ends was cut off
+    *_, last = [b"", *files[1].read_bytes().split(b"\n")[:-1]]  # a last line without newline was cut off
     try:
         return bool(json.loads(last)["epoch"] + 1 >= epochs) if last else False
     except (ValueError, TypeError, KeyError):
@@ -192,7 +199,7 @@ def read_status(folder: Path) -> int | None:
 
 
 def _lists(value: Any) -> Any:
-    """The same with lists in place of tuples, which YAML has not."""
+    """Return nested values with lists instead of tuples, which YAML does not have."""
     if isinstance(value, dict):
         return {key: _lists(part) for key, part in value.items()}
     return [_lists(part) for part in value] if isinstance(value, (list, tuple)) else value

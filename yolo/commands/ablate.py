@@ -1,4 +1,4 @@
-"""`python -m yolo ablate`: every variant of a grid with several seeds, as processes of their own, and the report."""
+"""`python -m yolo ablate`: trains every variant of a grid with several seeds, in processes, and writes the report."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from yolo.options.commands import Ablate
 
 
 def run(options: Ablate) -> int:
-    """Runs what is not done yet; 0 at the end, 1 if runs failed, 130 if it was interrupted. ValueError, OSError."""
+    """Run what is not finished yet; return 0 at the end, 1 if runs failed, 130 if interrupted.
+
+    Raises ValueError or OSError for wrong options or files.
+    """
     if options.launcher == "ray":
         require_ray()
+    # The study that the command describes, or the one on disk with more seeds.
     file = find_grid(options.grid)
     folder = options.out or Path("runs") / f"ablate-{file.stem}"
     study = read_grid(file, folder, options.seeds, options.train)
@@ -26,15 +30,16 @@ def run(options: Ablate) -> int:
     if (folder / STUDY).is_file():
         study = grown(read_study(folder), study, variants)
     elif folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
-        raise FileExistsError(f"{folder}: no {STUDY} in it, so it is no study; give another folder with --out")
-    pilots = pilot_runs(study, variants)
+        raise FileExistsError(f"{folder}: files but no {STUDY}, so it is not a study; give another folder with --out")
+    pilots = [pilot for pilot, _ in pilot_runs(study, variants)]
     if options.dry:
-        _show(study, [pilot for pilot, _ in pilots])
+        _show(study, pilots)
         return 0
+    # Two commands must not work at one study.
     folder.mkdir(parents=True, exist_ok=True)
     lock = hold(folder / LOCK)
     if lock is None:
-        raise OSError(f"{folder}: another `ablate` is at this study; wait for its end, or end it")
+        raise OSError(f"{folder}: another `ablate` works at this study; wait for its end, or stop it")
     try:
         cpu = all(train.device == "cpu" for train in variants.values())
         return work_through(study, variants, options, find_machine(options.jobs, options.threads, cpu=cpu))
@@ -43,11 +48,12 @@ def run(options: Ablate) -> int:
 
 
 def _show(study: Study, pilots: list[StudyRun]) -> None:
-    """The commands of all that is not done, and how many they are."""
-    rest = [run for run in (*pilots, *study.runs()) if not finished(run.folder)]
+    """Print the commands of all unfinished runs, and their number."""
+    runs = [*pilots, *study.runs()]
+    rest = [run for run in runs if not finished(run.folder)]
     for run in rest:
         print(shlex.join(["python", *command(run)[1:]]))
     print(
         f"{len(rest)} runs: {len(study.variants)} variants times {study.seeds} seeds, {len(pilots)} pilots, "
-        f"{len(study.runs()) + len(pilots) - len(rest)} are finished"
+        f"{len(runs) - len(rest)} are finished"
     )

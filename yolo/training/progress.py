@@ -105,7 +105,7 @@ class Progress:
             )
             limit = f"the network is the limit ({share:.0%} is waiting for data); {remedy}"
         rate = self.options.batch_size / each
-        return f"{rate:.1f} images/s, about {_clock(each * self.left)} to the end without evaluation: {limit}"
+        return f"{rate:.1f} images/s, about {clock(each * self.left)} to the end without evaluation: {limit}"
 
 
 def memory_mb() -> float:
@@ -119,7 +119,8 @@ def memory_mb() -> float:
     return 0.0
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a time in words: 45 s, 2 min 5 s, 3 h 20 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
