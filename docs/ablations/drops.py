@@ -1,10 +1,11 @@
-"""Does AP50 drop abruptly late in a training, and who sees it? Table and image of a study with `--probe --glance`.
+"""Does AP50 drop abruptly late in a training, and in which curve? Table and image of a study with `--probe --glance`.
 
     python docs/ablations/drops.py docs/ablations/objectness        # prints the table, draws drops.png there
 
-A fall is how far a curve lies below its best value of the ten epochs before. Of each run the deepest fall of the proper
-AP50, of the sure detections in all images, and of a glance at the batches just learned, and behind it the epoch.
-`gradient` is the largest gradient norm in the epoch of the glance's fall, as a multiple of the median over the epochs.
+A fall is the distance of a curve below its best value of the ten epochs before. For each run the table has the deepest
+fall, and its epoch in brackets, of the evaluated AP50, of the sure detections in all images, and of a glance at the
+batches just learned. `gradient` is the largest gradient norm in the epoch of the glance's fall, as a multiple of the
+median over the epochs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from yolo.ablation.document import table as markdown_table
 from yolo.ablation.study import Study, StudyRun, read_study
 from yolo.atomic import replacing
 from yolo.training.run_folder import METRICS, read_metrics
@@ -26,11 +28,11 @@ CURVES = {
     "glance/AP50_batch": "the same, in training mode",
 }
 WINDOW = 10
-"""Epochs."""
+"""The number of epochs before, with whose best value a value is compared."""
 
 
 def main() -> None:
-    """Reads the study, prints and draws."""
+    """Read the study, print the table and draw the image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
     parser.add_argument("--from-epoch", type=int, default=1, help="look for falls only from this epoch on")
@@ -42,9 +44,9 @@ def main() -> None:
 
 
 def table(study: Study, start: int) -> str:
-    """A row for each run."""
+    """Return a table with a row for each run."""
     titles = ["run", *(f"fall of {curve}" for curve in CURVES), "gradient"]
-    lines = [f"| {' | '.join(titles)} |", f"|---|{'--:|' * (len(titles) - 1)}"]
+    lines = []
     for run in begun(study):
         rows = read_metrics(run.folder)
         cells = []
@@ -54,22 +56,22 @@ def table(study: Study, start: int) -> str:
         norms = values(rows, "train/gradient_max")
         _, epoch = deepest(values(rows, "glance/AP50"), start)
         cells.append(f"{norms[epoch] / statistics.median(norms.values()):.1f}" if epoch in norms else "")
-        lines.append(f"| {run.name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([run.name, *cells])
+    return markdown_table(titles, lines, range(1, len(titles)))
 
 
 def begun(study: Study) -> list[StudyRun]:
-    """The runs that have metrics; others were not started yet."""
+    """Return the runs that have metrics; others were not started yet."""
     return [run for run in study.runs() if (run.folder / METRICS).is_file()]
 
 
 def values(rows: list[dict[str, float]], name: str) -> dict[int, float]:
-    """Epoch, from 1, to value, where there is one."""
+    """Return the values of a metric by epoch, counted from 1; epochs without value are left out."""
     return {int(row["epoch"]) + 1: row[name] for row in rows if name in row}
 
 
 def deepest(curve: dict[int, float], start: int) -> tuple[float, int]:
-    """The deepest fall from that epoch on, and its epoch; 0 and 0 for a curve that never falls."""
+    """Return the deepest fall from epoch `start` on, and its epoch; 0 and 0 for a curve that never falls."""
     found = (0.0, 0)
     for epoch, value in curve.items():
         before = [v for e, v in curve.items() if epoch - WINDOW <= e < epoch]
@@ -79,7 +81,7 @@ def deepest(curve: dict[int, float], start: int) -> tuple[float, int]:
 
 
 def image(study: Study) -> Figure:
-    """A row for each variant, a diagram for each curve, a line for each seed."""
+    """Draw a row for each variant, a diagram for each curve, a line for each seed."""
     figure = Figure(figsize=(3.2 * len(CURVES), 2.6 * len(study.variants)), dpi=110, layout="constrained")
     panels = figure.subplots(len(study.variants), len(CURVES), sharex=True, sharey=True, squeeze=False)
     for row, variant in zip(panels, study.variants, strict=True):
