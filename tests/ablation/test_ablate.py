@@ -1,4 +1,4 @@
-"""The runs of a study: paired, several at once, killed and gone on with, failed and reported."""
+"""The runs of a study: paired, several at once, killed and resumed, failed and reported."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ with (folder / "metrics.jsonl").open("w") as file:
 with open(folder.parents[1] / "log", "a") as file:
     file.write(f"{folder.parent.name}/{folder.name}\\n")
 """
-"""In place of a training: the files of a run, without PyTorch, in no time. AP50 is the rate of the options."""
+"""Replaces a training: writes the files of a run at once, without PyTorch. AP50 is the learning rate of the options."""
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Studies go into the test's own folder."""
+    """Write studies into the folder of the test."""
     monkeypatch.chdir(tmp_path)
     Path("grid.yaml").write_text(GRID)
 
@@ -84,7 +84,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 NO_IMAGES = ("--data", "nowhere")
-"""Toy runs have no weights to detect with, so a report would only make the embedded set, which takes its time."""
+"""Toy runs have no weights to detect with, so a report would make the embedded data set for nothing."""
 
 
 def ablate(*more: str, seeds: int = 2) -> int:
@@ -95,13 +95,13 @@ def ablate(*more: str, seeds: int = 2) -> int:
 
 
 def done() -> list[str]:
-    """The toy runs, in the order in which they ended."""
+    """Return the toy runs in the order in which they ended."""
     return Path("study/log").read_text().splitlines()
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Words of the tiny training, with augmentation."""
+    """Return the options of the tiny training, with augmentation."""
     folder = tmp_path_factory.mktemp("ablate")
     return words(shapes(folder), tiny_cfg(folder), "--batch-size", "5")
 
@@ -109,8 +109,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 # ----------------------------------------------------------------------------------------------------------- paired
 
 
-def begun(train: Train, name: str) -> tuple[dict[str, torch.Tensor], list[Batch]]:
-    """The weights before the first step, and the batches of two epochs."""
+def beginning(train: Train, name: str) -> tuple[dict[str, torch.Tensor], list[Batch]]:
+    """Return the weights before the first step, and the batches of two epochs."""
     trainer = assemble(replace(train, out=Path(name)), torch.device("cpu"))
     weights = {name: value.clone() for name, value in trainer.detector.network.state_dict().items()}
     batches = list(chain(trainer.loader, trainer.loader))
@@ -119,32 +119,32 @@ def begun(train: Train, name: str) -> tuple[dict[str, torch.Tensor], list[Batch]
 
 
 def test_variants_are_paired(place: list[str], tmp_path: Path) -> None:
-    """Within one seed: the weights before step 1 and all batches are equal bit for bit. Another seed is another run."""
+    """Within one seed first weights and all batches are equal bit for bit. With another seed both differ."""
     cut = place.index("--ignore-thresh")  # it is what some variants are about
     study = read_grid(find_grid("full"), tmp_path, 1, (*place[:cut], *place[cut + 2 :], "--mosaic", "0.5"))
     options = variant_options(replace(study, preset="default", pilot=None))
     assert len(options) == 11
-    first, *others = [begun(train, name) for name, train in options.items()]
+    first, *others = [beginning(train, name) for name, train in options.items()]
     assert len(first[1]) == 6
     for weights, batches in others:
         assert difference(weights, first[0]) == ""
         assert difference([list(batch) for batch in batches], [list(batch) for batch in first[1]]) == ""
-    other, batches = begun(replace(options["iou"], seed=1), "seed-1")
+    other, batches = beginning(replace(options["iou"], seed=1), "seed-1")
     assert "tensors differ" in difference(other, first[0])
     assert "tensors differ" in difference([list(batch) for batch in batches], [list(batch) for batch in first[1]])
 
 
 def test_a_variant_of_the_start_changes_only_that(place: list[str]) -> None:
-    """`obj_bias` is an override like others: the biases of the heads differ, the rest stays paired."""
+    """`obj_bias` changes the biases of the heads, and nothing else: the runs remain paired."""
     train = variant_options(read_grid(Path("grid.yaml"), Path("x"), 1, tuple(place)))["iou"]
-    (plain, batches), (biased, same) = begun(train, "plain"), begun(replace(train, obj_bias=-4.5), "biased")
+    (plain, batches), (biased, same) = beginning(train, "plain"), beginning(replace(train, obj_bias=-4.5), "biased")
     changed = [name for name in plain if difference(plain[name], biased[name])]
     assert len(changed) == 2
     assert all(name.endswith("bias") for name in changed)
     assert difference([list(batch) for batch in batches], [list(batch) for batch in same]) == ""
 
 
-# ------------------------------------------------------------------------------------------------- killed and gone on
+# -------------------------------------------------------------------------------------------------- killed and resumed
 
 
 SIGNALS = """
@@ -163,7 +163,7 @@ def log(run, epoch, *more, log=Run.log):
 Run.log = log
 sys.exit(main(sys.argv[1:]))
 """
-"""A training that sends a signal to its parent after an epoch, and continues when it has got a SIGTERM itself."""
+"""A training that sends a signal to its parent after an epoch, and continues after it has received a SIGTERM itself."""
 
 KILLED = """
 import sys
@@ -174,11 +174,11 @@ train = launch_local.command
 launch_local.command = lambda run: [sys.executable, "-c", sys.argv[1], *train(run)[3:]]
 main(sys.argv[2:])
 """
-"""A command of its own, whose runs are the program in its first word."""
+"""Runs a command whose trainings are replaced by the program in its first argument."""
 
 
 def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGKILL in the middle, then SIGTERM: the same command resumes both times, and the numbers are undisturbed."""
+    """After SIGKILL and SIGTERM the same command resumes the study; the numbers are those of an uninterrupted run."""
     Path("one.yaml").write_text("variants: {mse: {loss: {bbox_loss: mse}}}\n")
     train = [*place, "--epochs", "6", "--eval-every", "2"]
     assert main(["train", *train, "--bbox-loss", "mse", "--out", "whole"]) == 0
@@ -211,7 +211,7 @@ def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str], monk
 
 
 def test_a_run_ends_with_its_parent() -> None:
-    """Also if that is killed: the kernel tells it."""
+    """A run gets a SIGTERM from the kernel even if its parent is killed."""
     code = """
 import os, subprocess, sys, time
 child = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(print('asked', flush=True))); print('up', flush=True); time.sleep(60)"
@@ -228,7 +228,7 @@ time.sleep(60)
 
 
 def test_a_run_without_parent_does_not_begin() -> None:
-    """The parent was gone before the kernel knew that it matters."""
+    """A run whose parent has already ended does not start."""
     command = [sys.executable, "-m", "yolo.ablation.tethered", "1", sys.executable, "-c", "print('up')"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -239,7 +239,7 @@ def test_a_run_without_parent_does_not_begin() -> None:
 
 
 def test_finished_runs_are_not_repeated(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """Seed by seed; again: nothing; with more seeds: those."""
+    """Runs go seed by seed. A second command runs nothing; one with more seeds runs only those."""
     assert ablate() == 0
     assert done() == ["mse/seed-0", "iou/seed-0", "mse/seed-1", "iou/seed-1"]
     out = capsys.readouterr().out
@@ -264,7 +264,7 @@ def test_another_study(
     change: str, more: list[str], seeds: int, says: str, toy: None, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """What differs is said, and nothing runs or is written."""
+    """The message names what differs, and nothing runs or is written."""
     with monkeypatch.context() as patch:
         patch.setattr(yolo.ablation.driver, "run_local", lambda *_: None)
         assert ablate() == 0
@@ -279,7 +279,7 @@ def test_another_study(
 
 
 def test_a_folder_of_something_else(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is left alone."""
+    """A folder with other files is refused and left as it was."""
     Path("study").mkdir()
     Path("study/thesis.txt").write_text("x")
     assert ablate() == 1
@@ -288,7 +288,7 @@ def test_a_folder_of_something_else(toy: None, capsys: pytest.CaptureFixture[str
 
 
 def test_a_failed_run(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The others go on; at the end its last lines, and status 1. The same command repeats it, and only it."""
+    """The others continue; the command ends with the log's last lines and status 1. A second one repeats only that run."""
     with monkeypatch.context() as patch:
         patch.setenv("BAD", "mse/seed-0")
         assert ablate() == 1
@@ -304,7 +304,7 @@ def test_a_failed_run(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_weights_without_a_checkpoint(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that was killed between its first weights and its first checkpoint starts anew."""
+    """A run that was killed between its first weights and its first checkpoint starts from the beginning."""
     folder = Path("study/mse/seed-0")
     assert ablate(seeds=1) == 0
     (folder / "metrics.jsonl").unlink()
@@ -322,7 +322,7 @@ def test_weights_without_a_checkpoint(toy: None, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_run(tmp_path: Path) -> None:
-    """A new run, or the rest of one."""
+    """The command starts a new run, or resumes one."""
     run = StudyRun("mse", 3, tmp_path / "seed-3", tmp_path / "options.yaml")
     new = ["--options", str(run.options), "--out", str(run.folder), "--seed", "3"]
     assert launch_local.command(run) == [sys.executable, "-m", "yolo", "train", *new]
@@ -332,8 +332,8 @@ def test_what_is_run(tmp_path: Path) -> None:
 
 
 def test_several_at_once(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two jobs on two GPUs: each run sees one of them, the other job's is another, and it takes the threads that it was
-    given. The two runs of a seed wait for each other."""
+    """Two runs at once each see a GPU of their own, and use the threads that they were given. The two runs of a seed
+    wait for each other."""
     monkeypatch.setenv("TOGETHER", "2")
     monkeypatch.setattr(launch_local, "_gpus", lambda: ("GPU-a", "GPU-b"))
     assert main(["ablate", "grid.yaml", "--out", "study", "--seeds", "2", "--threads", "3", "--", *NO_IMAGES]) == 0
@@ -342,7 +342,7 @@ def test_several_at_once(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run on a CPU with all cores, one for each GPU; more share them."""
+    """By default one run has all cores of a CPU, or there is one run per GPU; more runs share them."""
     monkeypatch.setattr(launch_local, "_gpus", lambda: ("0", "1"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     assert find_machine(None, None, cpu=True) == Machine(1, 8)
@@ -352,10 +352,10 @@ def test_what_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Machine(3, 2).gpu(0) is None
 
 
-def test_an_earlier_command_is_still_at_it(
+def test_a_run_of_an_earlier_command_is_waited_for(
     toy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that saves after its command was killed is waited for; the others do not wait."""
+    """A run that still saves after its command was killed is waited for; the other runs start meanwhile."""
     Path("study/mse/seed-0").mkdir(parents=True)
     (Path("study") / "study.yaml").write_text("variants: {mse: {}, iou: {}}\nseeds: 2\n")
     lock = launch_local.hold(Path("study/mse/seed-0") / LOCK)
@@ -376,8 +376,8 @@ def test_an_earlier_command_is_still_at_it(
     )
 
 
-def test_two_commands_at_one_study(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """The second one is refused."""
+def test_two_commands_in_one_study(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second of two commands is refused."""
     assert ablate(seeds=1) == 0
     lock = launch_local.hold(Path("study") / LOCK)
     assert lock is not None
@@ -390,7 +390,7 @@ def test_two_commands_at_one_study(toy: None, capsys: pytest.CaptureFixture[str]
 
 
 def test_dry(capsys: pytest.CaptureFixture[str]) -> None:
-    """The commands and their number; nothing is started or written."""
+    """Prints the commands and their number; nothing is started or written."""
     Path("grid.yaml").write_text(GRID + "pilot: {option: schedule.peak_lr, values: [1e-3, 2e-3]}\n")
     assert ablate("--dry") == 0
     *commands, last = capsys.readouterr().out.splitlines()
@@ -401,7 +401,7 @@ def test_dry(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_wrong_words(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """Known before anything is written; options of `train` before the -- are not understood."""
+    """Wrong options are found before anything is written; options of `train` before -- are refused."""
     assert ablate("--", "--bbox-loss", "iou") == 1
     assert "error: variant mse: the options after -- undo" in capsys.readouterr().err
     for given in (["--", "--epoch", "3"], ["--epochs", "3"]):
@@ -416,7 +416,7 @@ PILOT = GRID + "pilot: {option: schedule.peak_lr, values: [1e-3, 3e-3, 2e-3], ep
 
 
 def test_the_pilot_chooses(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """By AP50, which is the rate here; once, for all seeds of a variant; with shorter runs of another seed."""
+    """The pilot chooses by AP50, here the rate, once for all seeds of a variant, by shorter runs with another seed."""
     Path("grid.yaml").write_text(PILOT)
     assert ablate(seeds=1) == 0
     assert done()[:6] == [f"{v}/pilot-{rate}" for v in ("mse", "iou") for rate in ("1e-3", "3e-3", "2e-3")]
@@ -433,7 +433,7 @@ def test_the_pilot_chooses(toy: None, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_pilot_that_diverges_has_lost(toy: None) -> None:
-    """Too high a rate is an answer, not a failure."""
+    """A rate that is too high loses; it is not a failure."""
     Path("grid.yaml").write_text(PILOT.replace("3e-3", "0.9"))
     assert ablate(seeds=1) == 0
     assert read_study(Path("study")).chosen == {"mse": 2e-3, "iou": 2e-3}
@@ -463,7 +463,7 @@ def test_a_divergence_is_remembered(toy: None, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_pilot_that_fails(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is chosen without it: its variant waits for the next command, the others go on."""
+    """A variant with a failed pilot waits for the next command; the others continue."""
     Path("grid.yaml").write_text(PILOT)
     with monkeypatch.context() as patch:
         patch.setenv("BAD", "mse/pilot-3e-3")
@@ -480,7 +480,7 @@ def test_a_pilot_that_fails(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
 def test_without_ray(capsys: pytest.CaptureFixture[str]) -> None:
-    """What to install."""
+    """The message says what to install."""
     assert ablate("--launcher", "ray") == 1
     assert capsys.readouterr().err == "error: --launcher ray needs Ray: pip install 'exact-yolov3[sweep]'\n"
     assert not Path("study").exists()

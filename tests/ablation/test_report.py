@@ -1,4 +1,4 @@
-"""The report of an ablation study: what stands in it, what is left out, what is computed only once."""
+"""The report of an ablation study: what it contains, what is left out, what is computed only once."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from yolo.options.yaml_file import write_yaml
 
 
 class Page(HTMLParser):
-    """The visible text, the tags that are open at the end, and everything that a browser would fetch."""
+    """The visible text, the tags that remain open, and everything that a browser would fetch."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The made-up study with its report, which nobody changes."""
+    """Write the made-up study with its report; no test changes it."""
     folder = write_made_up(tmp_path_factory.mktemp("made_up"), epochs=6, every=2, images=4)
     write_report(folder)
     return folder
@@ -99,8 +99,8 @@ def test_the_page_is_whole_and_fetches_nothing(study: Path) -> None:
     assert "http" not in re.sub('base64,[^"]*', "", text)
 
 
-def test_what_stands_in_it(study: Path) -> None:
-    """Questions, sentences with their rows, values, intervals of both kinds, options, commit, machine, command."""
+def test_what_the_page_contains(study: Path) -> None:
+    """The page has questions, sentences with their rows, values, intervals of both kinds, options, commit and machine."""
     words = Page((study / "report.html").read_text()).words
     for expected in (
         "15 of 15 runs are finished",
@@ -130,7 +130,7 @@ def test_what_stands_in_it(study: Path) -> None:
 
 
 def test_the_command_in_it_writes_it_again(tmp_path: Path) -> None:
-    """As it is printed, pasted into a shell, also for a folder with a blank and a quote in its name."""
+    """The command works as it is printed, also for a folder with a blank and a quote in its name."""
     folder = tmp_path / "it's a study"
     write_study(Study(folder=folder, seeds=1, variants={"a": {}, "b": {}}))
     write_report(folder)
@@ -151,7 +151,7 @@ def test_markdown_shows_the_images_beside_it(study: Path) -> None:
 
 
 def test_plots_are_images(study: Path) -> None:
-    """Something is drawn on each of them."""
+    """None of the images is empty."""
     for path in study.glob("*.png"):
         assert read_image(path).std() > 5
 
@@ -188,7 +188,7 @@ def few(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_nothing_finished(tmp_path: Path) -> None:
-    """A report that says so, without figures to fail."""
+    """The report of a study without finished runs says so, and has no images."""
     study = Study(folder=tmp_path, seeds=2, variants={"a": {}, "b": {}})
     write_study(study)
     write_report(tmp_path)
@@ -199,8 +199,8 @@ def test_nothing_finished(tmp_path: Path) -> None:
 
 
 def test_real_weights_are_detected_with_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two variants, two seeds: `eval` has the same AP; the second report does not detect; newer weights are detected
-    with again, and so are detections that are damaged."""
+    """AP is that of `eval`; a second report does not detect again; newer weights and damaged detections are
+    detected again."""
     data = make_shapes(tmp_path / "shapes", train=4, val=3)
     study = Study(folder=tmp_path / "study", seeds=2, variants={"a": {}, "b": {"loss": {"bbox_loss": "mse"}}})
     write_study(study)
@@ -238,12 +238,12 @@ def test_real_weights_are_detected_with_once(tmp_path: Path, monkeypatch: pytest
 
 
 def cells(text: str) -> list[list[str]]:
-    """The rows of a table in Markdown, without its header."""
+    """Return the cells of a table in Markdown by row, without its header."""
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
 
 
 def made_up_comparisons(variants: int) -> dict[Comparison, str]:
-    """All pairs of variants, each 0.01 better than the one before but for the last, which is the same as the first."""
+    """Return all pairs of variants, each 0.01 better than the one before, except the last, which equals the first."""
     rng = np.random.default_rng(0)
     runs = {
         str(n): histories(
@@ -255,7 +255,7 @@ def made_up_comparisons(variants: int) -> dict[Comparison, str]:
 
 
 def test_findings_of_few_pairs() -> None:
-    """A sentence for each with its row, the interval over images turned as the sentence is."""
+    """Each pair has a sentence with its row, whose interval over images has the sign of the sentence."""
     labels = made_up_comparisons(3)
     pairs = {("0", "1"): {"AP50": (-0.02, (-0.03, -0.015))}}
     items, note = findings(labels, pairs)
@@ -271,7 +271,7 @@ def test_findings_of_few_pairs() -> None:
 
 
 def test_findings_of_many_pairs() -> None:
-    """Of 36 pairs those that stand are said, and that there are more."""
+    """Of 36 pairs the significant ones are spelled out, and the text says that there are more."""
     labels = made_up_comparisons(9)
     items, note, chance = findings(labels, {})
     assert len(items.splitlines()) == 35
@@ -285,12 +285,12 @@ def test_findings_of_many_pairs() -> None:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> ImageDataset:
-    """Ten images of the embedded set."""
+    """Return ten images of the embedded set."""
     return open_data(make_shapes(tmp_path_factory.mktemp("set") / "shapes", train=1, val=10), split="val")
 
 
 def test_a_resample_is_the_same_images_for_both(images: ImageDataset) -> None:
-    """Against a loop: the images of a resample are copied as often as they were drawn, and evaluated as a set."""
+    """Resamples equal a loop that copies images as often as they were drawn, and evaluates them as a set."""
     first, second = judged(images, moved(images, 0.05, 0)), judged(images, moved(images, 0.3, 1))
     rng = torch.Generator().manual_seed(0)
     for k in range(3):
@@ -300,7 +300,7 @@ def test_a_resample_is_the_same_images_for_both(images: ImageDataset) -> None:
 
 
 def ap50_of(images: ImageDataset, one: Detected, drawn: list[int]) -> float:
-    """AP50 of a set in which image `drawn[n]` is the n-th."""
+    """Return AP50 of a set whose n-th image is image `drawn[n]`."""
     metrics = CocoMetrics(images.names)
     for n, k in enumerate(drawn):
         of_it = one.found.image == k
@@ -311,7 +311,7 @@ def ap50_of(images: ImageDataset, one: Detected, drawn: list[int]) -> float:
 
 
 def test_paired_over_images(images: ImageDataset) -> None:
-    """Zero, exactly, for equal detections; far better ones exclude it; the difference is that of the values."""
+    """Equal detections differ by exactly zero; for much better ones the interval excludes zero."""
     good, bad = ([judged(images, moved(images, noise, seed)) for seed in (0, 1)] for noise in (0.02, 0.6))
     same = paired_bootstrap(good, good)
     assert same == {"AP50": (0, (0, 0)), "AP": (0, (0, 0))}
@@ -324,14 +324,14 @@ def test_paired_over_images(images: ImageDataset) -> None:
 
 
 def test_other_images_are_refused(images: ImageDataset) -> None:
-    """Resamples of different images are not pairs."""
+    """Runs that were evaluated on different images are refused."""
     one = judged(images, moved(images, 0.1, 0))
     with pytest.raises(ValueError, match="evaluated on different images"):
         paired_bootstrap([one], [one._replace(image_ids=one.image_ids + 1)])
 
 
 def test_a_sheet_without_detections(images: ImageDataset) -> None:
-    """Nothing found, and fewer images than a sheet has room for."""
+    """A sheet can have no detections, and fewer images than it has room for."""
     few = ImageDataset(images.index.with_images(np.arange(2)))
     nothing = found_in([Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))] * 2)
     drawn = sheet(few, {"none": judged(few, nothing), "all": judged(few, moved(few, 0.1, 0))})
@@ -351,7 +351,7 @@ def test_lines_can_be_told_apart() -> None:
 
 
 def test_groups_hold_every_metric_once() -> None:
-    """Also one that nobody knows yet; the most asked for come first."""
+    """Every metric is in one group, also an unknown one; the most important come first."""
     metrics = ["lr", "new", "train/box", "AP", "AP50", "val/x", "probe/a", "train/unmatched"]
     groups = grouped(metrics)
     assert sorted(name for names in groups.values() for name in names) == sorted(metrics)
@@ -360,12 +360,12 @@ def test_groups_hold_every_metric_once() -> None:
 
 
 def of(values: Mapping[int, list[float | None]]) -> Histories:
-    """A variant with one metric, by seed."""
+    """Return a variant with one metric `x`; its values by seed."""
     return histories({seed: [{"epoch": e, "x": v} for e, v in enumerate(row)] for seed, row in values.items()})
 
 
 def test_axes_hold_all_bands() -> None:
-    """Mean ± deviation of every variant lies inside; many powers of ten make the axis logarithmic."""
+    """The axis contains mean ± deviation of every variant; for many powers of ten it is logarithmic."""
     low, high, logarithmic = limits([of({0: [1.0, 2.0], 1: [3.0, 2.0]}), of({0: [None, 5.0]})], "x")
     assert (low, logarithmic) == (0, False)
     assert high > 5
@@ -375,7 +375,7 @@ def test_axes_hold_all_bands() -> None:
 
 
 def test_curves_of_odd_variants(tmp_path: Path) -> None:
-    """One epoch, one seed, gaps, many variants with long names."""
+    """One epoch, one seed, gaps, and many variants with long names can be drawn."""
     variants = {f"{'long_' * 6}{n}": of({0: [0.5, None, 0.25 * n], 1: [0.1]}) for n in range(9)}
     axes = {"x": limits(list(variants.values()), "x")}
     plot_curves(tmp_path / "x.png", variants, ["x"], axes, {name: n for n, name in enumerate(variants)}, 3)
@@ -423,7 +423,7 @@ def test_both_pages_are_one(study: Path) -> None:
 
 
 def test_options_common_and_own(tmp_path: Path) -> None:
-    """Nested options by their path; seed and folder are nobody's business; runs that differ give both values."""
+    """Nested options have their path, seed and folder are left out, and runs that differ give both values."""
     for name, epochs in (("x", 3), ("y", 4)):
         (tmp_path / name).mkdir()
         write_yaml(tmp_path / name / "options.yaml", Train(epochs=epochs, seed=epochs, out=tmp_path / name))
@@ -437,13 +437,13 @@ def test_options_common_and_own(tmp_path: Path) -> None:
 
 
 def test_provenance_without_git(tmp_path: Path) -> None:
-    """An installed package is no working tree. Machine and program are named."""
+    """An installed package is not a working tree. Machine and program are named."""
     assert git_commit(tmp_path) == "not a git working tree"
     assert provenance().keys() >= {"written", "git commit", "processor", "GPU", "PyTorch"}
 
 
 def test_a_damaged_study(tmp_path: Path) -> None:
-    """The message names the file."""
+    """The message names the damaged file."""
     write_study(Study(folder=tmp_path, seeds=1, variants={"a": {}}))
     assert read_study(tmp_path).seeds == 1
     (tmp_path / "study.yaml").write_text("seeds: [")

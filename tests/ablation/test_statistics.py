@@ -44,14 +44,14 @@ NAN = math.nan
     ],
 )
 def test_quantiles_of_the_printed_table(k: int, at_95: float, at_99: float) -> None:
-    """The table that every statistics book has, to its four digits; and back to the level."""
+    """Quantiles have the four digits of the table in statistics books, and their probabilities are the levels."""
     assert t_quantile(0.95, k) == pytest.approx(at_95, abs=5e-5)
     assert t_quantile(0.99, k) == pytest.approx(at_99, abs=5e-5)
     assert t_inside(t_quantile(0.95, k), k) == pytest.approx(0.95, abs=1e-12)
 
 
 def test_closed_forms() -> None:
-    """One degree of freedom is Cauchy's distribution, two have a root, many are nearly normal; zero holds nothing."""
+    """One degree of freedom gives Cauchy's distribution, two a root, many almost the normal one; t = 0 gives 0."""
     for t in (0.3, 1.0, 7.0):
         assert t_inside(t, 1) == pytest.approx(2 / math.pi * math.atan(t), abs=1e-14)
         assert t_inside(t, 2) == pytest.approx(t / math.sqrt(2 + t * t), abs=1e-14)
@@ -61,7 +61,7 @@ def test_closed_forms() -> None:
 
 
 def test_holm_by_hand() -> None:
-    """The smallest is taken times 4, the next times 3, ...; none ends below one before it, none above 1."""
+    """The smallest p is multiplied by 4, the next by 3, ...; none is below the one before it, or above 1."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1, 1]
     assert holm([0.02]) == [0.02]
@@ -69,7 +69,7 @@ def test_holm_by_hand() -> None:
 
 
 def rows(*values: Any, metric: str = "AP50", **others: Any) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl, one for each value."""
+    """Return lines of metrics.jsonl, one for each value."""
     return [{"epoch": e, "step": 3 * e, metric: value, **others} for e, value in enumerate(values)]
 
 
@@ -84,13 +84,13 @@ def test_paired_by_hand() -> None:
 
 
 def test_seeds_are_paired_by_their_number() -> None:
-    """A seed that one of them lacks does not count; what is left has the order of the seeds and not of the rows."""
+    """A seed that one of them lacks does not count; the others are in ascending order."""
     found = paired({4: 10.0, 0: 1.0, 2: 5.0}, {2: 4.0, 1: 100.0, 4: 7.0})
     assert (found.seeds, found.mean) == ((2, 4), 2)
 
 
 def test_one_seed_and_none() -> None:
-    """No interval, no finding."""
+    """With one seed or none there is no interval and no finding."""
     one, none = paired({0: 0.5}, {0: 0.1}), paired({0: 0.5}, {1: 0.1})
     assert math.isnan(one.low)
     assert math.isnan(one.high)
@@ -102,7 +102,7 @@ def test_one_seed_and_none() -> None:
 
 
 def test_equal_differences() -> None:
-    """Without any spread the interval is the value: zero for equal runs, which differ in nothing."""
+    """Without any spread the interval is the value itself: zero for equal runs."""
     same = {k: 0.25 * k for k in range(5)}
     assert paired(same, same)[:4] == (0, 0, 0, 1)
     assert not paired(same, same).differs
@@ -112,13 +112,13 @@ def test_equal_differences() -> None:
 
 
 def comparison(differences: Sequence[float]) -> Comparison:
-    """`a` minus `b` seed by seed."""
+    """Return the comparison of `a` and `b` with these differences by seed."""
     zero = dict.fromkeys(range(len(differences)), 0.0)
     return Comparison("a", "b", "AP50", paired(dict(enumerate(differences)), zero), 0.01)
 
 
 def test_words() -> None:
-    """Better only with five seeds and an interval without zero; the better one is named first."""
+    """A variant is better only with five seeds and an interval without zero; the better one is named first."""
     clear = [0.04, 0.05, 0.03, 0.05, 0.04]
     better = conclusion(comparison(clear))
     assert better == "a is better than b (AP50 +0.042, 95 % interval 0.032 to 0.052, 5 seeds)."
@@ -130,7 +130,7 @@ def test_words() -> None:
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
-    """4,000 made-up studies of five paired seeds: 95 % of the intervals hold the true difference, give or take four
+    """In 4,000 made-up studies of five paired seeds 95 % of the intervals hold the true difference, give or take four
     standard deviations of a count (1.4 %). What the seeds share is twenty times larger and does no harm. Without a
     true difference 5 % of the sentences are false findings."""
     draws, seeds, truth = 4000, 5, 0.3
@@ -150,7 +150,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
 
 
 def test_final_and_best() -> None:
-    """Final is the last epoch, also null there; best passes over nulls; a shorter run ends where it ends."""
+    """Final is the last epoch of each run, even if it is null; best ignores nulls."""
     runs = histories({2: rows(0.1, None, 0.3, 0.2), 0: rows(0.5, 0.4), 7: rows(0.1, 0.9, 0.6, None)})
     assert runs.seeds == [0, 2, 7]
     assert runs.final("AP50") == {0: 0.4, 2: 0.2}
@@ -160,7 +160,7 @@ def test_final_and_best() -> None:
 
 
 def test_nothing_finished() -> None:
-    """No runs, no numbers, no failure."""
+    """A variant without runs has no values, and is not an error."""
     runs = histories({})
     assert (runs.final("AP"), runs.best("AP"), runs.seconds()) == ({}, {}, [])
     assert spread([])[2] == 0
@@ -169,14 +169,14 @@ def test_nothing_finished() -> None:
 
 
 def test_band_by_hand() -> None:
-    """Mean and sample deviation over the seeds that are there; one of them has no deviation, none has no mean."""
+    """Mean and sample deviation ignore missing seeds; one seed has no deviation, none has no mean."""
     mean, sd = band(np.array([[1.0, 4.0, NAN], [3.0, NAN, NAN]]))
     np.testing.assert_allclose(mean, [2, 4, NAN])
     np.testing.assert_allclose(sd, [math.sqrt(2), NAN, NAN])
 
 
 def test_positives_per_label_and_time() -> None:
-    """Counted from the two sums; an epoch without labels has none. Time is training and evaluation."""
+    """Positives per label are the ratio of the two counts, NaN without labels. Time is training and evaluation."""
     lines = [
         {"epoch": 0, "train/labels": 10, "train/positives": 15, "seconds": 2.0, "eval_seconds": 1.0},
         {"epoch": 1, "train/labels": 0, "train/positives": 0, "seconds": 3.0},
@@ -187,7 +187,7 @@ def test_positives_per_label_and_time() -> None:
 
 
 def test_which_metrics_are_shown() -> None:
-    """Those that change, within a run or between runs. Words are none; epoch and step are the axis."""
+    """Metrics that change within a run or between runs have curves. Words, epoch and step have none."""
     first = histories({0: rows(0.1, 0.2, lr=1e-3, same=-1.0, gone=None, word="x")})
     second = histories({0: rows(0.1, 0.1, lr=2e-3, same=-1.0)})
     shown, flat = shown_metrics([first, second])
@@ -198,7 +198,7 @@ def test_which_metrics_are_shown() -> None:
 
 
 def test_all_pairs_with_holm() -> None:
-    """Three variants are three comparisons, in the order of the variants, adjusted together."""
+    """Three variants give three comparisons, in the order of the variants, adjusted together."""
     rng = np.random.default_rng(1)
     runs: dict[str, Histories] = {
         name: histories({k: rows(shift + float(rng.normal(0, 0.01))) for k in range(6)})

@@ -22,13 +22,13 @@ SHIPPED = {"box-loss": (5, 3), "objectness": (2, 0), "assignment": (6, 0), "blog
 
 
 def grid(folder: Path, text: str, words: str = "", seeds: int = 2) -> Study:
-    """The study of a grid of that text."""
+    """Return the study of a grid file with this text."""
     (folder / "grid.yaml").write_text(text)
     return read_grid(folder / "grid.yaml", folder / "study", seeds, tuple(words.split()))
 
 
 def test_a_study_comes_back_as_it_was(tmp_path: Path) -> None:
-    """With a word that YAML could take for a number, with and without a pilot."""
+    """A study is read as it was written, with a word that YAML could read as a number, with and without a pilot."""
     study = Study(
         folder=tmp_path,
         seeds=3,
@@ -47,7 +47,7 @@ def test_a_study_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_runs_of_a_study(tmp_path: Path) -> None:
-    """Seed by seed, so that what is there when it is interrupted can be compared."""
+    """Runs go seed by seed, so that an interrupted study has pairs to compare."""
     study = grid(tmp_path, "variants: {a: {epochs: 3}, b: }")
     assert [run.name for run in study.runs()] == ["a/seed-0", "b/seed-0", "a/seed-1", "b/seed-1"]
     assert study.runs()[3].folder == tmp_path / "study" / "b" / "seed-1"
@@ -56,7 +56,7 @@ def test_runs_of_a_study(tmp_path: Path) -> None:
 
 
 def test_every_combination() -> None:
-    """A word names itself; what could be anything is named with its option. Nested options stay together."""
+    """A word is its own name; other values are named with their option. Nested options are merged."""
     found = combinations({"loss.bbox_loss": ["mse", "iou"], "loss.ignore_thresh": [None, 0.5]}, Path("x.yaml"))
     assert list(found) == ["mse-ignore_thresh=none", "mse-ignore_thresh=0.5", "iou-ignore_thresh=none",
                            "iou-ignore_thresh=0.5"]  # fmt: skip
@@ -65,7 +65,7 @@ def test_every_combination() -> None:
 
 
 def test_nested_options() -> None:
-    """Dots are levels; the second of two mappings counts, level by level, and neither is changed."""
+    """Dots are levels; the second of two mappings wins, level by level, and neither is changed."""
     one, other = {"loss": {"a": 1, "b": 2}, "c": 3}, {"loss": {"b": 4}}
     assert merged(one, other) == {"loss": {"a": 1, "b": 4}, "c": 3}
     assert (one, other) == ({"loss": {"a": 1, "b": 2}, "c": 3}, {"loss": {"b": 4}})
@@ -74,7 +74,7 @@ def test_nested_options() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_grids(name: str, tmp_path: Path) -> None:
-    """Each variant is what its name says, in the recipe of the blog post, and differs from all others."""
+    """Each variant has the option of its name, in the recipe of the blog post, and differs from all others."""
     study = read_grid(find_grid(name), tmp_path, 5, ("--cfg", "yolov3-tiny.cfg"))
     options = variant_options(study)
     pilots = pilot_runs(study, options)
@@ -94,7 +94,7 @@ def test_shipped_grids(name: str, tmp_path: Path) -> None:
 
 
 def test_the_three_figures(tmp_path: Path) -> None:
-    """Each compares two variants that differ in one option, the one that its title names."""
+    """Each figure compares two variants that differ only in the option of its title."""
     study = read_grid(find_grid("blog"), tmp_path, 5, ())
     options = variant_options(study)
     found = [differences(options[a], options[b]) for a, b in study.figures.values()]
@@ -127,7 +127,7 @@ def test_the_three_figures(tmp_path: Path) -> None:
     ],
 )
 def test_a_grid_that_says_nothing_sensible(text: str, says: str, tmp_path: Path) -> None:
-    """The file is named, and what was expected."""
+    """The message names the file and what was expected."""
     with pytest.raises(ValueError, match=r"grid\.yaml") as problem:
         grid(tmp_path, text)
     assert says in str(problem.value)
@@ -152,7 +152,7 @@ def test_a_grid_that_says_nothing_sensible(text: str, says: str, tmp_path: Path)
     ],
 )  # fmt: skip
 def test_options_that_cannot_be(text: str, words: str, says: str, tmp_path: Path) -> None:
-    """Known before the first run starts; the variant is named, and no file that nobody else knows."""
+    """Wrong options are found before the first run. The message names the variant, and no temporary file."""
     study = grid(tmp_path, text, words)
     with pytest.raises(ValueError, match=r".") as problem:
         pilot_runs(study, variant_options(study))
@@ -161,7 +161,7 @@ def test_options_that_cannot_be(text: str, words: str, says: str, tmp_path: Path
 
 
 def test_what_comes_last_counts(tmp_path: Path) -> None:
-    """The recipe, the base, the variant, the words; and what the pilot chose."""
+    """The recipe, the base, the variant, the words, and the choice of the pilot override each other in this order."""
     text = "preset: blog\nbase: {epochs: 7, batch_size: 2}\nvariants: {a: {batch_size: 3}, b: }\n"
     study = grid(tmp_path, text + "pilot: {option: schedule.peak_lr, values: [1e-3, 2e-3]}", "--limit 9 --epochs 8")
     options = variant_options(study)
@@ -181,7 +181,7 @@ def test_what_comes_last_counts(tmp_path: Path) -> None:
 
 
 def test_which_runs_are_done(tmp_path: Path) -> None:
-    """The last epoch is in the metrics, whole, and the weights are there. Nothing is changed by looking."""
+    """A run is finished if its metrics have a whole line for the last epoch, and its weights exist."""
     line: dict[str, Any] = {"step": 3, "AP": None}
     assert not finished(tmp_path / "nothing")
     write_yaml(tmp_path / "options.yaml", replace(Train(), epochs=2))
@@ -203,7 +203,7 @@ def test_which_runs_are_done(tmp_path: Path) -> None:
 
 
 def test_no_study(tmp_path: Path) -> None:
-    """A folder without study.yaml, a damaged one, a grid that is not there."""
+    """A missing study.yaml, a damaged one and a missing grid are errors."""
     with pytest.raises(FileNotFoundError, match="is not a study"):
         read_study(tmp_path)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"seeds": 3}))
@@ -215,7 +215,7 @@ def test_no_study(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["seeds", "jobs", "threads"])
 def test_none_is_too_few(name: str) -> None:
-    """And a study does not reach the seed of the pilots."""
+    """Zero is refused, and a study does not reach the seed of the pilots."""
     few: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"{name}=0: expected at least 1"):
         Ablate(grid="blog", **few)

@@ -1,4 +1,4 @@
-"""YAML files of differences: what a word means follows from the field; what is wrong has a file and a line."""
+"""YAML files of differing options: the field decides what a word means; errors have a file and a line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from yolo.options.yaml_file import read_values, read_yaml, write_yaml
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
-    """Options within options."""
+    """Nested options."""
 
     label: Literal["1", "iou"] = "iou"
     weight: float | Literal["auto"] = "auto"
@@ -45,7 +45,7 @@ class Outer:
 
 
 def read(text: str | bytes, base: Outer, folder: Path) -> Outer:
-    """The text through a file."""
+    """Return `base` with the options of a file with this text."""
     (folder / "a.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
     return read_yaml(folder / "a.yaml", base)
 
@@ -82,7 +82,7 @@ def read(text: str | bytes, base: Outer, folder: Path) -> Outer:
     ],
 )
 def test_a_word_means_what_the_field_asks_for(text: str, expected: dict[str, Any], tmp_path: Path) -> None:
-    """And what the file leaves out stays as it was."""
+    """A word has the type of its field, and what the file leaves out is kept."""
     base: dict[str, Any] = {"limit": 99, "size": "8", "words": ("x",), "off": "ram"}
     found = read(text, Outer(**base), tmp_path)
     assert found == Outer(**{**base, **expected})
@@ -100,7 +100,7 @@ def test_a_word_means_what_the_field_asks_for(text: str, expected: dict[str, Any
     ],
 )
 def test_options_within_options(text: str, expected: Inner, tmp_path: Path) -> None:
-    """Only what is named changes."""
+    """Only the named options of a group change."""
     assert read(f"inner:\n  {text}\n", Outer(inner=Inner(depth=7)), tmp_path) == Outer(inner=expected)
 
 
@@ -147,7 +147,7 @@ def test_options_within_options(text: str, expected: Inner, tmp_path: Path) -> N
     ],
 )
 def test_errors_have_file_and_line(text: str, line: int, message: str, tmp_path: Path) -> None:
-    """What was found, what was expected, and for a wrong key the one that was meant."""
+    """The message has what was found, what was expected, and for a wrong key the one that was probably meant."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is compared below)
         read(text, Outer(), tmp_path)
     assert str(caught.value).startswith(f"{tmp_path / 'a.yaml'}:{line}: {message}")
@@ -157,7 +157,7 @@ def test_errors_have_file_and_line(text: str, line: int, message: str, tmp_path:
     "text", [b"\xff\xfe\x00", b"a: \x00", b"[" * 100_000, b'a: "\\UFFFFFFFF"', b'a: "\\U00110000"']
 )
 def test_what_is_not_text_is_an_error(text: bytes, tmp_path: Path) -> None:
-    """Bytes of no encoding, control characters, brackets without end, letters beyond Unicode."""
+    """Bytes that are not text, control characters, endless brackets and letters beyond Unicode are errors."""
     with pytest.raises(ValueError, match=r"a\.yaml: "):
         read(text, Outer(), tmp_path)
 
@@ -204,7 +204,7 @@ inners = st.builds(
 
 @given(st.builds(Outer, inner=inners, **KINDS), st.builds(Outer, inner=inners, **KINDS))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, options: Outer, base: Outer) -> None:
-    """Onto whatever it is read; written again it is the same file."""
+    """Options are read as they were written, onto any base; written again they give the same file."""
     folder = tmp_path_factory.mktemp("yaml", numbered=True)
     write_yaml(folder / "new" / "a.yaml", options)
     found = read_yaml(folder / "new" / "a.yaml", base)
@@ -214,7 +214,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, optio
 
 
 def test_the_file_reads_well(tmp_path: Path) -> None:
-    """Fields in their order, words in quotes, lists in a line."""
+    """The file has the fields in their order, words in quotes, lists in a line."""
     write_yaml(tmp_path / "a.yaml", Outer(rate=1e-5, inner=Inner(label="1")))
     assert (tmp_path / "a.yaml").read_text() == (
         'name: "a"\nsize: null\nfolder: "here"\nfile: null\nrate: 1.0e-05\nlimit: null\nflag: false\n'
@@ -231,7 +231,7 @@ def test_the_file_reads_well(tmp_path: Path) -> None:
     )
 )
 def test_any_bytes_are_options_or_an_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """Never another exception, and the error names the file."""
+    """Any bytes give options or a ValueError that names the file."""
     folder, message = tmp_path_factory.getbasetemp(), ""
     try:
         assert isinstance(read(content, Outer(), folder), Outer)

@@ -1,6 +1,6 @@
 """A made-up ablation study: runs with numbers from a formula, tiny weights, detections that are moved objects.
 
-`python -m tests.study_problems FOLDER` writes one of three variants and five seeds with its report, to look at.
+`python -m tests.support.study_problems FOLDER` writes one with three variants, five seeds and its report.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ VARIANTS: dict[str, LossOptions] = {
     "giou+ignore_0.5": LossOptions(bbox_loss="giou", ignore_thresh=0.5),
 }
 LEVELS = (0.35, 0.5, 0.52)
-"""What the variants' AP50 comes to."""
+"""The final AP50 of the variants."""
 
 
 def lines(level: float, seed: int, epochs: int, every: int = 1) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl of a run; the seed shifts all variants alike and adds a little of its own."""
+    """Return the lines of metrics.jsonl of a run. The seed shifts all variants alike, with a little noise for each."""
     rng, shared = np.random.default_rng([seed, round(1000 * level)]), np.random.default_rng(seed).normal(0, 0.04)
     rows = []
     for epoch in range(epochs):
@@ -69,7 +69,7 @@ def lines(level: float, seed: int, epochs: int, every: int = 1) -> list[dict[str
 
 
 def weights(folder: Path, names: Sequence[str], seed: int = 0) -> bytes:
-    """A best.safetensors of a tiny network with random weights."""
+    """Return the bytes of best.safetensors of a tiny network with random weights."""
     torch.manual_seed(seed)
     save_safetensors(
         Darknet(read_cfg(tiny_cfg(folder))), folder / "tiny.safetensors", list(names), size=(64, 64), letterbox=True
@@ -78,7 +78,7 @@ def weights(folder: Path, names: Sequence[str], seed: int = 0) -> bytes:
 
 
 def write_run(folder: Path, rows: Sequence[dict[str, Any]], best: bytes, options: Train) -> None:
-    """A run folder as training leaves it, without last.pt and events."""
+    """Write a run folder as training leaves it, without last.pt and events."""
     folder.mkdir(parents=True, exist_ok=True)
     write_yaml(folder / "options.yaml", options)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -86,7 +86,7 @@ def write_run(folder: Path, rows: Sequence[dict[str, Any]], best: bytes, options
 
 
 def moved(data: ImageDataset, noise: float, seed: int) -> Found:
-    """The objects as detections, moved and scaled by a share `noise` of their sides; sure where little moved."""
+    """Return the objects as detections, moved and scaled by a share `noise` of their sides; the less, the surer."""
     generator = torch.Generator().manual_seed(seed)
     found = []
     for k in range(len(data)):
@@ -101,7 +101,7 @@ def moved(data: ImageDataset, noise: float, seed: int) -> Found:
 
 
 def write_made_up(root: Path, *, seeds: int = 5, epochs: int = 20, every: int = 1, images: int = 12) -> Path:
-    """A study of the three variants, all runs finished, with detections of moved objects; the folder of the study."""
+    """Write a study of the three variants with all runs finished and moved objects as detections; return its folder."""
     data_folder, study = make_shapes(root / "shapes", train=4, val=images), root / "study"
     data = open_data(data_folder, split="val")
     best = weights(root, data.names)
