@@ -288,7 +288,7 @@ def test_a_folder_of_something_else(toy: None, capsys: pytest.CaptureFixture[str
 
 
 def test_a_failed_run(toy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The others continue; the command ends with the log's last lines and status 1. A second one repeats only that run."""
+    """The others continue. The command prints the log's last lines; repeated, it runs only the failed one."""
     with monkeypatch.context() as patch:
         patch.setenv("BAD", "mse/seed-0")
         assert ablate() == 1

@@ -100,7 +100,7 @@ def test_the_page_is_whole_and_fetches_nothing(study: Path) -> None:
 
 
 def test_what_the_page_contains(study: Path) -> None:
-    """The page has questions, sentences with their rows, values, intervals of both kinds, options, commit and machine."""
+    """The page has questions, sentences with rows, values, intervals of both kinds, options, commit and machine."""
     words = Page((study / "report.html").read_text()).words
     for expected in (
         "15 of 15 runs are finished",

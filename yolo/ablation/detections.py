@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,16 +64,13 @@ class Albums:
     """The evaluation images of runs. Runs with the same images share them."""
 
     def __init__(self) -> None:
-        self._opened: dict[Train, ImageDataset] = {}
+        self._open = cache(lambda options: open_sets(options)[1])
 
     def of(self, run: Path) -> ImageDataset:
         """Return the images on which a run was evaluated. Raises ValueError or OSError if they are missing."""
         options = read_yaml(run / OPTIONS, Train())
         names = ("data", "split", "val_split", "limit", "eval_on", "bad")
-        key = replace(Train(), **{name: getattr(options, name) for name in names})
-        if key not in self._opened:
-            self._opened[key] = open_sets(key)[1]
-        return self._opened[key]
+        return self._open(replace(Train(), **{name: getattr(options, name) for name in names}))
 
 
 def detected(run: Path, albums: Albums) -> Detected:

@@ -12,11 +12,12 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo.ablation.detections import METRICS, Albums, Detected, detected, paired_bootstrap, sheet
+from yolo.ablation.detections import METRICS, Albums, detected, paired_bootstrap, sheet
 from yolo.ablation.document import code, heading, illustration, paragraph, table, warning, write_html, write_markdown
 from yolo.ablation.provenance import provenance
 from yolo.ablation.statistics import SEEDS, Histories, compare, histories, shown_metrics
@@ -127,7 +128,8 @@ class _Drawer:
         self.limits = {metric: limits(there, metric) for metric in shown_metrics(there)[0]}
         self.places = {name: place for place, name in enumerate(evidence.study.variants)}
         self.epochs = max((max(runs.epochs) for runs in there), default=0)
-        self._albums, self._detected = Albums(), dict[Path, Detected]()
+        self._albums = Albums()
+        self._of = cache(lambda run: detected(run, self._albums))  # read or computed once for all figures
 
     def curves(self, number: int, variants: Mapping[str, Histories]) -> list[str]:
         """Draw an image for each group of metrics; return the images, and which metrics have no curve."""
@@ -173,12 +175,6 @@ class _Drawer:
         a, b = self.evidence.folders[first], self.evidence.folders[second]
         seeds = sorted(a.keys() & b.keys())
         return paired_bootstrap([self._of(a[seed]) for seed in seeds], [self._of(b[seed]) for seed in seeds])
-
-    def _of(self, run: Path) -> Detected:
-        """Return the detections of a run, read or computed once."""
-        if run not in self._detected:
-            self._detected[run] = detected(run, self._albums)
-        return self._detected[run]
 
 
 def _options(evidence: Evidence) -> list[str]:
