@@ -40,7 +40,9 @@ def build_yolo(options: Train, names: list[str]) -> YoloDetector:
     before = {layer.classes for layer in cfg.layers if isinstance(layer, (Yolo, Region))}
     cfg = with_classes(cfg, len(names))
     if before != {len(names)}:
-        print_once(f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}")
+        print_once(
+            f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}"
+        )
     network = Darknet(cfg, init=options.init)
     fresh = frozenset(range(len(network.layers)))
     if options.weights is not None:

@@ -94,7 +94,7 @@ class Trainer:
         """Train until the last epoch or a stop request. Returns True if training is complete; a checkpoint is there
         in both cases.
 
-        Raises NotFiniteError with a diagnosis when a loss or gradient is not finite; the last checkpoint is from before.
+        Raises NotFiniteError with a diagnosis when a loss or gradient is not finite; the last checkpoint is older.
         """
         while not self._done(self.loader.epoch):
             epoch = self.loader.epoch
