@@ -1,4 +1,7 @@
-"""A results file of COCO's format against an annotation file: images and classes are matched by name. No torch."""
+"""A results file in COCO's format against an annotation file. Images and classes are matched by name. No torch.
+
+Letters: `D` detections.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,16 @@ from yolo.names import class_index
 
 log = logging.getLogger("yolo")
 
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Detections `[D]` in the order of the file: `image` int64, the index of the image in the annotations, `label`
-    int64, class index there, `boxes` float64 `[D, 4]` left, top, width, height in pixels, `scores` float64."""
+    """The detections of a results file, in its order.
+
+    `image` int64 `[D]` image index in the annotations, `label` int64 `[D]` class index there, `boxes` float64 `[D, 4]`
+    left, top, width, height in pixels, `scores` float64 `[D]`.
+    """
 
     image: np.ndarray
     label: np.ndarray
@@ -29,16 +37,17 @@ class Results:
 
 
 def read_results(path: str | Path, annotations: Annotations, names: Sequence[str] | None = None) -> Results:
-    """The detections of a results file, `[{"image_id", "category_id", "bbox", "score"}, ...]`.
+    """Return the detections of a results file, `[{"image_id", "category_id", "bbox", "score"}, ...]`.
 
     Args:
-        path: the json file. Rows may say `file_name` and `category_name`, as those of this program do; these then
-            decide, and not the numbers, which differ between data sets (80 or 91 ids, from 0 or from 1).
-        annotations: the images and classes that the rows are about.
-        names: class names where the rows have none: `category_id` is then an index into them, from 0.
+        path: the json file. Rows may contain `file_name` and `category_name`, as those of this program do. The names
+            then decide, because numbers differ between data sets (80 or 91 ids, from 0 or from 1).
+        annotations: the images and classes that the rows refer to.
+        names: class names for rows without them: `category_id` is then an index into `names`, from 0.
 
-    Raises ValueError: no list, rows that are none, and images or classes that the annotations do not have, each of
-    them once.
+    Raises:
+        ValueError: The file holds no list, or has invalid rows. Or the annotations lack images or classes: each is
+            listed once.
     """
     path = Path(path)
     rows = read_json(path)
@@ -46,19 +55,19 @@ def read_results(path: str | Path, annotations: Annotations, names: Sequence[str
         raise ValueError(
             f"{path}: expected a list of detections, got a {type(rows).__name__}; is it an annotation file?"
         )
-    images, classes = _ImageTable(annotations), _Classes(annotations, names)
     faults = [f"{path}: row {k}: {fault}" for k, row in enumerate(rows) if (fault := _fault(row))]
     if faults:
         raise ValueError(summary(faults, "row"))
-    image = [images.find(row) for row in rows]
-    label = [classes.find(row) for row in rows]
-    unknown = [*images.unknown(), *classes.unknown()]
+
+    image, contradictions = _find_images(rows, annotations)
+    label = _find_classes(rows, annotations, names)
+    unknown = _unknown_images(rows, image, annotations) + _unknown_classes(rows, label, annotations, names)
     if unknown:
         raise ValueError("\n".join(f"{path}: {message}" for message in unknown))
-    if images.contradictions:
+    if contradictions:
         log.warning(
             "%s: %d rows have the image_id of another image than their file_name; the file name counts",
-            path, images.contradictions,
+            path, contradictions,
         )  # fmt: skip
     return Results(
         image=np.array(image, dtype=np.int64),
@@ -69,88 +78,82 @@ def read_results(path: str | Path, annotations: Annotations, names: Sequence[str
 
 
 def _fault(row: Any) -> str:
-    """What is wrong with a row; empty if nothing is. A box of negative size has no area, but is a detection."""
+    """Return what is wrong with a row, or an empty text. A box of negative size is valid: a detection without area."""
     if not isinstance(row, dict):
         return f"expected an object, got {row!r}"
     if "image_id" not in row or not ("category_id" in row or "category_name" in row):
         return f"image_id and category_id are needed, got the keys {', '.join(row)}"
     if not is_number(row.get("score")):
         return f"score {row.get('score')!r}: expected a finite number"
-    fault = box_fault(row.get("bbox"))
-    return "" if fault.endswith("negative") else fault
+    return box_fault(row.get("bbox"), negative_size=True)
 
 
-class _ImageTable:
-    """Finds the image of a row, and remembers those that are not there."""
+def _find_images(rows: list[Row], annotations: Annotations) -> tuple[list[int | None], int]:
+    """Return the image index of each row, None if unknown, and the number of rows whose id and name disagree."""
+    ids = {number: k for k, number in enumerate(annotations.image_ids.tolist())}
+    # An image is found by its whole name and by the last part of it. None: two images have this name.
+    names: dict[str, int | None] = {}
+    for k, name in enumerate(annotations.file_names):
+        for part in {name, PurePosixPath(name).name} - {""}:
+            names[part] = None if part in names else k
 
-    def __init__(self, annotations: Annotations) -> None:
-        self.annotations = annotations
-        self.by_id = {number: k for k, number in enumerate(annotations.image_ids.tolist())}
-        self.by_name: dict[str, int | None] = {}
-        for k, name in enumerate(annotations.file_names):
-            for part in {name, PurePosixPath(name).name} - {""}:
-                self.by_name[part] = None if part in self.by_name else k  # None: two images have this name
-        self.missing: dict[str, None] = {}
-        self.contradictions = 0
+    def by_name(name: Any) -> int | None:
+        return names.get(name) if isinstance(name, str) else None
 
-    def find(self, row: dict[str, Any]) -> int:
-        """Index of the image; -1 if there is none."""
-        number, name = row["image_id"], row.get("file_name")
-        by_id = self.by_id.get(number) if isinstance(number, int) else self.by_name.get(number)
-        by_name = self.by_name.get(name) if isinstance(name, str) else None
-        if by_name is not None:
-            self.contradictions += by_id is not None and by_id != by_name
-            return by_name
-        if by_id is None:
-            self.missing[repr(number)] = None
-        return -1 if by_id is None else by_id
-
-    def unknown(self) -> list[str]:
-        """A message that lists the images that were not found; none if all were."""
-        if not self.missing:
-            return []
-        return [f"{len(self.missing)} images are not in {self.annotations.path}: {_first(list(self.missing))}"]
+    found: list[int | None] = []
+    contradictions = 0
+    for row in rows:
+        number = row["image_id"]
+        by_id = ids.get(number) if isinstance(number, int) else by_name(number)
+        by_file = by_name(row.get("file_name"))
+        # The name decides where there is one.
+        found.append(by_id if by_file is None else by_file)
+        contradictions += None not in (by_id, by_file) and by_id != by_file
+    return found, contradictions
 
 
-class _Classes:
-    """Finds the class of a row, and remembers those that are not there."""
+def _unknown_images(rows: list[Row], image: list[int | None], annotations: Annotations) -> list[str]:
+    """Return a message that lists the images that were not found; empty if all were."""
+    missing = list(dict.fromkeys(repr(row["image_id"]) for row, k in zip(rows, image, strict=True) if k is None))
+    return [f"{len(missing)} images are not in {annotations.path}: {_first(missing)}"] if missing else []
 
-    def __init__(self, annotations: Annotations, names: Sequence[str] | None) -> None:
-        self.annotations, self.names = annotations, names
-        self.cache: dict[Any, int | None] = {}
 
-    def find(self, row: dict[str, Any]) -> int:
-        """Class index; -1 if there is none."""
-        key = row.get("category_name", row.get("category_id"))
-        if isinstance(key, (list, dict)):
-            key = repr(key)
-        if key not in self.cache:
-            self.cache[key] = self._look_up(key)
-        found = self.cache[key]
-        return -1 if found is None else found
+def _find_classes(rows: list[Row], annotations: Annotations, names: Sequence[str] | None) -> list[int | None]:
+    """Return the class index of each row, None if unknown. Each class is looked up once."""
+    keys = [_class_key(row) for row in rows]
+    index = {key: _class_index(key, annotations, names) for key in dict.fromkeys(keys)}
+    return [index[key] for key in keys]
 
-    def _look_up(self, key: Any) -> int | None:
-        own = self.annotations
-        if isinstance(key, int) and self.names is not None:
-            key = self.names[key] if 0 <= key < len(self.names) else None
-        if isinstance(key, int):
-            return own.category_ids.index(key) if key in own.category_ids else None
-        return class_index(key, own.names) if isinstance(key, str) else None
 
-    def unknown(self) -> list[str]:
-        """A message that lists the classes that were not found; none if all were."""
-        missing = [key for key, found in self.cache.items() if found is None]
-        if not missing:
-            return []
-        own = self.annotations
-        pairs = [f"{number} {name}" for number, name in zip(own.category_ids, own.names, strict=True)]
-        remedy = "" if self.names or any(isinstance(key, str) for key in missing) else (
-            "; if they count the lines of a names file from 0, give it with --names"
-        )  # fmt: skip
-        return [
-            f"classes {_first([repr(key) for key in missing])} are not in {own.path}, which has {_first(pairs)}{remedy}"
-        ]
+def _class_key(row: Row) -> Any:
+    """Return what a row calls its class: a name or a number. Anything else becomes a text for the message."""
+    key = row.get("category_name", row.get("category_id"))
+    return repr(key) if isinstance(key, (list, dict)) else key
+
+
+def _class_index(key: Any, annotations: Annotations, names: Sequence[str] | None) -> int | None:
+    """Return the class index of a name, of an index into `names`, or of a category id; None if unknown."""
+    if isinstance(key, int) and names is not None:
+        key = names[key] if 0 <= key < len(names) else None
+    if isinstance(key, int):
+        return annotations.category_ids.index(key) if key in annotations.category_ids else None
+    return class_index(key, annotations.names) if isinstance(key, str) else None
+
+
+def _unknown_classes(
+    rows: list[Row], label: list[int | None], annotations: Annotations, names: Sequence[str] | None
+) -> list[str]:
+    """Return a message that lists the classes that were not found; empty if all were."""
+    missing = list(dict.fromkeys(_class_key(row) for row, c in zip(rows, label, strict=True) if c is None))
+    if not missing:
+        return []
+    pairs = [f"{number} {name}" for number, name in zip(annotations.category_ids, annotations.names, strict=True)]
+    known = f"are not in {annotations.path}, which has {_first(pairs)}"
+    if not names and not any(isinstance(key, str) for key in missing):
+        known += "; if they count the lines of a names file from 0, give it with --names"
+    return [f"classes {_first([repr(key) for key in missing])} {known}"]
 
 
 def _first(words: Sequence[str], limit: int = 20) -> str:
+    """Return the first words, and how many more there are."""
     return ", ".join(words[:limit]) + (f" and {len(words) - limit} more" if len(words) > limit else "")

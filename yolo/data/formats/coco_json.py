@@ -127,11 +127,14 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def box_fault(box: Any) -> str:
-    """What is wrong with an entry's `bbox`; empty if nothing is. A box without area is no fault."""
+def box_fault(box: Any, *, negative_size: bool = False) -> str:
+    """What is wrong with an entry's `bbox`; empty if nothing is. A box without area is no fault.
+
+    `negative_size`: a negative size is no fault either.
+    """
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return f"bbox {box!r}: expected [left, top, width, height], four finite numbers"
-    return "" if box[2] >= 0 and box[3] >= 0 else f"bbox {box!r}: the size is negative"
+    return "" if negative_size or min(box[2:]) >= 0 else f"bbox {box!r}: the size is negative"
 
 
 def _entries(path: Path, content: Any, key: str) -> list[Entry]:
