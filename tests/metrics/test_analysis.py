@@ -36,11 +36,11 @@ def test_curves_by_hand() -> None:
     """
     objects = [Object(0, 0, BOX), Object(1, 0, BOX)]
     found = [Detection(0, 0, BOX, 0.8), Detection(0, 0, FAR, 0.6), Detection(1, 0, BOX, 0.4)]
-    curves = confidence_curves(result_of(objects, found, images=2), steps=10)
+    curves = confidence_curves(result_of(objects, found, images=2))
     rows = [(9, 1, 0, 0), (7, 1, 1 / 2, 2 / 3), (5, 1 / 2, 1 / 2, 1 / 2), (3, 2 / 3, 1, 4 / 5)]
     for tenth, precision, recall, f1 in rows:
         for row in (0, 2):  # class 0, and all classes together
-            own = [float(curve[row, tenth]) for curve in (curves.precision, curves.recall, curves.f1)]
+            own = [float(curve[row, 100 * tenth]) for curve in (curves.precision, curves.recall, curves.f1)]
             assert own == pytest.approx([precision, recall, f1], abs=1e-12)
     assert bool(curves.f1[1].isnan().all())  # no objects
     assert curves.best[2] == pytest.approx((0.2, 4 / 5, 2 / 3, 1), abs=1e-12)  # half way from 0.4 to 0

@@ -11,18 +11,18 @@ from torch import Tensor
 from yolo.metrics.coco import CocoResult
 from yolo.metrics.match import greedy, pairs
 from yolo.metrics.records import lexsort, runs
-from yolo.metrics.verdict import verdict
+from yolo.metrics.verdict import IOU, verdict
 
 
-def confusion_matrix(result: CocoResult, confidence: float = 0.25, threshold: float = 0.5) -> Tensor:
+def confusion_matrix(result: CocoResult, confidence: float = 0.25) -> Tensor:
     """Counts int64 `[C + 1, C + 1]`: row = true class, column = detected class, the last of both is the background.
 
     Detections count if their score exceeds the confidence. The diagonal holds COCO's matches. Detections and objects
     that are left over are then matched with each other whatever their class, again the best score first, each with the
-    free object that it overlaps most, from the threshold on. What is left after that is background that was taken for
+    free object that it overlaps most, from IoU 0.5 on. What is left after that is background that was taken for
     an object (last row), and objects that were not found (last column). Crowds and what lies in them are left out.
     """
-    found = verdict(result, threshold)
+    found = verdict(result)
     records, classes = found.records, found.records.classes
     truths = records.truths
     sure = found.counted & (records.found.scores > confidence)
@@ -34,9 +34,9 @@ def confusion_matrix(result: CocoResult, confidence: float = 0.25, threshold: fl
     others = (sure & ~hit).nonzero().squeeze(1)
     others = others[lexsort(-records.found.scores[others])]
     start, end = runs(truths.image[objects], records.found.image[others])
-    who, whom, iou = pairs(records.found.boxes[others], truths.boxes[objects], start, end, threshold)
+    who, whom, iou = pairs(records.found.boxes[others], truths.boxes[objects], start, end, IOU)
     taken = greedy(
-        who, whom, iou, torch.zeros_like(who, dtype=torch.bool), iou.new_tensor([threshold]), len(others), len(objects)
+        who, whom, iou, torch.zeros_like(who, dtype=torch.bool), iou.new_tensor([IOU]), len(others), len(objects)
     )[0]
     wrong = taken >= 0
     confused = objects[taken[wrong]]

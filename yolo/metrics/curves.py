@@ -35,12 +35,12 @@ class Curves(NamedTuple):
     best: list[Best]
 
 
-def confidence_curves(result: CocoResult, threshold: float = 0.5, steps: int = 1000) -> Curves:
-    """The curves at an IoU threshold of the evaluation, at `steps` + 1 confidences from 0 to 1."""
-    found = verdict(result, threshold)
+def confidence_curves(result: CocoResult) -> Curves:
+    """The curves at IoU 0.5, at the confidences 0, 0.001, ..., 1."""
+    found = verdict(result)
     scores, label = found.records.found.scores[found.counted], found.records.found.label[found.counted]
     hit, objects = found.hit[found.counted], found.objects
-    at = torch.linspace(0, 1, steps + 1, dtype=torch.float64, device=scores.device)
+    at = torch.linspace(0, 1, 1001, dtype=torch.float64, device=scores.device)
     order = torch.argsort(-scores, stable=True)
     rankings = [(scores[label == c], hit[label == c], objects[c]) for c in range(len(objects))]
     rankings.append((scores[order], hit[order], objects.sum()))

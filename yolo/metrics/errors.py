@@ -15,7 +15,7 @@ from yolo.metrics.coco import CocoResult
 from yolo.metrics.match import pairs
 from yolo.metrics.precision import COCO_POINTS, average_precision, mean_over_classes
 from yolo.metrics.records import begins, lexsort, runs
-from yolo.metrics.verdict import Verdict, verdict
+from yolo.metrics.verdict import IOU, Verdict, verdict
 
 NEAR = 0.1
 """An object that a detection overlaps by less than this has nothing to do with it."""
@@ -31,7 +31,7 @@ class Errors(NamedTuple):
     cost: dict[str, float]
 
 
-def error_breakdown(result: CocoResult, threshold: float = 0.5) -> Errors:
+def error_breakdown(result: CocoResult, threshold: float = IOU) -> Errors:
     """The errors at an IoU threshold `t` of the evaluation.
 
     - duplicate: overlaps an object of its class by `t` or more, which a better detection has found. Without: removed.

@@ -13,6 +13,9 @@ from torch import Tensor
 from yolo.metrics.coco import CocoResult
 from yolo.metrics.records import Records
 
+IOU = 0.5
+"""Smallest IoU of a right detection, unless another is asked for."""
+
 
 class Verdict(NamedTuple):
     """`truth` int64 `[D]`: the object that a detection found, -1 for none. `hit` bool `[D]`: it is right. `counted`
@@ -33,7 +36,7 @@ class Verdict(NamedTuple):
         return torch.bincount(labels, minlength=self.records.classes).double()
 
 
-def verdict(result: CocoResult, threshold: float = 0.5) -> Verdict:
+def verdict(result: CocoResult, threshold: float = IOU) -> Verdict:
     """The verdict at an IoU threshold of the evaluation's rules. ValueError for another threshold."""
     if threshold not in result.rules.thresholds:
         raise ValueError(f"IoU {threshold}: expected one of the evaluated thresholds, {result.rules.thresholds}")
