@@ -1,8 +1,8 @@
-"""How far AP depends on which images happen to be in the data set: bootstrap intervals over images.
+"""Bootstrap intervals over images: how much AP depends on which images happen to be in the data set.
 
 Letters: `B` resamples, `I` images, `C` classes, `T` IoU thresholds. A resample draws I images with replacement
-(Efron 1979). One that is drawn twice counts as two images, one that is not drawn is absent. Nothing is matched anew:
-matches are made within an image, so a resample only weighs them.
+(Efron 1979). An image that is drawn twice counts as two images, one that is not drawn is absent. Nothing is matched
+again: matches are made within an image, so a resample only gives them weights.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ class Interval(NamedTuple):
 
 
 def bootstrap(result: CocoResult, resamples: int = 1000, *, level: float = 0.95, seed: int = 0) -> dict[str, Interval]:
-    """How far `AP` and `AP50` would differ with other images, as many as these: the interval that holds `level`.
+    """Return intervals of `AP` and `AP50`, which would hold a share `level` of the values on as many other images.
 
-    The central part of the resamples, moved so that their mean lies on the value. It has to be moved: on few images
-    AP is biased upwards (rare classes with few false detections among so few images), and a resample, with a third
-    of the images absent, is biased once more. For the same reason the interval says nothing about AP on far more
-    images.
+    An interval is the central part of the resamples, moved so that their mean is at the value. It has to be moved. On
+    few images AP is biased upwards: rare classes have few false detections there. A resample, which lacks a third of
+    the images, is biased once more. For the same reason the interval does not predict AP on far more images.
 
-    The draws depend on the seed alone, not on the device. AP50 is left out if 0.5 is not among the thresholds; nothing
-    comes out without objects.
+    The draws depend on the seed alone, not on the device. AP50 is left out if 0.5 is not among the thresholds, and both
+    are without objects.
     """
     by_threshold = resampled(result, resamples, seed)
     chosen = {"AP": (result.ap(), by_threshold.mean(1))}
@@ -44,10 +43,10 @@ def bootstrap(result: CocoResult, resamples: int = 1000, *, level: float = 0.95,
 
 
 def resampled(result: CocoResult, resamples: int, seed: int = 0) -> Tensor:
-    """AP at each threshold of so many random resamples, float64 `[B, T]`; NaN where one has no objects.
+    """Return AP at each threshold of B = `resamples` random resamples, float64 `[B, T]`; NaN for those without objects.
 
-    The draws depend on the seed and the number of images alone: the results of two detectors on the same images
-    can be compared resample by resample.
+    The draws depend on the seed and the number of images alone. So the results of two detectors on the same images can
+    be compared resample by resample.
     """
     images = result.records.images
     chunk = max(1, _ELEMENTS // max(len(result.records.rank), len(result.records.truths.label), images, 1))
@@ -61,44 +60,40 @@ def resampled(result: CocoResult, resamples: int, seed: int = 0) -> Tensor:
 
 
 def _centred(value: float, resamples: Tensor, level: float) -> Interval:
-    """The central part of the resamples, moved by what their mean is off, within 0 to 1."""
+    """Return the central part of the resamples, moved so that their mean is `value`, clipped to 0 to 1."""
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     moved = torch.quantile(resamples, ends) - resamples.mean() + value
     return Interval(*moved.clamp(0, 1).tolist())
 
 
 def resampled_ap(result: CocoResult, weights: Tensor) -> Tensor:
-    """AP at each threshold of each resample, float64 `[B, T]`; NaN where a resample has no objects.
+    """Return AP at each threshold of each resample, float64 `[B, T]`; NaN where a resample has no objects.
 
     `weights` int64 `[B, I]`: how often each image was drawn, in the order of `records.image_ids`.
     """
     records, matches = result.records, result.matches
     found, truths, classes = records.found, records.truths, records.classes
-    ignored = torch.cat((matches.ignored[0], torch.zeros(1, dtype=torch.bool, device=weights.device)))
-    low, high = next(iter(result.rules.areas.values()))
-    area = found.boxes[:, 2] * found.boxes[:, 3]
-    inside = (area >= low) & (area <= high)
     weights = weights.int()
-    objects = _per_class(weights[:, truths.image] * ~matches.ignored[0], truths.label, classes).double()
-    label, image = found.label[matches.found], found.image[matches.found]
+    label, own = found.label[matches.found], weights[:, found.image[matches.found]]
+    # The steps are those of `_precision_recall` in coco.py, with a weight for each detection and object.
+    inside = found.within(*next(iter(result.rules.areas.values())))
     seen = running(weights[:, found.image] * inside, found.label, classes, matches.found)
-    inside, own = inside[matches.found], weights[:, image]
+    inside = inside[matches.found]
+    objects = _per_class(weights[:, truths.image] * ~matches.ignored[0], truths.label, classes).double()
     points = torch.tensor(COCO_POINTS, dtype=torch.float64, device=weights.device)
     rows = torch.arange(len(weights), device=weights.device).unsqueeze(1) * classes
     aps = []
-    for truth in matches.truth[0]:
-        skipped = (truth >= 0) & ignored[truth]
-        hit = (truth >= 0) & ~skipped
+    # One threshold at a time bounds the memory.
+    for hit, skipped in zip(*matches.hits(0), strict=True):
         change = (hit & ~inside).int() - (skipped & inside).int()
         hits = hit.nonzero().squeeze(1)
         count = running(own * hit, label, classes, hits).double()
         total = (seen[:, hits] + running(own * change, label, classes, hits)).double()
-        ranking = rows + label[hits]
-        # A hit that was not drawn stands where the hit before it stands, or lower: it changes nothing.
+        # A hit that was not drawn has the recall of the hit before it and no higher precision: it changes nothing.
         best = curve(
             (count / (total + EPS)).flatten(),
             (count / objects.gather(1, label[hits].expand(len(weights), -1)).clamp(min=1)).flatten(),
-            ranking.flatten(),
+            (rows + label[hits]).flatten(),
             len(weights) * classes,
             points,
         )
@@ -108,7 +103,7 @@ def resampled_ap(result: CocoResult, weights: Tensor) -> Tensor:
 
 
 def _per_class(values: Tensor, label: Tensor, classes: int) -> Tensor:
-    """Sums `[B, C]` of `values` `[B, n]` over each class; `label` `[n]` ascends."""
+    """Return the sums `[B, C]` of `values` `[B, n]` over each class. `label` `[n]` ascends."""
     sums = torch.nn.functional.pad(values.cumsum(1, dtype=torch.int32), (1, 0))
     ends = torch.searchsorted(label, torch.arange(classes + 1, device=label.device))
     return sums[:, ends[1:]] - sums[:, ends[:-1]]

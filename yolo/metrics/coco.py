@@ -3,7 +3,7 @@
 Letters: `I` images, `G` objects, `D` detections, `O` detections that reach some object, `C` classes, `T` IoU
 thresholds, `R` recall points, `A` area ranges, `M` limits on the number of detections.
 
-Definitions: https://cocodataset.org/#detection-eval, and where it is silent the program pycocotools (COCOeval).
+Definitions: https://cocodataset.org/#detection-eval, and where the page is silent, the program pycocotools (COCOeval).
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ LIMITS = (1, 10, 100)
 
 
 class Metric(NamedTuple):
-    """Which mean a number is: of `recall` or else of precision, over classes and, without a `threshold`, over all IoU
-    thresholds. Without an `area` it is over objects of all sizes, without a `limit` at the largest limit."""
+    """What a number is the mean of, over all classes.
+
+    `recall`: of recall, else of precision. `threshold`: at this IoU, else over all of them. `area`: for objects of this
+    range, else of the first. `limit`: with this number of detections per image and class, else with the largest.
+    """
 
     recall: bool = False
     threshold: float | None = None
@@ -68,10 +71,10 @@ METRICS = tuple(Rules().metrics())
 
 @dataclass(frozen=True)
 class CocoResult:
-    """The numbers of one evaluation, and the matches behind them.
+    """The numbers of one evaluation, and the matches that they come from.
 
     `precision` float64 `[T, R, C, A]` at the largest limit, `recall` float64 `[T, C, A, M]`; -1 where a class has no
-    objects. `records` and `matches` are what other metrics start from; `records` without detections beyond the limit.
+    objects. Other metrics start from `records`, without the detections beyond the largest limit, and from `matches`.
     """
 
     names: list[str]
@@ -82,8 +85,11 @@ class CocoResult:
     matches: Matches
 
     def ap(self, threshold: float | None = None, area: str | None = None) -> float:
-        """Mean of precision over recall points, classes and thresholds, or at one threshold; -1 without objects."""
-        return mean_over_classes(self._at(self.precision, threshold)[..., self._area(area)])
+        """Return the mean precision over recall points, classes and thresholds, or at one threshold.
+
+        -1 without objects, or if the rules do not have the threshold.
+        """
+        return mean_over_classes(self._precision(threshold)[..., self._area(area)])
 
     def ar(self, area: str | None = None, limit: int | None = None) -> float:
         """Return the mean recall over classes and thresholds, with at most `limit` detections per image and class.
@@ -104,29 +110,29 @@ class CocoResult:
         }
 
     def per_class(self) -> list[dict[str, Any]]:
-        """For each class: `name`, `objects` that count, `detections`, `AP`, `AP50`, `AP75`, `AR` at the largest limit;
-        -1 without objects."""
-        objects = torch.bincount(
-            self.records.truths.label[~self.matches.ignored[0]], minlength=len(self.names)
-        ).tolist()
-        detections = torch.bincount(self.records.found.label, minlength=len(self.names)).tolist()
-        columns = [_means(self._at(self.precision, threshold)[..., 0], (0, 1)) for threshold in (None, 0.5, 0.75)]
-        columns.append(_means(self.recall[:, :, 0, -1], 0))
-        return [
-            dict(zip(("name", "objects", "detections", "AP", "AP50", "AP75", "AR"), row, strict=True))
-            for row in zip(self.names, objects, detections, *columns, strict=True)
-        ]
+        """Return for each class `name`, the number of `objects` that count and of `detections`, `AP`, `AP50`, `AP75`,
+        and `AR` at the largest limit; -1 without objects."""
+        classes = len(self.names)
+        objects = torch.bincount(self.records.truths.label[~self.matches.ignored[0]], minlength=classes).tolist()
+        detections = torch.bincount(self.records.found.label, minlength=classes).tolist()
+        # A class is -1 in all places or in none, so a plain mean will do. Over no thresholds it is NaN.
+        means = [self._precision(threshold)[..., 0].mean((0, 1)) for threshold in (None, 0.5, 0.75)]
+        means.append(self.recall[:, :, 0, -1].mean(0))
+        columns = (self.names, objects, detections, *(mean.nan_to_num(-1).tolist() for mean in means))
+        keys = ("name", "objects", "detections", "AP", "AP50", "AP75", "AR")
+        return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
 
-    def _at(self, values: Tensor, threshold: float | None) -> Tensor:
-        chosen = [t for t, value in enumerate(self.rules.thresholds) if threshold is None or value == threshold]
-        return values[chosen]
+    def _precision(self, threshold: float | None) -> Tensor:
+        """Return precision at one threshold, or at all: `[T or 1 or 0, R, C, A]`."""
+        return self.precision[[threshold is None or value == threshold for value in self.rules.thresholds]]
 
     def _area(self, name: str | None) -> int:
+        """Return the index of an area range, by default of the first."""
         return 0 if name is None else list(self.rules.areas).index(name)
 
 
 class CocoMetrics(Collector):
-    """Collects the detections of a data set (`update`, `add`) and computes COCO's metrics.
+    """Collects the detections of a data set (`update`, `add`) and computes COCO's metrics (`compute`).
 
     Args:
         class_names: `[C]`, a label is an index into it.
@@ -145,21 +151,23 @@ class CocoMetrics(Collector):
             raise ValueError(f"{self.rules}: expected at least one threshold, area and limit, the limits ascending")
 
     def compute(self) -> CocoResult:
-        """All numbers of what was added so far, by any process: a collective call."""
+        """Return the metrics of what all processes have added so far: a collective call."""
         return evaluate(self.records(), self.names, self.rules)
 
 
 def evaluate(records: Records, names: list[str], rules: Rules | None = None) -> CocoResult:
-    """COCO's metrics of a data set whose detections are all there."""
+    """Return COCO's metrics of a data set, by COCO's rules or by others. `names` `[C]` are its classes."""
     rules = rules or Rules()
     records = records.top(rules.limits[-1])
     truths, device = records.truths, records.image_ids.device
+    # An IoU of 1 is rarely reached in floating point; pycocotools takes this for it.
     thresholds = torch.tensor([min(t, 1 - 1e-10) for t in rules.thresholds], dtype=torch.float64, device=device)
+    # Objects outside the area range are ignored as crowds are.
     low, high = torch.tensor(list(rules.areas.values()), dtype=torch.float64, device=device).unsqueeze(-1).unbind(1)
     ignored = truths.crowd | (truths.area < low) | (truths.area > high)
     matches = match(records, class_pairs(records, float(thresholds.min())), thresholds, ignored)
-    area = records.found.boxes[:, 2] * records.found.boxes[:, 3]
-    inside = (area >= low) & (area <= high)
+    # One area range at a time bounds the memory.
+    inside = records.found.within(low, high)
     points = torch.tensor(COCO_POINTS, dtype=torch.float64, device=device)
     pairs = [_precision_recall(records, matches, a, inside[a], points, rules.limits) for a in range(len(rules.areas))]
     precision, recall = (torch.stack(parts, dim=3 - k).cpu() for k, parts in enumerate(zip(*pairs, strict=True)))
@@ -169,35 +177,31 @@ def evaluate(records: Records, names: list[str], rules: Rules | None = None) -> 
 def _precision_recall(
     records: Records, matches: Matches, a: int, inside: Tensor, points: Tensor, limits: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Precision `[T, R, C]` and recall `[T, C, M]` in area range `a`; `inside` bool `[D]`: detections of its size."""
-    truth, ignored, classes = matches.truth[a], matches.ignored[a], records.classes
-    label = records.found.label[matches.found]
-    found_one = truth >= 0
-    skipped = found_one & ignored[truth]  # where `truth` is -1 the first factor is False
-    hit = found_one & ~skipped
-    # Those who match nothing count as false if they have the right size; for the few others this is put right.
+    """Return precision `[T, R, C]` and recall `[T, C, M]` in area range `a`.
+
+    `inside` bool `[D]`: the detections whose size is in the range.
+    """
+    label, classes = records.found.label[matches.found], records.classes
+    hit, skipped = matches.hits(a)
+    rankings = len(hit) * classes
+
+    # The detections that count, up to each one that reaches an object. First all of the right size, as if none were
+    # matched. Then the exceptions: a hit counts whatever its size, a detection of an ignored object never.
     seen = running(inside, records.found.label, classes, matches.found)
     inside = inside[matches.found]
     seen = seen + running((hit & ~inside).int() - (skipped & inside).int(), label, classes)
-    hits = running(hit, label, classes)
+
+    # Precision and recall at the hits, and the curve through them.
     t, o = hit.nonzero(as_tuple=True)
     ranking = t * classes + label[o]
-    objects = torch.bincount(records.truths.label[~ignored], minlength=classes).double()
-    count = hits[t, o].double()
-    precision = curve(
-        count / (seen[t, o] + EPS), count / objects[label[o]], ranking, len(truth) * classes, points
-    ).view(len(truth), classes, -1)
+    objects = torch.bincount(records.truths.label[~matches.ignored[a]], minlength=classes).double()
+    count = running(hit, label, classes)[t, o].double()
+    precision = curve(count / (seen[t, o] + EPS), count / objects[label[o]], ranking, rankings, points)
+
+    # Recall with fewer detections: the hits among the best of an image.
     place = records.rank[matches.found][o]
-    recall = torch.stack(
-        [torch.bincount(ranking[place < limit], minlength=len(truth) * classes) for limit in limits], dim=-1
-    ).view(len(truth), classes, -1)
+    found = torch.stack([torch.bincount(ranking[place < limit], minlength=rankings) for limit in limits], dim=-1)
     empty = (objects == 0).unsqueeze(-1)
-    return (
-        precision.masked_fill(empty, -1).transpose(1, 2),
-        (recall / objects.unsqueeze(-1)).masked_fill(empty, -1),
-    )
-
-
-def _means(values: Tensor, dims: int | tuple[int, ...]) -> list[float]:
-    """Means over these dimensions, -1 over nothing. A class exists in all places or in none."""
-    return values.mean(dims).nan_to_num(-1).tolist()
+    recall = found.view(len(hit), classes, -1) / objects.unsqueeze(-1)
+    precision = precision.view(len(hit), classes, -1).masked_fill(empty, -1)
+    return precision.transpose(1, 2), recall.masked_fill(empty, -1)

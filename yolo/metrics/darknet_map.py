@@ -13,7 +13,7 @@ from torch import Tensor
 
 from yolo.metrics.match import claims
 from yolo.metrics.precision import average_precision, even_recalls
-from yolo.metrics.records import Records, Truths, taken
+from yolo.metrics.records import Records, select
 
 
 class DarknetMap(NamedTuple):
@@ -41,7 +41,7 @@ def darknet_map(records: Records, threshold: float = 0.5, *, points: int = 0, co
         points: `-points`: 101 for COCO's AP50, 11 for VOC 2007, 0 for the area under the curve.
         confidence: `-thresh`, for the counts: a detection counts if its score exceeds it.
     """
-    truths = Truths(*taken(records.truths, (~records.truths.crowd).nonzero().squeeze(1)))
+    truths = select(records.truths, (~records.truths.crowd).nonzero().squeeze(1))
     records = records._replace(truths=truths)
     claim = claims(records, threshold, strict=True)
     objects = torch.bincount(truths.label, minlength=records.classes).double()

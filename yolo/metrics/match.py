@@ -36,12 +36,22 @@ class Pairs(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """`found` int64 `[O]`, ascending: the detections that reach some object; all others match nothing. `truth` int64
-    `[A, T, O]`: the object that each matches, -1 for none. `ignored` bool `[A, G]`: objects that do not count."""
+    """The objects that detections match.
+
+    `found` int64 `[O]`, ascending: the detections that reach some object; all others match nothing. `truth` int64
+    `[A, T, O]`: the object that each matches, -1 for none. `ignored` bool `[A, G]`: objects that do not count.
+    """
 
     found: Tensor
     truth: Tensor
     ignored: Tensor
+
+    def hits(self, a: int) -> tuple[Tensor, Tensor]:
+        """Return the detections that match an object that counts in area range `a`, and those that match an ignored
+        one, bool `[T, O]` each."""
+        matched = self.truth[a] >= 0
+        skipped = matched & self.ignored[a][self.truth[a]]  # at -1 `matched` is False
+        return matched & ~skipped, skipped
 
 
 class Claims(NamedTuple):

@@ -1,20 +1,22 @@
-"""All objects and detections of a data set as flat tensors, in the order in which metrics walk through them.
+"""All objects and detections of a data set as flat tensors, in the order in which the metrics read them.
 
 Letters: `I` images, `G` objects, `D` detections, `C` classes. Boxes are COCO's float64 left, top, width, height.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 
 class Truths(NamedTuple):
-    """Objects: `image` int64 `[G]` index of the image, `label` int64 `[G]`, `boxes` float64 `[G, 4]`, `area` float64
-    `[G]` in square pixels (of the mask, where there is one), `crowd` bool `[G]`."""
+    """The objects (ground truths).
+
+    `image` int64 `[G]` image index, `label` int64 `[G]`, `boxes` float64 `[G, 4]`, `area` float64 `[G]` in square
+    pixels (of the mask, where there is one), `crowd` bool `[G]`.
+    """
 
     image: Tensor
     label: Tensor
@@ -24,20 +26,31 @@ class Truths(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Detections: `image` int64 `[D]`, `label` int64 `[D]`, `boxes` float64 `[D, 4]`, `scores` float64 `[D]`."""
+    """The detections.
+
+    `image` int64 `[D]` image index, `label` int64 `[D]`, `boxes` float64 `[D, 4]`, `scores` float64 `[D]`.
+    """
 
     image: Tensor
     label: Tensor
     boxes: Tensor
     scores: Tensor
 
+    def within(self, low: Tensor | float, high: Tensor | float) -> Tensor:
+        """Return which boxes have an area from `low` to `high` square pixels, both included, bool `[..., D]`."""
+        area = self.boxes[:, 2] * self.boxes[:, 3]
+        return (area >= low) & (area <= high)
+
+
+Table = TypeVar("Table", Truths, Found)
+
 
 class Records(NamedTuple):
     """A data set with its detections, sorted.
 
-    `truths` stand class by class, then image by image, then as given. `found` stand class by class, then by
-    descending score; equal scores by image, then as given. `rank` int64 `[D]` is the place of a detection among those
-    of its class and image, from 0. `image_ids` int64 `[I]` ascend: the image of index k has the id `image_ids[k]`.
+    `truths` are sorted by class, then by image, then as given. `found` is sorted by class, then by descending score;
+    equal scores by image, then as given. `rank` int64 `[D]` is the place of a detection among those of its class and
+    image, from 0. `image_ids` int64 `[I]` ascends: the image of index k has the id `image_ids[k]`.
     """
 
     truths: Truths
@@ -48,52 +61,57 @@ class Records(NamedTuple):
 
     @property
     def images(self) -> int:
-        """How many images, those without objects and detections included."""
+        """The number of images, including those without objects and detections."""
         return len(self.image_ids)
 
     def top(self, limit: int) -> Records:
-        """Without the detections behind the best `limit` of their class and image."""
+        """Return the records with the best `limit` detections per class and image."""
         keep = (self.rank < limit).nonzero().squeeze(1)
         if len(keep) == len(self.rank):
             return self
-        return self._replace(found=Found(*taken(self.found, keep)), rank=self.rank[keep])
+        return self._replace(found=select(self.found, keep), rank=self.rank[keep])
 
     def of_class(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the objects of these images and classes stand in `truths`: start and end, int64, end excluded."""
+        """Return where in `truths` the objects of these images and classes start and end (excluded), int64 `[n]`."""
         return runs(self.truths.label * self.images + self.truths.image, label * self.images + image)
 
 
 def make_records(image_ids: Tensor, truths: Truths, found: Found, classes: int) -> Records:
-    """Sorts what was collected.
+    """Sort what was collected.
 
     Args:
-        image_ids: int64, an id for each image that was looked at. One that comes twice (a sampler pads its last
-            batch) counts once: what belongs to its later places is left out.
-        truths: objects in any order, `image` is the place in `image_ids`.
+        image_ids: int64 `[n]`, an id for each evaluated image. An image that comes twice (a sampler pads its last
+            batch) counts once: its later objects and detections are left out.
+        truths: objects in any order; `image` is a place in `image_ids`.
         found: detections in any order, likewise.
         classes: number of classes.
     """
     ids, index = torch.unique(image_ids, return_inverse=True)
+    # Keep what belongs to the first place of each id.
     places = torch.arange(len(image_ids), device=image_ids.device)
     first = torch.full_like(ids, len(image_ids)).scatter_reduce(0, index, places, "amin")
     if len(ids) < len(image_ids):
         keep = first[index] == places
-        truths = Truths(*taken(truths, keep[truths.image].nonzero().squeeze(1)))
-        found = Found(*taken(found, keep[found.image].nonzero().squeeze(1)))
+        truths = select(truths, keep[truths.image].nonzero().squeeze(1))
+        found = select(found, keep[found.image].nonzero().squeeze(1))
+    # From places in `image_ids` to indices of the ascending ids, then sort.
     truths = truths._replace(image=index[truths.image])
     found = found._replace(image=index[found.image])
-    truths = Truths(*taken(truths, lexsort(truths.label, truths.image)))
-    found = Found(*taken(found, lexsort(found.label, -found.scores, found.image)))
+    truths = select(truths, lexsort(truths.label, truths.image))
+    found = select(found, lexsort(found.label, -found.scores, found.image))
     return Records(truths, found, rank_in_groups(found.label * len(ids) + found.image), ids, classes)
 
 
-def taken(fields: Iterable[Tensor], index: Tensor) -> Iterator[Tensor]:
-    """Rows `index` of each field."""
-    return (field.index_select(0, index) for field in fields)
+def select(table: Table, index: Tensor) -> Table:
+    """Return the rows `index` int64 `[n]` of every field."""
+    return type(table)._make(field.index_select(0, index) for field in table)
 
 
 def lexsort(*keys: Tensor) -> Tensor:
-    """The order that sorts by the first key, where that is equal by the second, and so on; `[n]` each. Stable."""
+    """Return the order, int64 `[n]`, that sorts by the first key, where that is equal by the second, and so on.
+
+    The keys are `[n]` each. The sort is stable.
+    """
     *rest, last = keys
     order = torch.argsort(last, stable=True)
     for key in reversed(rest):
@@ -102,14 +120,14 @@ def lexsort(*keys: Tensor) -> Tensor:
 
 
 def begins(values: Tensor) -> Tensor:
-    """Where a run of equal values begins, bool `[n]`."""
+    """Return where a run of equal values begins, bool `[n]`."""
     first = torch.ones_like(values, dtype=torch.bool)
     first[1:] = values[1:] != values[:-1]
     return first
 
 
 def rank_in_groups(group: Tensor) -> Tensor:
-    """How many earlier elements have the same group, int64 `[n]`."""
+    """Return the number of earlier elements in the same group, int64 `[n]`."""
     grouped, order = torch.sort(group, stable=True)
     places = torch.arange(len(group), device=group.device)
     first = begins(grouped)
@@ -118,5 +136,5 @@ def rank_in_groups(group: Tensor) -> Tensor:
 
 
 def runs(ascending: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Start and end (excluded) of the run of each wanted value `[n]` in a tensor that ascends."""
+    """Return start and end (excluded) of the run of each wanted value `[n]` in an ascending tensor."""
     return torch.searchsorted(ascending, wanted), torch.searchsorted(ascending, wanted, right=True)

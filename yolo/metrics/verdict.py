@@ -1,6 +1,6 @@
-"""What became of every detection and object at one IoU threshold: the common ground of curves, confusions and errors.
+"""What became of every detection and object at one IoU threshold, from which curves, confusions and errors start.
 
-Letters: `G` objects, `D` detections. All from COCO's matching, in the first area range of its rules.
+Letters: `G` objects, `D` detections, `C` classes. All from COCO's matching, in the first area range of its rules.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from yolo.metrics.coco import CocoResult
 from yolo.metrics.records import Records
 
 IOU = 0.5
-"""Smallest IoU of a right detection, unless another is asked for."""
+"""Default of the smallest IoU of a correct detection."""
 
 
 class Verdict(NamedTuple):
-    """`truth` int64 `[D]`: the object that a detection found, -1 for none. `hit` bool `[D]`: it is right. `counted`
-    bool `[D]`: right or false; the others found an ignored object, or have a size outside the range. `missed` bool
-    `[G]`: no detection found this object, which counts."""
+    """The verdict on the detections and objects of `records`.
+
+    `truth` int64 `[D]`: the object that a detection matches, -1 for none. `hit` bool `[D]`: the detection is correct.
+    `counted` bool `[D]`: it is correct or false; all others match an ignored object, or have a size outside the range.
+    `missed` bool `[G]`: the object counts and no detection matches it.
+    """
 
     records: Records
     truth: Tensor
@@ -30,25 +33,28 @@ class Verdict(NamedTuple):
 
     @property
     def objects(self) -> Tensor:
-        """How many objects of each class count, float64 `[C]`."""
+        """The number of objects of each class that count, float64 `[C]`."""
         found = self.records.truths.label[self.truth[self.hit]]
         labels = torch.cat((found, self.records.truths.label[self.missed]))
         return torch.bincount(labels, minlength=self.records.classes).double()
 
 
 def verdict(result: CocoResult, threshold: float = IOU) -> Verdict:
-    """The verdict at an IoU threshold of the evaluation's rules. ValueError for another threshold."""
+    """Return the verdict at an IoU threshold of the evaluation's rules.
+
+    Raises:
+        ValueError: The rules do not have this threshold.
+    """
     if threshold not in result.rules.thresholds:
         raise ValueError(f"IoU {threshold}: expected one of the evaluated thresholds, {result.rules.thresholds}")
     records, matches = result.records, result.matches
-    low, high = next(iter(result.rules.areas.values()))
+    t = result.rules.thresholds.index(threshold)
+    # From the detections that reach some object to all detections.
     truth = torch.full_like(records.rank, -1)
-    truth[matches.found] = matches.truth[0, result.rules.thresholds.index(threshold)]
-    ignored = torch.cat((matches.ignored[0], torch.zeros(1, dtype=torch.bool, device=truth.device)))
-    skipped = ignored[truth]  # the last place, -1, stands for no object
-    area = records.found.boxes[:, 2] * records.found.boxes[:, 3]
-    inside = (area >= low) & (area <= high)
-    hit = (truth >= 0) & ~skipped
+    truth[matches.found] = matches.truth[0, t]
+    hit = torch.zeros_like(records.rank, dtype=torch.bool)
+    hit[matches.found] = matches.hits(0)[0][t]
+    inside = records.found.within(*next(iter(result.rules.areas.values())))
     missed = ~matches.ignored[0]
     missed[truth[hit]] = False
     return Verdict(records, truth, hit, hit | (inside & (truth < 0)), missed)
