@@ -15,7 +15,7 @@ from yolo.metrics.verdict import verdict
 
 
 class Best(NamedTuple):
-    """The confidence with the best F1, with the precision and recall there; all 0 without detections."""
+    """The confidence with the best F1, and precision and recall there; all 0 without detections."""
 
     confidence: float
     f1: float
@@ -24,9 +24,12 @@ class Best(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """`confidence` float64 `[N]`; `precision`, `recall`, `f1` float64 `[C + 1, N]`, of detections whose score exceeds
-    it: a row for each class, and last all classes together (their counts added up). Without such detections precision
-    is 1; NaN for a class without objects. `best` `[C + 1]` is exact, not from the N confidences."""
+    """Curves over `confidence` float64 `[N]`.
+
+    `precision`, `recall`, `f1` float64 `[C + 1, N]` are those of the detections whose score exceeds the confidence: one
+    row per class, and a last row for all classes together (their counts added up). Without such detections precision is
+    1; a class without objects has recall and F1 NaN. `best` `[C + 1]` is exact, not limited to the N confidences.
+    """
 
     confidence: Tensor
     precision: Tensor
@@ -36,11 +39,12 @@ class Curves(NamedTuple):
 
 
 def confidence_curves(result: CocoResult) -> Curves:
-    """The curves at IoU 0.5, at the confidences 0, 0.001, ..., 1."""
+    """Return the curves at IoU 0.5, at the confidences 0, 0.001, ..., 1."""
     found = verdict(result)
     scores, label = found.records.found.scores[found.counted], found.records.found.label[found.counted]
     hit, objects = found.hit[found.counted], found.objects
     at = torch.linspace(0, 1, 1001, dtype=torch.float64, device=scores.device)
+    # Within a class detections are sorted already; all classes together have to be.
     order = torch.argsort(-scores, stable=True)
     rankings = [(scores[label == c], hit[label == c], objects[c]) for c in range(len(objects))]
     rankings.append((scores[order], hit[order], objects.sum()))
@@ -50,20 +54,20 @@ def confidence_curves(result: CocoResult) -> Curves:
 
 
 def _row(scores: Tensor, hit: Tensor, objects: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor, Best]:
-    """The three curves of one ranking by descending score, and its best."""
+    """Return the three curves `[N]` of one ranking by descending score, and its best confidence."""
+    # Place n of these has the n best detections.
     hits = torch.nn.functional.pad(hit.cumsum(0), (1, 0)).double()
     seen = torch.arange(len(hits), dtype=torch.float64, device=hits.device)
     precision = torch.where(seen > 0, hits / seen.clamp(min=1), 1)
     recall = hits / objects  # NaN without objects
-    f1 = 2 * hits / (seen + objects)
-    f1 = torch.where(objects > 0, f1, torch.nan)
-    kept = torch.searchsorted(-scores, -at)  # how many scores exceed each confidence
-    # A confidence cannot part equal scores: only the places before another score can be chosen.
+    f1 = torch.where(objects > 0, 2 * hits / (seen + objects), torch.nan)
+    kept = torch.searchsorted(-scores, -at)  # the number of scores that exceed each confidence
+    # A confidence cannot separate equal scores: only places before a different score can be chosen.
     lower = torch.nn.functional.pad(scores, (0, 1), value=0.0)
     upper = torch.nn.functional.pad(scores, (1, 0), value=1.0)
     possible = (lower < upper) & (seen > 0) & (objects > 0)
-    if not bool(possible.any()):
-        return precision[kept], recall[kept], f1[kept], Best(0.0, 0.0, 0.0, 0.0)
-    n = int(torch.where(possible, f1, -1).argmax())
-    chosen = torch.stack(((lower[n] + upper[n]) / 2, f1[n], precision[n], recall[n])).tolist()
-    return precision[kept], recall[kept], f1[kept], Best(*chosen)
+    best = Best(0.0, 0.0, 0.0, 0.0)
+    if bool(possible.any()):
+        n = int(torch.where(possible, f1, -1).argmax())
+        best = Best(*torch.stack(((lower[n] + upper[n]) / 2, f1[n], precision[n], recall[n])).tolist())
+    return precision[kept], recall[kept], f1[kept], best

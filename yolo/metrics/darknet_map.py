@@ -1,7 +1,7 @@
-"""The numbers that darknet's `detector map` prints, so that its published logs can be compared.
+"""The numbers that darknet's `detector map` prints, for comparison with its published logs.
 
 Letters: `D` detections, `C` classes. It runs at confidence 0.005 and NMS 0.45 without a limit on detections; its label
-files hold no crowds. Its matching is VOC's, except that the IoU must exceed the threshold.
+files contain no crowds. Its matching is VOC's, except that the IoU must exceed the threshold.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from yolo.metrics.records import Records, select
 
 
 class DarknetMap(NamedTuple):
-    """`map` is the mean of `ap` float64 `[C]` over all classes; one without objects has 0. The others are counted at
-    one confidence: right, false and missing detections, their ratios, and the mean IoU, in which false ones have 0."""
+    """What darknet prints.
+
+    `map` is the mean of `ap` float64 `[C]` over all classes; a class without objects has 0. The other numbers are those
+    at one `confidence`: the numbers of correct, false and missing detections, their ratios, and the mean IoU of all
+    detections, where a false one has 0.
+    """
 
     map: float
     ap: Tensor
@@ -33,7 +37,7 @@ class DarknetMap(NamedTuple):
 
 
 def darknet_map(records: Records, threshold: float = 0.5, *, points: int = 0, confidence: float = 0.25) -> DarknetMap:
-    """darknet's mAP and the line below it.
+    """Return darknet's mAP and its counts at one confidence.
 
     Args:
         records: objects and all their detections. Crowds are left out first.
@@ -43,15 +47,16 @@ def darknet_map(records: Records, threshold: float = 0.5, *, points: int = 0, co
     """
     truths = select(records.truths, (~records.truths.crowd).nonzero().squeeze(1))
     records = records._replace(truths=truths)
+    # AP: every detection counts.
     claim = claims(records, threshold, strict=True)
     objects = torch.bincount(truths.label, minlength=records.classes).double()
-    recalls, counted = even_recalls(points), torch.ones_like(claim.first)
-    ap = average_precision(claim.first, counted, records.found.label, objects, recalls).clamp(min=0)
+    counted = torch.ones_like(claim.first)
+    ap = average_precision(claim.first, counted, records.found.label, objects, even_recalls(points)).clamp(min=0)
+    # The counts at one confidence.
     sure = records.found.scores > confidence
-    tp = int((claim.first & sure).sum())
+    hit = claim.first & sure
+    tp = int(hit.sum())
     fp, fn = int(sure.sum()) - tp, len(truths.label) - tp
-    iou = float(claim.iou[claim.first & sure].sum())
-    precision, recall = tp / max(tp + fp, 1), tp / max(tp + fn, 1)
     return DarknetMap(
         map=float(ap.mean()),
         ap=ap,
@@ -59,8 +64,8 @@ def darknet_map(records: Records, threshold: float = 0.5, *, points: int = 0, co
         tp=tp,
         fp=fp,
         fn=fn,
-        precision=precision,
-        recall=recall,
+        precision=tp / max(tp + fp, 1),
+        recall=tp / max(tp + fn, 1),
         f1=2 * tp / max(2 * tp + fp + fn, 1),
-        iou=iou / max(tp + fp, 1),
+        iou=float(claim.iou[hit].sum()) / max(tp + fp, 1),
     )
