@@ -18,7 +18,7 @@ from yolo.metrics.records import begins, lexsort, runs
 from yolo.metrics.verdict import IOU, Verdict, verdict
 
 NEAR = 0.1
-"""Smallest IoU of a detection with an object that it has to do with."""
+"""A detection whose IoU with an object is smaller than this has nothing to do with it."""
 
 KINDS = ("duplicate", "classification", "localisation", "both", "background", "missed")
 
@@ -61,7 +61,9 @@ def error_breakdown(result: CocoResult, threshold: float = IOU) -> Errors:
     meant = torch.where(kind == 1, other_truth, same_truth)
     meant = torch.where((kind == 1) | (kind == 2), meant, -1)
     missed = found.missed.index_fill(0, meant[meant >= 0], False)
-    number = dict(zip(KINDS, [*(int((kind == k).sum()) for k in range(5)), int(missed.sum())], strict=True))
+    number = dict(
+        zip(KINDS, [*(int((kind == k).sum()) for k in range(len(conditions) + 1)), int(missed.sum())], strict=True)
+    )
 
     # AP after correcting one kind at a time.
     ap = _ap(found.hit, found.counted, label, scores, found.objects)

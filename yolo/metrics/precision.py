@@ -1,8 +1,8 @@
-"""Precision and recall along the ranking, and the curve between them.
+"""Precision and recall along a ranking, and the curve through them.
 
-Letters: `N` hits (detections that found an object), `Q` rankings (a class, at a threshold, of a resampled data set,
-...), `R` recall points. A hit is given by the precision and recall at its place in its ranking; between hits precision
-only falls, so hits are all that a curve needs.
+Letters: `N` hits (detections that found an object), `Q` rankings (one for each class, threshold, or resample), `R`
+recall points, `C` classes, `D` detections. A hit is given by the precision and recall at its place in its ranking.
+Between hits precision only falls, so a curve needs the hits alone.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ COCO_POINTS = tuple(np.linspace(0, 1, 101).tolist())
 """The recalls at which COCO reads precision, in pycocotools' own arithmetic: 0, 0.01, ..., 1."""
 
 EPS = float(np.spacing(1))
-"""What pycocotools adds to the number of detections that it divides by."""
+"""What pycocotools adds to the number of detections before it divides by it."""
 
 
 def curve(precision: Tensor, recall: Tensor, ranking: Tensor, rankings: int, points: Tensor) -> Tensor:
-    """The best precision at or beyond each recall point, float64 `[Q, R]`; 0 beyond the last hit.
+    """Return the best precision at or beyond each recall point, float64 `[Q, R]`; 0 beyond the last hit.
 
     Args:
         precision, recall: float64 `[N]` at the hits, in any order.
-        ranking: int64 `[N]` which ranking a hit belongs to.
+        ranking: int64 `[N]`, the ranking that a hit belongs to.
         rankings: Q.
         points: float64 `[R]`, ascending, the first is 0.
     """
@@ -36,9 +36,10 @@ def curve(precision: Tensor, recall: Tensor, ranking: Tensor, rankings: int, poi
 
 
 def envelope(precision: Tensor, ranking: Tensor) -> Tensor:
-    """The best precision at each hit or a later one of its ranking, `[N]`; hits stand by ranking, then place.
+    """Return the best precision at each hit or a later one of its ranking, `[N]`.
 
-    A running maximum from the end, in log2(N) steps of doubled reach.
+    The hits are sorted by ranking, then by place. This is a running maximum from the end, in log2(N) steps of doubled
+    reach.
     """
     best, reach = precision, 1
     while reach < len(best):
@@ -50,9 +51,10 @@ def envelope(precision: Tensor, ranking: Tensor) -> Tensor:
 
 
 def running(values: Tensor, label: Tensor, classes: int, at: Tensor | None = None) -> Tensor:
-    """Sums int32 `[..., n]` of whole numbers or bools `[..., n]` up to and with each element within its class.
+    """Return running sums int32 `[..., n]` within each class, of integers or bools `[..., n]`.
 
-    `label` `[n]` ascends. `at` int64 `[m]`: only these elements' sums, `[..., m]`.
+    An element is part of its own sum. `label` `[n]` ascends. `at` int64 `[m]`: return the sums at these elements only,
+    `[..., m]`.
     """
     sums = torch.nn.functional.pad(values.cumsum(-1, dtype=torch.int32), (1, 0))
     before = torch.searchsorted(label, torch.arange(classes, device=label.device))[label]
@@ -62,22 +64,22 @@ def running(values: Tensor, label: Tensor, classes: int, at: Tensor | None = Non
 
 
 def even_recalls(points: int) -> tuple[float, ...]:
-    """So many recalls from 0 to 1: k / (points - 1). COCO's own 101 differ from these in the last digit."""
+    """Return `points` recalls from 0 to 1, k / (points - 1). COCO's own 101 differ from these in the last digit."""
     return tuple(k / (points - 1) for k in range(points))
 
 
 def average_precision(
     hit: Tensor, counted: Tensor, label: Tensor, objects: Tensor, recalls: Sequence[float] = ()
 ) -> Tensor:
-    """The area under the curve of each class, float64 `[C]`; 0 for a class that finds nothing, -1 without objects.
+    """Return the area under the curve of each class, float64 `[C]`; 0 without hits, -1 without objects.
 
     Args:
-        hit: bool `[D]`, the detections that found an object; by class, then by descending score.
-        counted: bool `[D]`, those and the false ones; the others are as if they were not there.
+        hit: bool `[D]`, the detections that found an object; sorted by class, then by descending score.
+        counted: bool `[D]`, the correct and the false detections; all others are left out.
         label: int64 `[D]`, ascending.
-        objects: float64 `[C]`, how many are to be found.
-        recalls: the mean of the best precision at or beyond these (`COCO_POINTS`, or 11 even ones for VOC 2007);
-            without them the whole area under that step curve (VOC from 2010).
+        objects: float64 `[C]`, the number of objects to be found.
+        recalls: the area is the mean of the best precision at or beyond these recalls (`COCO_POINTS`, or 11 even ones
+            for VOC 2007). Without them it is the whole area under this step curve (VOC from 2010).
     """
     classes, at = len(objects), hit.nonzero().squeeze(1)
     count = running(hit, label, classes, at).double()
@@ -92,6 +94,6 @@ def average_precision(
 
 
 def mean_over_classes(values: Tensor) -> float:
-    """The mean of those that exist, -1 if none does."""
+    """Return the mean of the values that are not -1; -1 if all are."""
     counted = values[values > -1]
     return float(counted.mean()) if len(counted) else -1.0

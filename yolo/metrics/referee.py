@@ -1,4 +1,7 @@
-"""pycocotools as a referee beside our own numbers. Imported only when it is asked for."""
+"""pycocotools as a referee for our own numbers. It is imported only when it is used.
+
+Letters: `T` IoU thresholds, `R` recall points, `C` classes, `A` area ranges, `M` limits on the number of detections.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,18 @@ from yolo.metrics.coco import CocoResult, Rules
 
 
 class Referee(NamedTuple):
-    """What pycocotools computed: `precision` float64 `[T, R, C, A]` at the largest limit, `recall` `[T, C, A, M]`, and
-    its twelve numbers, where the rules are COCO's own (else none)."""
+    """What pycocotools computed.
+
+    `precision` float64 `[T, R, C, A]` at the largest limit, `recall` float64 `[T, C, A, M]`, and its twelve `numbers`;
+    without COCO's own rules it has none.
+    """
 
     precision: np.ndarray
     recall: np.ndarray
     numbers: list[float]
 
     def difference(self, result: CocoResult) -> float:
-        """The largest difference from our result, over all entries of precision and recall and the twelve numbers."""
+        """Return the largest difference from our result, over all entries of precision, recall and the numbers."""
         pairs: list[tuple[np.ndarray, np.ndarray]] = [
             (self.precision, result.precision.numpy()),
             (self.recall, result.recall.numpy()),
@@ -31,9 +37,9 @@ class Referee(NamedTuple):
 
 
 def referee(annotations: dict[str, Any], rows: list[dict[str, Any]], rules: Rules | None = None) -> Referee:
-    """pycocotools' evaluation of results `rows`, in the form of the two kinds of COCO json files.
+    """Return pycocotools' evaluation of the results `rows`. Both arguments have the form of COCO's json files.
 
-    It needs what it does not check: annotation ids from 1 on (one of 0 counts as no match), ids that occur once.
+    Annotation ids must be unique and start from 1, which pycocotools does not check: it takes 0 for no match.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -45,7 +51,7 @@ def referee(annotations: dict[str, Any], rows: list[dict[str, Any]], rules: Rule
         truth.createIndex()
         if rows:
             found = truth.loadRes(rows)
-        else:  # it cannot load an empty list
+        else:  # pycocotools cannot load an empty list
             found.dataset = {**annotations, "annotations": []}
             found.createIndex()
         evaluation = COCOeval(truth, found, "bbox")
