@@ -276,7 +276,7 @@ def test_one_name_in_two_splits(constant: Path, capsys: pytest.CaptureFixture[st
     assert main(["explain", "p0.png", *words]) == 1
     error = capsys.readouterr().err
     assert "p0.png: 2 images of both fit: " in error
-    assert "give path or --split" in error
+    assert "give the path or --split" in error
     assert explained("p0.png", *words, "--split", "val")["image"] == "p0.png"
     assert explained(folders[0] / "p0.png", *words)["image"] == "p0.png"
 

@@ -1,7 +1,7 @@
 """A detector, or a results file, against a data set.
 
-detect_all.py    the detections in all images of a data set
-coco_results.py  a COCO results file against annotations, by names
+detect_all.py    the detections and the objects in all images of a data set
+coco_results.py  a COCO results file against annotations, matched by names
 report.py        tables, metrics.json, per_class.csv
-plots.py         curves, matrices, bars as PNG
+plots.py         curves, matrices and bars as PNG
 """

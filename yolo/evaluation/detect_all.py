@@ -1,4 +1,7 @@
-"""The detections in all images of a data set, which evaluation compares with its objects."""
+"""The detections and the objects in all images of a data set, which evaluation compares.
+
+Letters: `C` classes of the model.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +18,7 @@ from tqdm import tqdm
 from yolo.data.datasets import ImageDataset
 from yolo.images.placement import Placement
 from yolo.metrics.collect import found_in
-from yolo.metrics.records import Found, Truths
+from yolo.metrics.records import Found, Truths, select
 from yolo.models.detector import Detector
 from yolo.names import class_index
 from yolo.options.detection import Filter
@@ -22,52 +26,60 @@ from yolo.options.detection import Filter
 log = logging.getLogger("yolo")
 
 
-def detect_all(model: Detector, data: ImageDataset, batch_size: int, options: Filter) -> Found:
-    """The detections in all images of a data set, with its class indices.
+class Prepared(NamedTuple):
+    """A batch of images as the model takes them; `first` is the index of the first of them in the data set."""
 
-    Classes of the model that the data do not have are left out, which is said. ValueError if it is the other way round,
-    or for an image that cannot be read: an evaluation that leaves images out is none.
+    first: int
+    images: Tensor
+    placements: list[Placement]
+
+
+def detect_all(model: Detector, data: ImageDataset, batch_size: int, options: Filter) -> Found:
+    """Return the detections in all images of a data set, with the class indices of the data set.
+
+    Detections of classes that the data set does not have are left out, and these classes are logged.
+
+    Raises:
+        ValueError: The model lacks a class of the data set, or an image cannot be read. An evaluation without it would
+            give other numbers.
     """
     label_of = _match_classes(model.names, data.names)
     parts = []
     with tqdm(total=len(data), unit="image", disable=None) as bar:
-        for first, (images, placements) in _prepared(model, data, batch_size):
-            found = found_in(model.detect_batch(images, placements, options))
+        for batch in _prepared(model, data, batch_size):
+            found = found_in(model.detect_batch(batch.images, batch.placements, options))
             label = label_of.to(found.label.device)[found.label]
-            known = (label >= 0).nonzero().squeeze(1)
-            parts.append(Found(found.image[known] + first, label[known], found.boxes[known], found.scores[known]))
-            bar.update(len(images))
+            found = found._replace(image=found.image + batch.first, label=label)
+            parts.append(select(found, (label >= 0).nonzero().squeeze(1)))
+            bar.update(len(batch.images))
     return Found(*map(torch.cat, zip(*parts, strict=True)))
 
 
-def _prepared(
-    model: Detector, data: ImageDataset, batch_size: int
-) -> Iterator[tuple[int, tuple[Tensor, Sequence[Placement]]]]:
-    """Batches, with the index of their first image; the next are read while one is looked at."""
+def _prepared(model: Detector, data: ImageDataset, batch_size: int) -> Iterator[Prepared]:
+    """Yield the batches in order. The next two are read while the model works on one."""
 
-    def prepare(first: int) -> tuple[Tensor, Sequence[Placement]]:
+    def prepare(first: int) -> Prepared:
         images, placements = [], []
         for k in range(first, min(first + batch_size, len(data))):
             image, placement = model.prepare(data.path(k))
             if list(placement.image.wh) != data.index.sizes[k].tolist():
-                raise ValueError(data.fault(k))  # its boxes would be those of another image
+                raise ValueError(data.fault(k))  # the boxes would be those of another image
             images.append(image)
             placements.append(placement)
-        return torch.stack(images), placements
+        return Prepared(first, torch.stack(images), placements)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        waiting: deque[tuple[int, Future[tuple[Tensor, Sequence[Placement]]]]] = deque()
+        waiting: deque[Future[Prepared]] = deque()
         for first in range(0, len(data), batch_size):
-            waiting.append((first, pool.submit(prepare, first)))
+            waiting.append(pool.submit(prepare, first))
             if len(waiting) > 2:
-                number, batch = waiting.popleft()
-                yield number, batch.result()
-        for number, batch in waiting:
-            yield number, batch.result()
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _match_classes(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
-    """For each class of the model the class index in the data, int64, -1 for none: by name."""
+    """Return the data's class index of each class of the model, matched by name; int64 `[C]`, -1 for none."""
     found = [class_index(name, wanted) for name in names]
     absent = [own for k, own in enumerate(wanted) if k not in found]
     if absent:
@@ -82,6 +94,6 @@ def _match_classes(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
 
 
 def truths_in(data: ImageDataset) -> Truths:
-    """All objects as they were read, for evaluation; nothing is clipped."""
+    """Return all objects as they were read, not clipped to the images."""
     index = data.index
     return Truths(*map(torch.from_numpy, (index.image, index.labels, index.read, index.area, index.crowd)))

@@ -1,4 +1,4 @@
-"""Curves and tables as images. Nothing here computes: it draws what the metrics give.
+"""Plots of the metrics. Nothing is computed here.
 
 Letters: `C` classes, `N` confidences, `R` recalls. Every function writes one PNG, whole or not at all.
 """
@@ -19,22 +19,25 @@ from matplotlib.ticker import PercentFormatter
 from yolo.atomic import replacing
 
 FEW = 10
-"""So many classes have a colour and a line in the legend of their own; more are drawn alike."""
+"""Up to this number of classes, each has its own colour and its own line in the legend; more are drawn alike."""
 
 MANY = 30
-"""A matrix of more classes shows the most confused ones only, or its names could not be read."""
+"""A matrix of more classes shows only the most confused ones, because its names would be too small to read."""
 
 
 def plot_precision_recall(path: Path, precision: np.ndarray, ap: Sequence[float], names: Sequence[str]) -> None:
-    """Precision against recall at IoU 0.5: every class, and their mean.
+    """Plot precision against recall at IoU 0.5 for every class, and their mean.
 
-    `precision` `[R, C]` at R recalls from 0 to 1, -1 for classes without objects; `ap` `[C]` fractions for the legend.
+    Args:
+        path: the PNG file.
+        precision: `[R, C]` at R recalls from 0 to 1, -1 for classes without objects.
+        ap: `[C]` AP50 as fractions, for the legend; -1 for classes without objects.
+        names: `[C]` class names.
     """
-    figure, axes = _axes("recall", "precision", f"Precision and recall at IoU 0.50 ({_count(ap)} classes)")
-    recall, names = np.linspace(0, 1, len(precision)), words(names)
     with_objects = [c for c in range(len(names)) if ap[c] > -1]
-    for n, c in enumerate(with_objects):
-        _class_line(axes, recall, precision[:, c], f"{names[c]}  {ap[c]:.3f}", n, len(with_objects))
+    figure, axes = _axes("recall", "precision", f"Precision and recall at IoU 0.50 ({len(with_objects)} classes)")
+    recall, names = np.linspace(0, 1, len(precision)), words(names)
+    _class_lines(axes, recall, [(f"{names[c]}  {ap[c]:.3f}", precision[:, c]) for c in with_objects])
     if with_objects:
         mean = precision[:, with_objects].mean(axis=1)
         label = f"mean of the classes  {np.mean([ap[c] for c in with_objects]):.3f}"
@@ -46,15 +49,18 @@ def plot_precision_recall(path: Path, precision: np.ndarray, ap: Sequence[float]
 def plot_f1(
     path: Path, confidence: np.ndarray, f1: np.ndarray, best: tuple[float, float], names: Sequence[str]
 ) -> None:
-    """F1 against the confidence: every class, and all together with their best point.
+    """Plot F1 against the confidence for every class, and for all classes together with their best point.
 
-    `f1` `[C + 1, N]`, last all classes together, NaN for classes without objects; `best` its confidence and F1.
+    Args:
+        path: the PNG file.
+        confidence: `[N]`.
+        f1: `[C + 1, N]`, the last row for all classes together; NaN for classes without objects.
+        best: the confidence with the best F1 of all classes together, and this F1.
+        names: `[C]` class names.
     """
     figure, axes = _axes("confidence", "F1", "F1 at IoU 0.50")
     names = words(names)
-    with_objects = [c for c in range(len(names)) if not np.isnan(f1[c]).all()]
-    for n, c in enumerate(with_objects):
-        _class_line(axes, confidence, f1[c], names[c], n, len(with_objects))
+    _class_lines(axes, confidence, [(names[c], f1[c]) for c in range(len(names)) if not np.isnan(f1[c]).all()])
     axes.plot(confidence, f1[-1], color="black", linewidth=2.5, label="all objects together")
     axes.plot(*best, "o", color="black", label=f"best: {best[1]:.3f} at {best[0]:.3f}")
     figure.legend(loc="outside right upper", fontsize=9)
@@ -62,10 +68,17 @@ def plot_f1(
 
 
 def plot_confusion(path: Path, matrix: np.ndarray, names: Sequence[str], confidence: float) -> None:
-    """Rows: true classes, columns: detected ones, both with background at the end; colour: share of the row.
+    """Plot a confusion matrix: a row per true class, a column per detected class, the last of both for background.
 
-    `matrix` `[C + 1, C + 1]` counts. Of more than 30 classes those with the most confusions are shown.
+    The colour is the share of the row. Of more than 30 classes only those with the most confusions are shown.
+
+    Args:
+        path: the PNG file.
+        matrix: `[C + 1, C + 1]` counts.
+        names: `[C]` class names.
+        confidence: the detections have a higher score; for the title.
     """
+    # Shares are those of whole rows, whether or not all columns are shown.
     shown, names = _most_confused(matrix), words(names)
     part = matrix[np.ix_(shown, shown)]
     share = part / matrix[shown].sum(axis=1, keepdims=True).clip(min=1)
@@ -81,6 +94,7 @@ def plot_confusion(path: Path, matrix: np.ndarray, names: Sequence[str], confide
     left_out = len(names) + 1 - len(shown)
     note = f"\nthe {len(shown) - 1} classes with most confusions, {left_out} are left out" if left_out else ""
     axes.set_title(f"Confusions at IoU 0.50, confidence above {confidence:g}{note}", fontsize=11)
+    # Background is separated by lines, and the counts are written into the cells.
     axes.hlines(len(shown) - 1.5, -0.5, len(shown) - 0.5, color="grey", linewidth=0.8)
     axes.vlines(len(shown) - 1.5, -0.5, len(shown) - 0.5, color="grey", linewidth=0.8)
     for row, column in zip(*np.nonzero(part), strict=True):
@@ -93,7 +107,7 @@ def plot_confusion(path: Path, matrix: np.ndarray, names: Sequence[str], confide
 
 
 def plot_errors(path: Path, ap: float, cost: Mapping[str, float], number: Mapping[str, int]) -> None:
-    """How much higher AP50 were without each kind of error; `cost` fractions, `number` how many there are."""
+    """Plot the gain in AP50 without each kind of error. `cost`: the gains as fractions, `number`: the error counts."""
     figure, axes = _axes(
         "AP50 gained without these errors (number of them)", "", f"What AP50 = {ap:.3f} lacks", limits=False
     )
@@ -107,7 +121,10 @@ def plot_errors(path: Path, ap: float, cost: Mapping[str, float], number: Mappin
 
 
 def words(names: Sequence[str]) -> list[str]:
-    """Names as matplotlib shows them: `$` is no formula, `_` at the start hides nothing, unknown letters are boxes."""
+    """Return names that matplotlib shows as they are: `$` starts no formula and a leading `_` does not hide a line.
+
+    Letters that the font lacks become boxes.
+    """
     known = _letters()
     return [
         ("" if name[:1] != "_" else " ") + "".join(c if ord(c) in known else "□" for c in name).replace("$", r"\$")
@@ -117,12 +134,12 @@ def words(names: Sequence[str]) -> list[str]:
 
 @cache
 def _letters() -> frozenset[int]:
-    """What the font has, which comes with matplotlib."""
+    """Return the code points of the font, which comes with matplotlib."""
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
 def _axes(x: str, y: str, title: str, limits: bool = True) -> tuple[Figure, Axes]:
-    """A page with one diagram; both axes from 0 to 1 where `limits`."""
+    """Return a page with one diagram. `limits`: both axes go from 0 to 1."""
     figure = Figure(figsize=(9, 5.5), layout="constrained", dpi=110)
     axes = figure.subplots()
     axes.set(xlabel=x, ylabel=y, title=title)
@@ -133,16 +150,17 @@ def _axes(x: str, y: str, title: str, limits: bool = True) -> tuple[Figure, Axes
     return figure, axes
 
 
-def _class_line(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, n: int, lines: int) -> None:
-    """The n-th of so many class lines: coloured and named if they are few, else thin and grey."""
-    if lines <= FEW:
-        axes.plot(x, y, color=colormaps["tab10"](n), linewidth=1.3, label=label)
-    else:
-        axes.plot(x, y, color="tab:blue", linewidth=0.7, alpha=0.3, label="one class each" if n == 0 else None)
+def _class_lines(axes: Axes, x: np.ndarray, lines: Sequence[tuple[str, np.ndarray]]) -> None:
+    """Draw a line per class, given as label and values: coloured and named if there are few, else thin and pale."""
+    for n, (label, y) in enumerate(lines):
+        if len(lines) <= FEW:
+            axes.plot(x, y, color=colormaps["tab10"](n), linewidth=1.3, label=label)
+        else:
+            axes.plot(x, y, color="tab:blue", linewidth=0.7, alpha=0.3, label="one class each" if n == 0 else None)
 
 
 def _most_confused(matrix: np.ndarray) -> list[int]:
-    """The rows to show, in their order: all, or the classes with most counts off the diagonal; background is last."""
+    """Return the rows to show, ascending: all, or the classes with most counts off the diagonal, and background."""
     classes = len(matrix) - 1
     between = matrix[:-1, :-1] - np.diag(np.diag(matrix[:-1, :-1]))
     confusions = between.sum(axis=0) + between.sum(axis=1)
@@ -150,11 +168,7 @@ def _most_confused(matrix: np.ndarray) -> list[int]:
     return [*sorted(chosen.tolist()), classes]
 
 
-def _count(ap: Sequence[float]) -> int:
-    return sum(value > -1 for value in ap)
-
-
 def save(figure: Figure, path: Path) -> None:
-    """Writes the page."""
+    """Write the page to a PNG file."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")

@@ -1,4 +1,4 @@
-"""Everything that is said about one evaluation: tables, metrics.json, per_class.csv, plots.
+"""The report of one evaluation: tables, metrics.json, per_class.csv, plots.
 
 Letters: `C` classes.
 """
@@ -19,21 +19,21 @@ from yolo.evaluation.plots import plot_confusion, plot_errors, plot_f1, plot_pre
 from yolo.metrics.bootstrap import Interval, bootstrap
 from yolo.metrics.coco import LIMITS, CocoResult, Metric, evaluate
 from yolo.metrics.confusion import confusion_matrix
-from yolo.metrics.curves import Curves, confidence_curves
+from yolo.metrics.curves import Best, Curves, confidence_curves
 from yolo.metrics.darknet_map import DarknetMap, darknet_map
 from yolo.metrics.errors import Errors, error_breakdown
 from yolo.metrics.precision import mean_over_classes
 from yolo.metrics.records import Records
 from yolo.metrics.voc import voc_ap
 
-POINTS = (0, 11, 101)
-"""darknet's `-points`."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The metrics of one set of detections. `voc` float64 `[C]` AP50 by all points and by 11; `darknet` by `-points`;
-    `confusion` int64 `[C + 1, C + 1]` at `confidence`; `conditions` are words to print, by what they are about."""
+    """The metrics of one set of detections.
+
+    `conditions`: what the numbers depend on, as words to print by topic. `voc`: AP50 float64 `[C]` by the number of
+    points, 0 for the whole curve. `darknet`: by `-points`. `confusion`: int64 `[C + 1, C + 1]` at `confidence`.
+    """
 
     result: CocoResult
     conditions: Mapping[str, str]
@@ -49,15 +49,22 @@ class Report:
 def make_report(
     records: Records, names: list[str], conditions: Mapping[str, str], *, confidence: float, resamples: int
 ) -> Report:
-    """All metrics by their own rules at IoU 0.5, and COCO's. `confidence` is that of the confusion matrix and darknet's
-    counts; without `resamples` there are no intervals."""
+    """Compute COCO's metrics, and all others by their own rules at IoU 0.5.
+
+    Args:
+        records: objects and detections.
+        names: `[C]` class names.
+        conditions: what the numbers depend on, as words to print by topic.
+        confidence: of the confusion matrix and of darknet's counts.
+        resamples: number of resamples for the intervals; 0 for no intervals.
+    """
     result = evaluate(records, names)
     return Report(
         result=result,
         conditions=conditions,
         intervals=bootstrap(result, resamples) if resamples else {},
         voc={points: voc_ap(records, points=points) for points in (0, 11)},
-        darknet={points: darknet_map(records, points=points, confidence=confidence) for points in POINTS},
+        darknet={points: darknet_map(records, points=points, confidence=confidence) for points in (0, 11, 101)},
         curves=confidence_curves(result),
         confusion=confusion_matrix(result, confidence),
         confidence=confidence,
@@ -66,42 +73,34 @@ def make_report(
 
 
 def table(report: Report) -> str:
-    """What a person reads: the conditions, COCO's twelve, the other metrics."""
-    truths = report.result.records.truths
+    """Return the report as text: the conditions, COCO's twelve, the other metrics."""
+    result, darknet, best, errors = report.result, report.darknet[0], report.curves.best[-1], report.errors
+    truths, metrics = result.records.truths, result.rules.metrics()
+    coco = [_coco_line(name, metrics[name], n, report.intervals.get(name)) for name, n in result.numbers().items()]
+    maps = ", ".join(f"{found.map:.4f} (points {points})" for points, found in report.darknet.items())
+    costs = sorted(errors.cost.items(), key=lambda item: -item[1])
     lines = [
-        f"{report.result.records.images:,} images, {len(truths.label):,} objects ({int(truths.crowd.sum())} crowds), "
-        f"{len(report.result.names)} classes, {len(report.result.records.found.label):,} detections",
+        f"{result.records.images:,} images, {len(truths.label):,} objects ({int(truths.crowd.sum())} crowds), "
+        f"{len(result.names)} classes, {len(result.records.found.label):,} detections",
         "conditions: " + ", ".join(f"{key} {value}".strip() for key, value in report.conditions.items()),
         "",
         "          IoU        area    limit   value" + ("   95 % of resampled images" if report.intervals else ""),
+        *coco,
+        "",
+        f"VOC AP50      {mean_over_classes(report.voc[0]):.4f} (whole curve), "
+        f"{mean_over_classes(report.voc[11]):.4f} (11 points)",
+        f"darknet map   {maps}",
+        f"  above {darknet.confidence:g}: TP {darknet.tp}, FP {darknet.fp}, FN {darknet.fn}, "
+        f"precision {darknet.precision:.2f}, recall {darknet.recall:.2f}, F1 {darknet.f1:.2f}, IoU {darknet.iou:.2%}",
+        f"best F1       {best.f1:.4f} at confidence {best.confidence:.4f}: "
+        f"precision {best.precision:.4f}, recall {best.recall:.4f} (all classes together, IoU 0.5)",
+        "AP50 lost     " + ", ".join(f"{kind} {cost:.4f} ({errors.number[kind]:,})" for kind, cost in costs),
     ]
-    metrics = report.result.rules.metrics()
-    lines += [
-        _coco_line(name, metrics[name], value, report.intervals.get(name))
-        for name, value in report.result.numbers().items()
-    ]
-    darknet, best, errors = report.darknet[0], report.curves.best[-1], report.errors
-    maps = ", ".join(f"{report.darknet[points].map:.4f} (points {points})" for points in POINTS)
-    costs = sorted(errors.cost.items(), key=lambda item: -item[1])
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"VOC AP50      {mean_over_classes(report.voc[0]):.4f} (whole curve), "
-            f"{mean_over_classes(report.voc[11]):.4f} (11 points)",
-            f"darknet map   {maps}",
-            f"  above {darknet.confidence:g}: TP {darknet.tp}, FP {darknet.fp}, FN {darknet.fn}, "
-            f"precision {darknet.precision:.2f}, recall {darknet.recall:.2f}, F1 {darknet.f1:.2f}, "
-            f"IoU {darknet.iou:.2%}",
-            f"best F1       {best.f1:.4f} at confidence {best.confidence:.4f}: "
-            f"precision {best.precision:.4f}, recall {best.recall:.4f} (all classes together, IoU 0.5)",
-            "AP50 lost     " + ", ".join(f"{kind} {cost:.4f} ({errors.number[kind]:,})" for kind, cost in costs),
-        ]
-    )
+    return "\n".join(lines)
 
 
 def class_table(report: Report) -> str:
-    """A line for each class; `-` where it has no objects."""
+    """Return a line for each class, with `-` instead of numbers for a class without objects."""
     rows = class_rows(report)
     width = max([5, *(len(row["class"]) for row in rows)])
     lines = [f"{'class':<{width}}  objects  detections      AP    AP50    AP75   AR100  best F1  at confidence"]
@@ -114,31 +113,30 @@ def class_table(report: Report) -> str:
 
 
 def class_rows(report: Report) -> list[dict[str, Any]]:
-    """Per class: `class objects detections AP AP50 AP75 AR100 voc_AP50 darknet_AP50`, and the confidence with the best
-    F1, `best_confidence best_f1 precision recall`. -1: no objects."""
+    """Return a row for each class: `class objects detections AP AP50 AP75 AR100 voc_AP50 darknet_AP50`, and the
+    confidence with the best F1, `best_confidence best_f1 precision recall`. Without objects numbers are -1."""
     voc, darknet = report.voc[0].tolist(), report.darknet[0].ap.tolist()
-    return [
-        {
-            "class": row["name"],
-            "objects": row["objects"],
-            "detections": row["detections"],
-            "AP": row["AP"],
-            "AP50": row["AP50"],
-            "AP75": row["AP75"],
-            "AR100": row["AR"],
-            "voc_AP50": voc[c],
-            "darknet_AP50": darknet[c],
-            "best_confidence": report.curves.best[c].confidence if row["objects"] else -1.0,
-            "best_f1": report.curves.best[c].f1 if row["objects"] else -1.0,
-            "precision": report.curves.best[c].precision if row["objects"] else -1.0,
-            "recall": report.curves.best[c].recall if row["objects"] else -1.0,
-        }
-        for c, row in enumerate(report.result.per_class())
-    ]
+    rows = []
+    for c, row in enumerate(report.result.per_class()):
+        best = report.curves.best[c] if row["objects"] else Best(-1.0, -1.0, -1.0, -1.0)
+        rows.append(
+            {
+                "class": row["name"],
+                **{key: row[key] for key in ("objects", "detections", "AP", "AP50", "AP75")},
+                "AR100": row["AR"],
+                "voc_AP50": voc[c],
+                "darknet_AP50": darknet[c],
+                "best_confidence": best.confidence,
+                "best_f1": best.f1,
+                "precision": best.precision,
+                "recall": best.recall,
+            }
+        )
+    return rows
 
 
 def summary_dict(report: Report) -> dict[str, Any]:
-    """The content of metrics.json: COCO's twelve as fractions under their names, then the others, each by its own."""
+    """Return the content of metrics.json: COCO's twelve as fractions under their names, then the other metrics."""
     records, errors = report.result.records, report.errors
     return {
         **report.result.numbers(),
@@ -159,7 +157,11 @@ def summary_dict(report: Report) -> dict[str, Any]:
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """metrics.json, per_class.csv and four plots into the folder. OSError where it cannot be written."""
+    """Write metrics.json, per_class.csv and four plots into a folder.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
     with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(summary_dict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     rows = class_rows(report)
@@ -184,4 +186,5 @@ def _coco_line(name: str, metric: Metric, value: float, interval: Interval | Non
 
 
 def _cell(value: float, width: int) -> str:
+    """Return a number for a column, `-` if it does not exist (-1)."""
     return f"{value:{width}.4f}" if value >= 0 else f"{'-':>{width}}"
