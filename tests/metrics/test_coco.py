@@ -1,7 +1,8 @@
-"""COCO's metrics: every number is pycocotools', whatever the problem."""
+"""COCO's metrics: every number equals that of pycocotools, for any problem."""
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision import tv_tensors
 
-from tests.support.coco_problems import Detection, Object, Problem, problems
+from tests.support.coco_problems import TIE, Detection, Object, Problem, problems
 from tests.support.paths import ROOT
 from yolo.boxes import Detections
 from yolo.metrics import match
@@ -30,19 +31,13 @@ RULES = [
     Rules(areas={"all": (0, 1e10), "tiny": (0, 8), "other": (8, 8)}, thresholds=(0.25, 0.5)),
 ]
 
-# Objects at 0 and at 4; a detection at 2 overlaps both equally, another at -2 only the first.
-TIE = Problem(
-    [Object(0, 0, (0, 0, 8, 8)), Object(0, 0, (4, 0, 8, 8))],
-    [Detection(0, 0, (2, 0, 8, 8), 0.9), Detection(0, 0, (-2, 0, 8, 8), 0.8)],
-)
-# Both objects are of a size that does not count: small, and no better than the crowd that comes after them.
+# An object of medium size, a small one and a crowd, all in the same place: each area range ignores some of them.
 IGNORED_TIE = Problem(
     [Object(0, 0, (0, 0, 8, 8), area=2000), Object(0, 0, (0, 0, 8, 8)), Object(0, 0, (0, 0, 8, 8), crowd=True)],
     [Detection(0, 0, (0, 0, 8, 8), score) for score in (0.9, 0.8, 0.7, 0.6)],
 )
 
 
-@pytest.mark.parametrize("rules", RULES)
 @settings(max_examples=600, deadline=None)
 @given(problem=problems())
 @example(problem=TIE)
@@ -50,16 +45,18 @@ IGNORED_TIE = Problem(
 @example(problem=Problem([], [], images=2, classes=2))
 @example(problem=Problem([], [Detection(0, 0, (0, 0, 5, 5), 0.5)]))
 @example(problem=Problem([Object(0, 0, (0, 0, 5, 5))], []))
-def test_every_number_is_pycocotools(problem: Problem, rules: Rules) -> None:
-    """All precisions, recalls and the twelve, to 1e-12; the error would be a match that differs, so large."""
-    result = problem.metrics(rules).compute()
-    assert referee(problem.annotations(), problem.rows(), rules).difference(result) < 1e-12
+def test_every_number_is_pycocotools(problem: Problem) -> None:
+    """All precisions, recalls and the twelve numbers, by each of the rules, to 1e-12. A match that differs would make a
+    large error."""
+    for rules in RULES:
+        result = problem.metrics(rules).compute()
+        assert referee(problem.annotations(), problem.rows(), rules).difference(result) < 1e-12, rules
 
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_more_detections_than_the_limit(seed: int) -> None:
-    """150 detections of one class in an image, most of them with the same few scores: the first 100 count."""
+    """Of 150 detections of one class, 120 of them in one image and many with equal scores, the first 100 count."""
     g = torch.Generator().manual_seed(seed)
     boxes = torch.randint(0, 40, (170, 4), generator=g)
     scores = torch.randint(1, 6, (150,), generator=g) / 7
@@ -70,7 +67,7 @@ def test_more_detections_than_the_limit(seed: int) -> None:
 
 
 def matched(problem: Problem, threshold: float, area: str = "all") -> list[int]:
-    """The object that each detection takes, by descending score; -1 for none."""
+    """Return the object that each detection takes, by descending score; -1 for none."""
     rules = Rules(thresholds=(threshold,))
     result = problem.metrics(rules).compute()
     taken = torch.full((len(problem.detections),), -1)
@@ -84,13 +81,13 @@ def matched(problem: Problem, threshold: float, area: str = "all") -> list[int]:
         # 6 of 10 units in common: IoU 6 / 10 reaches a threshold of exactly that.
         ([(0, 0, 10, 1)], [(0, 0, 6, 1)], 0.6, [0]),
         ([(0, 0, 10, 1)], [(0, 0, 6, 1)], 0.6 + 1e-9, [-1]),
-        # A threshold of 1 is one of 1 - 1e-10.
+        # A threshold of 1 means 1 - 1e-10.
         ([(0, 0, 10, 1)], [(0, 0, 10, 1)], 1.0, [0]),
-        # Of two equal overlaps (4 of 12) the last; the next detection finds the first one free.
+        # Of two equal overlaps (4 of 12) the last is taken; the next detection finds the first one free.
         ([(0, 0, 8, 1), (8, 0, 8, 1)], [(4, 0, 8, 1), (0, 0, 8, 1)], 0.3, [1, 0]),
         # The better detection takes the object that both want; the other takes its second choice, 4 of 12.
         ([(0, 0, 8, 1), (4, 0, 8, 1)], [(0, 0, 8, 1), (0, 0, 8, 1), (0, 0, 8, 1)], 0.3, [0, 1, -1]),
-        # A chain: each is pushed on by one before it, the last finds nothing left.
+        # A chain: each detection is refused where a better one came first; for the last no object is left.
         (
             [(0, 0, 10, 1), (1, 0, 10, 1), (2, 0, 10, 1)],
             [(0, 0, 10, 1), (0, 0, 10, 1), (0, 0, 10, 1), (0, 0, 10, 1)],
@@ -107,13 +104,13 @@ def test_matching_by_hand(
     threshold: float,
     taken: list[int],
 ) -> None:
-    """The rule, case by case."""
+    """The matching of each case equals the one worked out by hand."""
     found = [Detection(0, 0, box, 0.9 - k / 10) for k, box in enumerate(detections)]
     assert matched(Problem([Object(0, 0, box) for box in objects], found), threshold) == taken
 
 
 def test_crowds_and_sizes_by_hand() -> None:
-    """A crowd takes any number, but only those who find nothing else; so do objects of another size, once each."""
+    """A crowd matches any number of detections that find no other object; an object of another size matches one."""
     box = (0, 0, 10, 10)
     twice = [Detection(0, 0, box, 0.9), Detection(0, 0, box, 0.8), Detection(0, 0, box, 0.7)]
     crowd = Problem([Object(0, 0, box, crowd=True), Object(0, 0, box)], twice)
@@ -124,12 +121,12 @@ def test_crowds_and_sizes_by_hand() -> None:
     sizes = Problem([Object(0, 0, box, area=5000), Object(0, 0, box, area=50)], twice)
     assert matched(sizes, 0.5, "small") == [1, 0, -1]
     assert matched(sizes, 0.5, "medium") == [0, 1, -1]
-    # small: one right, one that found an ignored object, one false (of this size): AP 1 at the first place.
+    # small: one correct, one that found an ignored object, one false (of this size): AP 1 at the first place.
     assert sizes.metrics().compute().numbers()["APs"] == pytest.approx(1, abs=1e-12)
 
 
 def test_the_numbers_by_hand() -> None:
-    """Three objects, four detections; right, false, right, false at IoU 0.5, and only the first right at 0.75."""
+    """Three objects, four detections: correct, false, correct, false at IoU 0.5, and only the first correct at 0.75."""
     objects = [Object(0, 0, (100 * k, 0, 60, 60)) for k in range(3)]
     detections = [
         Detection(0, 0, (0, 0, 60, 60), 0.9),
@@ -154,7 +151,7 @@ def test_the_numbers_by_hand() -> None:
 
 
 def test_names_of_the_numbers() -> None:
-    """COCO's twelve under their names, in pycocotools' order; other rules name their own."""
+    """COCO's twelve numbers have their names, in pycocotools' order; other rules give other names."""
     problem = Problem([Object(0, 0, (0, 0, 9, 9))], [Detection(0, 0, (0, 0, 9, 9), 0.5)])
     assert tuple(problem.metrics().compute().numbers()) == METRICS == (
         "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
@@ -164,35 +161,13 @@ def test_names_of_the_numbers() -> None:
     assert numbers["AP50"] == -1
 
 
-def samples(problem: Problem) -> tuple[list[Detections], list[dict[str, object]]]:
-    """The problem as a loader and a detector give it, a `Detections` and a target per image."""
-    detections, targets = [], []
-    for k in range(problem.images):
-        own = [d for d in problem.detections if d.image == k]
-        corners = torch.tensor([[d.box[0], d.box[1], d.box[0] + d.box[2], d.box[1] + d.box[3]] for d in own])
-        scores, labels = torch.tensor([d.score for d in own]), torch.tensor([d.label for d in own], dtype=torch.int64)
-        detections.append(Detections(corners.reshape(-1, 4), scores, labels))
-        objects = [o for o in problem.objects if o.image == k]
-        truth = torch.tensor([[o.box[0], o.box[1], o.box[0] + o.box[2], o.box[1] + o.box[3]] for o in objects])
-        targets.append(
-            {
-                "boxes": tv_tensors.BoundingBoxes(truth.reshape(-1, 4), format="XYXY", canvas_size=(200, 200)),
-                "labels": torch.tensor([o.label for o in objects], dtype=torch.int64),
-                "image_id": 10 * k + 10,
-                "iscrowd": torch.tensor([o.crowd for o in objects], dtype=torch.bool),
-                "area": torch.tensor([o.box[2] * o.box[3] if o.area is None else o.area for o in objects]),
-            }
-        )
-    return detections, targets
-
-
 def same(a: CocoResult, b: CocoResult) -> bool:
-    """Bit for bit."""
+    """Return whether precision and recall are equal bit for bit."""
     return bool(a.precision.equal(b.precision)) and bool(a.recall.equal(b.recall))
 
 
 def whole_numbers(problem: Problem) -> bool:
-    """All corners survive the float32 of a target."""
+    """Return whether all corners are integers, which a float32 target holds exactly."""
     corners = [*(o.box for o in problem.objects), *(d.box for d in problem.detections)]
     return all(float(x).is_integer() for box in corners for x in box)
 
@@ -200,10 +175,12 @@ def whole_numbers(problem: Problem) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(problem=problems().filter(whole_numbers), size=st.integers(1, 3), order=st.permutations(range(4)))
 def test_batches_in_any_order(problem: Problem, size: int, order: list[int]) -> None:
-    """Batches of any size in any order of images, and images that come again, give the same numbers."""
-    detections, targets = samples(problem)
+    """Batches of any size, images in any order and repeated images give the same numbers."""
+    detections, targets = problem.samples()
     expected = CocoMetrics(problem.names)
     expected.update(detections, targets)
+    for target in targets:
+        target["boxes"] = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=(200, 200))
     chosen = [k for k in order if k < problem.images]
     chosen += chosen[:2]  # as a sampler pads
     metrics = CocoMetrics(problem.names)
@@ -214,8 +191,8 @@ def test_batches_in_any_order(problem: Problem, size: int, order: list[int]) -> 
 
 
 def test_area_and_crowd_are_optional() -> None:
-    """Without them area is w·h and nothing is a crowd; some with and some without are an error."""
-    detections, targets = samples(TIE)
+    """By default area is w·h and nothing is a crowd. A batch where only some targets have them is an error."""
+    detections, targets = TIE.samples()
     bare = [{key: target[key] for key in ("boxes", "labels", "image_id")} for target in targets]
     with_all, without = CocoMetrics(["a"]), CocoMetrics(["a"])
     with_all.update(detections, targets)
@@ -226,7 +203,7 @@ def test_area_and_crowd_are_optional() -> None:
 
 
 def test_nothing_at_all() -> None:
-    """No image, or an empty batch: every number is -1."""
+    """With no image, or an empty batch, every number is -1."""
     metrics = CocoMetrics(["a", "b"])
     metrics.update([], [])
     assert set(metrics.compute().numbers().values()) == {-1.0}
@@ -242,7 +219,7 @@ def test_nothing_at_all() -> None:
     ],
 )
 def test_broken_targets(change: dict[str, Tensor], message: str) -> None:
-    """What cannot be evaluated says so."""
+    """The message names what is wrong."""
     target = {"boxes": torch.tensor([[0.0, 0, 5, 5]]), "labels": torch.tensor([0]), "image_id": 7}
     found = Detections(torch.zeros(1, 4), torch.tensor([0.5]), torch.tensor([1]))
     metrics = CocoMetrics(["a", "b"])
@@ -256,7 +233,7 @@ def test_broken_targets(change: dict[str, Tensor], message: str) -> None:
 
 
 def test_broken_detections() -> None:
-    """A score that is no number, a class that is none, a target without detections, limits that descend."""
+    """A score that is not finite, a label out of range, a target without detections, and descending limits."""
     target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "image_id": 7}
     metrics = CocoMetrics(["a"])
     with pytest.raises(ValueError, match="0 detections for 1 targets"):
@@ -273,7 +250,7 @@ def test_broken_detections() -> None:
 
 
 def test_boxes_of_a_broken_network() -> None:
-    """Infinite and NaN boxes find nothing and break nothing, as in the json file."""
+    """Infinite and NaN boxes match nothing and break nothing."""
     nan, inf = float("nan"), float("inf")
     found = Detections(
         torch.tensor([[nan] * 4, [-inf, 0, inf, inf], [0.0, 0, 5, 5]]),
@@ -282,14 +259,14 @@ def test_boxes_of_a_broken_network() -> None:
     )
     metrics = CocoMetrics(["a"])
     metrics.update([found], [{"boxes": torch.tensor([[0.0, 0, 5, 5]]), "labels": torch.tensor([0]), "image_id": 1}])
-    # The NaN box has no area and is false, the infinite one is larger than any object and does not count.
+    # The NaN box has no area and is false. The infinite one is larger than every area range and does not count.
     assert metrics.compute().ap(0.5) == pytest.approx(0.5, abs=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
 @given(problem=problems())
 def test_portions_do_not_matter(problem: Problem) -> None:
-    """Pairs are compared a portion of the detections at a time; with portions of 3 pairs nothing changes."""
+    """Portions of 3 pairs give the same numbers as one large portion."""
     expected = problem.metrics().compute()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(match, "_PORTION", 3)
@@ -297,7 +274,7 @@ def test_portions_do_not_matter(problem: Problem) -> None:
 
 
 def test_memory_is_linear_in_detections() -> None:
-    """100 detections on each of 300 objects in one image: the table of all pairs is never there, only portions."""
+    """With 100 detections and 300 objects in one image, the 30,000 pairs are never compared all at once."""
     objects = [Object(0, 0, (float(k), 0, 1, 1)) for k in range(300)]
     found = [Detection(0, 0, (float(k % 300), 0, 1, 1), 0.5) for k in range(100)]
     problem = Problem(objects, found)
@@ -318,16 +295,16 @@ def test_memory_is_linear_in_detections() -> None:
 
 
 def test_equal_scores_go_by_image_id() -> None:
-    """Not by the order in which images came: pycocotools walks through them by id."""
+    """Equal scores are sorted by image id, as in pycocotools, not by the order in which images were added."""
     problem = Problem([Object(1, 0, (0, 0, 5, 5))], [Detection(k, 0, (0, 0, 5, 5), 0.5) for k in (0, 1)], images=2)
-    detections, targets = samples(problem)
+    detections, targets = problem.samples()
     metrics = CocoMetrics(problem.names)
     metrics.update(detections[::-1], targets[::-1])
     assert metrics.compute().ap(0.5) == pytest.approx(0.5, abs=1e-12)  # the false one comes first
 
 
 def test_evaluate_takes_records() -> None:
-    """`evaluate` on sorted records is `compute`; a second evaluation of the same records with other rules, too."""
+    """`evaluate` gives the numbers of `compute`, and the same records can be evaluated again by other rules."""
     records = TIE.records()
     assert same(evaluate(records, TIE.names), TIE.metrics().compute())
     rules = Rules(THRESHOLDS[:2], AREAS, LIMITS)
@@ -336,27 +313,31 @@ def test_evaluate_takes_records() -> None:
     assert all(a.equal(b) for a, b in zip(again.found, records.found, strict=True))
 
 
-def test_pycocotools_is_not_needed() -> None:
-    """All metrics import and run where it cannot be imported; so does the command without --pycocotools."""
+def test_pycocotools_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file imports it outside of a function, and all metrics run where it cannot be imported."""
     assert importlib.util.find_spec("pycocotools") is not None
-    code = (
-        "import sys; sys.modules['pycocotools'] = None\n"
-        "import yolo.commands.evaluate\n"
-        "from tests.metrics.test_coco import TIE\n"
-        "print(TIE.metrics().compute().ap(0.5))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == pytest.approx(TIE.metrics().compute().ap(0.5))
+    importers = []
+    for path in sorted((ROOT / "yolo").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        inner = {id(node) for function in functions for node in ast.walk(function)}
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Import, ast.ImportFrom)) and "pycocotools" in ast.unparse(node):
+                importers.append(path.name)
+                assert id(node) in inner, f"{path}:{node.lineno}"
+    assert set(importers) == {"referee.py"}
+    expected = TIE.metrics().compute().ap(0.5)
+    for name in ("pycocotools", "pycocotools.coco", "pycocotools.cocoeval"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError):
+        referee(TIE.annotations(), TIE.rows())
+    assert TIE.metrics().compute().ap(0.5) == expected
 
 
 WORKER = """
 import sys, torch, torch.distributed as dist
-from tests.metrics.test_coco import samples, TIE
 from tests.support.coco_problems import Detection, Object, Problem
-from yolo.distributed import gather
-from yolo.distributed import rank
-from yolo.distributed import world_size
+from yolo.distributed import gather, rank, world_size
 from yolo.metrics.coco import CocoMetrics
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=int(sys.argv[2]), world_size=2)
 assert (rank(), world_size()) == (int(sys.argv[2]), 2)
@@ -367,7 +348,7 @@ box = lambda: tuple(torch.randint(1, 9, (4,), generator=g).tolist())
 problem = Problem(
     [Object(k % 5, k % 2, box(), k % 7 == 0) for k in range(25)],
     [Detection(k % 5, k % 2, box(), (k % 6 + 1) / 8) for k in range(60)], images=5, classes=2)
-detections, targets = samples(problem)
+detections, targets = problem.samples()
 own = [k % 5 for k in range(rank(), 6, 2)]  # 0 2 4 and 1 3 0: image 0 pads the last batch
 metrics = CocoMetrics(problem.names)
 metrics.update([detections[k] for k in own], [targets[k] for k in own])
@@ -382,7 +363,7 @@ assert result.records.images == 5 and 0 < expected.ap() < 1
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    """Each with its share of the images, one of them in both: the numbers are those of one process."""
+    """Two processes with a share of the images each, one image in both, give the numbers of one process."""
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(tmp_path / "meeting"), str(k)],

@@ -1,14 +1,18 @@
-"""Small detection problems: as COCO's two json files, as flat tensors, and drawn at random."""
+"""Small detection problems: as COCO's two json files, as tensors, and drawn at random."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from random import Random
 from typing import Any, NamedTuple
 
 import torch
 from hypothesis import strategies as st
+from torch import Tensor
 
+from yolo.boxes import Detections
 from yolo.metrics.coco import CocoMetrics, Rules
 from yolo.metrics.records import Found, Records, Truths
 
@@ -16,7 +20,7 @@ Box = tuple[float, float, float, float]
 
 
 class Object(NamedTuple):
-    """An object: index of its image, class, box left top width height, crowd, area (None: that of the box)."""
+    """An object: image index, class, box (left, top, width, height), crowd, area (None: that of the box)."""
 
     image: int
     label: int
@@ -26,7 +30,7 @@ class Object(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """A detection: index of its image, class, box left top width height, score."""
+    """A detection: image index, class, box (left, top, width, height), score."""
 
     image: int
     label: int
@@ -36,7 +40,7 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """Objects and detections in `images` images, whose ids are 10, 20, ..., and classes with the ids 3, 6, ..."""
+    """Objects and detections in images with the ids 10, 20, ..., of classes with the ids 3, 6, ..."""
 
     objects: Sequence[Object]
     detections: Sequence[Detection]
@@ -48,7 +52,7 @@ class Problem:
         object.__setattr__(self, "names", [f"class {k}" for k in range(self.classes)])
 
     def annotations(self) -> dict[str, Any]:
-        """The annotation file."""
+        """Return the content of the annotation file."""
         return {
             "images": [{"id": 10 * k + 10, "file_name": f"{k}.png"} for k in range(self.images)],
             "categories": [{"id": 3 * k + 3, "name": name} for k, name in enumerate(self.names)],
@@ -66,14 +70,14 @@ class Problem:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """The results file."""
+        """Return the rows of the results file."""
         return [
             {"image_id": 10 * d.image + 10, "category_id": 3 * d.label + 3, "bbox": list(d.box), "score": d.score}
             for d in self.detections
         ]
 
     def metrics(self, rules: Rules | None = None) -> CocoMetrics:
-        """Our metrics with everything added."""
+        """Return our metrics with all objects and detections added."""
         metrics = CocoMetrics(self.names, rules=rules)
         areas = [o.box[2] * o.box[3] if o.area is None else o.area for o in self.objects]
         truths = Truths(
@@ -93,39 +97,77 @@ class Problem:
         return metrics
 
     def records(self) -> Records:
-        """The sorted records."""
+        """Return the sorted records."""
         return self.metrics().records()
+
+    def samples(self) -> tuple[list[Detections], list[dict[str, Any]]]:
+        """Return a `Detections` and a target per image, as a detector and a loader give them."""
+        detections, targets = [], []
+        for k in range(self.images):
+            found = [d for d in self.detections if d.image == k]
+            scores, labels = torch.tensor([d.score for d in found]), torch.tensor([d.label for d in found])
+            detections.append(Detections(xyxy([d.box for d in found]), scores, labels.long()))
+            objects = [o for o in self.objects if o.image == k]
+            target = {
+                "boxes": xyxy([o.box for o in objects]),
+                "labels": torch.tensor([o.label for o in objects], dtype=torch.int64),
+                "image_id": 10 * k + 10,
+                "iscrowd": torch.tensor([o.crowd for o in objects], dtype=torch.bool),
+                "area": torch.tensor([o.box[2] * o.box[3] if o.area is None else o.area for o in objects]),
+            }
+            targets.append(target)
+        return detections, targets
+
+
+def xyxy(boxes: Sequence[Box]) -> Tensor:
+    """Return the corners float32 `[n, 4]` of boxes (left, top, width, height)."""
+    return torch.tensor([[x, y, x + w, y + h] for x, y, w, h in boxes]).reshape(-1, 4)
+
+
+# Two objects, at 0 and at 4. A detection at 2 overlaps both equally, another at -2 only the first.
+TIE = Problem(
+    [Object(0, 0, (0, 0, 8, 8)), Object(0, 0, (4, 0, 8, 8))],
+    [Detection(0, 0, (2, 0, 8, 8), 0.9), Detection(0, 0, (-2, 0, 8, 8), 0.8)],
+)
+
+
+# What problems are drawn from. Each table is drawn from in one step, which is far faster than number by number.
+ROW = [(x, 0, w, 4) for x in range(7) for w in range(1, 5)]
+GRID = list(product(range(6), range(6), range(5), range(5)))
+FRACTIONS = list(product((0.0, 0.5, 1.25, 10.1, 33.3), repeat=4))
+SCORES = (0.1, 0.5, 0.5, 0.9, 0.3, 0.7)
+AREAS = (None, None, None, 0.0, 500.0, 1024.0, 5000.0, 9216.0)
 
 
 def boxes() -> st.SearchStrategy[Box]:
-    """On a coarse grid, so that equal boxes, equal overlaps and boxes without area are frequent; some are large."""
-    row = st.tuples(st.integers(0, 6), st.just(0), st.integers(1, 4), st.just(4))
-    grid = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 4), st.integers(0, 4))
+    """Draw a box on a coarse grid, so that equal boxes, equal overlaps and boxes without area are frequent; or a large
+    one, or one with fractions."""
+    row = st.sampled_from(ROW)
     large = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(20, 130)] * 2)
-    halves = st.tuples(*[st.sampled_from([0.0, 0.5, 1.25, 10.1, 33.3])] * 4)
-    return st.one_of(row, row, grid, large, halves)
+    return st.one_of(row, row, st.sampled_from(GRID), large, st.sampled_from(FRACTIONS))
 
 
 @st.composite
 def problems(draw: st.DrawFn, crowds: bool = True) -> Problem:
-    """Up to 4 images and 3 classes; half of the detections lie on an object, many scores are equal."""
+    """Draw up to 4 images and 3 classes. Half of the detections are near an object, and many scores are equal."""
     images, classes = draw(st.integers(1, 4)), draw(st.integers(1, 3))
-    place = st.tuples(st.integers(0, images - 1), st.integers(0, classes - 1))
-    area = st.sampled_from([None, None, None, 0.0, 500.0, 1024.0, 5000.0, 9216.0])
-    crowd = st.sampled_from([False, False, False, True]) if crowds else st.just(False)
+    places = list(product(range(images), range(classes)))
+    crowd = (False, False, False, True) if crowds else (False,)
+    kind = st.sampled_from(list(product(places, crowd, AREAS)))
     objects = [
-        Object(*where, box, is_crowd, size)
-        for where, box, is_crowd, size in draw(st.lists(st.tuples(place, boxes(), crowd, area), max_size=9))
+        Object(*place, box, is_crowd, area)
+        for (place, is_crowd, area), box in draw(st.lists(st.tuples(kind, boxes()), max_size=12))
     ]
-    score = st.sampled_from([0.1, 0.5, 0.5, 0.9, 0.3, 0.7])
-    detections = [
-        Detection(*where, box, value)
-        for where, box, value in draw(st.lists(st.tuples(place, boxes(), score), max_size=9))
-    ]
+    anywhere = st.tuples(st.sampled_from(list(product(places, SCORES))), boxes())
+    detections = [Detection(*place, box, score) for (place, score), box in draw(st.lists(anywhere, max_size=9))]
     if objects:
-        near = st.tuples(st.sampled_from(objects), st.sampled_from([0, 0, 1, 0.5]), st.sampled_from([0, 0, 1]), score)
+        # Near an object: moved to the right, narrower, or exactly on it.
+        change = st.sampled_from(list(product((0, 0, 1, 0.5), (0, 0, 1), SCORES)))
+        near = st.tuples(st.sampled_from(objects), change)
         detections += [
-            Detection(o.image, o.label, (o.box[0] + right, o.box[1], max(0, o.box[2] - less), o.box[3]), value)
-            for o, right, less, value in draw(st.lists(near, max_size=9))
+            Detection(o.image, o.label, (o.box[0] + right, o.box[1], max(0, o.box[2] - less), o.box[3]), score)
+            for o, (right, less, score) in draw(st.lists(near, max_size=9))
         ]
-    return Problem(objects, draw(st.permutations(detections)), images, classes)
+    # The order decides between equal scores.
+    Random(draw(st.integers(0, 1000))).shuffle(detections)
+    return Problem(objects, detections, images, classes)
