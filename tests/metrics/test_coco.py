@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from tests.support.coco_problems import TIE, Detection, Object, Problem, problems
+from tests.support.coco_share import check_share
 from tests.support.paths import ROOT
 from yolo.boxes import Detections
 from yolo.metrics import match
@@ -334,43 +335,14 @@ def test_pycocotools_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TIE.metrics().compute().ap(0.5) == expected
 
 
-WORKER = """
-import sys, torch, torch.distributed as dist
-from tests.support.coco_problems import Detection, Object, Problem
-from yolo.distributed import gather, rank, world_size
-from yolo.metrics.coco import CocoMetrics
-dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=int(sys.argv[2]), world_size=2)
-assert (rank(), world_size()) == (int(sys.argv[2]), 2)
-assert gather(torch.full((rank() * 2, 3), True)).tolist() == [[True] * 3] * 2
-assert gather(torch.tensor([rank()], dtype=torch.int64)).tolist() == [0, 1]
-g = torch.Generator().manual_seed(1)
-box = lambda: tuple(torch.randint(1, 9, (4,), generator=g).tolist())
-problem = Problem(
-    [Object(k % 5, k % 2, box(), k % 7 == 0) for k in range(25)],
-    [Detection(k % 5, k % 2, box(), (k % 6 + 1) / 8) for k in range(60)], images=5, classes=2)
-detections, targets = problem.samples()
-own = [k % 5 for k in range(rank(), 6, 2)]  # 0 2 4 and 1 3 0: image 0 pads the last batch
-metrics = CocoMetrics(problem.names)
-metrics.update([detections[k] for k in own], [targets[k] for k in own])
-whole = CocoMetrics(problem.names)
-result = metrics.compute()
-dist.destroy_process_group()
-whole.update(detections, targets)
-expected = whole.compute()
-assert result.precision.equal(expected.precision) and result.recall.equal(expected.recall)
-assert result.records.images == 5 and 0 < expected.ap() < 1
-"""
-
-
 def test_two_processes(tmp_path: Path) -> None:
     """Two processes with a share of the images each, one image in both, give the numbers of one process."""
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path / "meeting"), str(k)],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True,
-        )
-        for k in range(2)
-    ]  # fmt: skip
-    for worker in workers:
-        _, errors = worker.communicate(timeout=120)
-        assert worker.returncode == 0, errors
+    meeting = tmp_path / "meeting"
+    command = [sys.executable, "-m", "tests.support.coco_share", str(meeting)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as other:
+        try:
+            check_share(meeting, 0)
+            _, errors = other.communicate(timeout=120)
+        finally:
+            other.kill()
+    assert other.returncode == 0, errors
