@@ -1,11 +1,11 @@
-"""Do the 95 % intervals of AP hold what they promise? Drawn data sets with a known answer, counted.
+"""Coverage of the 95 % intervals of AP: how often they hold the known answer, on random data sets.
 
     python benchmarks/intervals.py [--images 60 150 600] [--sets 60]
 
-A population of 5,000 images is drawn, then many data sets of a few of its images. The answer that an interval of
-AP50 should hold is the mean AP50 of data sets of that size. The share of intervals that hold it should be 0.95. `plain`
-is the percentile method as textbooks have it, without moving the resamples onto the value. The last column is AP50 of
-the whole population: on few images AP itself is too high, and no interval mends that. Takes about five minutes.
+A population of 5,000 images is drawn, then many data sets of a few of its images. An interval of AP50 should hold the
+mean AP50 of data sets of that size. The share of intervals that hold it should be 0.95. `plain` is the percentile
+method of the textbooks, which does not move the resamples onto the value. The last column is AP50 of the whole
+population: on few images AP itself is too high, which no interval corrects. Takes about five minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POPULATION, DETECTIONS, RESAMPLES = 5000, 60_000, 300
 
 
 def part(data: dict[str, np.ndarray], images: np.ndarray) -> CocoResult:
-    """The evaluation of some images of the population."""
+    """Return the evaluation of some images of the population."""
     place = np.full(POPULATION, -1)
     place[images] = np.arange(len(images))
     objects, found = place[data["image"]] >= 0, place[data["found_image"]] >= 0
@@ -45,7 +45,7 @@ def part(data: dict[str, np.ndarray], images: np.ndarray) -> CocoResult:
 
 
 def plain_interval(result: CocoResult, seed: int) -> tuple[float, float]:
-    """The percentile method, of AP50."""
+    """Return the interval of AP50 by the percentile method."""
     images = result.records.images
     drawn = torch.randint(images, (RESAMPLES, images), generator=torch.Generator().manual_seed(seed))
     weights = torch.zeros_like(drawn).scatter_add_(1, drawn, torch.ones_like(drawn))

@@ -1,14 +1,15 @@
-"""COCO's twelve numbers of a set as large as val2017: ours against pycocotools and two fast rewrites, in one run.
+"""Time and memory for COCO's twelve numbers on a set as large as val2017: ours, pycocotools and two fast rewrites.
 
     python benchmarks/metrics.py [--images 5000] [--detections 500000] [--rounds 5] [--peers PYTHON]
 
-PYTHON is the interpreter of an environment with numpy, faster-coco-eval and hotcoco; without it only pycocotools
-competes. Every turn is a process of its own, the contenders take turns, and all get the same drawn set (seeded, 80
-classes, 36,221 objects, 1 % of them crowds). Seconds run from the contender's own input to the twelve numbers: ours
-from one `Detections` and one target per image in batches of 16, pycocotools from a dict of objects and an array of
-detections, faster-coco-eval from a dict and a list of dicts, hotcoco from a json file and a list of dicts. Building
-that input does not count, its memory does in `peak MB`, which is that of the whole process (`before` is what it held
-when the clock started).
+PYTHON is the interpreter of an environment with numpy, faster-coco-eval and hotcoco; without it only pycocotools is
+compared. Every turn is a process of its own, the contenders take turns, and all get the same random set (seeded, 80
+classes, 36,221 objects, 1 % of them crowds).
+
+The time goes from the contender's own input to the twelve numbers. Our input is one `Detections` and one target per
+image in batches of 16, that of pycocotools a dict of objects and an array of detections, that of faster-coco-eval a
+dict and a list of dicts, that of hotcoco a json file and a list of dicts. Building the input is not timed. Its memory
+is part of `peak MB`, the peak of the whole process; `before` is the peak when the clock started.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CLASSES, OBJECTS = 80, 36_221
 
 
 def draw_set(images: int, detections: int, seed: int = 0) -> Arrays:
-    """A data set and its detections: a third lie near an object, the rest anywhere, by a plausible detector."""
+    """Return a data set and the detections of a plausible detector: a third near an object, the rest anywhere."""
     rng = np.random.default_rng(seed)
 
     def boxes(count: int) -> np.ndarray:
@@ -73,7 +74,7 @@ def draw_set(images: int, detections: int, seed: int = 0) -> Arrays:
 
 
 def objects(data: Arrays) -> dict[str, Any]:
-    """The objects as an annotation file holds them."""
+    """Return the objects as an annotation file holds them."""
     columns = (data[key].tolist() for key in ("image", "label", "box", "area", "crowd"))
     return {
         "images": [{"id": k, "width": 640, "height": 640} for k in data["images"].tolist()],
@@ -86,7 +87,7 @@ def objects(data: Arrays) -> dict[str, Any]:
 
 
 def results(data: Arrays) -> list[dict[str, Any]]:
-    """The detections as a results file holds them."""
+    """Return the detections as a results file holds them."""
     boxes = data["found_box"].astype(np.float64).tolist()
     columns = (data["found_image"].tolist(), data["found_label"].tolist(), boxes, data["score"].tolist())
     return [
@@ -95,7 +96,7 @@ def results(data: Arrays) -> list[dict[str, Any]]:
 
 
 def ours(data: Arrays, folder: Path) -> Callable[[], list[float]]:
-    """A list of `Detections` and one of targets, as training and evaluation have them."""
+    """Prepare a list of `Detections` and one of targets, as training and evaluation have them."""
     import torch
 
     from yolo.boxes import Detections
@@ -139,6 +140,7 @@ def ours(data: Arrays, folder: Path) -> Callable[[], list[float]]:
 
 
 def pycocotools(data: Arrays, folder: Path) -> Callable[[], list[float]]:
+    """Prepare a dict of objects and an array of detections."""
     truth = objects(data)
     rows = np.column_stack((data["found_image"] + 1, data["found_box"], data["score"], data["found_label"] + 1))
 
@@ -155,6 +157,7 @@ def pycocotools(data: Arrays, folder: Path) -> Callable[[], list[float]]:
 
 
 def faster_coco_eval(data: Arrays, folder: Path) -> Callable[[], list[float]]:
+    """Prepare a dict of objects and a list of dicts."""
     module = importlib.import_module("faster_coco_eval")
     truth, rows = objects(data), results(data)
 
@@ -166,6 +169,7 @@ def faster_coco_eval(data: Arrays, folder: Path) -> Callable[[], list[float]]:
 
 
 def hotcoco(data: Arrays, folder: Path) -> Callable[[], list[float]]:
+    """Prepare a json file of objects and a list of dicts."""
     module = importlib.import_module("hotcoco")
     (folder / "truth.json").write_text(json.dumps(objects(data)))
     rows = results(data)
@@ -178,7 +182,7 @@ def hotcoco(data: Arrays, folder: Path) -> Callable[[], list[float]]:
 
 
 def twelve(evaluation: Any) -> list[float]:
-    """The three steps that all three have."""
+    """Return the twelve numbers, by the three steps that pycocotools and its rewrites have."""
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -189,7 +193,7 @@ CONTENDERS = {"ours": ours, "pycocotools": pycocotools, "faster-coco-eval": fast
 
 
 def work(name: str, folder: Path) -> None:
-    """One turn: builds the input, then the clock runs. The answer is the last line on stdout."""
+    """Run one turn: build the input, then time the rest. Prints the answer as the last line on stdout."""
     data = dict(np.load(folder / "set.npz"))
     run = CONTENDERS[name](data, folder)
     del data
@@ -202,7 +206,7 @@ def work(name: str, folder: Path) -> None:
 
 
 def turn(name: str, python: str, folder: Path, threads: int) -> dict[str, Any]:
-    """One process of a contender, and its answer. RuntimeError with its last words where it fails."""
+    """Return the answer of one process of a contender. RuntimeError with the last line of its stderr if it fails."""
     command = [python, __file__, "--worker", name, "--folder", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -242,7 +246,7 @@ def main() -> None:
 
 
 def report(answers: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace) -> None:
-    """Seconds, memory, ratios of the medians, and the largest difference of the twelve numbers to pycocotools'."""
+    """Print seconds, ratios of the medians, memory, and the largest difference from pycocotools' twelve numbers."""
     print(
         f"{arguments.images:,} images, {CLASSES} classes, {OBJECTS:,} objects, {arguments.detections:,} detections, "
         f"{arguments.threads} threads"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from tests.commands.test_detect import NAMES, constant, elsewhere, image  # noqa: F401  # fixtures
 from tests.darknet.test_golden import SHARED, needs_shared
@@ -23,9 +24,9 @@ FILES = ["confusion.png", "errors.png", "f1.png", "metrics.json", "per_class.csv
 
 
 def write_data(folder: Path = Path("set")) -> Path:
-    """Six images of a data set with the classes of the constant detector, and its annotation file.
+    """Write six images with classes of the constant detector, and return their annotation file.
 
-    The detector finds the same 25 boxes in all, of class 0 and of class 1; some objects lie on one, some near one.
+    The detector finds the same 25 boxes in all of them, of class 0 and of class 1. Some objects are on one, some near.
     """
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
@@ -45,19 +46,26 @@ def write_data(folder: Path = Path("set")) -> Path:
     return path
 
 
+@pytest.fixture
+def unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the plots empty, because drawing them is slow. `test_the_files` and the tests of plots read them."""
+    monkeypatch.setattr(Figure, "savefig", lambda _, file, **options: Path(file).touch())
+
+
 def evaluate(*words: str | Path, out: str = "out") -> int:
-    """The exit status of `python -m yolo eval WORDS --out OUT`."""
+    """Return the exit status of `python -m yolo eval WORDS --out OUT`."""
     return main(["eval", *map(str, words), "--out", out])
 
 
 def numbers(out: str = "out") -> dict[str, Any]:
-    """What metrics.json holds."""
+    """Return the content of metrics.json."""
     found: dict[str, Any] = json.loads((Path(out) / "metrics.json").read_text())
     return found
 
 
+@pytest.mark.usefixtures("unwritten")
 def test_a_model_and_its_results_file(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """Evaluated directly, and through the json file that `detect` writes: every number is equal, and pycocotools'."""
+    """A model and the json file that `detect` writes with it have equal numbers, and they are pycocotools'."""
     truth = write_data()
     model = ["--weights", str(constant), "--device", "cpu"]
     words: list[str | Path] = ["--data", truth, "--pycocotools", "--matrix-conf", "0.1", "--resamples", "50"]
@@ -82,7 +90,7 @@ def test_a_model_and_its_results_file(constant: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """metrics.json, per_class.csv and four images that can be opened; the table has a line for each class."""
+    """metrics.json, per_class.csv and four images that can be read; the table has a line for each class."""
     truth = write_data()
     assert evaluate("--weights", constant, "--data", truth, "--batch-size", "4") == 0
     assert sorted(path.name for path in Path("out").iterdir()) == FILES
@@ -108,8 +116,9 @@ def test_the_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> None: 
     assert "AP50 lost     " in printed
 
 
-def test_a_run_folder_and_few_detections(constant: Path) -> None:  # noqa: F811
-    """A folder with best.safetensors stands for it; a confidence that nothing exceeds gives zeros."""
+@pytest.mark.usefixtures("unwritten")
+def test_a_run_folder_without_detections(constant: Path) -> None:  # noqa: F811
+    """A run folder means its best.safetensors. A confidence that no score exceeds gives zeros."""
     truth = write_data()
     Path("runs/x").mkdir(parents=True)
     Path("runs/x/best.safetensors").write_bytes(constant.read_bytes())
@@ -120,7 +129,7 @@ def test_a_run_folder_and_few_detections(constant: Path) -> None:  # noqa: F811
 
 
 def change_names(truth: Path, old: str, new: str) -> None:
-    """Another name for a class in the annotation file."""
+    """Change the name of a class in the annotation file."""
     content = json.loads(truth.read_text())
     for category in content["categories"]:
         category["name"] = new if category["name"] == old else category["name"]
@@ -146,7 +155,7 @@ def test_errors(
     constant: Path,  # noqa: F811
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One line, exit status 1, nothing written."""
+    """Exit with status 1 and a message, and write nothing."""
     truth = write_data()
     other = truth.with_name("other.json")
     other.write_bytes(truth.read_bytes())
@@ -159,16 +168,17 @@ def test_errors(
     assert not Path("out").exists()
 
 
-def test_a_corrupt_image_ends_it(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """By name: numbers without it would be others."""
+def test_a_corrupt_image_is_an_error(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    """The message names the image. Numbers without it would be others."""
     truth = write_data()
     Path("set/images/p3.png").write_bytes(b"no image")
     assert evaluate("--weights", constant, "--data", truth) == 1
     assert "p3.png" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unwritten")
 def test_classes_by_name(constant: Path, caplog: pytest.LogCaptureFixture) -> None:  # noqa: F811
-    """A data set with the classes in another order, one in another spelling, one missing: the same AP of the others."""
+    """Classes in another order, one in another spelling and one missing change no number."""
     truth = write_data()
     assert evaluate("--weights", constant, "--data", truth) == 0
     expected = numbers()
@@ -187,8 +197,8 @@ def test_classes_by_name(constant: Path, caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize("words", [[], ["--results", "a.json", "--weights", "b.weights"], ["--weights", "b.weights"]])
-def test_what_is_evaluated_must_be_said_once(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Either results, or weights with the images."""
+def test_either_results_or_weights(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Results with annotations, or weights with a data set; not both and not neither."""
     with pytest.raises(SystemExit) as end:
         main(["eval", *words])
     assert end.value.code == 2
@@ -196,8 +206,9 @@ def test_what_is_evaluated_must_be_said_once(words: list[str], capsys: pytest.Ca
 
 
 @needs_shared
+@pytest.mark.usefixtures("unwritten")
 def test_a_real_model_on_real_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """141 images of COCO with a trained network: pycocotools' numbers, and those that a good model has."""
+    """141 images of COCO and a trained network: the numbers are pycocotools', and those of a good model."""
     model = DATA / "darknet" / "yolo-fastest-1.1-xl"
     words: list[str | Path] = [
         "--weights",
@@ -208,7 +219,7 @@ def test_a_real_model_on_real_images(tmp_path: Path, capsys: pytest.CaptureFixtu
         DATA / "darknet" / "coco.names",
     ]
     mini = DATA / "coco-mini"
-    words += ["--data", mini, "--split", "val", "--pycocotools", "--device", "cpu"]
+    words += ["--data", mini, "--split", "val", "--pycocotools", "--device", "cpu", "--resamples", "50"]
     assert evaluate(*words) == 0
     printed = capsys.readouterr().out
     assert "141 images, 1,178 objects (13 crowds), 80 classes" in printed
@@ -216,12 +227,12 @@ def test_a_real_model_on_real_images(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert 0.31 < numbers()["AP50"] < 0.35
 
 
-# plots of classes without number, without objects, without detections
+# plots of many classes, without objects, without detections
 
 
 @pytest.mark.parametrize("classes", [1, 12, 45])
 def test_plots_of_any_number_of_classes(classes: int, tmp_path: Path) -> None:
-    """Few classes have a line and a colour each; names that no font knows and dollar signs do no harm."""
+    """Few classes and many, with names that the font lacks and dollar signs, give images that can be read."""
     names = [f"$x_{c} 犬" if c % 5 == 0 else f"class {c}" for c in range(classes)]
     rng = np.random.default_rng(0)
     precision = np.sort(rng.random((101, classes)), axis=0)[::-1]
@@ -230,13 +241,14 @@ def test_plots_of_any_number_of_classes(classes: int, tmp_path: Path) -> None:
     f1 = rng.random((classes + 1, 1001))
     f1[0] = np.nan
     plot_f1(tmp_path / "f1.png", np.linspace(0, 1, 1001), f1, (0.5, 0.7), names)
-    plot_confusion(tmp_path / "confusion.png", rng.integers(0, 50, (classes + 1, classes + 1)), names, 0.25)
+    counts = rng.integers(0, 50, (classes + 1, classes + 1)) * (rng.random((classes + 1, classes + 1)) < 0.2)
+    plot_confusion(tmp_path / "confusion.png", counts, names, 0.25)
     for name in ("pr", "f1", "confusion"):
         assert read_image(tmp_path / f"{name}.png").shape[2] == 3
 
 
 def test_plots_of_nothing(tmp_path: Path) -> None:
-    """No objects, no detections."""
+    """Plots without objects and detections are written too."""
     plot_precision_recall(tmp_path / "pr.png", np.full((101, 2), -1.0), [-1, -1], ["a", "b"])
     plot_f1(tmp_path / "f1.png", np.linspace(0, 1, 11), np.full((3, 11), np.nan), (0, 0), ["a", "b"])
     plot_confusion(tmp_path / "confusion.png", np.zeros((3, 3), dtype=np.int64), ["a", "b"], 0.25)

@@ -40,6 +40,6 @@ def test_boxes_without_area(tmp_path: Path, box: list[float]) -> None:
     ],
 )
 def test_values_of_wrong_types(tmp_path: Path, row: dict[str, Any], message: str) -> None:
-    """The row or the id is named, whatever json value it is."""
+    """The message names the row or the id, for any json value."""
     with pytest.raises(ValueError, match=message):
         read_row(tmp_path, row)

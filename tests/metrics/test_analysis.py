@@ -1,4 +1,4 @@
-"""What explains the numbers: curves, confusions, errors, intervals. Planted cases, and the counts that must add up."""
+"""Curves, confusions, errors and intervals: cases worked out by hand, and counts that must add up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAR = (500.0, 500.0, 10.0, 10.0)
 
 
 def result_of(objects: list[Object], detections: list[Detection], images: int = 1, classes: int = 2) -> CocoResult:
-    """The evaluation by COCO's rules."""
+    """Return the evaluation by COCO's rules."""
     return Problem(objects, detections, images, classes).metrics().compute()
 
 
@@ -30,9 +30,9 @@ def result_of(objects: list[Object], detections: list[Detection], images: int = 
 
 
 def test_curves_by_hand() -> None:
-    """Two objects; scores 0.8 (right), 0.6 (false), 0.4 (right).
+    """Two objects; scores 0.8 (correct), 0.6 (false), 0.4 (correct).
 
-    Above 0.7: one of one right, one of two found, F1 2·1/(1 + 2) = 2/3. Above 0.5: 2/4. Above 0.3: 2·2/(3 + 2) = 4/5.
+    Above 0.7: one of one correct, one of two found, F1 2·1/(1 + 2) = 2/3. Above 0.5: 2/4. Above 0.3: 2·2/(3 + 2) = 4/5.
     """
     objects = [Object(0, 0, BOX), Object(1, 0, BOX)]
     found = [Detection(0, 0, BOX, 0.8), Detection(0, 0, FAR, 0.6), Detection(1, 0, BOX, 0.4)]
@@ -43,12 +43,12 @@ def test_curves_by_hand() -> None:
             own = [float(curve[row, 100 * tenth]) for curve in (curves.precision, curves.recall, curves.f1)]
             assert own == pytest.approx([precision, recall, f1], abs=1e-12)
     assert bool(curves.f1[1].isnan().all())  # no objects
-    assert curves.best[2] == pytest.approx((0.2, 4 / 5, 2 / 3, 1), abs=1e-12)  # half way from 0.4 to 0
+    assert curves.best[2] == pytest.approx((0.2, 4 / 5, 2 / 3, 1), abs=1e-12)  # halfway from 0.4 to 0
     assert tuple(curves.best[1]) == (0, 0, 0, 0)
 
 
-def test_the_best_confidence_cannot_part_equal_scores() -> None:
-    """Right and false with the same score come together: F1 2·1/(2 + 1), not 1."""
+def test_the_best_confidence_cannot_separate_equal_scores() -> None:
+    """A correct and a false detection with the same score count together: F1 2·1/(2 + 1), not 1."""
     found = [Detection(0, 0, BOX, 0.5), Detection(0, 0, FAR, 0.5)]
     best = confidence_curves(result_of([Object(0, 0, BOX)], found)).best[0]
     assert best == pytest.approx((0.25, 2 / 3, 1 / 2, 1), abs=1e-12)
@@ -57,7 +57,7 @@ def test_the_best_confidence_cannot_part_equal_scores() -> None:
 @settings(max_examples=100, deadline=None)
 @given(problem=problems())
 def test_the_best_f1_is_the_best(problem: Problem) -> None:
-    """No confidence gives a better one, and its own confidence gives it, by counting what exceeds it."""
+    """Counting the scores above a confidence gives the best F1 at its own confidence, and no more at any other."""
     result = problem.metrics().compute()
     found, curves = verdict(result), confidence_curves(result)
     scores, label = found.records.found.scores, found.records.found.label
@@ -79,7 +79,7 @@ def test_the_best_f1_is_the_best(problem: Problem) -> None:
 
 
 def test_confusions_by_hand() -> None:
-    """Class 0 right; class 0 taken for 1; class 1 not found; background taken for 1; below the confidence: nothing."""
+    """Class 0 correct, class 0 detected as 1, class 1 missed, background detected as 0, and a low score."""
     objects = [Object(0, 0, BOX), Object(1, 0, BOX), Object(2, 1, BOX), Object(0, 1, FAR, crowd=True)]
     found = [
         Detection(0, 0, BOX, 0.9),
@@ -93,8 +93,8 @@ def test_confusions_by_hand() -> None:
     assert confusion_matrix(result_of(objects, found, images=3), confidence=0.1)[1].tolist() == [0, 1, 0]
 
 
-def test_the_right_class_comes_first() -> None:
-    """A wrong class with a higher score does not take the object from the right one."""
+def test_the_correct_class_comes_first() -> None:
+    """A wrong class with a higher score does not take the object from the correct one."""
     found = [Detection(0, 1, BOX, 0.9), Detection(0, 0, BOX, 0.5)]
     matrix = confusion_matrix(result_of([Object(0, 0, BOX)], found), confidence=0.25)
     assert matrix.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
@@ -103,7 +103,7 @@ def test_the_right_class_comes_first() -> None:
 @settings(max_examples=150, deadline=None)
 @given(problem=problems(), confidence=st.sampled_from([0.0, 0.3, 0.6]))
 def test_confusions_account_for_everything(problem: Problem, confidence: float) -> None:
-    """Rows add up to the objects of a class, columns to its detections, the diagonal is COCO's."""
+    """Rows add up to the objects of a class and columns to its detections. The diagonal holds COCO's matches."""
     result = problem.metrics().compute()
     matrix, found = confusion_matrix(result, confidence), verdict(result)
     sure = found.counted & (found.records.found.scores > confidence)
@@ -131,7 +131,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_error_alone(kind: str) -> None:
-    """One planted error of each kind. `both` and `background` leave their object missed."""
+    """One error of each kind. `both` and `background` also leave their object missed."""
     objects = [Object(0, 0, BOX), Object(1, 1, BOX)]
     errors = error_breakdown(result_of(objects, [*ERRORS[kind], Detection(1, 1, BOX, 0.5)], images=2))
     expected = dict.fromkeys(KINDS, 0) | {kind: 1}
@@ -142,9 +142,10 @@ def test_each_error_alone(kind: str) -> None:
 def test_costs_by_hand() -> None:
     """Class 0: an object nearly found (IoU 0.3, score 0.9), one taken for class 1 (0.8); class 1: one found (0.5).
 
-    AP50: class 0 has 0, class 1 false, right: 1/2; together 1/4. Place the box right: class 0 has recall 1/2 with
-    precision 1, which is 51 of 101 points: gain 51/202. Correct the class: the same after one false: precision 1/2 up
-    to recall 1/2, 51/202, and class 1 loses its false one: 1; gain (51/202 + 1)/2 - 1/4. Nothing is missed.
+    AP50: class 0 has 0; class 1 has a false and a correct one, 1/2. Their mean is 1/4.
+    With the box corrected, class 0 has recall 1/2 with precision 1, which is 51 of 101 points: gain 51/202.
+    With the class corrected, class 0 has the same after one false detection: precision 1/2 up to recall 1/2, 51/202.
+    Class 1 loses its false detection and has 1. The gain is (51/202 + 1)/2 - 1/4. Nothing is missed.
     """
     objects = [Object(0, 0, BOX), Object(1, 0, BOX), Object(2, 1, BOX)]
     found = [Detection(0, 0, NEAR_BOX, 0.9), Detection(1, 1, BOX, 0.8), Detection(2, 1, BOX, 0.5)]
@@ -155,15 +156,16 @@ def test_costs_by_hand() -> None:
     assert [errors.cost[kind] for kind in ("duplicate", "both", "background", "missed")] == [0, 0, 0, 0]
 
 
-def test_a_class_that_is_missed_altogether() -> None:
-    """Class 0 has no detection, class 1 is found: AP50 1/2, and nothing but the missed object is lacking to 1."""
+def test_a_class_without_detections() -> None:
+    """Class 0 has no detection, class 1 is found: AP50 is 1/2, and only the missed object keeps it below 1."""
     errors = error_breakdown(result_of([Object(0, 0, BOX), Object(0, 1, BOX)], [Detection(0, 1, BOX, 0.5)]))
     assert errors.number == dict.fromkeys(KINDS, 0) | {"missed": 1}
     assert errors.cost["missed"] == pytest.approx(1 / 2, abs=1e-12)
 
 
 def test_only_the_best_is_corrected() -> None:
-    """Two near misses of one object: the better becomes right, the other goes; of a found object, both go."""
+    """Of two near misses of one object the better becomes correct and the other is removed; of a found object, both are
+    removed."""
     near = [Detection(0, 0, NEAR_BOX, 0.9), Detection(0, 0, NEAR_BOX, 0.8)]
     errors = error_breakdown(result_of([Object(0, 0, BOX)], near, classes=1))
     assert errors.number["localisation"] == 2
@@ -176,7 +178,7 @@ def test_only_the_best_is_corrected() -> None:
 @settings(max_examples=150, deadline=None)
 @given(problem=problems())
 def test_errors_account_for_everything(problem: Problem) -> None:
-    """Every false detection has one kind; AP is COCO's AP50; removing errors costs nothing."""
+    """Every false detection has one kind, AP is COCO's AP50, and removing errors never lowers it."""
     result = problem.metrics().compute()
     errors, found = error_breakdown(result), verdict(result)
     false = int((found.counted & ~found.hit).sum())
@@ -187,9 +189,9 @@ def test_errors_account_for_everything(problem: Problem) -> None:
 
 
 def test_ap_is_read_at_cocos_own_recalls() -> None:
-    """35 of 100 objects: the recall 0.35 is less than COCO's point of that name, 35 steps of 0.01 in float64.
+    """Of 100 objects 35 are found. COCO's point 0.35 is 35 steps of 0.01 in float64, slightly more than 35 / 100.
 
-    So COCO counts the points 0 to 0.34; darknet, which divides 35 by 100, one more.
+    So COCO counts the points 0 to 0.34. Darknet's point is 35 / 100 itself, so it counts one more.
     """
     objects = [Object(0, 0, (20.0 * k, 0, 10, 10)) for k in range(100)]
     problem = Problem(objects, [Detection(0, 0, (20.0 * k, 0, 10, 10), 0.9) for k in range(35)])
@@ -200,7 +202,7 @@ def test_ap_is_read_at_cocos_own_recalls() -> None:
 
 
 def test_another_threshold() -> None:
-    """0.75 is evaluated as well; 0.6 with these rules is not, and is refused."""
+    """The errors depend on the threshold. One that the rules do not have is an error."""
     result = Problem([Object(0, 0, BOX)], [Detection(0, 0, (0, 0, 6, 10), 0.9)]).metrics(Rules((0.5, 0.75))).compute()
     assert error_breakdown(result, 0.5).number["localisation"] == 0
     assert error_breakdown(result, 0.75).number["localisation"] == 1
@@ -212,7 +214,7 @@ def test_another_threshold() -> None:
 
 
 def drawn_problem(seed: int, images: int = 6) -> Problem:
-    """A problem whose scores all differ."""
+    """Return a problem whose scores all differ."""
     g = torch.Generator().manual_seed(seed)
 
     def box() -> tuple[float, float, float, float]:
@@ -229,7 +231,8 @@ def drawn_problem(seed: int, images: int = 6) -> Problem:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_resample_is_pycocotools_on_copies(seed: int) -> None:
-    """Images copied as often as they were drawn, under new ids: the same AP at every threshold, to 1e-12."""
+    """A data set with each image copied as often as it was drawn, under new ids, has the AP of the resample at every
+    threshold, to 1e-12."""
     problem = drawn_problem(seed)
     drawn = torch.randint(6, (5, 6), generator=torch.Generator().manual_seed(seed))
     weights = torch.stack([torch.bincount(row, minlength=6) for row in drawn])
@@ -243,7 +246,7 @@ def test_a_resample_is_pycocotools_on_copies(seed: int) -> None:
 
 
 def test_intervals() -> None:
-    """Around the value, from the seed alone, narrower with more images and with a lower level."""
+    """Intervals hold the value, depend on the seed alone, and are narrower with more images or a lower level."""
     few, many = (drawn_problem(0, images).metrics().compute() for images in (6, 60))
     own = bootstrap(few, 400)
     assert list(own) == ["AP", "AP50"]
@@ -256,7 +259,7 @@ def test_intervals() -> None:
 
 
 def test_intervals_of_certain_things() -> None:
-    """All found in every image: no width. No objects: no interval. Thresholds without 0.5: only AP."""
+    """If all is found, the width is 0. Without objects there is no interval, without the threshold 0.5 only AP's."""
     objects = [Object(k, 0, BOX) for k in range(5)]
     found = [Detection(k, 0, BOX, 0.9 - k / 10) for k in range(5)]
     sure = bootstrap(result_of(objects, found, images=5), 50)

@@ -1,4 +1,4 @@
-"""VOC's AP and darknet's map: a published example, cases worked by hand, and the loops that one would write first."""
+"""VOC's AP and darknet's map: a published example, cases worked out by hand, and plain loops as references."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from yolo.metrics.voc import voc_ap
 
 
 def example() -> Records:
-    """The published example: 7 images, 15 objects, 24 detections of one class."""
+    """Return the published example: 7 images, 15 objects, 24 detections of one class."""
     data = json.loads((SHARED / "ap" / "example.json").read_text())
 
     def box(corners: list[float]) -> tuple[float, float, float, float]:
@@ -38,7 +38,7 @@ def example() -> Records:
     [(0.3, True, 24.57, 26.84), (0.3, False, 22.54, 26.84), (0.5, True, 2.22, 3.03)],
 )
 def test_the_published_example(threshold: float, inclusive: bool, whole: float, eleven: float) -> None:
-    """Both published figures, with inclusive pixels; the others were recomputed by hand from the same matches."""
+    """Two published figures, with inclusive pixels; the others were computed by hand from the same matches."""
     records = example()
     assert round(100 * float(voc_ap(records, threshold, inclusive=inclusive)), 2) == whole
     assert round(100 * float(voc_ap(records, threshold, points=11, inclusive=inclusive)), 2) == eleven
@@ -46,7 +46,7 @@ def test_the_published_example(threshold: float, inclusive: bool, whole: float, 
 
 @needs_shared
 def test_the_published_example_in_darknet() -> None:
-    """Its `points 0` is the area under the curve: the continuous figure, to the last digit."""
+    """Darknet's `-points 0` is the area under the curve: the continuous figure, to 1e-12."""
     golden = json.loads((SHARED / "ap" / "example.json").read_text())["computed"]["iou_0.3_continuous"]
     found = darknet_map(example(), 0.3)
     assert found.map == pytest.approx(golden["ap_darknet_points_0"], abs=1e-12)
@@ -54,12 +54,12 @@ def test_the_published_example_in_darknet() -> None:
 
 
 def ap(objects: list[Object], detections: list[Detection], points: int = 0) -> float:
-    """VOC's AP of the one class."""
+    """Return VOC's AP of the only class."""
     return float(voc_ap(Problem(objects, detections, images=2).records(), points=points))
 
 
-def test_by_hand_right_false_right() -> None:
-    """Two objects, three detections: right (0.9), false (0.8), right (0.7).
+def test_by_hand_correct_false_correct() -> None:
+    """Two objects, three detections: correct (0.9), false (0.8), correct (0.7).
 
     recall     1/2   1/2   1        whole curve: 1/2 · 1 + 1/2 · 2/3 = 5/6
     precision  1     1/2   2/3      11 points: recalls 0 to 0.5 have 1 (six), 0.6 to 1 have 2/3 (five):
@@ -76,12 +76,12 @@ def test_by_hand_right_false_right() -> None:
 
 
 def test_by_hand_no_second_choice() -> None:
-    """Two objects side by side; both detections overlap the first one most. The second is false, though it overlaps the
-    other object by 60 / 100 too: COCO's rule would give it that.
+    """Two objects side by side; both detections overlap the first one most. The second detection is false, although it
+    overlaps the other object too. COCO's rule would give it that object.
 
     Object A from 0 to 10, B from 2 to 12, detections from 0 to 10 (IoU with A 1, with B 8/12) and from 0.5 to 10.5
-    (with A 9.5/10.5, with B 8.5/11.5). Recall 1/2 with precision 1, then nothing: 1/2 · 1 = 1/2.
-    COCO: both are right, AP 1.
+    (with A 9.5/10.5, with B 8.5/11.5). Recall 1/2 with precision 1, then no more: 1/2 · 1 = 1/2.
+    COCO: both are correct, AP 1.
     """
     objects = [Object(0, 0, (0, 0, 10, 10)), Object(0, 0, (2, 0, 10, 10))]
     found = [Detection(0, 0, (0, 0, 10, 10), 0.9), Detection(0, 0, (0.5, 0, 10, 10), 0.8)]
@@ -90,10 +90,10 @@ def test_by_hand_no_second_choice() -> None:
 
 
 def test_by_hand_difficult_and_absent() -> None:
-    """An object that does not count takes its detection (0.9) out of the list; what is left: false (0.8), right (0.7).
+    """An object that does not count removes its detection (0.9). A false (0.8) and a correct one (0.7) remain.
 
     One object counts: recall 0, 1 and precision 0, 1/2: 1 · 1/2. The second class has no objects: -1.
-    darknet knows no such objects: the detections of the crowd are false, 1 · 1/3, and the mean is over both classes.
+    Darknet has no such objects: the detection in the crowd is false, 1 · 1/3, and the mean is over both classes.
     """
     objects = [Object(0, 0, (0, 0, 10, 10), crowd=True), Object(1, 0, (0, 0, 10, 10))]
     found = [
@@ -107,7 +107,7 @@ def test_by_hand_difficult_and_absent() -> None:
 
 
 def test_darknets_counts_by_hand() -> None:
-    """Above 0.25: a right one (IoU 1), one with IoU 2/3, a second one of the same object; below it a right one.
+    """Above 0.25: a correct one (IoU 1), one with IoU 2/3, a second one of the first object. At 0.25: a correct one.
 
     TP 2, FP 1, of four objects FN 2: precision 2/3, recall 1/2, F1 4/7, mean IoU (1 + 2/3) / 3.
     """
@@ -127,35 +127,37 @@ def test_darknets_counts_by_hand() -> None:
     assert float(voc_ap(half)) == 1
 
 
-@pytest.mark.parametrize("points", [0, 11, 101])
 @settings(max_examples=200, deadline=None)
 @given(problem=problems(), threshold=st.sampled_from([0.3, 0.5, 0.75]), inclusive=st.booleans())
-def test_voc_is_the_plain_loop(problem: Problem, threshold: float, inclusive: bool, points: int) -> None:
-    """Every class of random problems, with objects that do not count."""
+def test_voc_is_the_plain_loop(problem: Problem, threshold: float, inclusive: bool) -> None:
+    """The AP of every class equals that of a plain loop, also with objects that do not count."""
     truths = [oracles.Truth(o.image, o.label, o.box, o.crowd) for o in problem.objects]
     hits = [oracles.Hit(*d) for d in problem.detections]
-    own = voc_ap(problem.records(), threshold, points=points, inclusive=inclusive).tolist()
-    loop = [oracles.voc_ap(truths, hits, c, threshold, points, inclusive) for c in range(problem.classes)]
-    assert own == pytest.approx(loop, abs=1e-12)
+    records = problem.records()
+    for points in (0, 11, 101):
+        own = voc_ap(records, threshold, points=points, inclusive=inclusive).tolist()
+        loop = [oracles.voc_ap(truths, hits, c, threshold, points, inclusive) for c in range(problem.classes)]
+        assert own == pytest.approx(loop, abs=1e-12), points
 
 
-@pytest.mark.parametrize("points", [0, 11, 101])
 @settings(max_examples=200, deadline=None)
 @given(problem=problems(crowds=False), threshold=st.sampled_from([0.3, 0.5, 0.75]))
-def test_darknet_is_its_own_loop(problem: Problem, threshold: float, points: int) -> None:
-    """The walk through one list of all classes, segment by segment from the end."""
+def test_darknet_is_its_own_loop(problem: Problem, threshold: float) -> None:
+    """The AP of every class equals that of darknet's loop over one list of all classes."""
     truths = [oracles.Truth(o.image, o.label, o.box) for o in problem.objects]
     hits = [oracles.Hit(*d) for d in problem.detections]
-    own = darknet_map(problem.records(), threshold, points=points)
-    loop = oracles.darknet_ap(truths, hits, problem.classes, threshold, points)
-    assert own.ap.tolist() == pytest.approx(loop, abs=1e-12)
-    assert own.map == pytest.approx(sum(loop) / problem.classes, abs=1e-12)
+    records = problem.records()
+    for points in (0, 11, 101):
+        own = darknet_map(records, threshold, points=points)
+        loop = oracles.darknet_ap(truths, hits, problem.classes, threshold, points)
+        assert own.ap.tolist() == pytest.approx(loop, abs=1e-12), points
+        assert own.map == pytest.approx(sum(loop) / problem.classes, abs=1e-12)
 
 
 @settings(max_examples=100, deadline=None)
 @given(rows=st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), max_size=40))
 def test_envelope(rows: list[tuple[int, float]]) -> None:
-    """The maximum from each place to the end of its ranking."""
+    """The envelope is the maximum from each place to the end of its ranking."""
     rows.sort(key=lambda row: row[0])
     ranking = torch.tensor([r for r, _ in rows], dtype=torch.int64)
     precision = torch.tensor([p for _, p in rows], dtype=torch.float64)

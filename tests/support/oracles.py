@@ -1,7 +1,7 @@
-"""Slow, obvious references in float64 that import nothing from yolo: overlaps, NMS, decoding, letterbox, VOC's and
+"""Slow, obvious references in float64, which import nothing from yolo: overlaps, NMS, decoding, letterbox, VOC's and
 darknet's average precision, the assignments and the loss.
 
-Every formula is written as its source states it, in plain Python numbers and one loop per index. Boxes are
+Every formula is written as in its source, with plain Python numbers and one loop per index. Boxes are
 `(cx, cy, w, h)`. Sources: darknet (AlexeyAB), YOLOv2 §2, YOLOv3 §2.1, GIoU (Rezatofighi et al. 2019, alg. 1),
 DIoU and CIoU (Zheng et al. 2020, eq. 7 to 11), focal loss (Lin et al. 2017, eq. 4).
 """
@@ -37,13 +37,13 @@ class Decoded(NamedTuple):
 
 
 def corners(box: Box) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom."""
+    """Return left, top, right, bottom."""
     cx, cy, w, h = box
     return cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union, 0 if there is no intersection."""
+    """Return the intersection over union, 0 without an intersection."""
     left_a, top_a, right_a, bottom_a = corners(a)
     left_b, top_b, right_b, bottom_b = corners(b)
     width = min(right_a, right_b) - max(left_a, left_b)
@@ -55,7 +55,7 @@ def iou(a: Box, b: Box) -> float:
 
 
 def diou(a: Box, b: Box, beta: float = 1.0) -> float:
-    """IoU minus (squared distance of the centres / squared diagonal of the enclosing box) to the power beta."""
+    """Return IoU minus (squared distance of the centres / squared diagonal of the enclosing box) to the power beta."""
     left_a, top_a, right_a, bottom_a = corners(a)
     left_b, top_b, right_b, bottom_b = corners(b)
     width = max(right_a, right_b) - min(left_a, left_b)
@@ -68,7 +68,7 @@ def diou(a: Box, b: Box, beta: float = 1.0) -> float:
 
 
 def giou(a: Box, b: Box) -> float:
-    """IoU minus the share of the smallest enclosing box that neither box covers."""
+    """Return IoU minus the share of the smallest enclosing box that neither box covers."""
     left_a, top_a, right_a, bottom_a = corners(a)
     left_b, top_b, right_b, bottom_b = corners(b)
     enclosing = (max(right_a, right_b) - min(left_a, left_b)) * (max(bottom_a, bottom_b) - min(top_a, top_b))
@@ -79,18 +79,18 @@ def giou(a: Box, b: Box) -> float:
 
 
 def aspect(a: Box, b: Box) -> float:
-    """CIoU's v: the squared difference of the two angles atan(w/h), 1 for a right angle."""
+    """Return CIoU's v: the squared difference of the two angles atan(w/h), 1 for a right angle."""
     return 4 / math.pi**2 * (math.atan(b[2] / b[3]) - math.atan(a[2] / a[3])) ** 2
 
 
 def ciou_alpha(a: Box, b: Box) -> float:
-    """CIoU's weight of v, a constant for the gradient; 0 for equal boxes, where it is 0/0."""
+    """Return CIoU's weight of v, a constant for the gradient; 0 for equal boxes, where it is 0/0."""
     v = aspect(a, b)
     return v / (1 - iou(a, b) + v) if 1 - iou(a, b) + v > 0 else 0.0
 
 
 def ciou(a: Box, b: Box, alpha: float | None = None) -> float:
-    """DIoU minus alpha times v. `alpha`: the constant, if it is not that of these boxes."""
+    """Return DIoU minus alpha times v. `alpha`: the constant, if it is not that of these boxes."""
     return diou(a, b) - (ciou_alpha(a, b) if alpha is None else alpha) * aspect(a, b)
 
 
@@ -107,9 +107,9 @@ def nms(
     agnostic: bool = False,
     limit: int | None = None,
 ) -> list[int]:
-    """Class by class: take the best box, drop every later one that overlaps it by more than the threshold, repeat.
+    """Return the kept indices by descending score; equal scores stay in their order.
 
-    Returns the kept indices by descending score; equal scores stay in their order.
+    Class by class: take the best box, drop every remaining one that overlaps it by more than the threshold, repeat.
     """
     kept = []
     for label in {0} if agnostic else set(labels):
@@ -130,7 +130,7 @@ def nms(
 
 
 def sigmoid(t: float) -> float:
-    """1 / (1 + e^-t), for t < 0 as e^t / (1 + e^t), which does not overflow."""
+    """Return 1 / (1 + e^-t), for t < 0 as e^t / (1 + e^t), which does not overflow."""
     return 1 / (1 + math.exp(-t)) if t >= 0 else math.exp(t) / (1 + math.exp(t))
 
 
@@ -143,10 +143,10 @@ def decode(
     size: tuple[int, int],
     scale_x_y: float = 1.0,
 ) -> tuple[tuple[float, ...], float, list[float]]:
-    """Box, objectness and class scores of one slot.
+    """Return box, objectness and class scores of one slot.
 
-    `kind` is yolo, new_coords or region; `cell` (row, column), `grid` (rows, columns), `anchor` (width, height) in
-    pixels of the input, for region in cells; `size` (height, width) of the input.
+    `kind` is yolo, new_coords or region. `cell` is (row, column), `grid` (rows, columns), `size` (height, width) of the
+    input. `anchor` is (width, height) in pixels of the input, for region in cells.
     """
     i, j = cell
     rows, columns = grid
@@ -184,7 +184,7 @@ def decode_head(
     size: tuple[int, int],
     scale_x_y: float = 1.0,
 ) -> Decoded:
-    """Every slot of a head, raw `[A, H, W, 5 + C]`."""
+    """Decode every slot of a head, raw `[A, H, W, 5 + C]`."""
     n_anchors, rows, columns, channels = raw.shape
     decoded = Decoded(
         np.zeros((n_anchors, rows, columns, 4)),
@@ -203,7 +203,7 @@ def decode_head(
 
 
 def candidates(heads: Sequence[Decoded], threshold: float) -> list[Candidate]:
-    """Darknet's order: heads, cells row by row, anchors in the order of the mask, classes."""
+    """Return all candidates in darknet's order: heads, cells row by row, anchors in the order of the mask, classes."""
     found = []
     for head in heads:
         n_anchors, rows, columns, n_classes = head.classes.shape
@@ -224,7 +224,7 @@ def candidates(heads: Sequence[Decoded], threshold: float) -> list[Candidate]:
 
 
 def letterbox(image: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Width and height of the resized image, left and top of where it is pasted; sizes are (width, height)."""
+    """Return width and height of the resized image, and left and top of its place; sizes are (width, height)."""
     (image_w, image_h), (w, h) = image, size
     if w / image_w < h / image_h:
         new_w, new_h = w, (image_h * w) // image_w
@@ -234,7 +234,7 @@ def letterbox(image: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int,
 
 
 def correct_box(box: Box, image: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """A box relative to the letterboxed input made relative to the image (darknet's correct_yolo_boxes)."""
+    """Return a box relative to the image, from one relative to the letterboxed input (darknet's correct_yolo_boxes)."""
     (w, h), (new_w, new_h) = size, letterbox(image, size)[0]
     x, y, box_w, box_h = box
     x = (x - (w - new_w) / 2 / w) / (new_w / w)
@@ -264,7 +264,7 @@ class Hit(NamedTuple):
 
 
 def pixel_iou(a: Box, b: Box, inclusive: bool = False) -> float:
-    """IoU; `inclusive`: a side is right - left + 1."""
+    """Return the IoU. `inclusive`: a side is right - left + 1."""
     one = 1 if inclusive else 0
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]) + one
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]) + one
@@ -275,7 +275,8 @@ def pixel_iou(a: Box, b: Box, inclusive: bool = False) -> float:
 
 
 def favourite(hit: Hit, truths: Sequence[Truth], inclusive: bool = False) -> tuple[int, float]:
-    """The object of its image and class that a detection overlaps most, the first of equals; -1 for none."""
+    """Return the object of its image and class that a detection overlaps most and the IoU; the first of equals, -1 for
+    none."""
     best, most = -1, 0.0
     for n, truth in enumerate(truths):
         if (truth.image, truth.label) == (hit.image, hit.label):
@@ -293,7 +294,7 @@ def voc_ap(
     points: int = 0,
     inclusive: bool = False,
 ) -> float:
-    """AP of one class as VOC's program computes it; -1 without objects. `points` 0: the area under the envelope."""
+    """Return AP of one class as VOC's program computes it; -1 without objects. `points` 0: area under the envelope."""
     total = sum(truth.label == label and not truth.difficult for truth in truths)
     if total == 0:
         return -1.0
@@ -323,7 +324,7 @@ def voc_ap(
 def darknet_ap(
     truths: Sequence[Truth], hits: Sequence[Hit], classes: int, threshold: float, points: int
 ) -> list[float]:
-    """AP of each class as darknet's `map` computes it: one list of the detections of all classes, walked once."""
+    """Return AP of each class as darknet's `map` computes it, in one pass over the detections of all classes."""
     ranked = sorted(hits, key=lambda hit: (-hit.score, hit.image))
     total = [sum(truth.label == c for truth in truths) for c in range(classes)]
     claimed: set[int] = set()
@@ -362,7 +363,7 @@ def darknet_ap(
 
 
 class YoloHead(NamedTuple):
-    """What a [yolo] section says: anchors (w, h) and stride in pixels of the input, classes, k = scale_x_y."""
+    """A [yolo] section: anchors (w, h) and stride in pixels of the input, the number of classes, k = scale_x_y."""
 
     anchors: Sequence[tuple[float, float]]
     stride: int
@@ -371,7 +372,7 @@ class YoloHead(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Label n of image b is the business of anchor a in cell (i, j) of scale s; all 0 if it is not matched."""
+    """Anchor a in cell (i, j) of scale s is responsible for label n of image b; all 0 if there is no match."""
 
     s: int
     n: int
@@ -387,28 +388,32 @@ Slot = tuple[int, int, int, int, int]  # s, b, a, i, j
 
 
 def cell_of(label: Box, grid: tuple[int, int]) -> tuple[int, int]:
-    """Row and column of the cell that the centre of a label lies in; the right and the bottom border belong to it."""
+    """Return row and column of the cell with the centre of a label.
+
+    The right and the bottom border belong to the last cells.
+    """
     rows, columns = grid
     i, j = math.floor(label[2] * rows), math.floor(label[1] * columns)
     return min(max(i, 0), rows - 1), min(max(j, 0), columns - 1)
 
 
 def in_cells(label: Box, grid: tuple[int, int]) -> Box:
-    """The box of a label with a cell of this grid as the unit."""
+    """Return the box of a label in cells of this grid."""
     rows, columns = grid
     return label[1] * columns, label[2] * rows, label[3] * columns, label[4] * rows
 
 
 def grid_of(raw: Raw, s: int) -> tuple[int, int]:
-    """Rows and columns of a scale."""
+    """Return rows and columns of a scale."""
     return raw[s].shape[2], raw[s].shape[3]
 
 
 def box_at(raw: Raw, heads: Sequence[YoloHead], slot: Slot, at: Raw | None = None) -> Box:
-    """The predicted box of a slot in cells; sizes are kept within [1e-12, the longer side of the grid].
+    """Return the predicted box of a slot in cells; sizes are clamped to [1e-12, the longer side of the grid].
 
-    `at`: predictions that are kept within, from where those of `raw` are a free step: with it held, differences in
-    `raw` are the gradient that a size beyond a limit has by definition, that on the limit.
+    `at`: predictions whose sizes are clamped instead; the difference of `raw` from them is not clamped. With `at`
+    fixed, finite differences in `raw` give the gradient that a size beyond a limit has by definition: that of the
+    limit.
     """
     s, b, a, i, j = slot
     tx, ty, *moved = raw[s][b, a, i, j, :4].tolist()
@@ -422,26 +427,26 @@ def box_at(raw: Raw, heads: Sequence[YoloHead], slot: Slot, at: Raw | None = Non
 
 
 def ratio_distance(label: Box, head: YoloHead, a: int, grid: tuple[int, int]) -> float:
-    """How far the sides of a label are from those of an anchor, relative to the anchor."""
+    """Return the difference of the sides of a label from those of an anchor, relative to the anchor."""
     _, _, w, h = in_cells(label, grid)
     anchor_w, anchor_h = head.anchors[a]
     return abs(w * head.stride / anchor_w - 1) + abs(h * head.stride / anchor_h - 1)
 
 
 def prior_overlap(label: Box, head: YoloHead, a: int, grid: tuple[int, int]) -> float:
-    """IoU of a label with an anchor around the same centre."""
+    """Return the IoU of a label with an anchor around the same centre."""
     _, _, w, h = in_cells(label, grid)
     return iou((0, 0, w * head.stride, h * head.stride), (0, 0, *head.anchors[a]))
 
 
 def prediction_overlap(raw: Raw, label: Box, heads: Sequence[YoloHead], s: int, a: int) -> float:
-    """IoU of a label with what anchor a predicts in the label's cell of scale s."""
+    """Return the IoU of a label with the box that anchor a predicts in the label's cell of scale s."""
     grid = grid_of(raw, s)
     return iou(box_at(raw, heads, (s, int(label[0]), a, *cell_of(label, grid))), in_cells(label, grid))
 
 
 def assign_ratio(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead]) -> list[Row]:
-    """At every scale the anchor nearest in width and height, if it is near at all. S times N rows."""
+    """Assign to each label, at every scale, the anchor closest in width and height if it is close enough: S·N rows."""
     rows = []
     for s, head in enumerate(heads):
         grid = grid_of(raw, s)
@@ -456,7 +461,7 @@ def assign_ratio(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead]) -> lis
 
 
 def assign_prediction(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead]) -> list[Row]:
-    """The one anchor of all scales whose predicted box in the label's cell overlaps the label most. N rows."""
+    """Assign to each label the one anchor of all scales whose predicted box overlaps it most: N rows."""
     rows = []
     for n, label in enumerate(labels.tolist()):
         best, most = (0, 0), -1.0
@@ -471,7 +476,7 @@ def assign_prediction(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead]) -
 
 
 def assign_prior(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead]) -> list[Row]:
-    """The one anchor of all scales whose shape overlaps that of the label most. N rows."""
+    """Assign to each label the one anchor of all scales whose shape overlaps it most: N rows."""
     rows = []
     for n, label in enumerate(labels.tolist()):
         best, most = (0, 0), -1.0
@@ -492,7 +497,7 @@ ASSIGN = {"ratio": assign_ratio, "prediction": assign_prediction, "prior": assig
 
 
 class Terms(NamedTuple):
-    """The loss and its three parts, these without their gains."""
+    """The loss and its three parts, the parts without their gains."""
 
     total: float
     box: float
@@ -501,17 +506,17 @@ class Terms(NamedTuple):
 
 
 def log_sigmoid(t: float) -> float:
-    """log(1 / (1 + e^-t)) without overflow."""
+    """Return log(1 / (1 + e^-t)) without overflow."""
     return -math.log1p(math.exp(-t)) if t >= 0 else t - math.log1p(math.exp(t))
 
 
 def cross_entropy(logit: float, target: float, pos_weight: float = 1.0) -> float:
-    """Binary cross entropy of a logit; `pos_weight` multiplies the part of the positives."""
+    """Return the binary cross entropy of a logit; `pos_weight` multiplies the part of the positives."""
     return -(pos_weight * target * log_sigmoid(logit) + (1 - target) * log_sigmoid(-logit))
 
 
 def box_term(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list[Row], kind: str, at: Raw) -> float:
-    """Sum over scales of the mean over their positives. `at`: where CIoU's alpha is computed and sizes are limited."""
+    """Return the sum over scales of the mean over their positives. `at`: gives CIoU's alpha and the clamped sizes."""
     total = 0.0
     for s in range(len(heads)):
         costs = []
@@ -535,7 +540,7 @@ def box_term(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list
 def objectness_targets(
     raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list[Row], kind: str
 ) -> dict[Slot, float]:
-    """Slot to target of all matched slots: 1 or the IoU, the largest where several labels meet."""
+    """Return the targets of all matched slots: 1 or the IoU; the largest where several labels have one slot."""
     targets: dict[Slot, float] = {}
     for row in rows:
         if row.matched:
@@ -547,7 +552,7 @@ def objectness_targets(
 
 
 def is_ignored(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], slot: Slot, threshold: float) -> bool:
-    """Whether the predicted box overlaps any label of its image by more than the threshold."""
+    """Return whether the predicted box overlaps any label of its image by more than the threshold."""
     box, grid = box_at(raw, heads, slot), grid_of(raw, slot[0])
     mine = [label for label in labels.tolist() if int(label[0]) == slot[1]]
     return any(iou(box, in_cells(label, grid)) > threshold for label in mine)
@@ -565,7 +570,7 @@ def obj_term(
     focal_gamma: float,
     at: Raw,
 ) -> float:
-    """Sum over scales of the mean over all slots, or the sum over all slots for each image. `at`: as in the loss."""
+    """Return the sum over scales of the mean over all slots, or of the sum per image. `at`: as in the loss."""
     total = 0.0
     for s in range(len(heads)):
         costs = []
@@ -583,7 +588,7 @@ def obj_term(
 
 
 def cls_term(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list[Row], smoothing: float) -> float:
-    """Sum over scales of the mean over their positives and all classes."""
+    """Return the sum over scales of the mean over their positives and all classes."""
     total = 0.0
     for s, head in enumerate(heads):
         costs = []
@@ -599,7 +604,7 @@ def cls_term(raw: Raw, labels: np.ndarray, heads: Sequence[YoloHead], rows: list
 
 
 def auto_pos_weight(raw: Raw, labels: np.ndarray) -> float:
-    """Half of the negatives of an image for each label of the batch, at least 1."""
+    """Return (slots of an image - N) / 2N for N labels in the batch, at least 1."""
     slots = sum(scale.shape[1] * scale.shape[2] * scale.shape[3] for scale in raw)
     return max(1.0, 0.5 * (slots - len(labels)) / len(labels)) if len(labels) else 1.0
 
@@ -622,11 +627,11 @@ def yolo_loss(
     focal_gamma: float = 0.0,
     at: Raw | None = None,
 ) -> Terms:
-    """The loss of raw predictions and labels `[N, 6]`.
+    """Return the loss of raw predictions and labels `[N, 6]`.
 
-    `at`: predictions from which everything is taken that is a constant for the gradient, which are the assignment, the
-    IoU as a target, the ignored slots, CIoU's alpha and the sizes that are limited; left out, the predictions
-    themselves. With `at` held, finite differences in `raw` are the gradient as it is defined.
+    `at`: predictions that everything constant for the gradient is computed from, by default `raw`: the assignment, the
+    IoU as a target, the ignored slots, CIoU's alpha and the clamped sizes. With `at` fixed, finite differences in `raw`
+    give the gradient as it is defined.
     """
     at = raw if at is None else at
     rows = ASSIGN[assign](at, labels, heads)

@@ -181,8 +181,7 @@ def _coco_line(name: str, metric: Metric, value: float, interval: Interval | Non
     """Return the line of one of COCO's twelve: its name, what it is the mean of, its value and its interval."""
     threshold = "0.50:0.95" if metric.threshold is None else f"{metric.threshold:.2f}"
     ends = f"   {interval.low:.4f} to {interval.high:.4f}" if interval else ""
-    limit = metric.limit or LIMITS[-1]
-    return f"{name:<8}{threshold:<13}{metric.area or 'all':<8}{limit:>4}{value:>9.4f}{ends}"
+    return f"{name:<8}{threshold:<13}{metric.area or 'all':<8}{metric.limit or LIMITS[-1]:>4}{value:>9.4f}{ends}"
 
 
 def _cell(value: float, width: int) -> str:

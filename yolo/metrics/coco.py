@@ -186,7 +186,7 @@ def _precision_recall(
     rankings = len(hit) * classes
 
     # The detections that count, up to each one that reaches an object. First all of the right size, as if none were
-    # matched. Then the exceptions: a hit counts whatever its size, a detection of an ignored object never.
+    # matched. Then the exceptions: a hit counts at any size, a detection of an ignored object never.
     seen = running(inside, records.found.label, classes, matches.found)
     inside = inside[matches.found]
     seen = seen + running((hit & ~inside).int() - (skipped & inside).int(), label, classes)

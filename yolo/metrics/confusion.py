@@ -18,9 +18,9 @@ def confusion_matrix(result: CocoResult, confidence: float = 0.25) -> Tensor:
     """Return counts int64 `[C + 1, C + 1]`: row = true class, column = detected class, the last of both = background.
 
     Detections count if their score exceeds the confidence. The diagonal holds COCO's matches at IoU 0.5. The remaining
-    detections and objects are then matched whatever their class: by descending score, each detection takes the free
-    object that it overlaps most, from IoU 0.5 on. What still remains is background that was detected as an object (last
-    row), and objects that were missed (last column). Crowds and the detections in them are left out.
+    detections and objects are then matched regardless of their class: by descending score, each detection takes the
+    free object that it overlaps most, from IoU 0.5 on. What still remains is background that was detected as an object
+    (last row), and objects that were missed (last column). Crowds and the detections in them are left out.
     """
     found = verdict(result)
     records, truths, classes = found.records, found.records.truths, found.records.classes
@@ -36,7 +36,7 @@ def confusion_matrix(result: CocoResult, confidence: float = 0.25) -> Tensor:
     others = (sure & ~hit).nonzero().squeeze(1)
     others = others[lexsort(-scores[others])]
 
-    # Match them whatever their class.
+    # Match them regardless of their class.
     start, end = runs(truths.image[objects], records.found.image[others])
     who, whom, iou = pairs(records.found.boxes[others], truths.boxes[objects], start, end, IOU)
     no_crowd = torch.zeros_like(who, dtype=torch.bool)

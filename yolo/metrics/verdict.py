@@ -34,9 +34,8 @@ class Verdict(NamedTuple):
     @property
     def objects(self) -> Tensor:
         """The number of objects of each class that count, float64 `[C]`."""
-        found = self.records.truths.label[self.truth[self.hit]]
-        labels = torch.cat((found, self.records.truths.label[self.missed]))
-        return torch.bincount(labels, minlength=self.records.classes).double()
+        counting = self.missed.index_fill(0, self.truth[self.hit], True)
+        return torch.bincount(self.records.truths.label[counting], minlength=self.records.classes).double()
 
 
 def verdict(result: CocoResult, threshold: float = IOU) -> Verdict:
