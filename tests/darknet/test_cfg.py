@@ -231,14 +231,14 @@ def test_no_decimal_numbers(text: str) -> None:
         ("[shortcut]\n", "5: [shortcut] (layer 0) from=(absent): expected the layer to add, such as from=-3"),
         (
             "[shortcut]\nfrom=-3\nweights_type=per_feature",
-            "7: [shortcut] (layer 0) weights_type=per_feature: not supported: weighted shortcuts occur in no detection "
-            "model",
+            "7: [shortcut] (layer 0) weights_type=per_feature: not supported: no detection model has weighted "
+            "shortcuts",
         ),
         (
             "[scale_channels]\n",
-            "5: [scale_channels] (layer 0) from=(absent): expected the layer to scale, such as from=-4",
+            "5: [scale_channels] (layer 0) from=(absent): expected the layer to multiply with, such as from=-4",
         ),
-        ("[sam]\n", "5: [sam] (layer 0) from=(absent): expected the layer to multiply with, such as from=-2"),
+        ("[sam]\n", "5: [sam] (layer 0) from=(absent): expected the layer to multiply with, such as from=-4"),
         (
             "[yolo]\nmask=6,7,8\nanchors=1,2\nnum=9",
             "6: [yolo] (layer 0) mask=6: there is no such anchor: the section has num=9 and 1 pairs of anchors, "
@@ -270,7 +270,7 @@ def test_no_decimal_numbers(text: str) -> None:
         ),
         (
             "[region]\nanchors=1,2",
-            "5: [region] (layer 0) softmax=0: the darknets disagree on it: only softmax=1 has one meaning",
+            "5: [region] (layer 0) softmax=0: versions of darknet disagree on it: only softmax=1 is unambiguous",
         ),
         (
             "[conv]\n[Yolo]",

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from tests.support.paths import GOLDEN
 from yolo.darknet.cfg import CfgError, parse_cfg, read_cfg
 from yolo.darknet.inference import inference_copy
-from yolo.darknet.layers import ConvBlock, Nearest
+from yolo.darknet.layers import BUILDERS, ConvBlock, Nearest
 from yolo.darknet.network import Darknet
-from yolo.darknet.sections import Upsample
+from yolo.darknet.sections import SECTIONS, Upsample
 
 GOLDEN = GOLDEN / "nets"
 
@@ -129,6 +129,11 @@ def test_gradients_equal_finite_differences(case: str) -> None:
         up, down = (sum(raw.sum() for raw in network(images + sign * step * direction)) for sign in (1, -1))
     numeric = (up - down) / (2 * step)
     assert float((slope * direction).sum()) == pytest.approx(float(numeric), rel=1e-4, abs=1e-5)
+
+
+def test_every_section_has_a_module() -> None:
+    """The table of modules and the table of sections have the same kinds."""
+    assert BUILDERS.keys() == set(SECTIONS.values())
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 32, 41, 47, 82])

@@ -313,13 +313,13 @@ HEAD = "[conv]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,2\n"  # lines 5 to 9
         ),
         (
             "[conv]\nsize=3\ndilation=2\n",
-            "7: [convolutional] (layer 0) dilation=2 with size=3 needs a padding of (size - 1) / 2 with an odd size, "
-            "got 0: darknet's output size is wrong otherwise",
+            "7: [convolutional] (layer 0) dilation=2 with size=3 needs an odd size and a padding of (size - 1) / 2, "
+            "got 0: otherwise darknet's output size is wrong",
         ),
         (
             "[conv]\nsize=4\ndilation=2\npad=1\n",
-            "7: [convolutional] (layer 0) dilation=2 with size=4 needs a padding of (size - 1) / 2 with an odd size, "
-            "got 2: darknet's output size is wrong otherwise",
+            "7: [convolutional] (layer 0) dilation=2 with size=4 needs an odd size and a padding of (size - 1) / 2, "
+            "got 2: otherwise darknet's output size is wrong",
         ),
         (
             "[maxpool]\nsize=2\npadding=5\n",
@@ -335,11 +335,15 @@ HEAD = "[conv]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,2\n"  # lines 5 to 9
         ),
         (
             "[reorg]\nstride=2\n",
-            "6: [reorg] (layer 0) stride=2 needs height and width divisible by it and its channels by 4, got 3x12x20",
+            "6: [reorg] (layer 0) stride=2 needs a multiple of 4 channels, got the input 3x12x20",
+        ),
+        (
+            "[conv]\nfilters=25\n[reorg]\nstride=5\n",
+            "8: [reorg] (layer 1) stride=5 does not divide the height and width of its input 25x12x20",
         ),
         (
             "[reorg3d]\nstride=5\n",
-            "6: [reorg3d] (layer 0) stride=5 needs height and width divisible by it, got 3x12x20",
+            "6: [reorg3d] (layer 0) stride=5 does not divide the height and width of its input 3x12x20",
         ),
         (
             "[conv]\nsize=13\n",

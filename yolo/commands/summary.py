@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from yolo.darknet.cfg import Cfg, read_cfg
-from yolo.darknet.plan import IMAGE, LayerPlan, Plan, Shape, make_plan
+from yolo.darknet.keys import Shape
+from yolo.darknet.plan import IMAGE, LayerPlan, Plan, make_plan
 from yolo.darknet.sections import Convolutional, Maxpool, Region, Yolo
 from yolo.options.commands import Summary
 from yolo.size import Size

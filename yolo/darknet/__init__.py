@@ -1,8 +1,11 @@
 """Darknet's files, and the network that they describe.
 
-keys.py              typed keys of a section: bounds, refusals
+keys.py              typed keys of a section with bounds and refusals; the base classes of sections; shapes
 net.py               the [net] section
-sections.py          the layer sections
+spatial_sections.py  convolutions, pooling, upsampling, reorg: sections that change height and width
+joining_sections.py  route, shortcut, scale_channels, sam, dropout
+head_sections.py     yolo and region
+sections.py          all layer sections by name
 cfg.py               .cfg text <-> frozen typed sections; errors carry file and line
 plan.py              sources, shapes, floats and operations of every layer, before anything is allocated
 activations.py       darknet's activation functions

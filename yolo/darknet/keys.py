@@ -1,19 +1,43 @@
-"""The kit the sections of a cfg are made of: typed keys with bounds, defaults, and values that are refused."""
+"""What the sections of a cfg are made of: typed keys with bounds, defaults and refused values; the base classes.
+
+A section is a frozen dataclass. Field names are darknet's keys, defaults are those of AlexeyAB's darknet. A key that
+would change the result in a way that this program does not compute is not ignored: its field has a `refuse` sentence,
+and any value except the default is an error. Keys that only affect darknet's own training are read and kept. No torch.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from fractions import Fraction
+from typing import Any, ClassVar, NamedTuple
 
 _INT = re.compile(r"([+-]?[0-9]{1,30})(?:\.0*)?")
 
 _REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 _INT_LIMIT = 2**31 - 1
+
+ACTIVATIONS = [
+    "linear", "leaky", "relu", "logistic", "mish", "swish", "hard_mish", "elu", "selu", "gelu", "tanh", "relie", "ramp",
+    "loggy", "hardtan", "lhtan", "plse", "stair", "relu6", "revleaky",
+]  # fmt: skip
+
+MAX_ELEMENTS = 2**31 - 1  # of one layer's output for one image, 8 GiB
+
+
+class Shape(NamedTuple):
+    """Channels, height and width of one image."""
+
+    c: int
+    h: int
+    w: int
+
+    def __str__(self) -> str:
+        return f"{self.c}x{self.h}x{self.w}"
 
 
 class SectionError(ValueError):
@@ -22,6 +46,14 @@ class SectionError(ValueError):
     def __init__(self, key: str, got: object, accepted: str) -> None:
         text = ",".join(map(_plain, got)) if isinstance(got, tuple) else _plain(got)
         super().__init__(f"{key}={shown(text) or '(absent)'}: {accepted}")
+        self.key = key
+
+
+class ShapeError(ValueError):
+    """A section that does not fit its inputs. `key` is the key at fault; `make_plan` adds file, line and layer."""
+
+    def __init__(self, problem: str, key: str) -> None:
+        super().__init__(problem)
         self.key = key
 
 
@@ -131,3 +163,49 @@ class Section:
     def name(self) -> str:
         """The canonical name of the section."""
         return self.NAMES[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer(Section):
+    """The keys that every layer section has. All of them affect training only, apart from the refused ones."""
+
+    SOURCE_KEY: ClassVar[str] = ""
+    """The key that names the layers it reads, if it has one."""
+    READS_PREVIOUS: ClassVar[bool] = True
+    """Whether its first input is the layer before it."""
+    SHAPED_BY: ClassVar[int] = 0
+    """Index of the input whose height and width its output follows."""
+
+    clip: float = real(0.0)
+    onlyforward: int = integer(0)
+    dont_update: int = integer(0)
+    burnin_update: int = integer(0)
+    stopbackward: int = integer(0)
+    train_only_bn: int = integer(0)
+    learning_rate: float = real(1.0)
+    dontload: int = integer(0, refuse="every layer with weights is read from the file")
+    dontloadscales: int = integer(0, refuse="every layer with weights is read from the file")
+    dontsave: int = integer(0, refuse="every layer with weights is written to the file")
+    numload: int = integer(0, refuse="every layer with weights is read from the file")
+
+    @property
+    def named(self) -> tuple[int, ...]:
+        """The layers that `SOURCE_KEY` names, as in the cfg: absolute from 0, relative below."""
+        return ()
+
+    @property
+    def step(self) -> tuple[Fraction | int, Fraction | int]:
+        """Cells of the input per cell of the output, (y, x)."""
+        return 1, 1
+
+    def output(self, inputs: Sequence[Shape]) -> Shape:
+        """Return the shape of the output, by default that of the first input. Raises ShapeError if they do not fit."""
+        return inputs[0]
+
+    def floats(self, inputs: Sequence[Shape]) -> int:
+        """Return the number of float32 values in a `.weights` file, by default 0."""
+        return 0
+
+    def operations(self, inputs: Sequence[Shape]) -> int:
+        """Return the multiplications and additions for one image, counted for convolutions only."""
+        return 0

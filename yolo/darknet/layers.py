@@ -7,8 +7,8 @@ is made from a `LayerPlan`, whose shapes are known to fit.
 from __future__ import annotations
 
 import math
-from functools import singledispatch
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -228,68 +228,24 @@ class SpaceToDepth(nn.Module):
         return x.permute(0, 3, 5, 1, 2, 4).reshape(batch, c * s**2, h // s, w // s)
 
 
+BUILDERS: dict[type[Layer], Callable[[Any, LayerPlan], nn.Module]] = {
+    Convolutional: lambda section, plan: ConvBlock(section, plan.inputs[0].c),
+    Maxpool: lambda section, plan: MaxPool(section),
+    Avgpool: lambda section, plan: AvgPool(),
+    Upsample: lambda section, plan: Nearest(section),
+    Route: lambda section, plan: Concatenate(section),
+    Shortcut: lambda section, plan: Add(section),
+    ScaleChannels: lambda section, plan: Multiply(section),
+    Sam: lambda section, plan: Multiply(section),
+    Reorg: lambda section, plan: Passthrough(section),
+    Reorg3d: lambda section, plan: SpaceToDepth(section),
+    Dropout: lambda section, plan: nn.Dropout(section.probability),
+    Yolo: lambda section, plan: Head(section, plan.stride),
+    Region: lambda section, plan: Head(section, plan.stride),
+}
+"""The module of every kind of section, made from the section and its plan."""
+
+
 def build_layer(plan: LayerPlan) -> nn.Module:
-    """The module of a planned layer. Its `forward` takes the outputs of `plan.sources`, in that order."""
-    return _build(plan.section, plan)
-
-
-@singledispatch
-def _build(section: Layer, plan: LayerPlan) -> nn.Module:
-    raise AssertionError(f"no module for [{section.name}]")
-
-
-@_build.register
-def _(section: Convolutional, plan: LayerPlan) -> nn.Module:
-    return ConvBlock(section, plan.inputs[0][0])
-
-
-@_build.register
-def _(section: Maxpool, plan: LayerPlan) -> nn.Module:
-    return MaxPool(section)
-
-
-@_build.register
-def _(section: Avgpool, plan: LayerPlan) -> nn.Module:
-    return AvgPool()
-
-
-@_build.register
-def _(section: Upsample, plan: LayerPlan) -> nn.Module:
-    return Nearest(section)
-
-
-@_build.register
-def _(section: Route, plan: LayerPlan) -> nn.Module:
-    return Concatenate(section)
-
-
-@_build.register
-def _(section: Shortcut, plan: LayerPlan) -> nn.Module:
-    return Add(section)
-
-
-@_build.register(ScaleChannels)
-@_build.register(Sam)
-def _(section: ScaleChannels | Sam, plan: LayerPlan) -> nn.Module:
-    return Multiply(section)
-
-
-@_build.register
-def _(section: Reorg, plan: LayerPlan) -> nn.Module:
-    return Passthrough(section)
-
-
-@_build.register
-def _(section: Reorg3d, plan: LayerPlan) -> nn.Module:
-    return SpaceToDepth(section)
-
-
-@_build.register
-def _(section: Dropout, plan: LayerPlan) -> nn.Module:
-    return nn.Dropout(section.probability)
-
-
-@_build.register(Yolo)
-@_build.register(Region)
-def _(section: Yolo | Region, plan: LayerPlan) -> nn.Module:
-    return Head(section, plan.stride)
+    """Return the module of a planned layer. Its `forward` takes the outputs of `plan.sources`, in that order."""
+    return BUILDERS[type(plan.section)](plan.section, plan)
