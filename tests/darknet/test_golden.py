@@ -16,12 +16,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.golden_nets import CASES, golden_network, in_darknets_memory
 from tests.support.load import load_yolo
-from tests.support.paths import GOLDEN, ROOT
-from yolo.darknet.cfg import read_cfg
+from tests.support.paths import ROOT
 from yolo.darknet.inference import inference_copy
 from yolo.darknet.network import Darknet
-from yolo.darknet.weights import load_weights
 from yolo.detection.postprocess import postprocess
 from yolo.images.files import read_image
 from yolo.images.placement import Placement
@@ -30,20 +29,12 @@ from yolo.options.detection import Filter
 from yolo.size import Size
 
 SHARED = ROOT / ".." / "shared" / "golden"
-OURS = sorted((GOLDEN / "nets").iterdir())  # a missing folder is an error, not a skipped test
 THEIRS = sorted((SHARED / "nets").iterdir()) if (SHARED / "nets").is_dir() else []
-CASES = OURS + [case for case in THEIRS if case.name not in {ours.name for ours in OURS}]
+ALL_CASES = CASES + [case for case in THEIRS if case.name not in {ours.name for ours in CASES}]
 
 TOLERANCE = 1e-4
 MODELS = ("yolo-fastest-1.1", "yolo-fastest-1.1-xl")
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/golden is absent: trained models not checked")
-
-
-def build(case: Path) -> Darknet:
-    """The network of a golden case with its weights, every float of the file read."""
-    network = Darknet(read_cfg(case / f"{case.name}.cfg"), init=None)
-    assert load_weights(network, case / f"{case.name}.weights").complete
-    return network.eval()
 
 
 def record(network: Darknet, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -65,10 +56,10 @@ def record(network: Darknet, images: Tensor) -> tuple[list[Tensor], list[Tensor]
 
 
 @pytest.mark.parametrize("folded", [False, True], ids=["trained", "folded"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 def test_every_layer_and_head_is_darknets(case: Path, folded: bool) -> None:
     """All activations within 1e-4, with batch norm as trained and folded away."""
-    network = inference_copy(build(case)) if folded else build(case)
+    network = inference_copy(golden_network(case)) if folded else golden_network(case)
     golden = np.load(case / "output.npz")
     raw, outputs = record(network, torch.from_numpy(np.load(case / "input.npy")))
     compared = set()
@@ -78,14 +69,15 @@ def test_every_layer_and_head_is_darknets(case: Path, folded: bool) -> None:
             np.testing.assert_allclose(output.numpy(), golden[f"layer_{k:03d}"], rtol=0, atol=TOLERANCE)
     for s, head in enumerate(network.heads):
         compared.add(f"head_{s}")
-        np.testing.assert_allclose(head.activate(raw[s]).numpy(), golden[f"head_{s}"], rtol=0, atol=TOLERANCE)
+        found = in_darknets_memory(head, raw[s]).numpy()
+        np.testing.assert_allclose(found, golden[f"head_{s}"], rtol=0, atol=TOLERANCE)
     assert compared == set(golden.files), "an array of the golden file was not compared"
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 def test_detections_are_darknets(case: Path) -> None:
     """The same boxes, classes and scores in the same order, each case at its own threshold."""
-    network = build(case)
+    network = golden_network(case)
     golden = json.loads((case / "detections.json").read_text())
     h, w = network.size
     assert (w, h) == (golden["input_width"], golden["input_height"])
@@ -144,7 +136,8 @@ def test_trained_heads_on_a_image(model: str) -> None:
     with torch.inference_mode():
         raw = detector.network.eval()(torch.from_numpy(darknet_place(image, placement))[None])
     for s, head in enumerate(detector.network.heads):
-        np.testing.assert_allclose(head.activate(raw[s]).numpy(), golden[f"head_{s}"], rtol=0, atol=TOLERANCE)
+        found = in_darknets_memory(head, raw[s]).numpy()
+        np.testing.assert_allclose(found, golden[f"head_{s}"], rtol=0, atol=TOLERANCE)
 
 
 @needs_shared

@@ -136,20 +136,6 @@ def test_reduced_precision(kind: str, dtype: torch.dtype) -> None:
         assert ours.equal(expected)
     assert head.objectness(raw[..., 4]).equal(head.objectness(raw[..., 4].float()))
     assert head.best_class(raw).equal(head.best_class(raw.float()))
-    assert head.activate(raw).dtype == torch.float32
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_activate(kind: str) -> None:
-    """What darknet keeps in memory is what decoding starts from; region leaves x and y raw."""
-    head, raw = make_head(kind), random_raw(kind, 3)
-    activated, decoded = head.activate(raw), oracle(kind, raw)
-    assert activated.shape == raw.shape
-    assert activated[..., 2:4].equal(raw[..., 2:4])
-    assert_close(activated[..., 4], decoded.objectness)
-    assert_close(activated[..., 5:], decoded.classes)
-    xy = activated[..., :2].sigmoid() if kind == "region" else activated[..., :2]
-    assert_close((xy + head.cells(ROWS, COLUMNS)) / torch.tensor([COLUMNS, ROWS]), decoded.boxes[..., :2])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,18 +15,17 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
+from tests.support.golden_nets import CASES, golden_network
 from tests.support.load import load_yolo
-from tests.support.paths import GOLDEN, ROOT
+from tests.support.paths import ROOT
 from yolo.boxes import Detections
 from yolo.darknet import inference as fold
 from yolo.darknet.cfg import parse_cfg, read_cfg
 from yolo.darknet.inference import FoldedConv, PackedConv, inference_copy, resolve_precision
 from yolo.darknet.layers import ConvBlock
 from yolo.darknet.network import Darknet
-from yolo.darknet.weights import load_weights
 from yolo.options.detection import Filter
 
-CASES = sorted((GOLDEN / "nets").iterdir())
 DATA = ROOT / ".." / "shared" / "data"
 needs_shared = pytest.mark.skipif(
     not DATA.is_dir(), reason="../shared/data is absent: bf16 not tried on trained models"
@@ -34,13 +33,6 @@ needs_shared = pytest.mark.skipif(
 needs_packing = pytest.mark.skipif(
     not fold.can_prepack(torch.float32), reason="no prepacked convolutions in this PyTorch or on this CPU"
 )
-
-
-def golden(case: Path) -> tuple[Darknet, Tensor]:
-    """A network with darknet's weights, and its input."""
-    network = Darknet(read_cfg(case / f"{case.name}.cfg"), init=None)
-    load_weights(network, case / f"{case.name}.weights")
-    return network.eval(), torch.from_numpy(np.load(case / "input.npy"))
 
 
 def toy() -> Darknet:
@@ -69,7 +61,7 @@ def kinds(network: Darknet) -> set[type[nn.Module]]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_layer_kind(case: Path, dtype: torch.dtype, prepack: bool) -> None:
     """Groups, depthwise, dilation, strides, every activation, one channel, odd sizes: the network's own predictions."""
-    network, images = golden(case)
+    network, images = golden_network(case), torch.from_numpy(np.load(case / "input.npy"))
     with torch.inference_mode():
         expected = network(images)
     found = inference_copy(network, dtype, prepack=prepack)(images)

@@ -12,24 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.paths import GOLDEN
+from tests.support.golden_nets import CASES, golden_network, in_darknets_memory
 from yolo.darknet import onnx_file as export
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.onnx_file import export_onnx
-from yolo.darknet.weights import load_weights
 
-CASES = sorted((GOLDEN / "nets").iterdir())
 MISSING = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
 needs_onnx = pytest.mark.skipif(
     bool(MISSING), reason=f"{' and '.join(MISSING)} not installed: NO ONNX EXPORT WAS TRIED"
 )
-
-
-def golden(case: Path) -> Darknet:
-    network = Darknet(read_cfg(case / f"{case.name}.cfg"), init=None)
-    load_weights(network, case / f"{case.name}.weights")
-    return network
 
 
 def session(path: Path) -> Any:
@@ -40,7 +32,7 @@ def session(path: Path) -> Any:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_layer_kind_gives_darknets_heads(case: Path, tmp_path: Path) -> None:
     """Raw predictions on darknet's input, activated by the heads: darknet's numbers. Ordinary operators only."""
-    network, file = golden(case), tmp_path / "deep" / "a.onnx"
+    network, file = golden_network(case), tmp_path / "deep" / "a.onnx"
     assert export_onnx(network, file) < 1e-4
     assert [entry.name for entry in file.parent.iterdir()] == ["a.onnx"]
     model = importlib.import_module("onnx").load(str(file))
@@ -51,7 +43,7 @@ def test_every_layer_kind_gives_darknets_heads(case: Path, tmp_path: Path) -> No
     raw = running.run(None, {"images": np.load(case / "input.npy")})
     expected = np.load(case / "output.npz")
     for s, head in enumerate(network.heads):
-        found = head.activate(torch.from_numpy(raw[s])).numpy()
+        found = in_darknets_memory(head, torch.from_numpy(raw[s])).numpy()
         np.testing.assert_allclose(found, expected[f"head_{s}"], rtol=0, atol=1e-4)
 
 

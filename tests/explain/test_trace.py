@@ -40,13 +40,14 @@ def test_the_detections_of_postprocess(
     slots, found = look([raw[0] for raw in raws], heads, SIZE, PLACEMENT, options)
     assert_same_detections(found.detections(), expected)
     assert len(slots.place) == sum(raw[0, ..., 0].numel() for raw in raws)
+    decoded = [head.decode(raw, SIZE) for head, raw in zip(heads, raws, strict=True)]
     for place, objectness, label, score in zip(
         slots.place[found.slot].tolist(), slots.objectness[found.slot], found.labels, found.scores, strict=True
     ):
         s, i, j, a = place
-        said = heads[s].activate(raws[s][0, a, i, j])
-        torch.testing.assert_close(objectness, said[4])
-        torch.testing.assert_close(score, said[4] * said[5 + label])
+        expected_objectness = decoded[s].objectness[0, a, i, j]
+        torch.testing.assert_close(objectness, expected_objectness)
+        torch.testing.assert_close(score, expected_objectness * decoded[s].classes[0, a, i, j, label])
     for k, by in enumerate(found.by.tolist()):
         assert by < k
         assert by < 0 or (found.by[by] < 0 and found.measure[k] > nms)

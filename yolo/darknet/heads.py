@@ -80,23 +80,6 @@ class Head(nn.Module):
         )
         return torch.stack((j, i), dim=-1)
 
-    def activate(self, raw: Tensor) -> Tensor:
-        """Raw values `[..., 5+C]` as darknet keeps them in memory behind the head, `[..., 5+C]`.
-
-        Region leaves x and y raw, as darknet does; `decode` goes on from there. In float32 or float64.
-        """
-        xy, wh, objectness, classes = self._activated(raw)
-        return torch.cat((xy, wh, objectness.unsqueeze(-1), classes), dim=-1)
-
-    def _activated(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        raw = _at_least_float32(raw)
-        xy, wh, classes = raw[..., :2], raw[..., 2:4], raw[..., 5:]
-        if self.region:
-            return xy, wh, self.objectness(raw[..., 4]), classes.softmax(-1)
-        if not self.new_coords:
-            xy, classes = xy.sigmoid(), classes.sigmoid()
-        return xy * self.scale_x_y - (self.scale_x_y - 1) / 2, wh, self.objectness(raw[..., 4]), classes
-
     def objectness(self, raw: Tensor) -> Tensor:
         """The objectness values of raw predictions, `raw[..., 4]`, in [0, 1]."""
         raw = _at_least_float32(raw)
@@ -122,14 +105,19 @@ class Head(nn.Module):
 
         `grid` is (H, W), `size` (h, w). The arguments broadcast.
         """
-        xy, wh, objectness, classes = self._activated(raw)
-        if self.region:
-            xy = xy.sigmoid()
-        wh = (2 * wh).square() if self.new_coords else wh.exp()
-        boxes = torch.cat(
-            ((cells + xy) / _xy(grid, raw.device), wh * anchors / self._anchor_unit(grid, size, raw.device)), dim=-1
-        )
-        return Decoded(boxes, objectness, classes)
+        raw = _at_least_float32(raw)
+        xy, wh, classes = raw[..., :2], raw[..., 2:4], raw[..., 5:]
+        # The activations: with new_coords the convolution before the head has done them, but for the size.
+        if self.new_coords:
+            wh = (2 * wh).square()
+        else:
+            xy, wh = xy.sigmoid(), wh.exp()
+            classes = classes.softmax(-1) if self.region else classes.sigmoid()
+        # `scale_x_y` stretches the range of the centre about the middle of its cell.
+        xy = xy * self.scale_x_y - (self.scale_x_y - 1) / 2
+        centres = (cells + xy) / _xy(grid, raw.device)
+        sizes = wh * anchors / self._anchor_unit(grid, size, raw.device)
+        return Decoded(torch.cat((centres, sizes), dim=-1), self.objectness(raw[..., 4]), classes)
 
     def encode(self, decoded: Decoded, size: tuple[int, int]) -> Tensor:
         """The inverse of `decode`: raw predictions `[B, A, H, W, 5+C]` that give these boxes, scores and classes.
