@@ -274,9 +274,9 @@ def test_no_decimal_numbers(text: str) -> None:
         ),
         (
             "[conv]\n[Yolo]",
-            "6: [Yolo] (layer 1) is no section that darknet's detectors know; did you mean [yolo]? Accepted, spelled "
-            "so: [convolutional] [maxpool] [avgpool] [upsample] [route] [shortcut] [scale_channels] [sam] [reorg] "
-            "[reorg3d] [dropout] [yolo] [region]",
+            "6: [Yolo] (layer 1) is not a section of darknet's detectors; did you mean [yolo]? Accepted, in this "
+            "spelling: [convolutional] [maxpool] [avgpool] [upsample] [route] [shortcut] [scale_channels] [sam] "
+            "[reorg] [reorg3d] [dropout] [yolo] [region]",
         ),
         ("[net]\nwidth=3", "5: [net] (layer 0): a second [net]; a cfg describes one network"),
         ("[Gaussian_yolo]", "5: [Gaussian_yolo] (layer 0) is out of scope: boxes with uncertainties"),
@@ -292,8 +292,8 @@ def test_messages(body: str, expected: str) -> None:
     [
         ("", "1: no section at all; the first section of a cfg is [net]"),
         ("# only a comment\n", "1: no section at all; the first section of a cfg is [net]"),
-        ("\nwidth=3\n[net]\n", "2: width=3 stands before the first section; start with [net]"),
-        ("\x89PNG\r\n\x1a\n", "1: \\x89PNG stands before the first section; start with [net]"),
+        ("\nwidth=3\n[net]\n", "2: width=3 is before the first section; start with [net]"),
+        ("\x89PNG\r\n\x1a\n", "1: \\x89PNG is before the first section; start with [net]"),
         ("\n[conv]\n[net]\n", "2: [conv]; the first section of a cfg is [net]"),
         ("[Net]\nwidth=3\n", "1: [Net]; the first section of a cfg is [net]"),
         ("[net]#x\n", "1: [net]#x; the first section of a cfg is [net]"),
@@ -325,20 +325,20 @@ def test_a_comment_behind_a_word() -> None:
     assert got.startswith("a.cfg:6: [convolutional] (layer 0) activation=leaky#x: expected one of linear, leaky, relu")
     assert got.endswith("; a comment needs a line of its own")
     got = message(f"{NET}[route] # to the neck\nlayers=-1")
-    assert got.startswith("a.cfg:5: [route]#totheneck (layer 0) is no section that darknet's detectors know; a comment")
+    assert got.startswith("a.cfg:5: [route]#totheneck (layer 0) is not a section of darknet's detectors; a comment")
 
 
 @pytest.mark.parametrize("name", ["CONV", "Route", "yol", "dropuot", "[route]", "route]x", "", "unknown", "route="])
 def test_other_sections(name: str) -> None:
     """Names are exact: case, closing bracket and all."""
     got = message(f"{NET}[conv]\n[{name}]")
-    assert got.startswith(f"a.cfg:6: [{name}] (layer 1) is no section that darknet's detectors know; ")
+    assert got.startswith(f"a.cfg:6: [{name}] (layer 1) is not a section of darknet's detectors")
     assert ("did you mean [" in got) == (name not in ("", "unknown"))
 
 
 def test_a_section_without_its_bracket() -> None:
     """A line that begins with a bracket is a section name as a whole."""
-    assert message(f"{NET}[route\nlayers=-1").startswith("a.cfg:5: [route (layer 0) is no section")
+    assert message(f"{NET}[route\nlayers=-1").startswith("a.cfg:5: [route (layer 0) is not a section of darknet's")
 
 
 @pytest.mark.parametrize("name", OUT_OF_SCOPE)

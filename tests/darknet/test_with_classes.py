@@ -107,7 +107,7 @@ def test_a_region_head() -> None:
         ),
         (
             "[net]\nwidth=32\nheight=32\nchannels=16\n[region]\nanchors=1,1, 2,2\nnum=2\nclasses=3\nsoftmax=1\n",
-            r"a.cfg:5: \[region\] \(layer 0\) no layer stands before it",
+            r"a.cfg:5: \[region\] \(layer 0\) no layer is before it",
         ),
     ],
 )

@@ -1,10 +1,10 @@
 """Darknet `.cfg` text <-> frozen typed sections. No torch.
 
-The grammar is darknet's: blanks vanish wherever they stand, a line is a `[section]`, a `key=value` or a
-comment (`#` or `;` in front), the first of several equal keys counts, section names are exact. A byte-order
-mark and CRLF do no harm. Darknet reads on where it should not (`filters=abc` is 0, an unknown activation is
-ReLU); here such a value is an error that names file, line, section, key, what we got and what is accepted.
-Keys that nobody knows are kept and reported, once each.
+The grammar is darknet's. Blanks are removed wherever they are. A line is a `[section]`, a `key=value`, or a comment
+with `#` or `;` in front. The first of several equal keys counts, and section names are exact. A byte-order mark and
+CRLF are accepted. Darknet accepts some values that it should not (`filters=abc` is 0, an unknown activation is ReLU).
+Here such a value is an error with file, line, section, key, the value, and what was expected. Unknown keys are kept and
+reported, once each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from yolo.darknet.keys import CfgPlace, Section, SectionError, shown
 from yolo.darknet.net import Net
-from yolo.darknet.sections import OUT_OF_SCOPE, SECTIONS, Convolutional, Layer, Region, Yolo
+from yolo.darknet.sections import OUT_OF_SCOPE, SECTIONS, Convolutional, HeadSection, Layer
 from yolo.names import did_you_mean
 from yolo.options.shipped import shipped
 
@@ -29,12 +29,12 @@ _S = TypeVar("_S", bound=Section)
 
 
 class CfgError(ValueError):
-    """A cfg that cannot be read or built: `file:line: [section] what we got, what is accepted`."""
+    """A cfg that cannot be read or built: `file:line: [section] the value, what was expected`."""
 
 
 @dataclass(frozen=True)
 class Cfg:
-    """A network description: `[net]` and the layer sections, index 0 the first behind `[net]`.
+    """A network description: `[net]` and the layer sections; index 0 is the first one after `[net]`.
 
     `notes` are remarks of the reader (unknown keys, repeated keys), one sentence each.
     """
@@ -47,40 +47,31 @@ class Cfg:
     @property
     def heads(self) -> tuple[int, ...]:
         """Indices of the `[yolo]` and `[region]` sections."""
-        return tuple(k for k, layer in enumerate(self.layers) if isinstance(layer, (Yolo, Region)))
+        return tuple(k for k, layer in enumerate(self.layers) if isinstance(layer, HeadSection))
 
     def error(self, index: int, problem: str, key: str = "") -> CfgError:
-        """An error at layer `index` (-1: `[net]`), for the caller to raise."""
+        """Return an error for the caller to raise: at layer `index` (-1: `[net]`), at the line of `key` if given."""
         section: Section = self.layers[index] if index >= 0 else self.net
         line = dict(section.source.keys).get(key, section.source.line)
-        layer = f" (layer {index})" if index >= 0 else ""
-        return CfgError(f"{self.file}:{line}: [{section.name}]{layer} {problem}")
+        return CfgError(f"{_place(self.file, line, section.name, index)} {problem}")
 
     def to_text(self) -> str:
-        """The cfg as text: parsing it gives an equal `Cfg`. Keys keep their order, comments are not kept."""
+        """Return the cfg as text, which parses to an equal `Cfg`. Keys keep their order, comments are not kept."""
         return "\n".join(_section_text(section) for section in (self.net, *self.layers))
 
 
-class _Line(NamedTuple):
-    key: str
-    value: str
-    number: int
-
-
-@dataclass
-class _RawSection:
-    name: str
-    number: int
-    lines: list[_Line] = field(default_factory=list)
+def _place(file: str, line: int, section: str, index: int) -> str:
+    """Return the beginning of a message about layer `index`, -1 for `[net]`."""
+    layer = f" (layer {index})" if index >= 0 else ""
+    return f"{file}:{line}: [{section}]{layer}"
 
 
 def read_cfg(path: str | Path) -> Cfg:
-    """Reads a `.cfg` file. A bare name such as `yolov3.cfg` is also looked for among the shipped ones.
+    """Read a `.cfg` file. A bare name such as `yolov3.cfg` is also searched among the shipped ones.
 
-    Remarks (unknown keys, repeated keys) go to the log. Raises FileNotFoundError, or CfgError (a ValueError).
+    Remarks (unknown keys, repeated keys) are logged. Raises FileNotFoundError, or CfgError (a ValueError).
     """
-    found = _find(Path(path))
-    data = found.read_bytes().removeprefix(codecs.BOM_UTF8)
+    data = _find(Path(path)).read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:  # comments in another encoding
@@ -91,25 +82,8 @@ def read_cfg(path: str | Path) -> Cfg:
     return cfg
 
 
-def parse_cfg(text: str, file: str = "<cfg>") -> Cfg:
-    """The text of a `.cfg` as a `Cfg`; `file` is the name that messages give. Raises CfgError."""
-    notes: list[str] = []
-    raw = _split(text, file, notes)
-    unknown: dict[tuple[str, str], list[int]] = {}
-    net = _typed(raw[0], Net, file, notes, unknown)
-    layers = []
-    for index, section in enumerate(raw[1:]):
-        layers.append(_typed(section, _kind(section, index, file), file, notes, unknown, index))
-    for (name, key), numbers in unknown.items():
-        lines = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
-        kind = Net if name in Net.NAMES else SECTIONS[name]
-        hint = did_you_mean(key, (_spelled(f.name) for f in kind.fields()))
-        end = f"; {hint}" if hint else ""
-        notes.append(f"{file}: [{name}] {shown(key)}: unknown key without effect (line {lines}){end}")
-    return Cfg(net, tuple(layers), file, tuple(notes))
-
-
 def _find(path: Path) -> Path:
+    """Return the path itself, or that of the shipped cfg of this name."""
     if path.is_file():
         return path
     known = {file.name: file for file in shipped("*.cfg")}
@@ -120,86 +94,114 @@ def _find(path: Path) -> Path:
     raise FileNotFoundError(f"{path}: no such file; give the path of a darknet .cfg or one of {', '.join(known)}")
 
 
-def _split(text: str, file: str, notes: list[str]) -> list[_RawSection]:
-    """Text to sections of `key, value, line`, the first being `[net]`."""
-    sections: list[_RawSection] = []
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-        line = line.translate(_BLANKS)
-        if not line or line[0] in "#;":
-            continue
-        if line[0] == "[":
-            sections.append(_RawSection(line, number))
-            continue
-        key, equals, value = line.partition("=")
-        if not sections:
-            raise CfgError(f"{file}:{number}: {shown(line)} stands before the first section; start with [net]")
-        if not equals:
-            notes.append(f"{file}:{number}: {shown(key)} has no value (no '='), the default is used")
-            sections[-1].lines.append(_Line(key, "", number))
-        elif not value:
-            notes.append(f"{file}:{number}: {shown(key)}= has no value, the line is ignored")
-        else:
-            sections[-1].lines.append(_Line(key, value, number))
-    if not sections or sections[0].name not in ("[net]", "[network]"):
-        got = f"{file}:{sections[0].number}: {shown(sections[0].name)}" if sections else f"{file}:1: no section at all"
-        raise CfgError(f"{got}; the first section of a cfg is [net]")
-    return sections
+def parse_cfg(text: str, file: str = "<cfg>") -> Cfg:
+    """Return the text of a `.cfg` as a `Cfg`; `file` is the name in messages. Raises CfgError."""
+    reader = _Reader(file)
+    raw = reader.split(text)
+    net = reader.typed(raw[0], Net, -1)
+    layers = tuple(reader.typed(one, reader.kind(one, index), index) for index, one in enumerate(raw[1:]))
+    reader.note_unknown()
+    return Cfg(net, layers, file, tuple(reader.notes))
 
 
-def _kind(section: _RawSection, index: int, file: str) -> type[Layer]:
-    name = section.name.removeprefix("[").removesuffix("]")
-    if section.name == f"[{name}]" and name in SECTIONS:
-        return SECTIONS[name]
-    place = f"{file}:{section.number}: {shown(section.name)} (layer {index})"
-    if section.name == f"[{name}]" and name in OUT_OF_SCOPE:
-        raise CfgError(f"{place} is out of scope: {OUT_OF_SCOPE[name]}")
-    if name in Net.NAMES:
-        raise CfgError(f"{place}: a second [net]; a cfg describes one network")
-    hint = did_you_mean(f"[{name.lower()}]", [f"[{known}]" for known in SECTIONS])
-    accepted = " ".join(f"[{kind.NAMES[0]}]" for kind in dict.fromkeys(SECTIONS.values()))
-    raise CfgError(
-        f"{place} is no section that darknet's detectors know{_inline(name)}; {hint}{' ' * bool(hint)}"
-        f"Accepted, spelled so: {accepted}"
-    )
+class _Line(NamedTuple):
+    key: str
+    value: str
+    number: int
 
 
-def _typed(
-    raw: _RawSection,
-    kind: type[_S],
-    file: str,
-    notes: list[str],
-    unknown: dict[tuple[str, str], list[int]],
-    index: int | None = None,
-) -> _S:
-    """A raw section as its dataclass: the first of equal keys counts, unknown keys go to `unknown`."""
-    fields = {_spelled(f.name): f for f in kind.fields()}
-    values: dict[str, Any] = {}
-    seen: dict[str, int] = {}
-    strangers: list[tuple[str, str]] = []
-    layer = "" if index is None else f" (layer {index})"
-    for key, text, number in raw.lines:
-        place = f"{file}:{number}: [{kind.NAMES[0]}]{layer}"
-        if key in seen:
-            notes.append(
-                f"{place} {shown(f'{key}={text}')} is ignored: the first {shown(key)}, line {seen[key]}, counts"
-            )
-            continue
-        seen[key] = number
-        if key not in fields:
-            unknown.setdefault((kind.NAMES[0], key[:60]), []).append(number)
-        if key not in fields or not text:
-            strangers.append((key, text))
-        else:
+class _RawSection(NamedTuple):
+    name: str
+    number: int
+    lines: list[_Line]
+
+
+class _Reader:
+    """The steps from text to typed sections, and the remarks that they collect."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.notes: list[str] = []
+        self.unknown: dict[tuple[str, str], list[int]] = {}  # (section, key): its lines
+
+    def split(self, text: str) -> list[_RawSection]:
+        """Split text into sections of key, value and line, the first being `[net]`."""
+        sections: list[_RawSection] = []
+        for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+            line = line.translate(_BLANKS)
+            if not line or line[0] in "#;":
+                continue
+            if line[0] == "[":
+                sections.append(_RawSection(line, number, []))
+                continue
+            if not sections:
+                raise CfgError(f"{self.file}:{number}: {shown(line)} is before the first section; start with [net]")
+            # A key without '=' hides later ones, as in darknet; a key with '=' and nothing after it does not.
+            key, equals, value = line.partition("=")
+            if not equals:
+                self.notes.append(f"{self.file}:{number}: {shown(key)} has no value (no '='), the default is used")
+            elif not value:
+                self.notes.append(f"{self.file}:{number}: {shown(key)}= has no value, the line is ignored")
+            if value or not equals:
+                sections[-1].lines.append(_Line(key, value, number))
+        if not sections or sections[0].name not in ("[net]", "[network]"):
+            got = f"{sections[0].number}: {shown(sections[0].name)}" if sections else "1: no section at all"
+            raise CfgError(f"{self.file}:{got}; the first section of a cfg is [net]")
+        return sections
+
+    def kind(self, section: _RawSection, index: int) -> type[Layer]:
+        """Return the class of a layer section; its name must be spelled exactly."""
+        name = section.name.removeprefix("[").removesuffix("]")
+        exact = section.name == f"[{name}]"
+        if exact and name in SECTIONS:
+            return SECTIONS[name]
+        place = f"{self.file}:{section.number}: {shown(section.name)} (layer {index})"
+        if exact and name in OUT_OF_SCOPE:
+            raise CfgError(f"{place} is out of scope: {OUT_OF_SCOPE[name]}")
+        if name in Net.NAMES:
+            raise CfgError(f"{place}: a second [net]; a cfg describes one network")
+        hint = did_you_mean(f"[{name.lower()}]", [f"[{known}]" for known in SECTIONS])
+        accepted = " ".join(f"[{kind.NAMES[0]}]" for kind in dict.fromkeys(SECTIONS.values()))
+        problem = f"is not a section of darknet's detectors{_inline(name)}{f'; {hint}' if hint else '.'}"
+        raise CfgError(f"{place} {problem} Accepted, in this spelling: {accepted}")
+
+    def typed(self, raw: _RawSection, kind: type[_S], index: int) -> _S:
+        """Return a raw section as its dataclass. The first of equal keys counts, unknown keys are kept."""
+        fields = {_spelled(f.name): f for f in kind.fields()}
+        values: dict[str, Any] = {}
+        seen: dict[str, int] = {}
+        kept: list[tuple[str, str]] = []  # keys without effect
+        for key, text, number in raw.lines:
+            place = _place(self.file, number, kind.NAMES[0], index)
+            if key in seen:
+                ignored, first = shown(f"{key}={text}"), shown(key)
+                self.notes.append(f"{place} {ignored} is ignored: the first {first}, line {seen[key]}, counts")
+                continue
+            seen[key] = number
+            if key not in fields:
+                self.unknown.setdefault((kind.NAMES[0], key[:60]), []).append(number)
+            if key not in fields or not text:
+                kept.append((key, text))
+                continue
             try:
                 values[fields[key].name] = fields[key].metadata["parse"](text)
             except ValueError as problem:
                 raise CfgError(f"{place} {key}={shown(text)}: {problem}{_inline(text)}") from None
-    source = CfgPlace(raw.number, tuple(seen.items()), tuple(strangers))
-    try:
-        return kind(source=source, **values)
-    except SectionError as problem:
-        number = seen.get(problem.key, raw.number)
-        raise CfgError(f"{file}:{number}: [{kind.NAMES[0]}]{layer} {problem}") from None
+        # The dataclass checks what no key can check alone.
+        try:
+            return kind(source=CfgPlace(raw.number, tuple(seen.items()), tuple(kept)), **values)
+        except SectionError as problem:
+            line = seen.get(problem.key, raw.number)
+            raise CfgError(f"{_place(self.file, line, kind.NAMES[0], index)} {problem}") from None
+
+    def note_unknown(self) -> None:
+        """Report every unknown key once, with its first eight lines and the known key most like it."""
+        for (name, key), numbers in self.unknown.items():
+            lines = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
+            kind = Net if name in Net.NAMES else SECTIONS[name]
+            problem = f"unknown key without effect (line {lines})"
+            hint = did_you_mean(key, (_spelled(f.name) for f in kind.fields()))
+            self.notes.append("; ".join(filter(None, (f"{self.file}: [{name}] {shown(key)}: {problem}", hint))))
 
 
 def _inline(text: str) -> str:
@@ -207,18 +209,18 @@ def _inline(text: str) -> str:
 
 
 def _spelled(field_name: str) -> str:
-    """`from` is a word of Python's, hence the field `from_`."""
+    """Return the key of a field: `from` is a keyword of Python, hence the field `from_`."""
     return field_name.rstrip("_")
 
 
 def _section_text(section: Section) -> str:
-    """Keys that were given with a value, known or not, in their order, then others that differ from the default."""
+    """Return all keys that were given with a value, in order, then others that differ from the default."""
     fields = {_spelled(f.name): f for f in section.fields()}
-    strangers = dict(section.source.unknown)
-    given = dict.fromkeys(key for key, _ in section.source.keys if strangers.get(key) != "")
+    unknown = dict(section.source.unknown)
+    given = dict.fromkeys(key for key, _ in section.source.keys if unknown.get(key) != "")
     changed = [key for key, f in fields.items() if key not in given and getattr(section, f.name) != f.default]
     values = [
-        (key, _value_text(getattr(section, fields[key].name)) if key in fields else strangers[key])
+        (key, _value_text(getattr(section, fields[key].name)) if key in fields else unknown[key])
         for key in (*given, *changed)
     ]
     return "\n".join([f"[{section.name}]", *(f"{key}={text}" for key, text in values if text)]) + "\n"
@@ -229,13 +231,13 @@ def _value_text(value: object) -> str:
 
 
 def with_classes(cfg: Cfg, classes: int) -> Cfg:
-    """The cfg with so many classes: `classes` of every head, `filters` = A · (5 + C) of the convolution before it.
+    """Return the cfg for n classes: `classes` of every head, `filters` = A · (5 + C) of the convolution before it.
 
-    All else stays, so `to_text()` differs in those lines only, and going back gives the first text again.
+    All else stays, so `to_text()` differs in those lines only, and the inverse gives the first text again.
 
     Raises:
         ValueError: fewer than one class, or a cfg without heads.
-        CfgError: a head whose layer before is no convolution, with file and line.
+        CfgError: a head whose layer before is not a convolution, with file and line.
     """
     if classes < 1:
         raise ValueError(f"{classes} classes; a detector needs at least 1: does the data set have labels?")
@@ -243,22 +245,17 @@ def with_classes(cfg: Cfg, classes: int) -> Cfg:
         raise ValueError(f"{cfg.file}: no [yolo] or [region] section, so there is no number of classes to change")
     layers = list(cfg.layers)
     for index in cfg.heads:
-        head = layers[index]
-        assert isinstance(head, (Yolo, Region))
-        filters = len(head.pairs) * (5 + classes)
-        layers[index - 1] = replace(_convolution_before(cfg, index), filters=filters)
+        head, before = layers[index], layers[index - 1]
+        assert isinstance(head, HeadSection)
+        if index == 0 or not isinstance(before, Convolutional):
+            got = (
+                f"the layer before is [{before.name}], line {before.source.line}" if index else "no layer is before it"
+            )
+            raise cfg.error(
+                index,
+                f"{got}; the number of classes can be changed only if a [convolutional] section comes right before the "
+                f"head: write classes and filters into the cfg yourself",
+            )
+        layers[index - 1] = replace(before, filters=head.filters(classes))
         layers[index] = replace(head, classes=classes)
     return replace(cfg, layers=tuple(layers))
-
-
-def _convolution_before(cfg: Cfg, index: int) -> Convolutional:
-    """The layer that computes the predictions of the head at `index`."""
-    before: Layer | None = cfg.layers[index - 1] if index else None
-    if isinstance(before, Convolutional):
-        return before
-    got = f"the layer before is [{before.name}], line {before.source.line}" if before else "no layer stands before it"
-    raise cfg.error(
-        index,
-        f"{got}; the number of classes can be changed only where a [convolutional] section comes right before the "
-        f"head: write classes and filters into the cfg yourself",
-    )
