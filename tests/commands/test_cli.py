@@ -100,7 +100,7 @@ def test_convert_to_onnx(weights: Path, tmp_path: Path, capsys: pytest.CaptureFi
         assert "pip install 'exact-yolov3[onnx]'" in capsys.readouterr().err
         return
     assert main(arguments) == 0
-    assert "input 96x64, raw predictions out; onnxruntime differs from PyTorch by" in capsys.readouterr().out
+    assert "input 96x64, output raw predictions; onnxruntime differs from PyTorch by" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,14 @@ def test_convert_to_onnx(weights: Path, tmp_path: Path, capsys: pytest.CaptureFi
         (["summary", "nothing.cfg"], "nothing.cfg: no such file"),
         (["summary", "toy.cfg", "--size", "0x5"], "size '0x5': expected pixels"),
         (["summary", "toy.cfg", "yolov3.cfg", "--weights", "a.weights"], "--weights goes with one cfg, got 2"),
-        (["convert", "a.weights", "b.safetensors"], "a.weights does not say what it belongs to; give --cfg"),
+        (["convert", "a.weights", "b.safetensors"], "a.weights does not contain its network; give --cfg"),
         (["convert", "a.weights", "b.safetensors", "--cfg", "toy.cfg"], "a.weights: no such file"),
-        (["convert", "a.safetensors", "b.weights", "--cfg", "toy.cfg"], "holds its own cfg and names"),
+        (["convert", "a.safetensors", "b.weights", "--cfg", "toy.cfg"], "contains its cfg and names"),
         (["convert", "a.safetensors", "b.weights"], "a.safetensors: no such file"),
         (["convert", "a.weights", "b.onnx", "--cfg", "toy.cfg", "--cutoff", "3"], "a .onnx file holds a whole network"),
         (
             ["convert", "a.weights", "b.safetensors", "--cfg", "toy.cfg", "--size", "96"],
-            "--size goes with an .onnx target",
+            "--size needs an .onnx target",
         ),
         (["get", "weights"], "get weights: which?"),
         (["get", "weights", "yolov3-tini"], "yolov3-tiny"),

@@ -173,7 +173,7 @@ def test_no_decimal_numbers(text: str) -> None:
     """A decimal comma, what is no number, and what float32 does not hold."""
     shown = text if len(text) < 60 else "9" * 60 + "..."
     assert message(f"{NET}[conv]\nclip={text}") == (
-        f"a.cfg:6: [convolutional] (layer 0) clip={shown}: expected a decimal number, with a point and no other signs"
+        f"a.cfg:6: [convolutional] (layer 0) clip={shown}: expected a decimal number, written like 0.5 or 1e-3"
     )
 
 
@@ -214,8 +214,7 @@ def test_no_decimal_numbers(text: str) -> None:
         ),
         (
             "[dropout]\nprobability=1.5",
-            "6: [dropout] (layer 0) probability=1.5: expected a decimal number from 0 to 1, with a point and no other "
-            "signs",
+            "6: [dropout] (layer 0) probability=1.5: expected a decimal number from 0 to 1, written like 0.5 or 1e-3",
         ),
         (
             "[upsample]\nstride=-2",
@@ -297,11 +296,11 @@ def test_messages(body: str, expected: str) -> None:
         ("\n[conv]\n[net]\n", "2: [conv]; the first section of a cfg is [net]"),
         ("[Net]\nwidth=3\n", "1: [Net]; the first section of a cfg is [net]"),
         ("[net]#x\n", "1: [net]#x; the first section of a cfg is [net]"),
-        ("[net]\nwidth=64\n", "1: [net] height=(absent): the input size is needed: width, height and channels"),
+        ("[net]\nwidth=64\n", "1: [net] height=(absent): expected the input size: width, height and channels"),
         ("[net]\nwidth=0\n", "2: [net] width=0: expected an integer of at least 1"),
         (
             NET + "inputs=5\n",
-            "5: [net] inputs=5: not supported: the network takes images: give width, height and channels",
+            "5: [net] inputs=5: not supported: the input is an image: set width, height and channels",
         ),
         (
             NET + "policy=cosine\n",

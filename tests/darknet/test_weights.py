@@ -180,8 +180,8 @@ def test_every_truncation_is_refused_and_nothing_changes(tmp_path: Path) -> None
         (b"", "the file is empty"),
         (b"\0" * 15, "15 bytes; a darknet .weights file begins with a header of 16 or 20 bytes"),
         (struct.pack("<3iI", 0, 2, 5, 0), "the file ends in its header, after 16 bytes of 20"),
-        (b"PK\x03\x04" + b"\0" * 40, "the header says version 67324752.0.0, which no darknet wrote"),
-        (struct.pack("<3iQ", -1, 2, 5, 0), "the header says version -1.2.5"),
+        (b"PK\x03\x04" + b"\0" * 40, "version 67324752.0.0 in the header, which darknet never writes"),
+        (struct.pack("<3iQ", -1, 2, 5, 0), "version -1.2.5 in the header"),
     ],
 )
 def test_what_is_no_weights_file(data: bytes, message: str, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_backbone(tmp_path: Path) -> None:
             assert tiny.state_dict()[key].equal(value)
     assert tiny.state_dict()["layers.3.conv.bias"].eq(0).all()
     (tmp_path / "renamed.weights").write_bytes((tmp_path / "tiny.conv.3").read_bytes())
-    with pytest.raises(ValueError, match="ends exactly behind layer 2: if it is a backbone, load it with cutoff 3"):
+    with pytest.raises(ValueError, match="ends exactly after layer 2: if it is a backbone, load it with cutoff 3"):
         load_weights(tiny, tmp_path / "renamed.weights")
     assert load_weights(tiny, tmp_path / "renamed.weights", cutoff=3).rows == report.rows
     with pytest.raises(ValueError, match="cutoff 9 for a network of 5 layers; expected 1 to 5"):

@@ -1,4 +1,4 @@
-"""`python -m yolo convert`: weights from one file format to the other."""
+"""`python -m yolo convert`: weights from one file format to another."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from yolo.size import Size
 
 
 def run(options: Convert) -> None:
-    """Reads the source, prints what it holds, writes the target. Raises ValueError where they do not fit."""
+    """Read the source, print its content, write the target. Raises ValueError for options that do not fit the files."""
     if options.cutoff is not None and options.target.suffix in (".safetensors", ".onnx"):
         raise ValueError(f"--cutoff writes a darknet backbone; a {options.target.suffix} file holds a whole network")
     if options.size and options.target.suffix != ".onnx":
-        raise ValueError("--size goes with an .onnx target; weights fit any size")
+        raise ValueError("--size needs an .onnx target; weights fit any size")
     network, names, header = _read(options)
     if options.target.suffix == ".safetensors":
         if not names and network.heads:
@@ -26,19 +26,20 @@ def run(options: Convert) -> None:
     elif options.target.suffix == ".onnx":
         size = Size.parse(options.size) if options.size else network.size
         difference = export_onnx(network, options.target, size)
-        print(f"input {size}, raw predictions out; onnxruntime differs from PyTorch by {difference:.1e}")
+        print(f"input {size}, output raw predictions; onnxruntime differs from PyTorch by {difference:.1e}")
     else:
         save_weights(network, options.target, header, cutoff=options.cutoff)
     print(f"{options.target}: {options.target.stat().st_size:,} bytes written")
 
 
 def _read(options: Convert) -> tuple[Darknet, list[str], Header]:
+    """Return the network of the source, its class names (empty if the file has none), and its header."""
     if options.source.suffix == ".safetensors":
         if options.cfg is not None or options.names is not None:
-            raise ValueError(f"{options.source} holds its own cfg and names; leave out --cfg and --names")
+            raise ValueError(f"{options.source} contains its cfg and names; leave out --cfg and --names")
         return load_safetensors(options.source)[:3]
     if options.cfg is None:
-        raise ValueError(f"{options.source} does not say what it belongs to; give --cfg FILE.cfg")
+        raise ValueError(f"{options.source} does not contain its network; give --cfg FILE.cfg")
     file_bytes = options.source.stat().st_size if options.source.is_file() else 0
     network = Darknet(read_cfg(options.cfg), file_bytes=file_bytes, init=None)
     report = load_weights(network, options.source)

@@ -1,4 +1,4 @@
-"""`python -m yolo summary`: what a cfg describes."""
+"""`python -m yolo summary`: the layers, parameters and operations of a cfg."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from yolo.darknet.cfg import Cfg, read_cfg
 from yolo.darknet.keys import Shape
 from yolo.darknet.plan import IMAGE, LayerPlan, Plan, make_plan
-from yolo.darknet.sections import Convolutional, Maxpool, Region, Yolo
+from yolo.darknet.sections import Convolutional, HeadSection, Maxpool
 from yolo.options.commands import Summary
 from yolo.size import Size
 
 
 def run(options: Summary) -> None:
-    """Prints the layers of one cfg, or a line for each of several. Raises ValueError for one that cannot be built."""
+    """Print the layers of one cfg, or one line for each of several. Raises ValueError if one cannot be built."""
     files = [file for path in options.cfgs for file in (sorted(path.glob("*.cfg")) if path.is_dir() else [path])]
     if not files:
-        raise ValueError(f"{', '.join(map(str, options.cfgs))}: no .cfg file there")
+        raise ValueError(f"{', '.join(map(str, options.cfgs))}: no .cfg file found")
     if options.weights is not None and len(files) > 1:
         raise ValueError(f"--weights goes with one cfg, got {len(files)}")
     size = Size.parse(options.size) if options.size else None
@@ -38,8 +38,8 @@ def run(options: Summary) -> None:
 
 
 def table(plan: Plan) -> str:
-    """One line per layer: index, section, sources, output, floats; then the totals and the heads."""
-    rows = [f"{plan.cfg.file} at {_size(plan)}", "layer  section                   reads  output           parameters"]
+    """Return one line per layer: index, section, sources, output, parameters; then the totals and the heads."""
+    rows = [f"{plan.cfg.file} at {plan.size}", "layer  section                   reads  output           parameters"]
     rows += [_row(layer) for layer in plan.layers]
     heads = [plan.layers[k] for k in plan.cfg.heads]
     rows.append(
@@ -50,15 +50,16 @@ def table(plan: Plan) -> str:
 
 
 def line(file: Path, plan: Plan) -> str:
-    """File, input, layers, parameters, bytes, operations and head grids in one line."""
+    """Return file, input, layers, parameters, bytes, operations and grids of the heads in one line."""
     grids = ",".join(_grid(plan.layers[k].output) for k in plan.cfg.heads)
     return (
-        f"{file.name:<32} {_size(plan):>9} {len(plan.layers):>4} layers {plan.floats:>12} floats "
+        f"{file.name:<32} {plan.size!s:>9} {len(plan.layers):>4} layers {plan.floats:>12} floats "
         f"{4 * plan.floats + 20:>12} bytes {plan.flops / 1e9:>8.3f} GFLOP  heads {grids}"
     )
 
 
 def _print_fit(cfg: Cfg, weights: Path) -> None:
+    """Print which layers a weights file fills. Imports torch, which the rest of the command does not need."""
     from yolo.darknet.network import Darknet
     from yolo.darknet.weights import load_weights
 
@@ -67,6 +68,7 @@ def _print_fit(cfg: Cfg, weights: Path) -> None:
 
 
 def _row(layer: LayerPlan) -> str:
+    """Return the line of a layer. Its sources are named only if it does not read the layer before it alone."""
     section = layer.section
     detail = section.name
     if isinstance(section, Convolutional):
@@ -76,27 +78,20 @@ def _row(layer: LayerPlan) -> str:
         detail = f"maxpool {section.window}/{section.stride}"
     before = layer.sources == (layer.index - 1,) and layer.index > 0
     reads = "" if before else ",".join("image" if k == IMAGE else str(k) for k in layer.sources)
-    return f"{layer.index:>5}  {detail:<22} {reads:>8}  {_text(layer.output):<14} {layer.floats or '':>12}".rstrip()
+    output = f"{layer.output.w} x {layer.output.h} x {layer.output.c}"
+    return f"{layer.index:>5}  {detail:<22} {reads:>8}  {output:<14} {layer.floats or '':>12}".rstrip()
 
 
 def _head(layer: LayerPlan) -> str:
+    """Return grid, stride, classes and anchors of a head."""
     section = layer.section
-    assert isinstance(section, (Yolo, Region))
+    assert isinstance(section, HeadSection)
     anchors = "  ".join(f"{w:g}x{h:g}" for w, h in section.pairs)
-    unit = "cells" if isinstance(section, Region) else "pixels"
-    return (
-        f"{_grid(layer.output)} cells of {layer.stride[0]} pixels, {section.classes} classes, anchors {anchors} {unit}"
-    )
-
-
-def _size(plan: Plan) -> str:
-    return str(plan.size)
+    unit = "cells" if section.IN_CELLS else "pixels"
+    grid = f"{_grid(layer.output)} cells of {layer.stride[0]} pixels"
+    return f"{grid}, {section.classes} classes, anchors {anchors} {unit}"
 
 
 def _grid(shape: Shape) -> str:
-    return str(shape[1]) if shape[1] == shape[2] else f"{shape[2]}x{shape[1]}"
-
-
-def _text(shape: Shape) -> str:
-    c, h, w = shape
-    return f"{w} x {h} x {c}"
+    """Return the columns and rows of a grid; one number if they are equal."""
+    return str(shape.h) if shape.h == shape.w else f"{shape.w}x{shape.h}"

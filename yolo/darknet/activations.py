@@ -1,6 +1,6 @@
-"""Darknet's activation functions as modules, by their name in a cfg. Formulas: darknet's, at any dtype.
+"""Darknet's activation functions as modules, by their names in a cfg. The formulas are darknet's, for any dtype.
 
-`relu6` is what the word means; the CPU build of darknet returns zeros for it.
+One differs: `relu6` is min(max(x, 0), 6), while darknet built for a CPU returns zeros.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Formula(nn.Module):
-    """An activation without state, given as a pure function of a tensor."""
+    """An activation without parameters: a function of a tensor, with a name."""
 
     def __init__(self, name: str, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -27,38 +27,38 @@ class Formula(nn.Module):
 
 
 def _hard_mish(x: Tensor) -> Tensor:
-    """x above 0, x²/2 + x down to -2, 0 below."""
+    """Return x above 0, x²/2 + x from -2 to 0, 0 below."""
     return torch.where(x > 0, x, torch.where(x > -2, x * x / 2 + x, 0))
 
 
 def _selu(x: Tensor) -> Tensor:
-    """darknet's constants have four decimals."""
+    """Return SELU with darknet's constants of four decimals."""
     return 1.0507 * torch.where(x >= 0, x, 1.6732 * torch.expm1(x.clamp(max=0)))
 
 
 def _gelu(x: Tensor) -> Tensor:
-    """The tanh form, with darknet's six decimals."""
+    """Return the tanh form of GELU with darknet's constants of six decimals."""
     return 0.5 * x * (1 + torch.tanh(0.797885 * x + 0.035677 * x**3))
 
 
 def _lhtan(x: Tensor) -> Tensor:
-    """The identity on [0, 1], slope 0.001 outside."""
+    """Return the identity on [0, 1], with slope 0.001 outside."""
     return torch.where(x < 0, 0.001 * x, torch.where(x > 1, 0.001 * (x - 1) + 1, x))
 
 
 def _plse(x: Tensor) -> Tensor:
-    """x/8 + 1/2 on [-4, 4], slope 0.01 outside."""
+    """Return x/8 + 1/2 on [-4, 4], with slope 0.01 outside."""
     return torch.where(x < -4, 0.01 * (x + 4), torch.where(x > 4, 0.01 * (x - 4) + 1, 0.125 * x + 0.5))
 
 
 def _stair(x: Tensor) -> Tensor:
-    """A staircase with ramps: flat at n/2 over even n = floor(x), rising over odd n."""
+    """Return a staircase with ramps: n/2 for even n = floor(x), rising for odd n."""
     n = x.floor()
     return torch.where(n % 2 == 0, (n / 2).floor(), (x - n) + (n / 2).floor())
 
 
 def _leaky() -> nn.Module:
-    # In place: the convolution before it does not need its output again, and memory traffic is what it costs.
+    # In place: the convolution before it does not need its output again, and reading and writing memory takes the time.
     return nn.LeakyReLU(0.1, inplace=True)
 
 
@@ -87,5 +87,5 @@ _BUILDERS: dict[str, Callable[[], nn.Module]] = {
 
 
 def activation(name: str) -> nn.Module:
-    """The module for darknet's `activation=name`. The names are those of `yolo.darknet.sections.ACTIVATIONS`."""
+    """Return the module for darknet's `activation=name`, a name of `yolo.darknet.keys.ACTIVATIONS`."""
     return _BUILDERS[name]()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from yolo.darknet.keys import CfgPlace, Section, SectionError, shown
 from yolo.darknet.net import Net
-from yolo.darknet.sections import OUT_OF_SCOPE, SECTIONS, Convolutional, HeadSection, Layer
+from yolo.darknet.sections import KINDS, OUT_OF_SCOPE, SECTIONS, Convolutional, HeadSection, Layer
 from yolo.names import did_you_mean
 from yolo.options.shipped import shipped
 
@@ -161,7 +161,7 @@ class _Reader:
         if name in Net.NAMES:
             raise CfgError(f"{place}: a second [net]; a cfg describes one network")
         hint = did_you_mean(f"[{name.lower()}]", [f"[{known}]" for known in SECTIONS])
-        accepted = " ".join(f"[{kind.NAMES[0]}]" for kind in dict.fromkeys(SECTIONS.values()))
+        accepted = " ".join(f"[{kind.NAMES[0]}]" for kind in KINDS)
         problem = f"is not a section of darknet's detectors{_inline(name)}{f'; {hint}' if hint else '.'}"
         raise CfgError(f"{place} {problem} Accepted, in this spelling: {accepted}")
 

@@ -1,4 +1,4 @@
-"""The heads: anchors, strides, and what the raw numbers mean. Decode and its exact inverse stand side by side.
+"""The heads: anchors, strides, and the meaning of raw predictions; decoding and its exact inverse.
 
 Letters: `B` images, `A` anchors of the head, `H, W` rows and columns of its grid, `i` row, `j` column, `C` classes;
 `h, w` height and width of the network input in pixels. Raw values are `(tx, ty, tw, th, obj, c1..cC)`. Boxes are
@@ -10,7 +10,7 @@ cxcywh as fractions of the network input. Anchors `(aw, ah)` are in pixels of th
 | `[yolo] new_coords`| (j + tx·k - (k-1)/2)/W    | (2·tw)²·aw/w            | obj        | c          |
 | `[region]`         | (j + σ(tx))/W             | exp(tw)·aw/(stride·W)   | σ(obj)     | softmax(c) |
 
-with k = `scale_x_y`; behind new_coords the convolution before the head ends in a logistic. Sources: YOLOv2 §2 and
+with k = `scale_x_y`. With new_coords the convolution before the head ends in a logistic. Sources: YOLOv2 §2 and
 YOLOv3 §2.1 for the boxes, darknet for the rest.
 """
 
@@ -36,8 +36,8 @@ class Decoded(NamedTuple):
 class Head(nn.Module):
     """A `[yolo]` or `[region]` section.
 
-    `anchors` `[A, 2]` width and height in pixels of the input, `strides` input pixels per cell in (y, x),
-    `classes` C, `scale_x_y` k, `nms` the measure and exponent of the NMS that the section asks for.
+    `anchors` `[A, 2]` are widths and heights in pixels of the input, `strides` input pixels per cell in (y, x),
+    `classes` is C, `scale_x_y` is k. `nms_kind` and `nms_beta` are the measure and exponent of the section's NMS.
     """
 
     anchors: Tensor
@@ -57,7 +57,7 @@ class Head(nn.Module):
 
     @property
     def stride(self) -> int:
-        """Input pixels per cell. ValueError for a network whose strides in y and x differ or are no integers."""
+        """Input pixels per cell. Raises ValueError if the strides in y and x differ, or are not integers."""
         y, x = self.strides
         if y != x or y.denominator != 1:
             raise ValueError(f"this head has {y} x {x} input pixels per cell (y, x); expected one whole number")
@@ -68,11 +68,11 @@ class Head(nn.Module):
         return f"{kind}, stride={'x'.join(map(str, self.strides))}, classes={self.classes}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Feature maps `[B, A·(5+C), H, W]` to raw predictions `[B, A, H, W, 5+C]`. A view, nothing is computed."""
+        """Return feature maps `[B, A·(5+C), H, W]` as raw predictions `[B, A, H, W, 5+C]`, a view."""
         return x.unflatten(1, (len(self.anchors), 5 + self.classes)).permute(0, 1, 3, 4, 2)
 
     def cells(self, rows: int, columns: int) -> Tensor:
-        """Column and row (j, i) of every cell, `[H, W, 2]` float32."""
+        """Return column and row (j, i) of every cell, `[H, W, 2]` float32."""
         i, j = torch.meshgrid(
             torch.arange(rows, device=self.anchors.device, dtype=torch.float32),
             torch.arange(columns, device=self.anchors.device, dtype=torch.float32),
@@ -81,12 +81,12 @@ class Head(nn.Module):
         return torch.stack((j, i), dim=-1)
 
     def objectness(self, raw: Tensor) -> Tensor:
-        """The objectness values of raw predictions, `raw[..., 4]`, in [0, 1]."""
+        """Return the objectness in [0, 1] for the raw values `raw[..., 4]`."""
         raw = _at_least_float32(raw)
         return raw if self.new_coords else raw.sigmoid()
 
     def best_class(self, raw: Tensor) -> Tensor:
-        """The highest class score of raw predictions `[..., 5+C]`, `[...]`. Only softmax looks at the others."""
+        """Return the highest class score `[...]` of raw predictions `[..., 5+C]`. Only softmax needs the others."""
         classes = raw[..., 5:]
         if self.region:
             return _at_least_float32(classes).softmax(-1).amax(-1)
@@ -94,16 +94,16 @@ class Head(nn.Module):
         return highest if self.new_coords else highest.sigmoid()
 
     def decode(self, raw: Tensor, size: tuple[int, int]) -> Decoded:
-        """All of a head: raw predictions `[B, A, H, W, 5+C]` at input `size` (h, w) to `[B, A, H, W, ...]`."""
+        """Decode raw predictions `[B, A, H, W, 5+C]` at input `size` (h, w) to `[B, A, H, W, ...]`."""
         rows, columns = raw.shape[2:4]
         return self.decode_at(raw, self.cells(rows, columns), self.anchors[:, None, None], (rows, columns), size)
 
     def decode_at(
         self, raw: Tensor, cells: Tensor, anchors: Tensor, grid: tuple[int, int], size: tuple[int, int]
     ) -> Decoded:
-        """Some rows of a head: raw `[..., 5+C]` with their `cells` (j, i) and `anchors` (w, h), each `[..., 2]`.
+        """Decode some predictions: raw `[..., 5+C]` with their `cells` (j, i) and `anchors` (w, h), each `[..., 2]`.
 
-        `grid` is (H, W), `size` (h, w). The arguments broadcast.
+        `grid` is (H, W), `size` is (h, w). The tensors broadcast.
         """
         raw = _at_least_float32(raw)
         xy, wh, classes = raw[..., :2], raw[..., 2:4], raw[..., 5:]
@@ -120,11 +120,11 @@ class Head(nn.Module):
         return Decoded(torch.cat((centres, sizes), dim=-1), self.objectness(raw[..., 4]), classes)
 
     def encode(self, decoded: Decoded, size: tuple[int, int]) -> Tensor:
-        """The inverse of `decode`: raw predictions `[B, A, H, W, 5+C]` that give these boxes, scores and classes.
+        """Return the raw predictions `[B, A, H, W, 5+C]` that decode to these boxes and scores: `decode`'s inverse.
 
-        Every box must be one that its slot can say: a centre within the reach of its cell, a positive size,
-        probabilities strictly between 0 and 1 (behind new_coords also 0 and 1). Others give infinities or NaN.
-        Softmax forgets a constant, so for region the class values come back up to one per slot.
+        Every box must be one that its slot can predict: a centre within reach of its cell, a positive size,
+        probabilities strictly between 0 and 1 (with new_coords also 0 and 1). Others give infinities or NaN.
+        Softmax ignores a constant, so for region the class values are found up to one constant per slot.
         """
         boxes, objectness, classes = decoded
         rows, columns = boxes.shape[2:4]
@@ -139,7 +139,7 @@ class Head(nn.Module):
         return torch.cat((xy.logit(), wh.log(), objectness.logit(), classes), dim=-1)
 
     def _anchor_unit(self, grid: tuple[int, int], size: tuple[int, int], device: torch.device) -> Tensor:
-        """Pixels that make one input width and height, `[2]`. Region counts in cells, so its unit is the grid."""
+        """Return the pixels of one input width and height, `[2]`. For region they are counted in cells of the grid."""
         if not self.region:
             return _xy(size, device)
         y, x = self.strides
@@ -147,13 +147,14 @@ class Head(nn.Module):
 
 
 def _nms(section: Yolo | Region) -> tuple[str, float]:
-    """Measure and exponent: `greedynms` always has 0.6, `beta_nms` is that of `diounms`."""
+    """Return measure and exponent: `greedynms` always has 0.6, `diounms` has `beta_nms`."""
     if isinstance(section, Region) or section.nms_kind == "default":
         return "iou", 1.0
     return "diou", 0.6 if section.nms_kind == "greedynms" else section.beta_nms
 
 
 def _xy(yx: tuple[int, int], device: torch.device) -> Tensor:
+    """Return (y, x) as a tensor (x, y)."""
     return torch.tensor([float(yx[1]), float(yx[0])], device=device)
 
 

@@ -1,9 +1,9 @@
 """The inference copy of a network: batch norm folded, channels_last, float32 or bfloat16, on a CPU prepacked weights.
 
-PyTorch hands a convolution to oneDNN with its weights in PyTorch's order, and oneDNN puts them into the order of its
-kernels at every call. Here they are put there once, and the activation is applied while the result is still in
-registers. The two operators are those that torch.compile with freezing emits. They are internal to PyTorch, so they are
-tried on a small convolution first; where they are missing or give other numbers, ordinary convolutions do the work.
+PyTorch gives oneDNN the weights of a convolution in PyTorch's order, and oneDNN reorders them for its kernels at every
+call. Here they are reordered once, and the activation is applied while the result is still in registers. The two
+operators are those that torch.compile with freezing emits. They are internal to PyTorch, so they are tried on small
+convolutions first. If they are missing or give other numbers, ordinary convolutions are used.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _POST_OPS = {nn.Identity: "none", nn.ReLU: "relu", nn.Sigmoid: "sigmoid", nn.Tan
 
 
 def inference_copy(network: Darknet, dtype: torch.dtype = torch.float32, *, prepack: bool = True) -> Darknet:
-    """A copy in evaluation mode for detection, on the network's device; the network itself is not touched.
+    """Return a copy for detection, in evaluation mode and on the network's device; the network itself is only read.
 
-    `layers[k]` is section `k` here too. Images of any floating type go in, raw predictions come out in float32,
-    without gradients. Folding is done in float64, as darknet does it, one layer at a time.
+    `layers[k]` is section `k` here, too. Images of any floating type are accepted. Raw predictions are float32, without
+    gradients. Batch norm is folded in float64, as darknet does it, one layer at a time.
 
     Args:
         network: the training module; only read.
-        dtype: torch.float32 gives the network's predictions up to rounding. With torch.bfloat16 eight bits of
-            precision pass between the layers, and boxes move (`resolve_precision`).
-        prepack: prepacked weights on a CPU, where PyTorch has them. False: ordinary operators only.
+        dtype: torch.float32 gives the network's predictions up to rounding. With torch.bfloat16 values between layers
+            have eight bits of precision, and boxes move (`resolve_precision`).
+        prepack: whether to use prepacked weights on a CPU, if PyTorch has them. False: ordinary operators only.
 
     Raises ValueError for another dtype.
     """
@@ -46,12 +46,11 @@ def inference_copy(network: Darknet, dtype: torch.dtype = torch.float32, *, prep
 
 
 def resolve_precision(name: str) -> torch.dtype:
-    """The dtype for `auto`, `fp32` or `bf16`. Raises ValueError for another name.
+    """Return the dtype for `auto`, `fp32` or `bf16`. Raises ValueError for another name.
 
-    `auto` is fp32, however fast a device's bf16 is. The reason is in tests/darknet/test_inference.py: with two
-    trained models (light ones; no others were tried) a third of the boxes change their score by more than 0.02, by up
-    to 0.1, or move to an IoU below 0.95, down to 0.8, and one vanishes. The numbers are darknet's unless `bf16` is
-    asked for.
+    `auto` is fp32, however fast a device's bf16 is. tests/darknet/test_inference.py shows why. With bf16, two trained
+    models (light ones; no others were tried) change a third of their boxes: scores by more than 0.02 and up to 0.1, or
+    places to an IoU below 0.95 and down to 0.8. One box is lost. So the numbers are darknet's unless `bf16` is chosen.
     """
     if name not in ("auto", "fp32", "bf16"):
         raise ValueError(f"got the precision {name!r}; expected auto, fp32 or bf16")
@@ -59,10 +58,10 @@ def resolve_precision(name: str) -> torch.dtype:
 
 
 class _InferenceNetwork(Darknet):
-    """What `inference_copy` returns: a Darknet whose convolutions are folded."""
+    """A Darknet whose convolutions are folded."""
 
     def __init__(self, network: Darknet, dtype: torch.dtype, prepack: bool) -> None:
-        nn.Module.__init__(self)  # not Darknet's, which would allocate the weights once more
+        nn.Module.__init__(self)  # Darknet's would allocate the weights again
         self.cfg, self.plan, self._fitting = network.cfg, network.plan, {network.plan.size}
         self.layers = nn.ModuleList(
             _folded(layer, dtype, prepack) if isinstance(layer, ConvBlock) else copy.deepcopy(layer)
@@ -76,7 +75,7 @@ class _InferenceNetwork(Darknet):
 
 
 class FoldedConv(nn.Module):
-    """Convolution with a bias, activation, by ordinary operators in the dtype and on the device of its weights."""
+    """Convolution with a bias, then activation, by ordinary operators, in dtype and on device of its weights."""
 
     def __init__(self, weight: Tensor, bias: Tensor, conv: nn.Conv2d, activation: nn.Module) -> None:
         super().__init__()
@@ -92,11 +91,11 @@ class FoldedConv(nn.Module):
 
 
 class PackedConv(nn.Module):
-    """The same on a CPU, with weights in oneDNN's order and the activation applied within the convolution if it can.
+    """The same on a CPU, with weights in oneDNN's order and, if possible, the activation within the convolution.
 
-    The best order depends on the shape of the input (a wrong one costs up to 20 times the convolution, never its
-    correctness), so the weights are put into order at the first call and again when the shape changes. They are no
-    Parameter, since PyTorch can do nothing else with them; copies and pickles hold them in the ordinary order.
+    The best order depends on the shape of the input. A wrong order takes up to 20 times as long, with the same result.
+    So the weights are reordered at the first call, and again when the shape changes. They are not a Parameter, since
+    no other operator of PyTorch can use them. Copies and pickles hold them in the ordinary order.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, conv: nn.Conv2d, activation: nn.Module) -> None:
@@ -130,7 +129,7 @@ class PackedConv(nn.Module):
 
 
 def _post_op(activation: nn.Module) -> tuple[str, list[float]] | None:
-    """Name and scalars of an activation that can be applied within a convolution, None for one that cannot."""
+    """Return name and scalars of an activation that can be applied within a convolution, None for another."""
     if type(activation) is nn.LeakyReLU:
         return "leaky_relu", [activation.negative_slope]
     name = _POST_OPS.get(type(activation))
@@ -139,7 +138,8 @@ def _post_op(activation: nn.Module) -> tuple[str, list[float]] | None:
 
 @cache
 def can_prepack(dtype: torch.dtype) -> bool:
-    """Whether the internal operators are there and agree with the ordinary ones, tried once on small convolutions."""
+    """Return whether the internal operators exist and agree with the ordinary ones on small convolutions."""
+    # Numbers that need no random generator: detection within training must not change what training draws.
     x, weight = (
         torch.arange(n).sin().reshape(shape).to(dtype) for n, shape in ((648, (2, 4, 9, 9)), (144, (8, 2, 3, 3)))
     )
@@ -160,7 +160,7 @@ def can_prepack(dtype: torch.dtype) -> bool:
 
 @torch.no_grad()
 def _folded(block: ConvBlock, dtype: torch.dtype, prepack: bool) -> nn.Module:
-    """A ConvBlock without batch norm: w · g and β - μ · g per filter, with g = γ / √(σ² + ε)."""
+    """Return a ConvBlock without batch norm: w · g and β - μ · g per filter, with g = γ / √(σ² + ε)."""
     conv, bn = block.conv, block.bn
     weight = conv.weight.double()
     if bn is None:

@@ -41,7 +41,7 @@ class Shape(NamedTuple):
 
 
 class SectionError(ValueError):
-    """A value that cannot stand: the key, what we got, what is accepted. The reader adds file, line, section."""
+    """An invalid value: the key, the value, what was expected. The reader adds file, line and section."""
 
     def __init__(self, key: str, got: object, accepted: str) -> None:
         text = ",".join(map(_plain, got)) if isinstance(got, tuple) else _plain(got)
@@ -58,18 +58,18 @@ class ShapeError(ValueError):
 
 
 def shown(text: str) -> str:
-    """A piece of a cfg as a message shows it: at most 60 characters, those that nobody can see spelled out."""
+    """Return a piece of a cfg for a message: at most 60 characters, with invisible ones as escapes."""
     text = text if len(text) <= 60 else f"{text[:60]}..."
     return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _plain(value: object) -> str:
-    """A value as a cfg has it: 10, where Python says 10.0."""
+    """Return a value as it is in a cfg: 10, not Python's 10.0."""
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def _int(text: str, low: int, high: int) -> int:
-    match = _INT.fullmatch(text.split("#")[0])  # darknet's atoi stops at a '#' behind the number, so do we
+    match = _INT.fullmatch(text.split("#")[0])  # darknet's atoi stops at a '#' after the number, and so does this
     value = int(match[1]) if match else None
     if value is None or not low <= value <= high:
         if low == high:
@@ -86,7 +86,7 @@ def _real(text: str, low: float, high: float) -> float:
     value = float(text) if _REAL.fullmatch(text) else math.nan
     if not low <= value <= high:
         bounds = f" from {low:g} to {high:g}" if high < 3e38 else f" of at least {low:g}" if low > -3e38 else ""
-        raise ValueError(f"expected a decimal number{bounds}, with a point and no other signs")
+        raise ValueError(f"expected a decimal number{bounds}, written like 0.5 or 1e-3")
     return value
 
 
@@ -95,17 +95,17 @@ def _key(default: object, parse: Callable[[str], object], refuse: str | None) ->
 
 
 def integer(default: int, low: int = -_INT_LIMIT, high: int = _INT_LIMIT, refuse: str | None = None) -> Any:
-    """An integer key. `64.0` is 64 as in darknet; `1e3`, which darknet reads as 1, is an error."""
+    """Return the field of an integer key. `64.0` is 64 as in darknet; `1e3`, which darknet reads as 1, is an error."""
     return _key(default, lambda text: _int(text, low, high), refuse)
 
 
 def real(default: float, low: float = -3.4e38, high: float = 3.4e38, refuse: str | None = None) -> Any:
-    """A number with or without a decimal point, within the range of float32."""
+    """Return the field of a number with or without a decimal point, within the range of float32."""
     return _key(default, lambda text: _real(text, low, high), refuse)
 
 
 def word(default: str, words: list[str] | None = None, refuse: str | None = None) -> Any:
-    """A word out of a list, or any word where no list is given."""
+    """Return the field of a word: one of `words`, or any without a list."""
 
     def parse(text: str) -> str:
         if words is not None and text not in words:
@@ -116,20 +116,20 @@ def word(default: str, words: list[str] | None = None, refuse: str | None = None
 
 
 def integers(default: tuple[int, ...] = (), low: int = -_INT_LIMIT) -> Any:
-    """A comma-separated list of integers; darknet stops reading at a `#`, so do we."""
+    """Return the field of integers separated by commas. As in darknet, the list ends at a `#`."""
     return _key(default, lambda text: tuple(_int(t, low, _INT_LIMIT) for t in text.split("#")[0].split(",")), None)
 
 
 def reals(default: tuple[float, ...] = (), low: float = -3.4e38) -> Any:
-    """A comma-separated list of numbers."""
+    """Return the field of numbers separated by commas; the list ends at a `#`."""
     return _key(default, lambda text: tuple(_real(t, low, 3.4e38) for t in text.split("#")[0].split(",")), None)
 
 
 @dataclass(frozen=True)
 class CfgPlace:
-    """Where a section was read: its line, the lines of its keys in file order, what had no effect.
+    """Where a section was read: its line, the lines of its keys in file order, and what had no effect.
 
-    `unknown` are the keys nobody knows with their values, and those without a value (`""`), which count as absent.
+    `unknown` are unknown keys with their values, and keys without a value (`""`), which count as absent.
     """
 
     line: int = 0
@@ -139,7 +139,7 @@ class CfgPlace:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One `[section]`. `NAMES` are its spellings, the first is written. `source` does not count in comparisons."""
+    """One `[section]`. `NAMES` are its spellings; the first one is written. Comparisons ignore `source`."""
 
     NAMES: ClassVar[tuple[str, ...]] = ()
     source: CfgPlace = field(default=CfgPlace(), compare=False, repr=False)
@@ -152,11 +152,11 @@ class Section:
         self.check()
 
     def check(self) -> None:
-        """Rules between keys; raises SectionError."""
+        """Check rules between keys. Raises SectionError."""
 
     @classmethod
     def fields(cls) -> list[dataclasses.Field[Any]]:
-        """The fields that are keys of the cfg."""
+        """Return the fields that are keys of the cfg."""
         return [f for f in dataclasses.fields(cls) if "parse" in f.metadata]
 
     @property

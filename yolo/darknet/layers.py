@@ -1,7 +1,7 @@
-"""The modules that the sections of a cfg become: plain `nn.Module`s, called with the outputs they read.
+"""The modules of the sections of a cfg: plain `nn.Module`s, called with the outputs that they read.
 
-Letters: `B` images, `c` channels, `h, w` height and width of a feature map. No cfg text gets here: a module
-is made from a `LayerPlan`, whose shapes are known to fit.
+Letters: `B` images, `c` channels, `h, w` height and width of a feature map. A module is made from a `LayerPlan`, whose
+shapes are known to fit.
 """
 
 from __future__ import annotations
@@ -14,25 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo.darknet import sections
 from yolo.darknet.activations import activation
 from yolo.darknet.heads import Head
 from yolo.darknet.plan import LayerPlan
-from yolo.darknet.sections import (
-    Avgpool,
-    Convolutional,
-    Dropout,
-    Layer,
-    Maxpool,
-    Region,
-    Reorg,
-    Reorg3d,
-    Route,
-    Sam,
-    ScaleChannels,
-    Shortcut,
-    Upsample,
-    Yolo,
-)
 
 Init = Literal["darknet", "torch"]
 
@@ -40,10 +25,10 @@ BN_EPSILON = 1e-5  # inside the root; AlexeyAB's darknet, and its GPU code and t
 
 
 class UndrawnConv2d(nn.Conv2d):
-    """A convolution with undefined weights: they come from a file or from `initialise`; drawing twice takes seconds."""
+    """A convolution with undefined weights: a file or `initialise` sets them, and drawing them twice takes seconds."""
 
     def reset_parameters(self) -> None:
-        """Nothing, where nn.Conv2d draws weights."""
+        """Do nothing; nn.Conv2d draws weights here."""
 
 
 class ConvBlock(nn.Module):
@@ -52,7 +37,7 @@ class ConvBlock(nn.Module):
     init: Init = "darknet"
     """How initial weights are drawn."""
 
-    def __init__(self, section: Convolutional, channels: int) -> None:
+    def __init__(self, section: sections.Convolutional, channels: int) -> None:
         super().__init__()
         self.conv = UndrawnConv2d(
             channels,
@@ -68,10 +53,10 @@ class ConvBlock(nn.Module):
         self.activation = activation(section.activation)
 
     def initialise(self) -> None:
-        """Draws initial weights; batch norm is the identity.
+        """Draw initial weights and make batch norm the identity.
 
-        `darknet`: normal weights of variance 2 / fan-in (He), biases 0. `torch`: as nn.Conv2d, uniform weights of
-        variance 1/3 / fan-in and such biases.
+        `darknet`: normal weights of variance 2 / fan-in (He), biases 0. `torch`: as nn.Conv2d, uniform weights and
+        biases of variance 1/3 / fan-in.
         """
         if self.init == "torch":
             nn.Conv2d.reset_parameters(self.conv)
@@ -90,13 +75,13 @@ class ConvBlock(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Windows of `size` at j·stride - padding // 2; cells outside never win. Output ceil(n / stride) by default.
+    """Maximum over windows of `size` that begin at j·stride - padding // 2; cells outside the input never win.
 
-    `padding` counts both sides together; the right side gets the larger half, and as much more as the last
-    window needs.
+    By default the output has ceil(n / stride) cells. `padding` counts both sides together. The right side gets the
+    larger half, and as much more as the last window needs.
     """
 
-    def __init__(self, section: Maxpool) -> None:
+    def __init__(self, section: sections.Maxpool) -> None:
         super().__init__()
         self.size, self.strides, self.padding = section.window, section.strides, section.pixels_padded
 
@@ -105,7 +90,7 @@ class MaxPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.padding // 2
-        if self.padding % 2 == 0 and half <= self.size // 2:  # PyTorch's own padding is then the same
+        if self.padding % 2 == 0 and half <= self.size // 2:  # then PyTorch's own padding is the same
             return F.max_pool2d(x, self.size, self.strides, half)
         right, bottom = (self._pad_after(n, s) for n, s in zip(x.shape[:1:-1], self.strides[::-1], strict=True))
         if half or right > 0 or bottom > 0:  # minus infinity never wins
@@ -113,7 +98,7 @@ class MaxPool(nn.Module):
         return F.max_pool2d(x, self.size, self.strides)
 
     def _pad_after(self, n: int, stride: int) -> int:
-        """Cells that the last window reaches behind the input; negative (cut off) where it ends before."""
+        """Return the cells by which the last window exceeds the input; negative (cut off) if it ends before."""
         last = (n + self.padding - self.size) // stride
         return last * stride + self.size - self.padding // 2 - n
 
@@ -128,7 +113,7 @@ class AvgPool(nn.Module):
 class Nearest(nn.Module):
     """Upsampling by repetition, `[B, c, h, w]` to `[B, c, h·stride, w·stride]`, times `scale`."""
 
-    def __init__(self, section: Upsample) -> None:
+    def __init__(self, section: sections.Upsample) -> None:
         super().__init__()
         self.stride, self.scale = section.stride, section.scale
 
@@ -138,15 +123,15 @@ class Nearest(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.stride & (self.stride - 1) == 0:
             x = F.interpolate(x, scale_factor=self.stride, mode="nearest")
-        else:  # interpolate divides in floating point: at 41, 47, ... some pixels would come from a neighbour
+        else:  # interpolate divides in floating point: at 41, 47, ... some pixels would be copies of a neighbour
             x = x.repeat_interleave(self.stride, 2).repeat_interleave(self.stride, 3)
         return x if self.scale == 1 else x * self.scale
 
 
 class Concatenate(nn.Module):
-    """`[route]`: of every source `[B, c, h, w]` the slice `group` of c / groups channels, joined along channels."""
+    """`[route]`: slice `group` of c / groups channels of every source `[B, c, h, w]`, concatenated along channels."""
 
-    def __init__(self, section: Route) -> None:
+    def __init__(self, section: sections.Route) -> None:
         super().__init__()
         self.groups, self.group = section.groups, section.group_id
 
@@ -162,10 +147,10 @@ class Concatenate(nn.Module):
 class Add(nn.Module):
     """`[shortcut]`: the first input plus the others, on the channels that both have; then the activation.
 
-    Channels of the first input that a source lacks pass unchanged, surplus channels of a source are left out.
+    Channels of the first input that a source lacks are unchanged. Surplus channels of a source are ignored.
     """
 
-    def __init__(self, section: Shortcut) -> None:
+    def __init__(self, section: sections.Shortcut) -> None:
         super().__init__()
         self.activation = activation(section.activation)
 
@@ -180,7 +165,7 @@ class Add(nn.Module):
 class Multiply(nn.Module):
     """`[scale_channels]` and `[sam]`: the first input times the second, broadcast; then the activation."""
 
-    def __init__(self, section: ScaleChannels | Sam) -> None:
+    def __init__(self, section: sections.ScaleChannels | sections.Sam) -> None:
         super().__init__()
         self.activation = activation(section.activation)
 
@@ -191,11 +176,11 @@ class Multiply(nn.Module):
 class Passthrough(nn.Module):
     """`[reorg]`: `[B, c, h, w]` to `[B, c·s², h/s, w/s]` in darknet's order.
 
-    Darknet reads the buffer as if it held c/s² channels of (h·s) x (w·s) and takes every s-th value of those.
-    It is not a space-to-depth of the real image (`pixel_unshuffle`), and trained weights rely on that.
+    Darknet reads the buffer as if it held c/s² channels of (h·s) x (w·s), and takes every s-th value of those.
+    This is not a space-to-depth of the real image (`pixel_unshuffle`), and trained weights depend on it.
     """
 
-    def __init__(self, section: Reorg) -> None:
+    def __init__(self, section: sections.Reorg) -> None:
         super().__init__()
         self.stride = section.stride
 
@@ -215,7 +200,7 @@ class SpaceToDepth(nn.Module):
     `pixel_unshuffle` has the same values in another order of channels.
     """
 
-    def __init__(self, section: Reorg3d) -> None:
+    def __init__(self, section: sections.Reorg3d) -> None:
         super().__init__()
         self.stride = section.stride
 
@@ -228,20 +213,20 @@ class SpaceToDepth(nn.Module):
         return x.permute(0, 3, 5, 1, 2, 4).reshape(batch, c * s**2, h // s, w // s)
 
 
-BUILDERS: dict[type[Layer], Callable[[Any, LayerPlan], nn.Module]] = {
-    Convolutional: lambda section, plan: ConvBlock(section, plan.inputs[0].c),
-    Maxpool: lambda section, plan: MaxPool(section),
-    Avgpool: lambda section, plan: AvgPool(),
-    Upsample: lambda section, plan: Nearest(section),
-    Route: lambda section, plan: Concatenate(section),
-    Shortcut: lambda section, plan: Add(section),
-    ScaleChannels: lambda section, plan: Multiply(section),
-    Sam: lambda section, plan: Multiply(section),
-    Reorg: lambda section, plan: Passthrough(section),
-    Reorg3d: lambda section, plan: SpaceToDepth(section),
-    Dropout: lambda section, plan: nn.Dropout(section.probability),
-    Yolo: lambda section, plan: Head(section, plan.stride),
-    Region: lambda section, plan: Head(section, plan.stride),
+BUILDERS: dict[type[sections.Layer], Callable[[Any, LayerPlan], nn.Module]] = {
+    sections.Convolutional: lambda section, plan: ConvBlock(section, plan.inputs[0].c),
+    sections.Maxpool: lambda section, plan: MaxPool(section),
+    sections.Avgpool: lambda section, plan: AvgPool(),
+    sections.Upsample: lambda section, plan: Nearest(section),
+    sections.Route: lambda section, plan: Concatenate(section),
+    sections.Shortcut: lambda section, plan: Add(section),
+    sections.ScaleChannels: lambda section, plan: Multiply(section),
+    sections.Sam: lambda section, plan: Multiply(section),
+    sections.Reorg: lambda section, plan: Passthrough(section),
+    sections.Reorg3d: lambda section, plan: SpaceToDepth(section),
+    sections.Dropout: lambda section, plan: nn.Dropout(section.probability),
+    sections.Yolo: lambda section, plan: Head(section, plan.stride),
+    sections.Region: lambda section, plan: Head(section, plan.stride),
 }
 """The module of every kind of section, made from the section and its plan."""
 

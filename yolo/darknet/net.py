@@ -9,13 +9,13 @@ from yolo.darknet.keys import Section, SectionError, integer, integers, real, re
 
 @dataclass(frozen=True, kw_only=True)
 class Net(Section):
-    """`[net]`. Only width, height and channels shape the network; the rest is read and kept for the record."""
+    """`[net]`. Only width, height and channels affect the network. The other keys are read and kept."""
 
     NAMES = ("net", "network")
     width: int = integer(0, 1)
     height: int = integer(0, 1)
     channels: int = integer(0, 1)
-    inputs: int = integer(0, refuse="the network takes images: give width, height and channels")
+    inputs: int = integer(0, refuse="the input is an image: set width, height and channels")
     batch: int = integer(1, 1)
     subdivisions: int = integer(1, 1)
     learning_rate: float = real(0.001)
@@ -86,10 +86,10 @@ class Net(Section):
     notruth: int = integer(0)
 
     def check(self) -> None:
-        """The three sizes are needed, and `steps` and `scales` are of one length."""
+        """Require the three sizes, and as many `scales` as `steps`."""
         for key in ("width", "height", "channels"):
             if getattr(self, key) < 1:
-                raise SectionError(key, "", "the input size is needed: width, height and channels")
+                raise SectionError(key, "", "expected the input size: width, height and channels")
         if self.policy == "steps" and len(self.steps) != len(self.scales):
             got = f"{len(self.scales)} numbers"
             raise SectionError("scales", got, f"expected one for each of the {len(self.steps)} steps")

@@ -1,4 +1,4 @@
-"""Sections -> the Darknet module: images in, raw predictions out."""
+"""The Darknet module of a cfg: from images to raw predictions."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from yolo.darknet.layers import ConvBlock, Init, build_layer
 from yolo.darknet.plan import IMAGE, make_plan
 from yolo.size import Size
 
-MAX_BYTES = 2**31  # of parameters, where no weights file vouches for more
+MAX_BYTES = 2**31  # of parameters, unless a weights file has more
 
 
 class Darknet(nn.Module):
-    """The network of a cfg. Module `layers[k]` is section `k` behind `[net]`, `heads[s]` is scale `s`.
+    """The network of a cfg. Module `layers[k]` is section `k` after `[net]`, `heads[s]` is scale `s`.
 
     Args:
         cfg: the parsed cfg.
-        file_bytes: size of the weights file that it is built for. Without one, a cfg of more than 2 GiB of
-            parameters is refused (ValueError) before anything is allocated.
-        init: how initial weights are drawn (`ConvBlock.initialise`); None leaves them undefined, for a file that
+        file_bytes: size in bytes of the weights file that will be loaded. Without a file, a cfg of more than 2 GiB of
+            parameters is refused before anything is allocated.
+        init: how initial weights are drawn (`ConvBlock.initialise`). None leaves them undefined, for a file that
             fills them all.
+
+    Raises CfgError (a ValueError) for a cfg that cannot be built, or is too large.
     """
 
     def __init__(self, cfg: Cfg, *, file_bytes: int = 0, init: Init | None = "darknet") -> None:
@@ -53,14 +55,16 @@ class Darknet(nn.Module):
         return self.plan.size
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Raw predictions of every head, the same in training and evaluation.
+        """Return the raw predictions of every head, in training as in evaluation.
 
         Args:
             images: `[B, channels, h, w]` floating point in [0, 1], RGB; any h, w that the strides divide.
 
         Returns:
-            For every head, in the order of the cfg, `[B, A, H, W, 5 + C]`: logits (behind `new_coords`
-            values in (0, 1)). Raises ValueError for images of another shape or type.
+            For every head, in the order of the cfg, `[B, A, H, W, 5 + C]`: logits (with `new_coords` values in
+            (0, 1)).
+
+        Raises ValueError for images of another shape or type.
         """
         self._check(images)
         outputs: dict[int, Tensor] = {IMAGE: images}
@@ -71,12 +75,13 @@ class Darknet(nn.Module):
                 predictions.append(output)
             else:
                 outputs[plan.index] = output
-            for k in {*plan.sources, plan.index}:  # what no later layer reads is let go
+            for k in {*plan.sources, plan.index}:  # free what no later layer reads
                 if k != IMAGE and self.plan.last_use[k] <= plan.index:
                     outputs.pop(k, None)
         return predictions
 
     def _check(self, images: Tensor) -> None:
+        """Raise ValueError for images of another shape or type."""
         channels = self.cfg.net.channels
         if images.ndim != 4 or images.shape[1] != channels or not images.is_floating_point():
             raise ValueError(
@@ -85,5 +90,5 @@ class Darknet(nn.Module):
             )
         size = Size(images.shape[2], images.shape[3])
         if size not in self._fitting:
-            make_plan(self.cfg, size)  # names the layer at which this size does not go through
+            make_plan(self.cfg, size)  # raises CfgError with the layer at which this size does not fit
             self._fitting.add(size)

@@ -1,7 +1,7 @@
-"""What a cfg becomes at a given input size: sources, shapes, stored floats and operations of every layer.
+"""The plan of a network at a given input size: sources, shapes, stored floats and operations of every layer.
 
-Everything is computed in integers before anything is allocated, so that a cfg that cannot be built, or is
-absurdly large, is refused by file, line and layer. No torch.
+Everything is computed in integers before anything is allocated, so that a cfg that cannot be built, or is absurdly
+large, is refused with file, line and layer. No torch.
 
 Shapes are `(c, h, w)`: channels, height, width of one image.
 """
@@ -19,16 +19,16 @@ from yolo.darknet.keys import MAX_ELEMENTS, Shape, ShapeError
 from yolo.darknet.sections import Dropout, HeadSection, Layer
 from yolo.size import Size
 
-IMAGE = -1  # the source "the image itself"
+IMAGE = -1  # as a source: the image itself
 
 
 @dataclass(frozen=True)
 class LayerPlan:
     """Layer `index` of a network at one input size.
 
-    `sources`: indices of the layers it reads, IMAGE for the image. `floats`: float32 values it has in a
-    `.weights` file. `flops`: multiplications and additions of a convolution, 0 elsewhere. `stride`: input
-    pixels per cell of the output, (y, x).
+    `sources`: indices of the layers it reads, IMAGE for the image. `floats`: number of its float32 values in a
+    `.weights` file. `flops`: multiplications and additions of a convolution for one image, else 0. `stride`: pixels
+    of the network input per cell of the output, (y, x).
     """
 
     index: int
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def floats(self) -> int:
-        """float32 values of the network, which is what its `.weights` file holds behind the header."""
+        """Number of float32 values of the network: all that its `.weights` file holds after the header."""
         return sum(layer.floats for layer in self.layers)
 
     @property

@@ -8,48 +8,29 @@ from yolo.darknet.keys import Layer
 from yolo.darknet.spatial_sections import Avgpool, Convolutional, Maxpool, Reorg, Reorg3d, Upsample
 
 __all__ = [
-    "OUT_OF_SCOPE", "SECTIONS", "Avgpool", "Convolutional", "Dropout", "HeadSection", "Layer", "Maxpool", "Region",
-    "Reorg", "Reorg3d", "Route", "Sam", "ScaleChannels", "Shortcut", "Upsample", "Yolo",
+    "KINDS", "OUT_OF_SCOPE", "SECTIONS", "Avgpool", "Convolutional", "Dropout", "HeadSection", "Layer", "Maxpool",
+    "Region", "Reorg", "Reorg3d", "Route", "Sam", "ScaleChannels", "Shortcut", "Upsample", "Yolo",
 ]  # fmt: skip
 
-SECTIONS: dict[str, type[Layer]] = {
-    name: kind
-    for kind in (
-        Convolutional, Maxpool, Avgpool, Upsample, Route, Shortcut, ScaleChannels, Sam, Reorg, Reorg3d, Dropout,
-        Yolo, Region,
-    )
-    for name in kind.NAMES
-}  # fmt: skip
+KINDS: tuple[type[Layer], ...] = (
+    Convolutional, Maxpool, Avgpool, Upsample, Route, Shortcut, ScaleChannels, Sam, Reorg, Reorg3d, Dropout,
+    Yolo, Region,
+)  # fmt: skip
 
-OUT_OF_SCOPE = {
-    "Gaussian_yolo": "boxes with uncertainties",
-    "crnn": "recurrent layers",
-    "conv_lstm": "recurrent layers",
-    "rnn": "recurrent layers",
-    "gru": "recurrent layers",
-    "lstm": "recurrent layers",
-    "history": "recurrent layers",
-    "contrastive": "contrastive learning",
-    "local_avgpool": "only contrastive models use it",
-    "local_avg": "only contrastive models use it",
-    "connected": "fully connected layers (classifiers, YOLOv1)",
-    "conn": "fully connected layers (classifiers, YOLOv1)",
-    "local": "unshared convolutions (YOLOv1)",
-    "detection": "the head of YOLOv1",
-    "softmax": "classifiers",
-    "soft": "classifiers",
-    "cost": "classifiers",
-    "crop": "classifiers",
-    "deconvolutional": "segmentation",
-    "deconv": "segmentation",
-    "iseg": "segmentation",
-    "implicit": "no supported model uses it",
-    "batchnorm": "versions of darknet store it differently",
-    "activation": "no supported model uses it",
-    "normalization": "no supported model uses it",
-    "lrn": "no supported model uses it",
-    "logistic": "no supported model uses it",
-    "l2norm": "no supported model uses it",
-    "empty": "no supported model uses it",
-    "silence": "no supported model uses it",
+SECTIONS = {name: kind for kind in KINDS for name in kind.NAMES}
+
+_OUT_OF_SCOPE = {
+    "boxes with uncertainties": "Gaussian_yolo",
+    "recurrent layers": "crnn conv_lstm rnn gru lstm history",
+    "contrastive learning": "contrastive",
+    "only contrastive models use it": "local_avgpool local_avg",
+    "fully connected layers (classifiers, YOLOv1)": "connected conn",
+    "unshared convolutions (YOLOv1)": "local",
+    "the head of YOLOv1": "detection",
+    "classifiers": "softmax soft cost crop",
+    "segmentation": "deconvolutional deconv iseg",
+    "no supported model uses it": "implicit activation normalization lrn logistic l2norm empty silence",
+    "versions of darknet store it differently": "batchnorm",
 }
+
+OUT_OF_SCOPE = {name: reason for reason, names in _OUT_OF_SCOPE.items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""Weights of one network for another that has other classes: everything but its heads."""
+"""Weights of one network for another one with other classes: everything except the heads."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from yolo.darknet.weights import load_weights
 
 
 class Transfer(NamedTuple):
-    """The `table` of what became of what, and the sections of the cfg that have `initial` weights."""
+    """The `table` of what was loaded, and the sections of the cfg that have `initial` weights."""
 
     table: str
     initial: frozenset[int]
 
 
 def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
-    """Fills a network, built with initial weights, from a file of the same network.
+    """Fill a network, built with initial weights, from a file of the same network.
 
-    The convolution before a head is left as it is where its shape differs, as with another number of classes, or where
-    the file says that its classes are not `names`, those of `network`, in this order. All else must be in the file, in
-    its shape.
+    The convolution before a head keeps its initial weights if its shape differs (another number of classes), or if the
+    file's class names are not `names` in this order. All other tensors must be in the file, with the same shape.
 
     Args:
         network: filled in place; nothing is changed when an error is raised.
         path: a darknet `.weights` file or backbone, or a `.safetensors` file of this program.
+        names: class names of `network`.
 
-    Raises ValueError for a file of another network, with the first thing that does not fit.
+    Raises ValueError for a file of another network; the message names the first tensor that does not fit.
     """
     if path.suffix != ".safetensors":
         report = load_weights(network, path, transfer=True)
@@ -54,12 +54,12 @@ def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
             there = list(tensors[name].shape) if name in tensors else "nothing"
             raise ValueError(f"{path}: for {name} {list(tensor.shape)} it has {there}; it is of another network")
     if surplus := sorted(tensors.keys() - own.keys()):
-        raise ValueError(f"{path}: it has {surplus[0]}, which the cfg has not; it is of another network")
+        raise ValueError(f"{path}: it has {surplus[0]}, which the cfg does not; it is of another network")
     with torch.no_grad():
         for name, value in taken.items():
             own[name].copy_(value)
     lines = [f"{path}: {len(taken)} of {len(own)} tensors loaded"]
     layers = {int(re.findall(r"[0-9]+", name)[0]) for name in left}
     if layers:
-        lines.append(f"  layers {', '.join(map(str, sorted(layers)))} have initial weights: the classes are others")
+        lines.append(f"  layers {', '.join(map(str, sorted(layers)))} have initial weights: the classes differ")
     return Transfer("\n".join(lines), frozenset(layers))

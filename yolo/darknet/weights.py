@@ -3,8 +3,8 @@
 A `.weights` file is a header (three int32: major, minor, revision; then the number of images seen, 64 bits
 from version 0.2 on, 32 before), then float32 values without names, little endian: for every convolution in the
 order of the cfg its biases, with batch norm also scales, means and variances, then its weights
-`[filters, c / groups, size, size]`. Nothing in it says what it belongs to, so the only check there is, its
-length, is made to the byte before anything is read.
+`[filters, c / groups, size, size]`. The file does not name its network. The only possible check is its length, which
+must be right to the byte before anything is read.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from yolo.atomic import replacing
 from yolo.darknet.layers import ConvBlock
 from yolo.darknet.network import Darknet
 from yolo.darknet.plan import Plan
-from yolo.darknet.sections import Convolutional, Region, Yolo
+from yolo.darknet.sections import Convolutional, HeadSection
 
 
 class Header(NamedTuple):
-    """Version of the program that wrote the file, images seen in training, and bytes of that number (4 or 8)."""
+    """Version of the program that wrote the file, number of images seen in training, bytes of that number (4 or 8)."""
 
     major: int = 0
     minor: int = 2
@@ -43,12 +43,12 @@ class Header(NamedTuple):
         return 12 + self.seen_bytes
 
     def to_bytes(self) -> bytes:
-        """The header as it stands in a file."""
+        """Return the header as the bytes of a file."""
         return struct.pack("<3iQ" if self.seen_bytes == 8 else "<3iI", *self[:4])
 
 
 class Row(NamedTuple):
-    """What became of a run of layers: `first` to `last`, floats in the file, and a word and a reason."""
+    """What happened to the layers `first` to `last`: their floats in the network, `fate` in words."""
 
     first: int
     last: int
@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a weights file filled. `str()` is the table; `complete` means that every parameter came from it."""
+    """What a weights file filled. `str()` gives the table."""
 
     file: str
     header: Header
@@ -79,14 +79,14 @@ class LoadReport:
 
 
 def read_header(data: bytes, file: str) -> Header:
-    """The header of a `.weights` file from its first 20 bytes. Raises ValueError for what darknet never wrote."""
+    """Return the header of a `.weights` file from its first 20 bytes. Raises ValueError if darknet never writes it."""
     if len(data) < 16:
         raise ValueError(f"{file}: {len(data)} bytes; a darknet .weights file begins with a header of 16 or 20 bytes")
     major, minor, revision = struct.unpack("<3i", data[:12])
     if not (0 <= major < 1000 and 0 <= minor < 1000 and revision >= 0):
         raise ValueError(
-            f"{file}: the header says version {major}.{minor}.{revision}, which no darknet wrote; "
-            f"expected a .weights file (0.1.0, 0.2.0 or 0.2.5), got something else or a damaged file"
+            f"{file}: version {major}.{minor}.{revision} in the header, which darknet never writes; "
+            f"expected a .weights file (0.1.0, 0.2.0 or 0.2.5), got another kind of file or a damaged one"
         )
     seen_bytes = 8 if major * 10 + minor >= 2 else 4
     if len(data) < 12 + seen_bytes:
@@ -98,24 +98,34 @@ def read_header(data: bytes, file: str) -> Header:
 def load_weights(
     network: Darknet, path: str | os.PathLike[str], *, cutoff: int | None = None, transfer: bool = False
 ) -> LoadReport:
-    """Fills a network from a darknet `.weights` file.
+    """Fill a network from a darknet `.weights` file.
 
     Args:
-        network: is filled in place; layers that the file does not hold get initial weights.
+        network: filled in place; layers that the file does not hold get initial weights.
         path: the file. A name such as `darknet53.conv.74` means `cutoff=74`.
         cutoff: the file holds layers 0 to cutoff - 1 only (a backbone), as darknet's `partial` writes it.
         transfer: accept a file of the same network with another number of classes; its heads are skipped and
             those of the network get initial weights.
 
     Returns:
-        The table of what was loaded, skipped and left. Raises ValueError, before anything is changed, when the
-        file is longer or shorter than the network asks, with the layer where it ends and both byte counts.
+        The table of what was loaded, skipped and initialised.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is longer or shorter than the network needs; names the layer where it ends and both
+            byte counts. Nothing is changed then.
     """
     path = Path(path)
     cutoff = _cutoff(path, cutoff, len(network.layers))
-    data = _open(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty; expected a darknet .weights file")
+    # Mapped, so that 250 MB are not read twice. Copy on write: the file is never changed.
+    data = np.memmap(path, dtype=np.uint8, mode="c")
     header = read_header(bytes(data[:20]), str(path))
     values = data[header.length :]
+    # The length decides whether the file fits, before a parameter is touched.
     in_file = _layout(network.plan, values.size, cutoff, str(path), header, transfer)
     at = 0
     for layer, floats in zip(network.plan.layers, in_file, strict=True):
@@ -131,10 +141,10 @@ def load_weights(
 def save_weights(
     network: Darknet, path: str | os.PathLike[str], header: Header | None = None, *, cutoff: int | None = None
 ) -> None:
-    """Writes a darknet `.weights` file, whole or not at all.
+    """Write a darknet `.weights` file, whole or not at all.
 
-    With `cutoff` only layers 0 to cutoff - 1 are written and the images seen are set to 0, as darknet's
-    `partial` does. What was loaded and is saved with its header is the same file, byte for byte.
+    With `cutoff` only layers 0 to cutoff - 1 are written, and the number of images seen is set to 0, as darknet's
+    `partial` does. A file that is loaded, and saved with its header, is the same byte for byte.
     """
     header = header or Header()
     if cutoff is not None:
@@ -148,6 +158,7 @@ def save_weights(
 
 
 def _cutoff(path: Path, cutoff: int | None, layers: int) -> int:
+    """Return the number of layers in the file: `cutoff`, else the number in its name, else all."""
     if cutoff is None:
         named = re.search(r"\.conv\.([0-9]{1,6})$", path.name)
         cutoff = int(named[1]) if named else layers
@@ -156,17 +167,11 @@ def _cutoff(path: Path, cutoff: int | None, layers: int) -> int:
     return cutoff
 
 
-def _open(path: Path) -> np.ndarray:
-    """The bytes of a file, mapped so that 250 MB are not read twice. Copy on write: the file is never changed."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty; expected a darknet .weights file")
-    return np.memmap(path, dtype=np.uint8, mode="c")
-
-
 def _layout(plan: Plan, size: int, cutoff: int, file: str, header: Header, transfer: bool) -> list[int]:
-    """Floats that the file holds for every layer. `size` is the bytes behind the header. Raises where they differ."""
+    """Return the floats that the file holds for every layer; `size` is its bytes after the header.
+
+    Raises ValueError if the size does not fit.
+    """
     floats = [layer.floats if layer.index < cutoff else 0 for layer in plan.layers]
     if size == 4 * sum(floats):
         return floats
@@ -177,11 +182,12 @@ def _layout(plan: Plan, size: int, cutoff: int, file: str, header: Header, trans
 
 
 def _other_classes(plan: Plan, size: int, cutoff: int) -> tuple[int, list[int]]:
-    """The class count, and floats per layer, with which the same network fills the file exactly; 0 if none does."""
-    heads = {}  # index of the convolution before a head: floats per filter, anchors
+    """Return the class count, and floats per layer, with which the same network fills the file; else 0."""
+    # The convolutions before heads: floats per filter, and anchors. Their floats are linear in the number of classes.
+    heads = {}
     for layer in plan.layers[:cutoff]:
         before = plan.layers[max(layer.index - 1, 0)]
-        if isinstance(layer.section, (Yolo, Region)) and isinstance(before.section, Convolutional):
+        if isinstance(layer.section, HeadSection) and isinstance(before.section, Convolutional):
             heads[before.index] = before.floats // before.section.filters, len(layer.section.pairs)
     per_class = sum(per_filter * anchors for per_filter, anchors in heads.values())
     rest = sum(layer.floats for layer in plan.layers[:cutoff] if layer.index not in heads)
@@ -196,15 +202,13 @@ def _other_classes(plan: Plan, size: int, cutoff: int) -> tuple[int, list[int]]:
 
 
 def _misfit(plan: Plan, floats: list[int], size: int, file: str, header: Header) -> str:
-    """Where the file ends, or what is left of it."""
+    """Return where the file ends, or how much of it is left."""
     asked, got = header.length + 4 * sum(floats), header.length + size
     with_weights = [index for index, count in enumerate(floats) if count]
     if size > 4 * sum(floats):
         last = plan.layers[with_weights[-1]] if with_weights else None
-        behind = f"layer {last.index} [{last.section.name}], the last one with weights" if last else "the header"
-        return (
-            f"{file}: {got:,} bytes, but the network asks for {asked:,}: {got - asked:,} bytes are left after {behind}"
-        )
+        end = f"layer {last.index} [{last.section.name}], the last one with weights" if last else "the header"
+        return f"{file}: {got:,} bytes, but the network asks for {asked:,}: {got - asked:,} bytes are left after {end}"
     read = 0
     for index in with_weights:
         if read + 4 * floats[index] > size:
@@ -218,12 +222,13 @@ def _misfit(plan: Plan, floats: list[int], size: int, file: str, header: Header)
 
 
 def _remedy(plan: Plan, floats: list[int], size: int, classes: int) -> str:
+    """Return what to do: the file fits another number of classes, or ends with a layer, or neither."""
     if classes:
-        have = next(layer.section.classes for layer in plan.layers if isinstance(layer.section, (Yolo, Region)))
+        have = next(layer.section.classes for layer in plan.layers if isinstance(layer.section, HeadSection))
         return f". It fits this network with {classes} classes, not {have}: use that cfg, or transfer all but the heads"
     ends = {4 * sum(floats[: k + 1]): k + 1 for k in range(len(floats)) if floats[k]}
     if size in ends:
-        return f". It ends exactly behind layer {ends[size] - 1}: if it is a backbone, load it with cutoff {ends[size]}"
+        return f". It ends exactly after layer {ends[size] - 1}: if it is a backbone, load it with cutoff {ends[size]}"
     return ". Is it the file of another cfg, or was the copy cut short?"
 
 
@@ -234,7 +239,7 @@ def _block(network: Darknet, index: int) -> ConvBlock:
 
 
 def _tensors(block: ConvBlock) -> Iterator[Tensor]:
-    """The parameters of a convolution in the order of the file."""
+    """Yield the parameters of a convolution in the order of the file."""
     if block.bn is not None:
         assert block.bn.running_mean is not None
         assert block.bn.running_var is not None
@@ -247,6 +252,7 @@ def _tensors(block: ConvBlock) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def _fill(block: ConvBlock, values: np.ndarray) -> None:
+    """Copy the floats of a convolution into its parameters."""
     at = 0
     for tensor in _tensors(block):
         tensor.copy_(torch.from_numpy(values[at : at + tensor.numel()]).view(tensor.shape))
@@ -255,7 +261,7 @@ def _fill(block: ConvBlock, values: np.ndarray) -> None:
 
 
 def _rows(plan: Plan, in_file: list[int], cutoff: int) -> tuple[Row, ...]:
-    """One row for every run of layers with the same fate."""
+    """Return one row for consecutive layers with the same fate."""
     rows: list[Row] = []
     for layer, floats in zip(plan.layers, in_file, strict=True):
         if layer.index >= cutoff:
