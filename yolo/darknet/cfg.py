@@ -104,16 +104,12 @@ def parse_cfg(text: str, file: str = "<cfg>") -> Cfg:
     return Cfg(net, layers, file, tuple(reader.notes))
 
 
-class _Line(NamedTuple):
-    key: str
-    value: str
-    number: int
-
-
 class _RawSection(NamedTuple):
+    """A section's name with brackets, its line, and (key, value, line) of what follows."""
+
     name: str
     number: int
-    lines: list[_Line]
+    lines: list[tuple[str, str, int]]
 
 
 class _Reader:
@@ -143,7 +139,7 @@ class _Reader:
             elif not value:
                 self.notes.append(f"{self.file}:{number}: {shown(key)}= has no value, the line is ignored")
             if value or not equals:
-                sections[-1].lines.append(_Line(key, value, number))
+                sections[-1].lines.append((key, value, number))
         if not sections or sections[0].name not in ("[net]", "[network]"):
             got = f"{sections[0].number}: {shown(sections[0].name)}" if sections else "1: no section at all"
             raise CfgError(f"{self.file}:{got}; the first section of a cfg is [net]")

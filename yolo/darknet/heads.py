@@ -73,12 +73,8 @@ class Head(nn.Module):
 
     def cells(self, rows: int, columns: int) -> Tensor:
         """Return column and row (j, i) of every cell, `[H, W, 2]` float32."""
-        i, j = torch.meshgrid(
-            torch.arange(rows, device=self.anchors.device, dtype=torch.float32),
-            torch.arange(columns, device=self.anchors.device, dtype=torch.float32),
-            indexing="ij",
-        )
-        return torch.stack((j, i), dim=-1)
+        j, i = (torch.arange(n, device=self.anchors.device, dtype=torch.float32) for n in (columns, rows))
+        return torch.stack(torch.meshgrid(j, i, indexing="xy"), dim=-1)
 
     def objectness(self, raw: Tensor) -> Tensor:
         """Return the objectness in [0, 1] for the raw values `raw[..., 4]`."""

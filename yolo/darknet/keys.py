@@ -194,7 +194,7 @@ class Layer(Section):
         return ()
 
     @property
-    def step(self) -> tuple[Fraction | int, Fraction | int]:
+    def strides(self) -> tuple[Fraction | int, Fraction | int]:
         """Cells of the input per cell of the output, (y, x)."""
         return 1, 1
 

@@ -173,19 +173,23 @@ class Multiply(nn.Module):
         return self.activation(x * source)
 
 
-class Passthrough(nn.Module):
-    """`[reorg]`: `[B, c, h, w]` to `[B, c·s², h/s, w/s]` in darknet's order.
+class Rearrange(nn.Module):
+    """Moves values of the image plane into channels, `[B, c, h, w]` to `[B, c·s², h/s, w/s]`."""
 
-    Darknet reads the buffer as if it held c/s² channels of (h·s) x (w·s), and takes every s-th value of those.
-    This is not a space-to-depth of the real image (`pixel_unshuffle`), and trained weights depend on it.
-    """
-
-    def __init__(self, section: sections.Reorg) -> None:
+    def __init__(self, section: sections.Rearranging) -> None:
         super().__init__()
         self.stride = section.stride
 
     def extra_repr(self) -> str:
         return f"stride={self.stride}"
+
+
+class Passthrough(Rearrange):
+    """`[reorg]`: `[B, c, h, w]` to `[B, c·s², h/s, w/s]` in darknet's order.
+
+    Darknet reads the buffer as if it held c/s² channels of (h·s) x (w·s), and takes every s-th value of those.
+    This is not a space-to-depth of the real image (`pixel_unshuffle`), and trained weights depend on it.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         (batch, c, h, w), s = x.shape, self.stride
@@ -194,18 +198,11 @@ class Passthrough(nn.Module):
         return x.reshape(batch, c * s**2, h // s, w // s)
 
 
-class SpaceToDepth(nn.Module):
+class SpaceToDepth(Rearrange):
     """`[reorg3d]`: `[B, c, h, w]` to `[B, c·s², h/s, w/s]`, channel (dy·s + dx)·c + k.
 
     `pixel_unshuffle` has the same values in another order of channels.
     """
-
-    def __init__(self, section: sections.Reorg3d) -> None:
-        super().__init__()
-        self.stride = section.stride
-
-    def extra_repr(self) -> str:
-        return f"stride={self.stride}"
 
     def forward(self, x: Tensor) -> Tensor:
         (batch, c, h, w), s = x.shape, self.stride

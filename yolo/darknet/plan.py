@@ -89,7 +89,7 @@ def make_plan(cfg: Cfg, size: tuple[int, int] | None = None) -> Plan:
         # Strides follow from the layers, not from the sizes: they are the same at any input size.
         shaped_by = sources[section.SHAPED_BY]
         y, x = (Fraction(1), Fraction(1)) if shaped_by == IMAGE else layers[shaped_by].stride
-        stride = y * section.step[0], x * section.step[1]
+        stride = y * section.strides[0], x * section.strides[1]
         _check_stride(cfg, index, stride)
         floats, operations = section.floats(inputs), section.operations(inputs)
         layers.append(LayerPlan(index, section, sources, inputs, output, floats, operations, stride))

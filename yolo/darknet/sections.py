@@ -5,11 +5,11 @@ from __future__ import annotations
 from yolo.darknet.head_sections import HeadSection, Region, Yolo
 from yolo.darknet.joining_sections import Dropout, Route, Sam, ScaleChannels, Shortcut
 from yolo.darknet.keys import Layer
-from yolo.darknet.spatial_sections import Avgpool, Convolutional, Maxpool, Reorg, Reorg3d, Upsample
+from yolo.darknet.spatial_sections import Avgpool, Convolutional, Maxpool, Rearranging, Reorg, Reorg3d, Upsample
 
 __all__ = [
     "KINDS", "OUT_OF_SCOPE", "SECTIONS", "Avgpool", "Convolutional", "Dropout", "HeadSection", "Layer", "Maxpool",
-    "Region", "Reorg", "Reorg3d", "Route", "Sam", "ScaleChannels", "Shortcut", "Upsample", "Yolo",
+    "Rearranging", "Region", "Reorg", "Reorg3d", "Route", "Sam", "ScaleChannels", "Shortcut", "Upsample", "Yolo",
 ]  # fmt: skip
 
 KINDS: tuple[type[Layer], ...] = (

@@ -26,11 +26,6 @@ class Strided(Layer):
         y, x = self.stride_y, self.stride_x
         return (y if y > 0 else self.stride, x if x > 0 else self.stride)
 
-    @property
-    def step(self) -> tuple[int, int]:
-        """The strides."""
-        return self.strides
-
     def windows(self, shape: Shape, size: int, padding: int) -> tuple[int, int]:
         """Return the rows and columns of windows: floor((in + padding - size) / stride) + 1, padding of both sides."""
         y, x = self.strides
@@ -167,8 +162,8 @@ class Upsample(Layer):
     scale: float = real(1.0)
 
     @property
-    def step(self) -> tuple[Fraction, Fraction]:
-        """A part of a cell."""
+    def strides(self) -> tuple[Fraction, Fraction]:
+        """A part of a cell in y and x."""
         return Fraction(1, self.stride), Fraction(1, self.stride)
 
     def output(self, inputs: Sequence[Shape]) -> Shape:
@@ -185,8 +180,8 @@ class Rearranging(Layer):
     reverse: int = integer(0, refuse="detection models use the forward direction only")
 
     @property
-    def step(self) -> tuple[int, int]:
-        """The stride."""
+    def strides(self) -> tuple[int, int]:
+        """Stride in y and x."""
         return self.stride, self.stride
 
     def output(self, inputs: Sequence[Shape]) -> Shape:

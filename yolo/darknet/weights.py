@@ -175,13 +175,13 @@ def _layout(plan: Plan, size: int, cutoff: int, file: str, header: Header, trans
     floats = [layer.floats if layer.index < cutoff else 0 for layer in plan.layers]
     if size == 4 * sum(floats):
         return floats
-    classes, others = _other_classes(plan, size, cutoff)
+    classes, others = _other_classes(plan, floats, size, cutoff)
     if transfer and others:
         return others
     raise ValueError(_misfit(plan, floats, size, file, header) + _remedy(plan, floats, size, classes))
 
 
-def _other_classes(plan: Plan, size: int, cutoff: int) -> tuple[int, list[int]]:
+def _other_classes(plan: Plan, floats: list[int], size: int, cutoff: int) -> tuple[int, list[int]]:
     """Return the class count, and floats per layer, with which the same network fills the file; else 0."""
     # The convolutions before heads: floats per filter, and anchors. Their floats are linear in the number of classes.
     heads = {}
@@ -190,15 +190,13 @@ def _other_classes(plan: Plan, size: int, cutoff: int) -> tuple[int, list[int]]:
         if isinstance(layer.section, HeadSection) and isinstance(before.section, Convolutional):
             heads[before.index] = before.floats // before.section.filters, len(layer.section.pairs)
     per_class = sum(per_filter * anchors for per_filter, anchors in heads.values())
-    rest = sum(layer.floats for layer in plan.layers[:cutoff] if layer.index not in heads)
+    rest = sum(count for index, count in enumerate(floats) if index not in heads)
     classes, remainder = divmod(size // 4 - rest, per_class) if per_class else (0, 1)
     classes -= 5
     if classes < 1 or remainder or size % 4:
         return 0, []
-    floats = [layer.floats if layer.index < cutoff else 0 for layer in plan.layers]
-    for index, (per_filter, anchors) in heads.items():
-        floats[index] = per_filter * anchors * (5 + classes)
-    return classes, floats
+    others = {index: per_filter * anchors * (5 + classes) for index, (per_filter, anchors) in heads.items()}
+    return classes, [others.get(index, count) for index, count in enumerate(floats)]
 
 
 def _misfit(plan: Plan, floats: list[int], size: int, file: str, header: Header) -> str:
