@@ -61,7 +61,7 @@ def test_summary_says_whether_weights_fit(weights: Path, capsys: pytest.CaptureF
     assert "layers 0 to 36          929,939 floats  loaded" in capsys.readouterr().out
     assert main(["summary", "yolov3-tiny.cfg", "--weights", str(weights)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {weights}: 3,719,776 bytes, but the network asks for 35,434,956")
+    assert error.startswith(f"error: {weights}: 3,719,776 bytes, but the network needs 35,434,956")
     assert error.count("\n") == 1
 
 

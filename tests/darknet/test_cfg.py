@@ -1,4 +1,4 @@
-"""The cfg reader: darknet's grammar, typed values, messages as the user sees them, and the way back to text."""
+"""The cfg reader: darknet's grammar, typed values, messages as users see them, and writing the text again."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ HEAD = "[yolo]\nanchors=1,2, 3,4\nnum=2\n"
 
 
 def parse(body: str) -> Cfg:
-    """A cfg of NET and the lines of `body`, the first of which is line 5."""
+    """Parse a cfg of NET and the lines of `body`, the first of which is line 5."""
     return parse_cfg(NET + body, "a.cfg")
 
 
 def message(text: str) -> str:
-    """What the user reads when `text` is refused."""
+    """Return the message for a text that is refused."""
     with pytest.raises(CfgError) as error:
         parse_cfg(text, "a.cfg")
     return str(error.value)
 
 
 def conv(keys: str) -> Convolutional:
-    """A `[convolutional]` with these lines."""
+    """Return a `[convolutional]` with these lines."""
     layer = parse(f"[convolutional]\n{keys}").layers[0]
     assert isinstance(layer, Convolutional)
     return layer
@@ -57,8 +57,8 @@ def conv(keys: str) -> Convolutional:
 # lines
 
 
-def test_blanks_vanish_wherever_they_stand() -> None:
-    """Also within section names, keys, words and numbers, as in darknet."""
+def test_blanks_are_removed_everywhere() -> None:
+    """Within section names, keys, words and numbers, too, as in darknet."""
     text = "[ n e t ]\n\twi dth = 6 4\n he\tight=3 2\nchannels =\t3\n[con v]\nactivat ion = le aky\nstri de=\t2\n"
     assert parse_cfg(text) == parse_cfg(f"{NET}[conv]\nactivation=leaky\nstride=2\n")
     assert parse("[route]\nlayers = - 1 , 6 1\n").layers[0] == Route(layers=(-1, 61))
@@ -73,7 +73,7 @@ def test_line_ends_and_byte_order_mark() -> None:
 
 
 def test_comments() -> None:
-    """A line that begins with # or ; behind any blanks, anywhere; lines still count."""
+    """Lines that begin with # or ; after any blanks are ignored, but counted."""
     cfg = parse_cfg("# first\n ; second\n\n" + NET + "\t#=[conv]\n[conv]\n;stride=2\n  # pad=1\n", "a.cfg")
     assert cfg == parse("[conv]\n")
     assert cfg.layers[0].source.line == 9
@@ -91,7 +91,7 @@ def test_latin_1(tmp_path: Path) -> None:
 
 
 def test_the_first_of_equal_keys_counts() -> None:
-    """darknet searches from the front; what is not heard is noted."""
+    """darknet searches from the front. What is ignored is noted."""
     cfg = parse("[conv]\nfilters=4\nstride=2\nfilters=8\nfilters=abc\n")
     assert cfg.layers[0] == Convolutional(filters=4, stride=2)
     assert cfg.notes == (
@@ -142,8 +142,8 @@ def test_integers(text: str, value: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["64#", "64#32", "64 # filters, 2,3"])
-def test_a_comment_behind_a_number(text: str) -> None:
-    """darknet's atoi stops at the '#', so such cfgs are around; lists end there too."""
+def test_a_comment_after_a_number(text: str) -> None:
+    """darknet's atoi stops at the '#', so there are such cfgs; lists end there, too."""
     assert conv(f"filters={text}").filters == 64
     assert conv(f"clip={text}").clip == 64
     yolo = parse(f"[yolo]\nanchors=1,2,3,{text}\nnum=2\nmask=0,1#,2\n").layers[0]
@@ -152,8 +152,8 @@ def test_a_comment_behind_a_number(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e3", "abc", "2.5", "0x10", "1_000", "٣", "３", "1,2", "--1", "1-", "#", "nan"])
-def test_no_integers(text: str) -> None:
-    """darknet would read 1, 0, 2, 0, ... and go on."""
+def test_other_than_integers(text: str) -> None:
+    """darknet would read 1, 0, 2, 0, ... without an error."""
     assert message(f"{NET}[conv]\nfilters={text}").startswith(
         f"a.cfg:6: [convolutional] (layer 0) filters={text}: expected an integer of at least 1"
     )
@@ -164,20 +164,20 @@ def test_no_integers(text: str) -> None:
     [(".1", 0.1), ("1.", 1), ("1e-3", 0.001), ("-2.5E+2", -250), ("+.5", 0.5), ("7", 7), ("0.1#", 0.1)],
 )
 def test_decimal_numbers(text: str, value: float) -> None:
-    """All that C writes, with a point."""
+    """All notations of C with a decimal point."""
     assert conv(f"clip={text}").clip == value
 
 
 @pytest.mark.parametrize("text", ["0,5", "1e", "e5", ".", "nan", "inf", "1e39", "-1e39", "1_0.5", "٣.5", "9" * 400])
-def test_no_decimal_numbers(text: str) -> None:
-    """A decimal comma, what is no number, and what float32 does not hold."""
+def test_other_than_decimal_numbers(text: str) -> None:
+    """A decimal comma, other text, and what exceeds float32."""
     shown = text if len(text) < 60 else "9" * 60 + "..."
     assert message(f"{NET}[conv]\nclip={text}") == (
         f"a.cfg:6: [convolutional] (layer 0) clip={shown}: expected a decimal number, written like 0.5 or 1e-3"
     )
 
 
-# messages: all of it, as the user sees it
+# messages: the whole text, as users see it
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_no_decimal_numbers(text: str) -> None:
     ],
 )
 def test_messages(body: str, expected: str) -> None:
-    """File, line, section, layer, key, what we got, what is accepted."""
+    """File, line, section, layer, key, the value, what was expected."""
     assert message(NET + body) == f"a.cfg:{expected}"
 
 
@@ -314,11 +314,11 @@ def test_messages(body: str, expected: str) -> None:
     ],
 )
 def test_messages_about_net(text: str, expected: str) -> None:
-    """The same for the first section and for what is no cfg."""
+    """The same for the first section, and for files that are not cfgs."""
     assert message(text) == f"a.cfg:{expected}"
 
 
-def test_a_comment_behind_a_word() -> None:
+def test_a_comment_after_a_word() -> None:
     """darknet would take the unknown activation `leaky#x` for ReLU."""
     got = message(f"{NET}[conv]\nactivation=leaky # x")
     assert got.startswith("a.cfg:6: [convolutional] (layer 0) activation=leaky#x: expected one of linear, leaky, relu")
@@ -349,7 +349,7 @@ def test_out_of_scope(name: str) -> None:
 
 @pytest.mark.parametrize("kind", dict.fromkeys(SECTIONS.values()))
 def test_refused_keys(kind: type[Section]) -> None:
-    """A refused key may stand in a cfg with its default; any other value is an error in a sentence."""
+    """A refused key may be in a cfg with its default; any other value is an error with a reason."""
     for f in kind.fields():
         if f.metadata["refuse"] is None:
             continue
@@ -385,7 +385,7 @@ def test_unknown_keys_are_noted_once() -> None:
 
 
 def test_keys_are_case_sensitive() -> None:
-    """As in darknet; the note says what may be meant."""
+    """As in darknet. The note has the known key most like it."""
     cfg = parse("[conv]\nFilters=8\n")
     assert cfg.layers[0] == Convolutional(filters=1)
     assert cfg.notes == ("a.cfg: [convolutional] Filters: unknown key without effect (line 6); did you mean filters?",)
@@ -572,14 +572,14 @@ def test_a_missing_file_names_the_shipped_cfgs(tmp_path: Path, monkeypatch: pyte
         assert str(error.value) == f"{path}: no such file; give the path of a darknet .cfg or one of {names}"
 
 
-def test_a_folder_is_no_cfg(tmp_path: Path) -> None:
-    """It is said so."""
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    """The message says that it is a folder."""
     with pytest.raises(ValueError, match="a folder; expected a darknet .cfg file"):
         read_cfg(tmp_path)
 
 
 def test_notes_go_to_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """`read_cfg` says aloud what had no effect, and keeps it."""
+    """`read_cfg` logs what had no effect, and keeps it."""
     file = tmp_path / "a.cfg"
     file.write_text(NET + "[conv]\nfliters=8\nstride=\n")
     with caplog.at_level(logging.WARNING, logger="yolo"):
@@ -637,7 +637,7 @@ def test_round_trip_of_files(file: Path) -> None:
 
 
 def test_the_shared_cfgs_were_there() -> None:
-    """Says aloud that the cfgs of published models were not tried."""
+    """Skip, visibly, if the cfgs of published models were not tried."""
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not here: the round trip of the published cfgs was not tried")
 
@@ -677,7 +677,7 @@ WORDS = st.text(LETTERS, min_size=1, max_size=8).filter(lambda text: text[0] not
 
 
 def accepted(f: dataclasses.Field[Any]) -> list[str]:
-    """The values of POOL that a field takes."""
+    """Return the values of POOL that a field accepts."""
 
     def takes(text: str) -> bool:
         try:
@@ -718,7 +718,7 @@ LAYERS = sections(st.sampled_from(sorted(VALUES.keys() - {"net"})))
 @settings(max_examples=500, deadline=None)
 @given(sections(st.just("net")), st.lists(LAYERS, max_size=4))
 def test_round_trip_of_any_cfg(net: str, layers: list[str]) -> None:
-    """Whatever can be read is written so that it reads the same."""
+    """Every cfg that can be read is written so that it parses to the same."""
     try:
         cfg = parse_cfg("".join([net, *layers]))
     except CfgError:  # values that go together in no cfg

@@ -1,8 +1,8 @@
 """Darknet's own numbers: every layer, every head and every detection of the golden networks.
 
 `tests/golden/nets` holds what the original C program computed for tiny networks (cfg, weights, input, outputs of all
-layers, detections); its folder must be there. The whole collection, and two trained models, are checked where
-`../shared/golden` is present.
+layers, detections); its folder must exist. The whole collection and two trained models are checked if
+`../shared/golden` exists.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def compare(ours: list[Row], theirs: list[Row]) -> None:
 
 @needs_shared
 @pytest.mark.parametrize("model", MODELS)
-def test_trained_heads_on_a_image(model: str) -> None:
+def test_trained_heads_on_an_image(model: str) -> None:
     """The activated heads of a trained model on dog.png, stretched by darknet's own resize."""
     folder = ROOT / ".." / "shared" / "data" / "darknet"
     detector = load_yolo(folder / f"{model}.cfg", folder / f"{model}.weights", device="cpu")

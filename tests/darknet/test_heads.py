@@ -41,14 +41,14 @@ def make_head(kind: str, strides: tuple[int, int] = (STRIDE, STRIDE), classes: i
 
 
 def random_raw(kind: str, seed: int, rows: int = ROWS, columns: int = COLUMNS, batch: int = 2) -> Tensor:
-    """Raw predictions `[B, A, H, W, 5+C]` float64: logits of a few units, behind new_coords numbers in (0, 1)."""
+    """Raw predictions `[B, A, H, W, 5+C]` float64: logits of a few units, with new_coords numbers in (0, 1)."""
     g = torch.Generator().manual_seed(seed)
     raw = 2 * torch.randn(batch, 3, rows, columns, 5 + CLASSES, generator=g, dtype=torch.float64)
     return raw.sigmoid() if kind == "new_coords" else raw.clamp(-6, 6)
 
 
 def oracle(kind: str, raw: Tensor) -> Decoded:
-    """The same batch by the oracle."""
+    """Decode the same batch by the oracle."""
     anchors = CELL_ANCHORS if kind == "region" else ANCHORS
     name = "yolo" if kind == "scale_x_y" else kind
     size = raw.shape[2] * STRIDE, raw.shape[3] * STRIDE
@@ -195,11 +195,11 @@ def test_decode_undoes_encode(kind: str, seed: int, grid: tuple[int, int]) -> No
         assert_close(ours, expected, rtol=1e-12, atol=1e-12)
 
 
-# what the section says
+# the keys of the section
 
 
 def test_stride() -> None:
-    """One whole number of pixels per cell, or an error that says both."""
+    """One whole number of pixels per cell, or an error with both numbers."""
     assert make_head("yolo", (32, 32)).stride == 32
     with pytest.raises(ValueError, match=r"this head has 32 x 16 input pixels per cell \(y, x\)"):
         _ = make_head("yolo", (32, 16)).stride
@@ -213,7 +213,7 @@ def test_anchors() -> None:
     assert make_head("yolo").anchors.tolist() == [list(pair) for pair in ANCHORS]
     anchors = make_head("region", (32, 16)).anchors
     assert anchors.tolist() == [[w * 16, h * 32] for w, h in CELL_ANCHORS]
-    assert not make_head("yolo").state_dict()  # the cfg says them, not the weights
+    assert not make_head("yolo").state_dict()  # they are in the cfg, not among the weights
 
 
 def test_region_on_unequal_strides() -> None:
@@ -248,6 +248,6 @@ def test_nms_of_region() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_shown(kind: str) -> None:
-    """The printed network says what a head is."""
+    """The printed network shows the kind of a head."""
     name = "yolo" if kind == "scale_x_y" else kind
     assert repr(make_head(kind)) == f"Head({name}, stride=16x16, classes=4)"

@@ -1,4 +1,4 @@
-"""The inference copy: every layer kind, prepacked or not, in both precisions; and what bfloat16 does to detections."""
+"""The inference copy: every layer kind, prepacked or not, in both precisions; the effect of bfloat16 on detections."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def close(found: list[Tensor], expected: list[Tensor], dtype: torch.dtype = torc
 
 
 def kinds(network: Darknet) -> set[type[nn.Module]]:
-    """Classes of the modules that stand for convolutions."""
+    """Return the classes of the modules that compute convolutions."""
     return {type(layer) for layer in network.layers} & {ConvBlock, FoldedConv, PackedConv}
 
 
@@ -70,7 +70,7 @@ def test_every_layer_kind(case: Path, dtype: torch.dtype, prepack: bool) -> None
 
 @needs_packing
 def test_convolutions_are_prepacked_on_a_cpu() -> None:
-    """And only where it is asked for."""
+    """With `prepack=False` they are not."""
     assert kinds(inference_copy(toy())) == {PackedConv}
     assert kinds(inference_copy(toy(), prepack=False)) == {FoldedConv}
     assert inference_copy(toy()).layers[0].post_op == ("leaky_relu", [pytest.approx(0.1)])

@@ -55,7 +55,7 @@ def test_other_channels(channels: int) -> None:
 
 
 def test_a_size_that_does_not_go_through_is_named() -> None:
-    """The error says which layer joins what, and what sizes work."""
+    """The error names the layer, what it joins, and the sizes that fit."""
     with pytest.raises(CfgError, match=r"\[route\] \(layer 24\) joins outputs of unequal height and width: .* of 32"):
         toy()(torch.rand(1, 3, 100, 96))
 
@@ -74,7 +74,7 @@ def test_other_images_are_refused(images: Tensor, got: str) -> None:
         toy()(images)
 
 
-def test_outputs_are_let_go_after_their_last_use() -> None:
+def test_outputs_are_freed_after_their_last_use() -> None:
     """While layer k runs, only those outputs are alive that it or a later layer reads."""
     network = toy().eval()
     plan = network.plan
@@ -98,7 +98,7 @@ def test_outputs_are_let_go_after_their_last_use() -> None:
     heads = set(network.cfg.heads)
     for index, now in enumerate(kept):
         needed = {k for k in range(index) if plan.last_use[k] >= index and k not in heads}
-        # a route with one source hands on the very tensor that it reads
+        # the output of a route with one source is the same tensor as its input
         passed_on = {plan.layers[k].sources[0] for k in now if len(plan.layers[k].sources) == 1}
         assert now - heads - passed_on <= needed, f"layer {index} runs while {now - needed} are alive"
         assert needed <= now
@@ -106,7 +106,7 @@ def test_outputs_are_let_go_after_their_last_use() -> None:
 
 
 def test_every_parameter_gets_a_gradient() -> None:
-    """Nothing in the forward pass cuts the graph; in-place activations do not break it."""
+    """No step of the forward pass interrupts the graph; in-place activations do not break it."""
     network = toy().train()
     sum(raw.square().mean() for raw in network(torch.rand(2, 3, 64, 96))).backward()
     for name, parameter in network.named_parameters():

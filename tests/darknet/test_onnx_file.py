@@ -1,4 +1,4 @@
-"""ONNX files: every layer kind through onnxruntime, and what happens where the export goes wrong."""
+"""ONNX files: every layer kind through onnxruntime, and exports that fail."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_size_batch_and_opset(tmp_path: Path) -> None:
 
 @needs_onnx
 def test_a_file_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is one for a size that does not go through, or with NaN weights; an older file stays."""
+    """Nor is one for a size that does not fit, or with NaN weights; an older file stays."""
     network, file = Darknet(read_cfg("toy.cfg")), tmp_path / "a.onnx"
     file.write_bytes(b"older")
     with pytest.raises(ValueError, match=r"\[route\] \(layer 24\)"):
@@ -90,7 +90,7 @@ def test_a_file_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_missing_packages_are_named(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra to install, before any work is done."""
-    monkeypatch.setitem(sys.modules, "onnx", sys)  # a stand-in: this test runs without the real ones
+    monkeypatch.setitem(sys.modules, "onnx", sys)  # any module: this test runs without the real one
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"needs the package {package} .* pip install 'exact-yolov3\[onnx\]'"):
         export_onnx(Darknet(read_cfg("toy.cfg")), tmp_path / "a.onnx")

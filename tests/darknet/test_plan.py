@@ -1,4 +1,4 @@
-"""The plan of a network: shapes by tables that a reader can check by eye, and what is refused before it is built.
+"""The plan of a network: shapes in tables that can be checked by eye, and what is refused before it is built.
 
 Shapes are `(c, h, w)`. The input is 3 x 12 x 20 (not square: a swapped height and width shows) unless said otherwise.
 """
@@ -44,7 +44,7 @@ def section(name: str, keys: str) -> str:
         ("size=3 pad=1 stride=2", 6, 10),
         ("size=3 pad=1 stride=5", 3, 4),  # floor(11 / 5) + 1, floor(19 / 5) + 1
         ("size=5 pad=1", 12, 20),  # a flag: padding is size // 2
-        ("size=5 pad=1 padding=7", 12, 20),  # and beats padding
+        ("size=5 pad=1 padding=7", 12, 20),  # and overrides padding
         ("size=5 pad=0 padding=1", 10, 18),
         ("size=5 padding=1 stride=2", 5, 9),
         ("size=2 pad=1", 13, 21),
@@ -176,7 +176,7 @@ def test_dropout_is_read_in_place_of_the_layer_before() -> None:
         (2,),
         (3,),
         (4,),
-        (5, 4),  # the shortcut names layer 2, behind which two dropouts stand
+        (5, 4),  # the shortcut names layer 2, which two dropouts follow
         (1, 1),
         (7,),
         (8,),
@@ -185,7 +185,7 @@ def test_dropout_is_read_in_place_of_the_layer_before() -> None:
 
 
 def test_last_use() -> None:
-    """The last layer that reads each layer; its own index where none does."""
+    """The last layer that reads each layer; its own index if no layer does."""
     body = "[conv]\nfilters=8\n" * 2 + "[shortcut]\nfrom=0\n[conv]\n[conv]\nfilters=6\n"
     body += "[yolo]\nclasses=1\nanchors=1,2\n[route]\nlayers=2\n[conv]\n"
     result = plan(body)
@@ -372,7 +372,7 @@ HEAD = "[conv]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,2\n"  # lines 5 to 9
     ],
 )
 def test_messages(body: str, expected: str) -> None:
-    """File, line (of the key to blame where it is given), section, layer, what does not fit, what would."""
+    """File, line (of the key at fault if it is given), section, layer, what does not fit, what would."""
     with pytest.raises(CfgError) as error:
         plan(body)
     assert str(error.value) == f"a.cfg:{expected}"
@@ -395,7 +395,7 @@ def test_the_largest_output() -> None:
 
 
 def test_long_chains_are_planned_quickly() -> None:
-    """Ten thousand layers, and a route with a hundred thousand sources: no step looks back over all of them."""
+    """Ten thousand layers, and a route with a hundred thousand sources: no step looks at all earlier ones."""
     assert len(plan("[upsample]\nstride=1\n[dropout]\n" * 5000).layers) == 10_000
     sources = ",".join(["0"] * 100_000)
     assert plan(f"[conv]\nfilters=2\n[route]\nlayers={sources}\n").layers[1].output == (200_000, 12, 20)

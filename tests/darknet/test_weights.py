@@ -59,7 +59,7 @@ def network(text: str = TINY) -> Darknet:
 
 
 def weights_file(path: Path, floats: int = sum(FLOATS), header: bytes | None = None) -> Path:
-    """A file of random float32 values behind a header, by default version 0.2.5 and 77 images seen."""
+    """Write random float32 values after a header, by default version 0.2.5 and 77 images seen."""
     values = np.random.default_rng(0).normal(size=floats).astype("<f4")
     path.write_bytes((header if header is not None else struct.pack("<3iQ", 0, 2, 5, 77)) + values.tobytes())
     return path
@@ -105,7 +105,7 @@ def test_load_and_save_is_the_same_file(header: bytes, seen: int, tmp_path: Path
     assert (tmp_path / "b.weights").read_bytes() == file.read_bytes()
 
 
-def test_not_a_number_keeps_its_bits(tmp_path: Path) -> None:
+def test_nan_keeps_its_bits(tmp_path: Path) -> None:
     """A NaN with a payload, an infinity and a denormal survive load and save."""
     file = tmp_path / "a.weights"
     odd = struct.pack("<4I", 0x7FC12345, 0xFF800000, 0x00000001, 0xFFFFFFFF)
@@ -138,38 +138,38 @@ def test_trained_files_round_trip(model: str, tmp_path: Path) -> None:
 
 
 def test_too_short_names_the_layer_and_both_counts(tmp_path: Path) -> None:
-    """The message is what a user sees."""
+    """The whole message."""
     file = weights_file(tmp_path / "a.weights")
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(ValueError, match="a.weights") as error:
         load_weights(network(), file)
     assert str(error.value) == (
-        f"{file}: 1,188 bytes, but the network asks for 1,192: the file ends in layer 3 [convolutional], "
+        f"{file}: 1,188 bytes, but the network needs 1,192: the file ends in layer 3 [convolutional], "
         f"tiny.cfg:21, which has 572 of its 576 bytes. Is it the file of another cfg, or was the copy cut short?"
     )
 
 
 def test_too_long_names_the_last_layer_and_both_counts(tmp_path: Path) -> None:
-    """Surplus bytes are an error too: they are the only sign of a wrong cfg."""
+    """Surplus bytes are an error, too: they are the only sign of a wrong cfg."""
     file = weights_file(tmp_path / "a.weights")
     file.write_bytes(file.read_bytes() + b"1234")
     with pytest.raises(ValueError, match="a.weights") as error:
         load_weights(network(), file)
     assert str(error.value) == (
-        f"{file}: 1,196 bytes, but the network asks for 1,192: 4 bytes are left after layer 3 [convolutional], "
+        f"{file}: 1,196 bytes, but the network needs 1,192: 4 bytes are left after layer 3 [convolutional], "
         f"the last one with weights. Is it the file of another cfg, or was the copy cut short?"
     )
 
 
 def test_every_truncation_is_refused_and_nothing_changes(tmp_path: Path) -> None:
-    """Whatever byte the file ends at, it is refused before a single parameter is written."""
+    """A file cut at any byte is refused before a parameter is written."""
     data = weights_file(tmp_path / "a.weights").read_bytes()
     tiny = network()
     for parameter in tiny.parameters():
         torch.nn.init.constant_(parameter, 7.0)
     for cut in range(20, len(data)):
         (tmp_path / "cut.weights").write_bytes(data[:cut])
-        with pytest.raises(ValueError, match="asks for 1,192"):
+        with pytest.raises(ValueError, match="needs 1,192"):
             load_weights(tiny, tmp_path / "cut.weights")
     assert all(bool((parameter == 7).all()) for parameter in tiny.parameters())
 
@@ -184,8 +184,8 @@ def test_every_truncation_is_refused_and_nothing_changes(tmp_path: Path) -> None
         (struct.pack("<3iQ", -1, 2, 5, 0), "version -1.2.5 in the header"),
     ],
 )
-def test_what_is_no_weights_file(data: bytes, message: str, tmp_path: Path) -> None:
-    """Empty, cut in the header, a zip archive, negative versions."""
+def test_other_files_are_refused(data: bytes, message: str, tmp_path: Path) -> None:
+    """Empty, cut in the header, a zip archive, negative versions: each error says what is wrong."""
     (tmp_path / "a.weights").write_bytes(data)
     with pytest.raises(ValueError, match="a.weights: ") as error:
         load_weights(network(), tmp_path / "a.weights")
@@ -225,13 +225,13 @@ def test_backbone(tmp_path: Path) -> None:
 
 
 def test_darknet53_is_74_layers() -> None:
-    """The backbone file that everybody has: 162,482,580 bytes are layers 0 to 73 of yolov3.cfg."""
+    """The published backbone file: 162,482,580 bytes are layers 0 to 73 of yolov3.cfg."""
     plan = Darknet(read_cfg("yolov3.cfg"), init=None).plan
     assert 20 + 4 * sum(layer.floats for layer in plan.layers[:74]) == 162_482_580
 
 
 def test_other_class_count(tmp_path: Path) -> None:
-    """A file for 7 classes in a network of 3: refused with the remedy, or all but the head is taken over."""
+    """A file for 7 classes and a network of 3: refused with the remedy; with `transfer` all but the head is loaded."""
     other = TINY.replace("filters=24", "filters=36").replace("classes=3", "classes=7")
     source = network(other)
     file = weights_file(tmp_path / "seven.weights", floats=source.plan.floats)
@@ -251,7 +251,7 @@ def test_other_class_count(tmp_path: Path) -> None:
 
 
 def test_safetensors_hold_cfg_names_and_header(tmp_path: Path) -> None:
-    """What comes back is the same network, with everything needed to use it or to write darknet's file again."""
+    """Loading gives the same network, with everything needed to use it or to write darknet's file again."""
     tiny = network()
     header = load_weights(tiny, weights_file(tmp_path / "a.weights", header=struct.pack("<3iI", 0, 1, 3, 9))).header
     save_safetensors(tiny, tmp_path / "a.safetensors", ["a", "b ü", "c"], header)
@@ -262,7 +262,7 @@ def test_safetensors_hold_cfg_names_and_header(tmp_path: Path) -> None:
 
 
 def test_damaged_safetensors(tmp_path: Path) -> None:
-    """Cut short, of somebody else, with tensors missing: a ValueError that names the file."""
+    """Cut short, of another program or model, without tensors, with damaged metadata: the error names the file."""
     tiny = network()
     load_weights(tiny, weights_file(tmp_path / "a.weights"))
     save_safetensors(tiny, tmp_path / "a.safetensors", ["a", "b", "c"])
@@ -302,8 +302,8 @@ def test_tensors_of_any_model(tmp_path: Path) -> None:
     }
     metadata = {"model": "another", "classes": "[1, 2] ü"}
     save_tensors(tmp_path / "a.safetensors", tensors, metadata)
-    found, told = read_tensors(tmp_path / "a.safetensors")
-    assert told == {**metadata, "format": "exact-yolov3"}
+    found, stored = read_tensors(tmp_path / "a.safetensors")
+    assert stored == {**metadata, "format": "exact-yolov3"}
     assert found.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert found[name].dtype == tensor.dtype
@@ -323,7 +323,7 @@ def test_extra_metadata(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["weights", "safetensors"])
 def test_a_full_disk_leaves_the_old_file(ending: str, tmp_path: Path) -> None:
-    """A write that fails half way: the file that was there stays, nothing else is left behind."""
+    """A write that fails half way: the old file stays, and no other file is left."""
     tiny = network()
     load_weights(tiny, weights_file(tmp_path / "a.weights"))
     target = tmp_path / "run" / f"b.{ending}"

@@ -1,4 +1,4 @@
-"""Another number of classes: the text of the cfg, the shapes of the network, weights that are taken over."""
+"""Another number of classes: the text of the cfg, the shapes of the network, and weights that are kept."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_region_head() -> None:
     ],
 )
 def test_a_head_without_a_convolution(text: str, message: str) -> None:
-    """Refused with file and line: nothing says which filters would have to change."""
+    """Refused with file and line: it is unknown which filters would have to change."""
     with pytest.raises(CfgError, match=message):
         with_classes(parse_cfg(text, "a.cfg"), 4)
 
@@ -125,12 +125,12 @@ def test_no_classes_and_no_heads() -> None:
         with_classes(parse_cfg(TINY.partition("[region]")[0], "a.cfg"), 4)
 
 
-def test_weights_are_taken_over(tmp_path: Path) -> None:
-    """From 80 classes to 3: all is equal but the convolutions before the heads, which start anew."""
+def test_weights_are_kept(tmp_path: Path) -> None:
+    """From 80 classes to 3: all weights are equal except the convolutions before the heads, which are initialised."""
     torch.manual_seed(0)
     toy = read_cfg("toy.cfg")
     source = Darknet(with_classes(toy, 80))
-    for buffer in source.buffers():  # running statistics, too, are something that can be lost
+    for buffer in source.buffers():  # running statistics must be kept, too
         if buffer.is_floating_point() and buffer.ndim == 1:
             buffer.uniform_(0.5, 1.5)
     save_weights(source, tmp_path / "coco.weights")

@@ -201,19 +201,19 @@ def _other_classes(plan: Plan, floats: list[int], size: int, cutoff: int) -> tup
 
 def _misfit(plan: Plan, floats: list[int], size: int, file: str, header: Header) -> str:
     """Return where the file ends, or how much of it is left."""
-    asked, got = header.length + 4 * sum(floats), header.length + size
+    needed, got = header.length + 4 * sum(floats), header.length + size
     with_weights = [index for index, count in enumerate(floats) if count]
     if size > 4 * sum(floats):
         last = plan.layers[with_weights[-1]] if with_weights else None
         end = f"layer {last.index} [{last.section.name}], the last one with weights" if last else "the header"
-        return f"{file}: {got:,} bytes, but the network asks for {asked:,}: {got - asked:,} bytes are left after {end}"
+        return f"{file}: {got:,} bytes, but the network needs {needed:,}: {got - needed:,} bytes are left after {end}"
     read = 0
     for index in with_weights:
         if read + 4 * floats[index] > size:
             break
         read += 4 * floats[index]
     return (
-        f"{file}: {got:,} bytes, but the network asks for {asked:,}: the file ends in layer {index} "
+        f"{file}: {got:,} bytes, but the network needs {needed:,}: the file ends in layer {index} "
         f"[{plan.layers[index].section.name}], {plan.cfg.file}:{plan.layers[index].section.source.line}, "
         f"which has {size - read:,} of its {4 * floats[index]:,} bytes"
     )
