@@ -30,7 +30,7 @@ from yolo.darknet.heads import Head
 from yolo.darknet.plan import make_plan
 from yolo.darknet.sections import Yolo
 from yolo.detection.assign import assign
-from yolo.detection.grid import grid_anchors, label_boxes, predicted_boxes
+from yolo.detection.grid import make_grids
 from yolo.detection.loss import compute_loss
 
 SIZE = 416
@@ -58,15 +58,13 @@ def plain_loss(raws: list[Tensor], labels: Tensor, heads: list[Head]) -> Tensor:
     slots = sum(raw[0, ..., 0].numel() for raw in raws)
     weight = torch.tensor(max(1.0, 0.5 * (slots - len(labels)) / len(labels)))
     total = torch.zeros(())
-    for scale, (raw, head) in enumerate(zip(raws, heads, strict=True)):
+    for scale, (raw, grid) in enumerate(zip(raws, make_grids(raws, heads, labels.dtype), strict=True)):
         on = s == scale
         cell = b[on], a[on], i[on], j[on]
         values, target = raw[cell], torch.zeros(raw.shape[:4])
-        anchors = grid_anchors(head, raw.dtype)[a[on]]
-        boxes = predicted_boxes(values[:, :4], anchors, head.scale_x_y, i[on], j[on], raw)
-        overlap = iou(boxes, label_boxes(labels, raw)[n[on]])
+        overlap = iou(grid.boxes(values[:, :4], a[on], i[on], j[on]), grid.truths(labels)[n[on]])
         target[cell] = overlap.detach().clamp(0, 1)
-        classes = torch.nn.functional.one_hot(labels[n[on], 5].long(), head.classes).to(raw.dtype)
+        classes = torch.nn.functional.one_hot(labels[n[on], 5].long(), values.shape[1] - 5).to(raw.dtype)
         total = total + (1 - overlap).mean() + bce(values[:, 5:], classes) + bce(raw[..., 4], target, pos_weight=weight)
     return total
 

@@ -1,7 +1,7 @@
 """What makes the network a YOLO.
 
 labels.py       targets of a batch as the labels of the loss
-grid.py         grid geometry: cells, anchors, predicted boxes
+grid.py         Grid, the geometry of a head: cells, anchors, boxes in grid units
 assign.py       labels x anchors -> Assignment: the six-tuple (s, n, b, a, i, j)
 near_misses.py  predictions that overlap an object and are not responsible for it
 loss.py         compute_loss

@@ -50,7 +50,7 @@ from torch import Tensor
 
 from yolo.boxes import iou
 from yolo.darknet.heads import Head
-from yolo.detection.grid import cells, grid_anchors, label_boxes, predicted_boxes
+from yolo.detection.grid import Grid, make_grids
 
 
 class Assignment(NamedTuple):
@@ -91,8 +91,9 @@ def assign(predictions: Sequence[Tensor], labels: Tensor, heads: Sequence[Head],
     if rule not in SCORES:
         raise ValueError(f"assign={rule!r}: expected one of {', '.join(SCORES)}")
     with torch.no_grad():
-        scores = [SCORES[rule](raw, labels, head) for raw, head in zip(predictions, heads, strict=True)]
-        rows, columns = (torch.stack(index) for index in zip(*(cells(labels, raw) for raw in predictions), strict=True))
+        grids = make_grids(predictions, heads, labels.dtype)
+        scores = [SCORES[rule](raw, labels, grid) for raw, grid in zip(predictions, grids, strict=True)]
+        rows, columns = (torch.stack(index) for index in zip(*(grid.cells(labels) for grid in grids), strict=True))
         if rule == "ratio":
             return _one_per_scale(scores, labels, rows, columns)
         return _one_of_all(scores, labels, rows, columns)
@@ -120,24 +121,29 @@ def _one_of_all(scores: Sequence[Tensor], labels: Tensor, rows: Tensor, columns:
     )
 
 
-def _ratio(raw: Tensor, labels: Tensor, head: Head) -> Tensor:
-    """`-d`, minus the relative differences of width and height, `[N, A]`."""
-    sizes = label_boxes(labels, raw)[:, None, 2:]
-    return -(sizes / grid_anchors(head, labels.dtype) - 1).abs().sum(dim=-1)
+def _ratio(raw: Tensor, labels: Tensor, grid: Grid) -> Tensor:
+    """Return `-d`, minus the relative differences of width and height, `[N, A]`."""
+    sizes = grid.truths(labels)[:, None, 2:]
+    return -(sizes / grid.anchors - 1).abs().sum(dim=-1)
 
 
-def _prediction(raw: Tensor, labels: Tensor, head: Head) -> Tensor:
-    """IoU of the boxes that are predicted in the label's cell, `[N, A]`."""
-    i, j = cells(labels, raw)
-    there = raw[..., :4][labels[:, 0].long(), :, i, j].to(labels.dtype)  # [N, A, 4]
-    boxes = predicted_boxes(there, grid_anchors(head, labels.dtype), head.scale_x_y, i[:, None], j[:, None], raw)
-    return iou(boxes, label_boxes(labels, raw)[:, None])
+def _prediction(raw: Tensor, labels: Tensor, grid: Grid) -> Tensor:
+    """Return the IoU of each label with the boxes that are predicted in its cell, `[N, A]`."""
+    i, j = grid.cells(labels)
+    values = raw[..., :4][labels[:, 0].long(), :, i, j].to(labels.dtype)  # [N, A, 4]
+    a = torch.arange(len(grid.anchors), device=labels.device)
+    return iou(grid.boxes(values, a, i[:, None], j[:, None]), grid.truths(labels)[:, None])
 
 
-def _prior(raw: Tensor, labels: Tensor, head: Head) -> Tensor:
-    """IoU of the shapes, centres aligned, `[N, A]`."""
-    sizes, anchors = label_boxes(labels, raw)[:, None, 2:], grid_anchors(head, labels.dtype)
-    return iou(torch.cat((torch.zeros_like(sizes), sizes), -1), torch.cat((torch.zeros_like(anchors), anchors), -1))
+def _prior(raw: Tensor, labels: Tensor, grid: Grid) -> Tensor:
+    """Return the IoU of each label's shape with those of the anchors, centres aligned, `[N, A]`."""
+    sizes = grid.truths(labels)[:, None, 2:]
+    return iou(_centred(sizes), _centred(grid.anchors))
+
+
+def _centred(sizes: Tensor) -> Tensor:
+    """Return boxes of these sizes `[..., 2]` with their centres at 0, `[..., 4]`."""
+    return torch.cat((torch.zeros_like(sizes), sizes), dim=-1)
 
 
 SCORES = {"ratio": _ratio, "prediction": _prediction, "prior": _prior}

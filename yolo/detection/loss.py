@@ -35,8 +35,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from yolo.boxes import ciou, diou, giou, iou
 from yolo.darknet.heads import Head
 from yolo.detection.assign import Assignment, assign
-from yolo.detection.grid import grid_anchors, label_boxes, predicted_boxes
-from yolo.detection.near_misses import near_any
+from yolo.detection.grid import Grid, make_grids
+from yolo.detection.near_misses import near_labels
 from yolo.distributed import sum_over_ranks, world_size
 from yolo.options.loss import LossOptions
 
@@ -106,12 +106,17 @@ def compute_loss(
         weight = labels.new_full((), float(options.pos_weight))
 
     box = obj = cls = labels.new_zeros(())
-    for raw, head, on, positive in zip(predictions, heads, positives, M, strict=True):
-        scale = _look_up(raw, head, labels, found, on)
+    grids = make_grids(predictions, heads, dtype)
+    for raw, grid, on, positive in zip(predictions, grids, positives, M, strict=True):
+        scale = _look_up(raw, grid, labels, found, on)
         slots = B * raw.shape[1:4].numel() if options.obj_reduction == "mean" else B
         box = box + _box_loss(scale, options.bbox_loss).sum() / positive.clamp(min=1)
-        cls = cls + _class_loss(scale, labels, options.label_smoothing).sum() / (positive.clamp(min=1) * head.classes)
-        pays = None if options.ignore_thresh is None else ~_near(raw, head, labels, options.ignore_thresh)
+        cls = cls + _class_loss(scale, labels, options.label_smoothing).sum() / (
+            positive.clamp(min=1) * (raw.shape[4] - 5)
+        )
+        pays = (
+            None if options.ignore_thresh is None else ~near_labels(raw, labels, grid, options.ignore_thresh).flatten()
+        )
         obj = obj + _objectness_loss(scale, options.obj_label, pays, weight, options.focal_gamma).sum() / slots
     share = world_size()
     box, obj, cls = box * share, obj * share, cls * share
@@ -133,19 +138,18 @@ class _Scale(NamedTuple):
     truths: Tensor  # [R, 4]
 
 
-def _look_up(raw: Tensor, head: Head, labels: Tensor, found: Assignment, on: Tensor) -> _Scale:
+def _look_up(raw: Tensor, grid: Grid, labels: Tensor, found: Assignment, on: Tensor) -> _Scale:
     _, A, H, W, _ = raw.shape
     n, b, a, i, j = (torch.where(on, index, 0) for index in found[1:6])
     objectness, values = _Gather.apply(raw, b, a, i, j, labels.dtype)
-    anchors = grid_anchors(head, labels.dtype)[a]
     return _Scale(
         on=on,
         label=n,
         slot=((b * A + a) * H + i) * W + j,
         objectness=objectness.flatten(),
         classes=values[:, 5:],
-        boxes=predicted_boxes(values[:, :4], anchors, head.scale_x_y, i, j, raw),
-        truths=label_boxes(labels, raw)[n],
+        boxes=grid.boxes(values[:, :4], a, i, j),
+        truths=grid.truths(labels)[n],
     )
 
 
@@ -180,15 +184,6 @@ def _objectness_loss(scale: _Scale, kind: str, pays: Tensor | None, weight: Tens
     if gamma:  # the bound keeps the slope of a power below 1 finite
         loss = loss * (target - scale.objectness.sigmoid()).abs().clamp(min=1e-24).pow(gamma)
     return loss
-
-
-def _near(raw: Tensor, head: Head, labels: Tensor, threshold: float) -> Tensor:
-    """Which slots' boxes overlap a label of their image by more than the threshold, `[B · A · H · W]` bool."""
-    with torch.no_grad():
-        j, i = head.cells(*raw.shape[2:4]).to(labels.dtype).unbind(-1)
-        values = raw[..., :4].to(labels.dtype)
-        boxes = predicted_boxes(values, grid_anchors(head, labels.dtype)[:, None, None], head.scale_x_y, i, j, raw)
-        return near_any(boxes.flatten(1, 3), label_boxes(labels, raw), labels[:, 0].long(), threshold).flatten()
 
 
 class _Gather(torch.autograd.Function):

@@ -12,14 +12,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from yolo.detection.grid import Grid
 
-def near_any(boxes: Tensor, labels: Tensor, images: Tensor, threshold: float) -> Tensor:
-    """Which boxes `[B, P, 4]` have an IoU above `threshold` with any label `[N, 4]` of their image: `[B, P]` bool.
+
+def near_labels(raw: Tensor, labels: Tensor, grid: Grid, threshold: float) -> Tensor:
+    """Return which predictions of a head have an IoU above `threshold` with any label of their image.
 
     Args:
-        boxes, labels: cxcywh, in the same unit.
-        images: int64 `[N]`, the image of each label.
+        raw: predictions of the head, `[B, A, H, W, 5 + C]`.
+        labels: `[N, 6]`; their dtype is that of the arithmetic.
+        grid: the grid of the head.
         threshold: of the IoU, from 0 to 1.
+
+    Returns:
+        bool `[B, A, H, W]`. Positives are among them. No gradient.
+    """
+    with torch.no_grad():
+        boxes = grid.all_boxes(raw[..., :4].to(labels.dtype)).flatten(1, 3)
+        near = _near_any(boxes, grid.truths(labels), labels[:, 0].long(), threshold)
+        return near.view(raw.shape[:4])
+
+
+def _near_any(boxes: Tensor, labels: Tensor, images: Tensor, threshold: float) -> Tensor:
+    """Return which boxes `[B, P, 4]` have an IoU above `threshold` with any label of their image, bool `[B, P]`.
+
+    `boxes` and `labels` `[N, 4]` are cxcywh in the same unit, `images` int64 `[N]` is the image of each label.
 
     An image has any number of labels, and how many is known on the device only. So every image's labels are cut
     into blocks of `K` = N / B, rounded up. However they are spread, there are at most `Q` = N / K + B blocks, and

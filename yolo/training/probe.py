@@ -33,12 +33,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from yolo.boxes import iou
-from yolo.darknet.heads import Head
 from yolo.data.loader import Batch
 from yolo.detection.assign import Assignment, assign
-from yolo.detection.grid import grid_anchors, label_boxes, predicted_boxes
+from yolo.detection.grid import Grid, make_grids
 from yolo.detection.labels import pack_labels
-from yolo.detection.near_misses import near_any
+from yolo.detection.near_misses import near_labels
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.metrics.errors import error_breakdown
@@ -93,8 +92,8 @@ class Probe:
                 raw = [scale.float() for scale in raw]
                 found = assign(raw, labels, network.heads, rule)
                 answers.append(_answers(found, len(network.heads), len(labels)))
-                for s, (scale, head) in enumerate(zip(raw, network.heads, strict=True)):
-                    sums += _sums(scale, head, labels, found, s)
+                for s, grid in enumerate(make_grids(raw, network.heads, labels.dtype)):
+                    sums += _sums(raw[s], grid, labels, found, s)
         network.train(was_training)
         now, before = torch.cat(answers, dim=1), self.before
         numbers = _means(sums.tolist(), now.shape[1]) | _sure(detections)
@@ -134,21 +133,16 @@ def _answers(found: Assignment, scales: int, N: int) -> Tensor:
     return answers
 
 
-def _sums(raw: Tensor, head: Head, labels: Tensor, found: Assignment, s: int) -> Tensor:
+def _sums(raw: Tensor, grid: Grid, labels: Tensor, found: Assignment, s: int) -> Tensor:
     """Of one scale: positives, their IoUs, low ones, objectness, distance of the two; near misses, their objectness and
     loss; the loss of all that is no object. float64 `[9]`."""
     on = found.matched & (found.s == s)
     n, b, a, i, j = (index[on] for index in found[1:6])
-    anchors = grid_anchors(head, raw.dtype)
-    boxes = predicted_boxes(raw[b, a, i, j, :4], anchors[a], head.scale_x_y, i, j, raw)
-    overlap = iou(boxes, label_boxes(labels, raw)[n])
+    overlap = iou(grid.boxes(raw[b, a, i, j, :4], a, i, j), grid.truths(labels)[n])
     sure = raw[b, a, i, j, 4].sigmoid()
     nothing = torch.ones(raw.shape[:4], dtype=torch.bool, device=raw.device)
     nothing[b, a, i, j] = False
-    columns, rows = head.cells(*raw.shape[2:4]).to(raw.dtype).unbind(-1)
-    everything = predicted_boxes(raw[..., :4], anchors[:, None, None], head.scale_x_y, rows, columns, raw)
-    near = near_any(everything.flatten(1, 3), label_boxes(labels, raw), labels[:, 0].long(), NEAR).view_as(nothing)
-    near &= nothing
+    near = near_labels(raw, labels, grid, NEAR) & nothing
     loss = softplus(raw[..., 4].double())  # cross entropy with target 0
     parts = (
         on.sum(),
