@@ -25,7 +25,7 @@ from yolo.darknet.cfg import read_cfg
 from yolo.darknet.heads import Decoded, Head
 from yolo.darknet.plan import make_plan
 from yolo.darknet.sections import Yolo
-from yolo.detection.nms import nms
+from yolo.detection.nms import Suppression, nms
 from yolo.detection.postprocess import candidates, postprocess
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
@@ -90,14 +90,14 @@ def main() -> None:
     placements = [Placement.letterbox(Size(480, 640), SIZE)]
     options = Filter(confidence=CONFIDENCE, nms=IOU, max_detections=KEEP)
 
-    def ours(kind: str) -> Tensor:
-        return nms(*found, threshold=IOU, kind=kind, beta=0.6, limit=KEEP)
+    def ours(kind: str = "iou", agnostic: bool = False) -> Tensor:
+        return nms(*found[:3], Suppression(IOU, kind, 0.6, agnostic), KEEP)
 
     functions = {
         "threshold": lambda: candidates(raw, all_heads, SIZE, CONFIDENCE).scores,
-        "ours": lambda: ours("iou"),
+        "ours": ours,
         "ours, greedynms": lambda: ours("diou"),
-        "ours, agnostic": lambda: nms(*found, threshold=IOU, agnostic=True, limit=KEEP),
+        "ours, agnostic": lambda: ours(agnostic=True),
         "total": lambda: postprocess(batch, all_heads, SIZE, placements, options)[0].scores,
         "torchvision": lambda: torchvision.ops.batched_nms(corners, found.scores, found.labels, IOU)[:KEEP],
     }

@@ -20,19 +20,14 @@ from tests.support import oracles
 from yolo.boxes import Detections, cxcywh_to_xyxy
 from yolo.darknet.heads import Decoded, Head
 from yolo.darknet.sections import Region, Yolo
-from yolo.detection import nms as nms_module
 from yolo.detection import postprocess as module
-from yolo.detection.nms import nms
+from yolo.detection.nms import Suppression, nms
 from yolo.detection.postprocess import candidates, postprocess
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
 from yolo.size import Size
 
 SEEDS = st.integers(0, 2**32)
-DEVICES = [
-    "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
-]
 ANCHORS = ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0))
 SIZE = Size(64, 96)  # the input, height and width: grids of 2 x 3 and 4 x 6
 STRIDES = (32, 16)
@@ -181,135 +176,6 @@ def test_no_candidates() -> None:
     assert found.labels.dtype == torch.int64
 
 
-# NMS
-
-
-def random_case(rng: random.Random) -> tuple[list[list[float]], list[float], list[int], dict[str, Any]]:
-    """Boxes, scores, labels and options in which everything that can tie or degenerate does so often."""
-    n = rng.choice([0, 1, 2, 5, 10, 24])
-    classes = rng.choice([1, 1, 2, 20])
-    step = rng.choice([0.5, 1.0])  # on such a grid many overlaps are equal, and equal to the thresholds below
-    reach = rng.choice([2, 4, 8])
-    boxes = [
-        [rng.randrange(reach) * step for _ in range(2)] + [float(rng.randrange(4)) for _ in "wh"] for _ in range(n)
-    ]
-    if rng.random() < 0.5:
-        boxes = [[value + rng.random() / 4 for value in box] for box in boxes]
-    for _ in range(rng.choice([0, 0, n // 3])):
-        boxes[rng.randrange(n)] = list(boxes[rng.randrange(n)])
-    levels = rng.choice([1, 3, 8, 10**6])
-    scores = [(1 + rng.randrange(levels)) / levels for _ in range(n)]
-    labels = [rng.randrange(classes) for _ in range(n)]
-    kind, beta = rng.choice([("iou", 1.0), ("iou", 1.0), ("diou", 1.0), ("diou", 0.6)])
-    threshold = rng.choice([0.0, 0.25, 0.45, 0.6, 1 / 3, 0.5, 1.0])
-    if n > 1 and beta == 1 and rng.random() < 0.4:  # the measure of one pair exactly (pow may differ in the last bit)
-        a, b = rng.choice(boxes), rng.choice(boxes)
-        threshold = oracles.iou(a, b) if kind == "iou" else oracles.diou(a, b)
-    options = {"threshold": threshold, "kind": kind, "beta": beta, "agnostic": rng.random() < 0.3}
-    return boxes, scores, labels, options
-
-
-def as_tensors(
-    boxes: Sequence[Sequence[float]], scores: Sequence[float], labels: Sequence[int], device: str = "cpu"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The arguments of `nms`."""
-    return (
-        torch.tensor(boxes, dtype=torch.float64, device=device).reshape(-1, 4),
-        torch.tensor(scores, dtype=torch.float64, device=device),
-        torch.tensor(labels, dtype=torch.int64, device=device),
-    )
-
-
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("block", "kept_at_once", "cases"), [(256, 8192, 4000), (8, 5, 800), (3, 2, 400), (1, 1, 100)])
-def test_nms_is_the_naive_loop(
-    device: str, block: int, kept_at_once: int, cases: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Thousands of random cases, whatever the sizes of the blocks; a limit gives the beginning of the result."""
-    monkeypatch.setattr(nms_module, "_BLOCK", block)
-    monkeypatch.setattr(nms_module, "_KEPT", kept_at_once)
-    monkeypatch.setattr(nms_module, "_PORTION", block)
-    for case in range(cases if device == "cpu" else cases // 10):
-        rng = random.Random(case + 10_000 * block)
-        boxes, scores, labels, options = random_case(rng)
-        expected = oracles.nms(boxes, scores, labels, **options)
-        limit = rng.choice([None, rng.randrange(1, len(boxes) + 2)])
-        kept = nms(*as_tensors(boxes, scores, labels, device), **options, limit=limit)
-        assert kept.tolist() == expected[:limit], f"case {case}, limit {limit}"
-
-
-@pytest.mark.parametrize(
-    ("n", "classes", "levels", "agnostic"),
-    [(3000, 80, 7, False), (3000, 20, 10**6, False), (700, 1, 5, False), (700, 9, 50, True), (600, 1, 1, False)],
-)
-def test_nms_of_many(n: int, classes: int, levels: int, agnostic: bool) -> None:
-    """Several blocks of the real size, with many equal scores."""
-    rng = random.Random(n + classes + levels)
-    boxes = [[rng.random(), rng.random(), 0.3 * rng.random(), 0.3 * rng.random()] for _ in range(n)]
-    scores = [(1 + rng.randrange(levels)) / levels for _ in range(n)]
-    labels = [rng.randrange(classes) for _ in range(n)]
-    expected = oracles.nms(boxes, scores, labels, 0.45, agnostic=agnostic)
-    tensors = as_tensors(boxes, scores, labels)
-    assert nms(*tensors, threshold=0.45, agnostic=agnostic).tolist() == expected
-    for limit in (1, 100, 300):
-        assert nms(*tensors, threshold=0.45, agnostic=agnostic, limit=limit).tolist() == expected[:limit]
-
-
-def test_nms_chain() -> None:
-    """Each box overlaps only its neighbour: every second one stays, though the greedy pass takes the longest way."""
-    n = 1000
-    boxes, scores, labels = as_tensors([[k, 0, 1.9, 1] for k in range(n)], [1 - k / n for k in range(n)], [0] * n)
-    assert nms(boxes, scores, labels, threshold=0.3).tolist() == list(range(0, n, 2))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_nms_threshold_edge(dtype: torch.dtype) -> None:
-    """An overlap equal to the threshold stays, one just above goes; float32 boxes are compared in float64."""
-    boxes, scores, labels = as_tensors([[1, 1, 2, 2], [2, 1, 2, 2]], [0.9, 0.8], [0, 0])  # IoU is a third
-    boxes = boxes.to(dtype)
-    for agnostic in (False, True):
-        assert nms(boxes, scores, labels, threshold=1 / 3, agnostic=agnostic).tolist() == [0, 1]
-        assert nms(boxes, scores, labels, threshold=math.nextafter(1 / 3, 0), agnostic=agnostic).tolist() == [0]
-
-
-def test_nms_equal_scores() -> None:
-    """Of two equal boxes with equal scores the first stays; classes do not meet unless agnostic."""
-    boxes, scores, labels = as_tensors([[1, 1, 2, 2]] * 3, [0.5] * 3, [1, 0, 1])
-    assert nms(boxes, scores, labels, threshold=0.45).tolist() == [0, 1]
-    assert nms(boxes, scores, labels, threshold=0.45, agnostic=True).tolist() == [0]
-    assert nms(boxes, scores, labels, threshold=1.0).tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize("kind", ["iou", "diou"])
-def test_nms_of_degenerate_boxes(kind: str) -> None:
-    """Boxes without area or of infinite size rule nothing out."""
-    inf = math.inf
-    boxes, scores, labels = as_tensors(
-        [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, inf, inf], [1, 1, inf, inf], [1, 1, 2, 2]],
-        [0.9, 0.8, 0.7, 0.6, 0.5],
-        [0] * 5,
-    )
-    assert nms(boxes, scores, labels, threshold=0.45, kind=kind, beta=0.6).tolist() == [0, 1, 2, 3, 4]
-    assert nms(boxes.float(), scores.float(), labels, threshold=0.45, kind=kind, limit=2).tolist() == [0, 1]
-
-
-@given(SEEDS, st.sampled_from(["iou", "diou"]), st.booleans())
-@settings(max_examples=50, deadline=None)
-def test_nms_does_not_see_the_order(seed: int, kind: str, agnostic: bool) -> None:
-    """Without equal scores a permutation of the candidates changes nothing."""
-    rng = random.Random(seed)
-    n = rng.randrange(1, 400)
-    scores = [(k + 1) / n for k in range(n)]
-    rng.shuffle(scores)
-    boxes, all_scores, labels = as_tensors(
-        [[rng.random() for _ in range(4)] for _ in range(n)], scores, [rng.randrange(3) for _ in range(n)]
-    )
-    kept = nms(boxes, all_scores, labels, threshold=0.4, kind=kind, agnostic=agnostic)
-    order = torch.tensor(rng.sample(range(n), n))
-    again = nms(boxes[order], all_scores[order], labels[order], threshold=0.4, kind=kind, agnostic=agnostic)
-    assert order[again].equal(kept)
-
-
 # predictions to detections
 
 
@@ -317,18 +183,10 @@ def plain(
     raws: Sequence[Tensor], heads: Sequence[Head], placement: Placement, options: Filter
 ) -> tuple[Detections, int]:
     """One image by `candidates` and an NMS without limit, cut at the end; and how many NMS kept."""
-    boxes, scores, labels = candidates(raws, heads, SIZE, options.confidence)
-    boxes = placement.relative(boxes)
-    last = heads[-1]
-    kept = nms(
-        boxes,
-        scores,
-        labels,
-        threshold=options.nms,
-        kind=last.nms_kind,
-        beta=last.nms_beta,
-        agnostic=options.agnostic or last.classes == 1,
-    )
+    boxes, scores, labels, _ = candidates(raws, heads, SIZE, options.confidence)
+    boxes, last = placement.relative(boxes), heads[-1]
+    rule = Suppression(options.nms, last.nms_kind, last.nms_beta, options.agnostic or last.classes == 1)
+    kept = nms(boxes, scores, labels, rule)
     first = kept[: options.max_detections]
     pixels = boxes.new_tensor(placement.image.wh * 2)
     return Detections(cxcywh_to_xyxy(boxes[first]) * pixels, scores[first], labels[first]), len(kept)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolo.boxes import xyxy_to_cxcywh
+from yolo.detection.nms import Suppression, nms, suppressors
 from yolo.explain.reasons import Reason, reasons
 from yolo.explain.scene import Scene
-from yolo.explain.trace import Slots, Traced, suppressors
+from yolo.explain.trace import Slots, Traced
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.metrics.verdict import verdict
@@ -29,7 +30,7 @@ def make_scene(
     *,
     crowd: Sequence[bool] | None = None,
     answers: list[list[int]] | None = None,
-    nms: float = 0.45,
+    nms_threshold: float = 0.45,
 ) -> Scene:
     """Objects (xyxy, class), and boxes that the network says: xyxy, objectness, class scores. Confidence 0.25."""
     places = torch.tensor([[0, 0, p, 0] for p in range(len(said))]).reshape(-1, 4)
@@ -40,7 +41,8 @@ def make_scene(
     slot, labels = (slots.scores > 0.25).nonzero().unbind(1)
     order = slots.scores[slot, labels].sort(descending=True, stable=True).indices
     slot, labels = slot[order], labels[order]
-    by, measure = suppressors(xyxy_to_cxcywh(boxes[slot]), labels, threshold=nms)
+    found, rule = xyxy_to_cxcywh(boxes[slot]), Suppression(nms_threshold)
+    by, measure = suppressors(found, labels, nms(found, slots.scores[slot, labels], labels, rule), rule)
     corners = torch.tensor([box for box, _ in objects], dtype=torch.float64).reshape(-1, 4)
     return Scene(
         names=NAMES,
@@ -52,7 +54,7 @@ def make_scene(
         answers={} if answers is None else {"prior": answers},
         rule="prior",
         confidence=0.25,
-        nms=nms,
+        nms=nms_threshold,
         match_iou=0.5,
     )
 
@@ -72,7 +74,9 @@ def test_found() -> None:
 def test_suppressed_for_the_box_of_another_object() -> None:
     """Two cats side by side, one box each; they overlap by 1/3, more than NMS allows, and the lower score goes."""
     scene = make_scene(
-        [((5, 0, 15, 10), CAT), (WHOLE, CAT)], [(WHOLE, 1.0, (0.9, 0)), ((5, 0, 15, 10), 1.0, (0.6, 0))], nms=0.3
+        [((5, 0, 15, 10), CAT), (WHOLE, CAT)],
+        [(WHOLE, 1.0, (0.9, 0)), ((5, 0, 15, 10), 1.0, (0.6, 0))],
+        nms_threshold=0.3,
     )
     found = only(scene)
     assert found[0] == "suppressed"
@@ -116,7 +120,7 @@ def test_badly_placed() -> None:
 def test_a_duplicate_of_another_object_is_not_badly_placed() -> None:
     """The second detection lies on a cat that has a better one; that it touches the other cat says nothing."""
     cats = [((5, 0, 15, 10), CAT), (WHOLE, CAT)]
-    scene = make_scene(cats, [(WHOLE, 1.0, (0.9, 0)), ((0, 0, 10, 6), 1.0, (0.8, 0))], nms=0.7)
+    scene = make_scene(cats, [(WHOLE, 1.0, (0.9, 0)), ((0, 0, 10, 6), 1.0, (0.8, 0))], nms_threshold=0.7)
     assert [reason.name for reason in reasons(scene)] == ["no box", "found"]
     assert [role.name for role in scene.roles] == ["found", "duplicate"]
 

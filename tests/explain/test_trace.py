@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.detection.test_postprocess import SIZE, assert_same_detections, make_head, make_region, random_raw
-from yolo.boxes import iou
 from yolo.detection.postprocess import postprocess
-from yolo.explain.trace import look, suppressors
+from yolo.explain.trace import look
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
 from yolo.size import Size
@@ -66,21 +65,3 @@ def test_every_slot_is_at_its_place() -> None:
     torch.testing.assert_close(centres, torch.stack(((j + 0.5) * stride, (i + 0.5) * stride), 1))
     torch.testing.assert_close(slots.boxes[:, 2] - slots.boxes[:, 0], heads[0].anchors[a, 0])
     assert slots.scores.eq(0.25).all()
-
-
-def test_who_suppressed_whom() -> None:
-    """A chain: B is ruled out by A and so spares C, which only B overlaps; D has another class."""
-    boxes = torch.tensor([[10.0, 10, 10, 10], [14, 10, 10, 10], [18, 10, 10, 10], [10, 10, 10, 10]])
-    labels = torch.tensor([0, 0, 0, 1])
-    by, measure = suppressors(boxes, labels, threshold=0.4)
-    assert by.tolist() == [-1, 0, -1, -1]
-    assert measure.tolist() == [0, float(iou(boxes[0].double(), boxes[1].double())), 0, 0]
-    by, measure = suppressors(boxes, labels, threshold=0.4, agnostic=True)
-    assert by.tolist() == [-1, 0, -1, 0]
-    assert measure[3] == 1
-
-
-def test_no_candidates() -> None:
-    """Nothing is above the threshold: no rows, and all slots are there."""
-    by, measure = suppressors(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), threshold=0.5)
-    assert (len(by), len(measure)) == (0, 0)

@@ -1,12 +1,12 @@
 """Raw predictions -> decode -> threshold -> NMS -> Detections, for one image at a time, on any device.
 
-Letters: `K` candidates (box and class), `P` boxes of all heads, `A` anchors of a head, `H, W` its grid, `i, j` row and
-column, `C` classes.
+Letters: `K` candidates (box and class), `P` boxes of all heads; `A, H, W` anchors, rows and columns of a head,
+`i, j` row and column, `C` classes.
 
-Darknet's rules: a box is a candidate if its objectness exceeds the threshold, then for every class whose
-objectness times class score exceeds it too (all comparisons strict). NMS goes through the candidates of a class by
-descending score; the boxes are fractions of the image there, which matters to the DIoU measures. Equal scores
-keep the order of candidates: heads as in the cfg, cells row by row, anchors in the order of the mask.
+Darknet's rules: a box is a candidate if its objectness exceeds the threshold, then for every class whose objectness
+times class score exceeds it too (all comparisons strict). NMS processes the candidates of a class by descending score.
+There the boxes are fractions of the image, which matters to the DIoU measures. Equal scores keep the order of
+candidates: heads as in the cfg, cells row by row, anchors in the order of the mask.
 """
 
 from __future__ import annotations
@@ -19,19 +19,24 @@ from torch import Tensor
 
 from yolo.boxes import Detections, cxcywh_to_xyxy
 from yolo.darknet.heads import Head
-from yolo.detection.nms import nms
+from yolo.detection.nms import Suppression, nms
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
 
-_HOPEFUL = 4  # boxes decoded at first for every detection that the limit allows
+_HOPEFUL = 4  # boxes that are decoded first for every detection that the limit allows
 
 
 class Candidates(NamedTuple):
-    """`boxes` `[K, 4]` cxcywh as fractions of the input, `scores` `[K]`, `labels` `[K]` int64, in darknet's order."""
+    """Boxes with a class whose score exceeds the threshold, in darknet's order.
+
+    `boxes` `[K, 4]` cxcywh as fractions of the input, `scores` `[K]`, `labels` int64 `[K]`, and `slots` int64 `[K]`:
+    the number of the box among all boxes of all heads, in the same order.
+    """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+    slots: Tensor
 
 
 def postprocess(
@@ -41,11 +46,11 @@ def postprocess(
     placements: Sequence[Placement],
     options: Filter,
 ) -> list[Detections]:
-    """Raw predictions of a batch to the detections of its images.
+    """Return the detections of a batch of images.
 
     Args:
-        predictions: for every head `[B, A, H, W, 5 + C]`, as the network returns them.
-        heads: the heads of the network; the last one says which NMS.
+        predictions: raw, for every head `[B, A, H, W, 5 + C]`, as the network returns them.
+        heads: the heads of the network; the last one determines the kind of NMS.
         size: height and width of the network input in pixels.
         placements: where each of the B images lies in its input.
         options: thresholds and limits.
@@ -62,21 +67,12 @@ def postprocess(
 def _detect(
     predictions: Sequence[Tensor], heads: Sequence[Head], size: tuple[int, int], placement: Placement, options: Filter
 ) -> Detections:
-    """One image: the best candidates alone, then all of them if those leave room under the limit."""
+    """Return the detections of one image: from its best candidates alone if these fill the limit, else from all."""
     undecoded = [_rated(raw, head, options.confidence) for raw, head in zip(predictions, heads, strict=True)]
     for floor in _floors(torch.cat([part.best.flatten() for part in undecoded]), options):
-        boxes, scores, labels = _decode(undecoded, size, floor)
+        boxes, scores, labels, _ = _decode(undecoded, size, floor)
         boxes = placement.relative(boxes)
-        kept = nms(
-            boxes,
-            scores,
-            labels,
-            threshold=options.nms,
-            kind=heads[-1].nms_kind,
-            beta=heads[-1].nms_beta,
-            agnostic=options.agnostic or heads[-1].classes == 1,
-            limit=options.max_detections,
-        )
+        kept = nms(boxes, scores, labels, Suppression.of(heads[-1], options), options.max_detections)
         if len(kept) == options.max_detections:
             break
     pixels = boxes.new_tensor(placement.image.wh * 2)
@@ -86,24 +82,12 @@ def _detect(
 def candidates(
     predictions: Sequence[Tensor], heads: Sequence[Head], size: tuple[int, int], confidence: float
 ) -> Candidates:
-    """Every (box, class) of one image whose objectness and score exceed `confidence`.
+    """Return every (box, class) of one image whose objectness and score exceed `confidence`.
 
     `predictions` are `[A, H, W, 5 + C]` per head, `size` is (h, w). Boxes without a candidate are not decoded.
     """
     undecoded = [_rated(raw, head, confidence) for raw, head in zip(predictions, heads, strict=True)]
     return _decode(undecoded, size, confidence)
-
-
-def located_candidates(
-    predictions: Sequence[Tensor], heads: Sequence[Head], size: tuple[int, int], confidence: float
-) -> tuple[Candidates, Tensor]:
-    """`candidates`, and where each comes from: scale, row, column and anchor, (s, i, j, a) int64 `[K, 4]`."""
-    parts, places = [], []
-    for s, (raw, head) in enumerate(zip(predictions, heads, strict=True)):
-        part, where, rows = _decode_head(_rated(raw, head, confidence), size, confidence)
-        parts.append(part)
-        places.append(torch.cat((torch.full_like(rows, s).unsqueeze(1), where[rows]), dim=1))
-    return Candidates(*(torch.cat(values) for values in zip(*parts, strict=True))), torch.cat(places)
 
 
 class _Undecoded(NamedTuple):
@@ -125,10 +109,10 @@ def _rated(raw: Tensor, head: Head, confidence: float) -> _Undecoded:
 
 
 def _floors(best: Tensor, options: Filter) -> list[float]:
-    """The scores to exceed in each attempt to fill the limit. `best` `[P]` are the best scores of all boxes.
+    """Return the score to exceed in each attempt to fill the limit. `best` `[P]` are the best scores of all boxes.
 
-    The first attempt takes the candidates above some score, and misses none of them: NMS goes from the best to the
-    worst, so if they fill the limit, the others could not have changed anything.
+    The first attempt takes all candidates above a certain score. NMS processes the best first, so if these fill the
+    limit, the others could not have changed anything.
     """
     if options.max_detections is None:
         return [options.confidence]
@@ -137,20 +121,18 @@ def _floors(best: Tensor, options: Filter) -> list[float]:
 
 
 def _decode(undecoded: Sequence[_Undecoded], size: tuple[int, int], floor: float) -> Candidates:
-    """The candidates of all heads with a score above `floor`. Only boxes that can have one are decoded."""
-    parts = [_decode_head(head, size, floor)[0] for head in undecoded]
+    """Return the candidates of all heads with a score above `floor`. Only boxes that can have one are decoded."""
+    parts, first = [], 0
+    for raw, best, head in undecoded:
+        H, W, A = best.shape
+        # Not `best > floor`: if one class score is NaN, the other classes are still candidates.
+        i, j, a = (~(best <= floor)).nonzero().unbind(1)
+        decoded = head.decode_at(raw[i, j, a], torch.stack((j, i), dim=-1), head.anchors[a], (H, W), size)
+        # All scores in one row, box by box: nonzero of a vector is twice as fast as of a matrix.
+        scores = (decoded.objectness.unsqueeze(-1) * decoded.classes).flatten()
+        found = (scores > floor).nonzero().squeeze(1)
+        box = found // head.classes
+        slots = first + (i * W + j) * A + a
+        parts.append(Candidates(decoded.boxes[box], scores[found], found - box * head.classes, slots[box]))
+        first += best.numel()
     return Candidates(*(torch.cat(values) for values in zip(*parts, strict=True)))
-
-
-def _decode_head(undecoded: _Undecoded, size: tuple[int, int], floor: float) -> tuple[Candidates, Tensor, Tensor]:
-    """The candidates of one head; the cells and anchors (i, j, a) of its decoded boxes `[P, 3]`, and for each candidate
-    its row there, `[K]`."""
-    raw, best, head = undecoded
-    places = (~(best <= floor)).nonzero()  # a NaN among the classes leaves the others their chance
-    i, j, a = places.unbind(1)
-    grid = (raw.shape[0], raw.shape[1])
-    decoded = head.decode_at(raw[i, j, a], torch.stack((j, i), dim=-1), head.anchors[a], grid, size)
-    scores = (decoded.objectness.unsqueeze(-1) * decoded.classes).flatten()
-    found = (scores > floor).nonzero().squeeze(1)  # twice as fast as nonzero of a matrix
-    rows = found // head.classes
-    return Candidates(decoded.boxes[rows], scores[found], found - rows * head.classes), places, rows

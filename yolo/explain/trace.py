@@ -14,9 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from yolo.boxes import Detections, cxcywh_to_xyxy, diou, iou
+from yolo.boxes import Detections, cxcywh_to_xyxy
 from yolo.darknet.heads import Head
-from yolo.detection.postprocess import located_candidates
+from yolo.detection.nms import Suppression, nms, suppressors
+from yolo.detection.postprocess import candidates
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
 
@@ -66,22 +67,15 @@ def look(
         placement: where the image lies in it.
         options: thresholds. A limit on the number of detections is not kept: what it cuts off was not ruled out.
     """
-    pixels = heads[0].anchors.new_tensor(placement.image.wh * 2)
-    found, where = located_candidates(predictions, heads, size, options.confidence)
+    found = candidates(predictions, heads, size, options.confidence)
     order = found.scores.sort(descending=True, stable=True).indices
-    boxes, labels, scores = placement.relative(found.boxes)[order], found.labels[order], found.scores[order]
-    head = heads[-1]
-    by, measure = suppressors(
-        boxes,
-        labels,
-        threshold=options.nms,
-        kind=head.nms_kind,
-        beta=head.nms_beta,
-        agnostic=options.agnostic or head.classes == 1,
-    )
-    slots, slot = _all_slots(predictions, heads, size, placement), numbered(predictions, where[order])
-    slots.scores[slot, labels] = scores  # the last bit of a product depends on how many numbers are computed at once
-    slots.boxes[slot] = cxcywh_to_xyxy(boxes) * pixels
+    boxes, scores, labels, slot = (field[order] for field in found)
+    boxes, rule = placement.relative(boxes), Suppression.of(heads[-1], options)
+    by, measure = suppressors(boxes, labels, nms(boxes, scores, labels, rule), rule)
+    slots = _all_slots(predictions, heads, size, placement)
+    # The last bit of a number can depend on how many are computed at once: what detection computed counts.
+    slots.scores[slot, labels] = scores
+    slots.boxes[slot] = cxcywh_to_xyxy(boxes) * boxes.new_tensor(placement.image.wh * 2)
     return slots, Traced(slot, labels, scores, slots.boxes[slot], by, measure)
 
 
@@ -108,20 +102,3 @@ def _all_slots(
         boxes = cxcywh_to_xyxy(placement.relative(boxes)) * boxes.new_tensor(placement.image.wh * 2)
         parts.append(Slots(place.view(-1, 4), boxes, objectness, classes, objectness.unsqueeze(-1) * classes))
     return Slots(*(torch.cat(values) for values in zip(*parts, strict=True)))
-
-
-def suppressors(
-    boxes: Tensor, labels: Tensor, *, threshold: float, kind: str = "iou", beta: float = 1.0, agnostic: bool = False
-) -> tuple[Tensor, Tensor]:
-    """NMS one by one: for each box the best one that is kept and rules it out, int64 `[K]`, -1 if none, and their
-    measure, float64 `[K]`. The arguments are those of `postprocess.nms`; boxes stand by descending score."""
-    boxes = boxes.double()
-    by, measure = labels.new_full((len(labels),), -1), boxes.new_zeros(len(boxes))
-    for k in range(len(boxes)):
-        rivals = (by[:k] < 0) if agnostic else (by[:k] < 0) & (labels[:k] == labels[k])
-        kept = rivals.nonzero().squeeze(1)
-        overlap = iou(boxes[kept], boxes[k]) if kind == "iou" else diou(boxes[kept], boxes[k], beta)
-        above = (overlap > threshold).nonzero().squeeze(1)
-        if len(above):
-            by[k], measure[k] = kept[above[0]], overlap[above[0]]
-    return by, measure
