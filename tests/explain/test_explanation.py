@@ -27,7 +27,7 @@ from yolo.detection.assign import SCORES, assign
 from yolo.detection.labels import pack_labels
 from yolo.evaluation.detect_all import detect_all, truths_in
 from yolo.explain.build import explain
-from yolo.explain.responsible import responsible, squares
+from yolo.explain.responsible import responsible_slots, squares
 from yolo.images.files import read_image
 from yolo.images.placement import Placement
 from yolo.metrics.coco import evaluate
@@ -155,7 +155,7 @@ def test_responsible_is_what_training_assigns(noisy: Path) -> None:
     for rule in SCORES:
         s, n, _, a, i, j = (index.tolist() for index in assign(raw, labels, model.network.heads, rule).compact())
         expected = sorted(zip((objects[k] for k in n), s, i, j, a, strict=True))
-        slots = [(g, *places.slots.place[p].tolist()) for g, row in enumerate(places.answers[rule]) for p in row]
+        slots = [(g, *places.slots.place[p].tolist()) for g, row in enumerate(places.responsible[rule]) for p in row]
         assert sorted(slots) == expected
         assert len(expected) >= len(objects) or rule == "ratio"
 
@@ -165,7 +165,7 @@ def test_heads_that_training_refuses() -> None:
     heads = [make_head(32, new_coords=1), make_region(16)]
     raws = [raw[0] for raw in random_raw(heads, 0)]
     box, crowd = torch.tensor([[1.0, 2, 30, 40]]), torch.tensor([False])
-    assert responsible(raws, heads, SIZE, Placement.stretch(Size(64, 96), Size(64, 96)), box, crowd) == {}
+    assert responsible_slots(raws, heads, SIZE, Placement.stretch(Size(64, 96), Size(64, 96)), box, crowd) == {}
 
 
 def test_no_anchor_and_no_objects() -> None:
@@ -175,10 +175,10 @@ def test_no_anchor_and_no_objects() -> None:
     placement = Placement.stretch(Size(64, 96), Size(64, 96))
     boxes = torch.tensor([[0.0, 10, 90, 11], [10, 10, 40, 40], [5, 5, 5, 30], [10, 10, 26, 40]])
     crowd = torch.tensor([False, True, False, False])
-    found = responsible(raws, heads, SIZE, placement, boxes, crowd)
+    found = responsible_slots(raws, heads, SIZE, placement, boxes, crowd)
     assert [len(slots) for slots in found["ratio"]] == [0, 0, 0, 2]
     assert [len(slots) for slots in found["prior"]] == [1, 0, 0, 1]
-    nothing = responsible(raws, heads, SIZE, placement, boxes[:0], crowd[:0])
+    nothing = responsible_slots(raws, heads, SIZE, placement, boxes[:0], crowd[:0])
     assert nothing == {"ratio": [], "prediction": [], "prior": []}
 
 

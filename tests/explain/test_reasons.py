@@ -13,7 +13,7 @@ from yolo.boxes import xyxy_to_cxcywh
 from yolo.detection.nms import Suppression, nms, suppressors
 from yolo.explain.reasons import Reason, reasons
 from yolo.explain.scene import Scene
-from yolo.explain.trace import Slots, Traced
+from yolo.explain.trace import Outcomes, Slots
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.metrics.verdict import verdict
@@ -50,8 +50,8 @@ def make_scene(
         labels=torch.tensor([label for _, label in objects], dtype=torch.int64),
         crowd=torch.tensor(list(crowd or [False] * len(objects)), dtype=torch.bool),
         slots=slots,
-        candidates=Traced(slot, labels, slots.scores[slot, labels], boxes[slot], by, measure),
-        answers={} if answers is None else {"prior": answers},
+        candidates=Outcomes(slot, labels, slots.scores[slot, labels], boxes[slot], by, measure),
+        responsible={} if answers is None else {"prior": answers},
         rule="prior",
         confidence=0.25,
         nms=nms_threshold,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.detection.test_postprocess import SIZE, assert_same_detections, make_head, make_region, random_raw
 from yolo.detection.postprocess import postprocess
-from yolo.explain.trace import look
+from yolo.explain.trace import trace
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
 from yolo.size import Size
@@ -36,7 +36,7 @@ def test_the_detections_of_postprocess(
     raws = [raw.float() for raw in random_raw(heads, seed, levels)]
     options = Filter(confidence=confidence, nms=nms, agnostic=agnostic)
     [expected] = postprocess(raws, heads, SIZE, [PLACEMENT], options)
-    slots, found = look([raw[0] for raw in raws], heads, SIZE, PLACEMENT, options)
+    slots, found = trace([raw[0] for raw in raws], heads, SIZE, PLACEMENT, options)
     assert_same_detections(found.detections(), expected)
     assert len(slots.place) == sum(raw[0, ..., 0].numel() for raw in raws)
     decoded = [head.decode(raw, SIZE) for head, raw in zip(heads, raws, strict=True)]
@@ -47,16 +47,16 @@ def test_the_detections_of_postprocess(
         expected_objectness = decoded[s].objectness[0, a, i, j]
         torch.testing.assert_close(objectness, expected_objectness)
         torch.testing.assert_close(score, expected_objectness * decoded[s].classes[0, a, i, j, label])
-    for k, by in enumerate(found.by.tolist()):
+    for k, by in enumerate(found.suppressed_by.tolist()):
         assert by < k
-        assert by < 0 or (found.by[by] < 0 and found.measure[k] > nms)
+        assert by < 0 or (found.suppressed_by[by] < 0 and found.overlap[k] > nms)
 
 
 def test_every_slot_is_at_its_place() -> None:
     """Row by row, column by column, anchor by anchor; a box that a slot says lies in its cell."""
     heads = [make_head(32), make_head(16)]
     raws = [torch.zeros_like(raw[0]).float() for raw in random_raw(heads, 0)]
-    slots, found = look(raws, heads, SIZE, Placement.stretch(Size(64, 96), Size(64, 96)), Filter())
+    slots, found = trace(raws, heads, SIZE, Placement.stretch(Size(64, 96), Size(64, 96)), Filter())
     assert len(found.slot) == 0
     assert slots.place[:4].tolist() == [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 1, 0]]
     s, i, j, a = slots.place.unbind(1)

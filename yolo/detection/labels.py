@@ -1,23 +1,25 @@
-"""Targets of a batch as the labels of the YOLO loss. Without torchvision, whose import takes a second or two."""
+"""Targets of a batch as the labels of the YOLO loss. Does not import torchvision, which takes a second or two."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from yolo.boxes import xyxy_to_cxcywh
 
-if TYPE_CHECKING:
-    from yolo.data.sample import Target
 
+def pack_labels(targets: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Tensor:
+    """Return the labels of the YOLO loss, float32 `[N, 6]`: `(b, x_center, y_center, w, h, class)`.
 
-def pack_labels(targets: Sequence[Target], size: tuple[int, int]) -> Tensor:
-    """The labels of the YOLO loss, float32 `[N, 6]`: `(b, x_center, y_center, w, h, class)`.
+    The four numbers of the box are fractions of the input. Crowds and boxes without area are left out.
 
-    The four box numbers are fractions of the input of that size (h, w). Crowds and boxes without area are left out.
+    Args:
+        targets: for each image of the batch a `yolo.data.sample.Target`, of which `boxes`, `labels` and `iscrowd` are
+            read.
+        size: height and width of the input in pixels.
     """
     h, w = size
     rows = [torch.zeros(0, 6)]

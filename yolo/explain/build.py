@@ -6,10 +6,10 @@ import torch
 
 from yolo.data.datasets import ImageDataset
 from yolo.explain.reasons import reasons
-from yolo.explain.responsible import responsible, squares
+from yolo.explain.responsible import responsible_slots, squares
 from yolo.explain.scene import Scene
 from yolo.explain.text import Explained
-from yolo.explain.trace import Slots, Traced, look
+from yolo.explain.trace import Outcomes, Slots, trace
 from yolo.models.yolo import YoloDetector
 from yolo.names import class_index
 from yolo.options.detection import Filter
@@ -31,9 +31,9 @@ def explain(
     crowd = torch.from_numpy(index.crowd[part])
     predictions = [raw[0] for raw in model.predict(image[None])]
     with torch.inference_mode():  # on the device of the network, as detection: every bit the same
-        slots, candidates = look(predictions, heads, size, placement, options)
-        answers = responsible(predictions, heads, size, placement, torch.from_numpy(index.boxes[part]), crowd)
-    slots, candidates = Slots(*(x.cpu() for x in slots)), Traced(*(x.cpu() for x in candidates))
+        slots, candidates = trace(predictions, heads, size, placement, options)
+        responsible = responsible_slots(predictions, heads, size, placement, torch.from_numpy(index.boxes[part]), crowd)
+    slots, candidates = Slots(*(x.cpu() for x in slots)), Outcomes(*(x.cpu() for x in candidates))
     cells, anchors, anchor_sizes = squares(slots.place, heads, placement)
     scene = Scene(
         names=model.names,
@@ -42,7 +42,7 @@ def explain(
         crowd=crowd,
         slots=slots,
         candidates=candidates,
-        answers=answers,
+        responsible=responsible,
         rule=rule,
         confidence=options.confidence,
         nms=options.nms,
@@ -53,7 +53,7 @@ def explain(
         "NMS": options.nms,
         "match IoU": match_iou,
         "input": f"{size} {'letterbox' if model.letterbox else 'stretch'}",
-        "trained with": rule if answers else "heads that training refuses; nothing is responsible",
+        "trained with": rule if responsible else "heads that training refuses; nothing is responsible",
     }
     return Explained(
         name=data.path(k).name,

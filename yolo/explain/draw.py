@@ -101,7 +101,7 @@ def _answers(pixels: Image.Image, explained: Explained, scale: float) -> Image.I
         rgb, corners = REASON_COLOURS[reason.name], corners_of(_corners(explained, g, scale), panel.size)
         pen.rectangle(corners, outline=rgb, width=2)
         tags.append(_tag(pen, str(g + 1), corners, rgb, tags, panel))
-    for k, (rule, rows) in enumerate(scene.answers.items()):
+    for k, (rule, rows) in enumerate(scene.responsible.items()):
         for p in sorted({p for row in rows for p in row}):
             for boxes, line in ((explained.anchors, 1), (explained.cells, 3)):
                 left, top, right, bottom = (side * scale for side in boxes[p].tolist())
@@ -122,7 +122,7 @@ def _words(explained: Explained, width: int) -> list[tuple[tuple[int, int, int] 
             "first image: solid: objects, in the colour of the reason; dashed: detections, green right, black false",
         ),
         (None, "second: for each object the cells (thick) and anchors (thin) that answer for it, by rule:"),
-        *((RULE_COLOURS[rule], rule) for rule in scene.answers),
+        *((RULE_COLOURS[rule], rule) for rule in scene.responsible),
     ]
     for g, reason in enumerate(explained.reasons):
         name = scene.names[int(scene.labels[g])]

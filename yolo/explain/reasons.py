@@ -76,17 +76,17 @@ def _found(scene: Scene, g: int) -> Reason | None:
 def _suppressed(scene: Scene, g: int) -> Reason | None:
     found = scene.candidates
     good = scene.overlaps[found.slot, g] >= scene.match_iou
-    dropped = ((found.by >= 0) & (found.labels == scene.labels[g]) & good).nonzero().squeeze(1)
+    dropped = ((found.suppressed_by >= 0) & (found.labels == scene.labels[g]) & good).nonzero().squeeze(1)
     if not len(dropped):
         return None
     k = int(dropped[0])  # they stand by descending score
-    d = scene.kept.index(int(found.by[k]))
+    d = scene.kept.index(int(found.suppressed_by[k]))
     p, owner, iou = int(found.slot[k]), scene.truth[d], scene.overlaps[scene.slot_of(d), g]
     lies = "lies in the crowd" if owner >= 0 and scene.crowd[owner] else "is the box of"
     whose = f"which {lies} {scene.thing(owner)}" if owner >= 0 else "which found nothing"
     text = (
         f"a box with IoU {scene.overlaps[p, g]:.3f} and score {float(found.scores[k]):.3f} was dropped by NMS for "
-        f"{scene.said(d)} (overlap {found.measure[k]:.3f} > {scene.nms:g}), {whose} (IoU {iou:.3f} here)"
+        f"{scene.said(d)} (overlap {found.overlap[k]:.3f} > {scene.nms:g}), {whose} (IoU {iou:.3f} here)"
     )
     return Reason("suppressed", text, p, d, owner)
 
@@ -133,7 +133,7 @@ def _quiet(scene: Scene, g: int) -> Tensor:
 
 
 def _collision(scene: Scene, g: int) -> Reason | None:
-    answers = scene.answers.get(scene.rule)
+    answers = scene.responsible.get(scene.rule)
     if not answers or not answers[g]:
         return None
     sharing = [next((h for h, others in enumerate(answers) if h != g and p in others), -1) for p in answers[g]]
@@ -167,7 +167,7 @@ def _taken(scene: Scene, g: int) -> Reason | None:
 
 
 def _no_anchor(scene: Scene, g: int) -> Reason | None:
-    answers = scene.answers.get(scene.rule)
+    answers = scene.responsible.get(scene.rule)
     if not answers or answers[g]:
         return None
     w, h = scene.boxes[g, 2:].tolist()

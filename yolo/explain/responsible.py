@@ -1,7 +1,7 @@
-"""Which boxes of the network answer for the objects of an image, by the three rules that training knows.
+"""Which boxes of the network are responsible for the objects of an image, by the three rules of training.
 
-Letters: `G` objects, `N` labels of the loss: the objects that are no crowd and have an area, `(s, i, j, a)` scale, row,
-column and anchor of a slot.
+Letters: `G` objects; `(s, i, j, a)` scale, row, column and anchor of a slot, that is a box of the network; `A, H, W`
+anchors, rows and columns of a head.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from torch import Tensor
 from yolo.darknet.heads import Head
 from yolo.detection.assign import SCORES, assign
 from yolo.detection.labels import pack_labels
-from yolo.explain.trace import numbered
 from yolo.images.placement import Placement
 
-Answers = Mapping[str, list[list[int]]]
-"""By rule, for each object the numbers of the slots responsible for it, by scale; none where no anchor fits."""
+ResponsibleSlots = Mapping[str, list[list[int]]]
+"""By rule, for each object the numbers of the slots responsible for it, by scale; an empty list if no anchor fits."""
 
 
-def responsible(
+def responsible_slots(
     predictions: Sequence[Tensor],
     heads: Sequence[Head],
     size: tuple[int, int],
     placement: Placement,
     boxes: Tensor,
     crowd: Tensor,
-) -> Answers:
-    """The responsible slots by `ratio`, `prediction` and `prior`, with the labels that training makes of the image.
+) -> ResponsibleSlots:
+    """Return the responsible slots by `ratio`, `prediction` and `prior`, with the labels that training would use.
 
     Args:
         predictions: raw, of one image, for each head `[A, H, W, 5 + C]`.
-        heads: theirs. Behind heads that the loss refuses (`[region]`, `new_coords`) nothing is responsible: no rules.
+        heads: the heads of the network. Where the loss refuses one (`[region]`, `new_coords`), the result is empty.
         size: height and width of the input in pixels.
         placement: where the image lies in it.
         boxes: `[G, 4]` xyxy of the objects in pixels of the image, inside of it.
@@ -41,27 +40,33 @@ def responsible(
     """
     if any(head.region or head.new_coords for head in heads):
         return {}
-    placed = placement.to_input(boxes.double()).float()  # rounded once, as a sample is
-    targets = [  # one for each object, so that the first column of the labels is the object
-        {"boxes": box[None], "labels": torch.zeros(1, dtype=torch.int64), "iscrowd": flag[None]}
-        for box, flag in zip(placed, crowd, strict=True)
-    ]
-    labels = pack_labels(targets, size).to(predictions[0].device)  # type: ignore[arg-type]  # has what it reads
-    owner = labels[:, 0].long().tolist()
-    labels = torch.cat((torch.zeros_like(labels[:, :1]), labels[:, 1:]), dim=1)
-    answers = {}
+    # Rounded once, as in a sample. No rule looks at the class, so it holds the number of the object: labels leave out
+    # crowds and boxes without area.
+    placed = placement.to_input(boxes.double()).float()
+    labels = pack_labels([{"boxes": placed, "labels": torch.arange(len(boxes)), "iscrowd": crowd}], size)
+    labels = labels.to(predictions[0].device)
+    A, H, W = torch.tensor([list(raw.shape[:3]) for raw in predictions], device=labels.device).unbind(1)
+    first = (A * H * W).cumsum(0) - A * H * W  # the number of each head's first slot
+    found = {}
     for rule in SCORES:
         s, n, _, a, i, j = assign([raw[None] for raw in predictions], labels, heads, rule).compact()
-        slots = numbered(predictions, torch.stack((s, i, j, a), dim=1))
-        answers[rule] = [list[int]() for _ in boxes]
-        for label, slot in zip(n.tolist(), slots.tolist(), strict=True):
-            answers[rule][owner[label]].append(slot)
-    return answers
+        slots, owner = first[s] + (i * W[s] + j) * A[s] + a, labels[n, 5]
+        found[rule] = [slots[owner == g].tolist() for g in range(len(boxes))]
+    return found
 
 
 def squares(places: Tensor, heads: Sequence[Head], placement: Placement) -> tuple[Tensor, Tensor, Tensor]:
-    """What slots (s, i, j, a) int64 `[P, 4]` start from: their cells, and their anchors in the middle of these, each
-    `[P, 4]` xyxy in pixels of the image; width and height of the anchors in pixels of the input, `[P, 2]`."""
+    """Return the cells of slots and their anchors in the middle of these, in pixels of the image.
+
+    Args:
+        places: (s, i, j, a) int64 `[P, 4]`.
+        heads: the heads of the network.
+        placement: where the image lies in the input.
+
+    Returns:
+        Cells and anchors, float64 `[P, 4]` xyxy in pixels of the image each; width and height of the anchors in pixels
+        of the input, float64 `[P, 2]`.
+    """
     s, i, j, a = places.unbind(1)
     anchors = torch.zeros(len(places), 2, dtype=torch.float64)
     strides = torch.tensor([[float(x), float(y)] for y, x in (head.strides for head in heads)], dtype=torch.float64)[s]

@@ -17,7 +17,7 @@ the IoUs of `metrics/errors.py`; `t` is the IoU of a match:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from yolo.boxes import xyxy_to_xywh
-from yolo.explain.trace import Slots, Traced
+from yolo.explain.responsible import ResponsibleSlots
+from yolo.explain.trace import Outcomes, Slots
 from yolo.metrics.errors import NEAR
 from yolo.metrics.match import class_pairs, match, overlap
 from yolo.metrics.records import Found, Truths, lexsort, make_records
@@ -55,11 +56,10 @@ class Scene:
     crowd: Tensor
     """bool `[G]`."""
     slots: Slots
-    candidates: Traced
-    answers: Mapping[str, list[list[int]]]
-    """`yolo.explain.responsible.Answers`."""
+    candidates: Outcomes
+    responsible: ResponsibleSlots
     rule: str
-    """The one that the network was trained with: of `answers`, if these are not empty."""
+    """The one that the network was trained with: of `responsible`, if these are not empty."""
     confidence: float
     nms: float
     match_iou: float

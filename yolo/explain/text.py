@@ -59,7 +59,7 @@ def _object(explained: Explained, g: int) -> dict[str, Any]:
         "detection": reason.detection + 1 if reason.detection >= 0 else None,
         "other_object": reason.other + 1 if reason.other >= 0 else None,
         "slot": _slot(explained, reason.slot, g) if reason.slot >= 0 else None,
-        "responsible": {rule: [_slot(explained, p, g) for p in rows[g]] for rule, rows in scene.answers.items()},
+        "responsible": {rule: [_slot(explained, p, g) for p in rows[g]] for rule, rows in scene.responsible.items()},
     }
 
 
