@@ -82,8 +82,8 @@ def test_suppressed_for_the_box_of_another_object() -> None:
     assert found[0] == "suppressed"
     assert found[2:] == (1, 0, 1)
     assert found.text == (
-        "a box with IoU 1.000 and score 0.600 was dropped by NMS for D1 cat 0.900 (overlap 0.333 > 0.3), which is the "
-        "box of object 2 (cat) (IoU 0.333 here)"
+        "a box with IoU 1.000 and score 0.600 was suppressed by D1 cat 0.900 (overlap 0.333 > 0.3), which found "
+        "object 2 (cat) (IoU with this one 0.333)"
     )
     assert reasons(scene)[1].name == "found"
 
@@ -94,14 +94,16 @@ def test_suppressed_for_a_box_that_found_nothing() -> None:
     found = only(scene)
     assert found[0] == "suppressed"
     assert found[2:] == (1, 0, -1)
-    assert found.text.endswith("(overlap 0.500 > 0.45), which found nothing (IoU 0.400 here)")
+    assert found.text.endswith("(overlap 0.500 > 0.45), which found no object (IoU with this one 0.400)")
     assert [role.name for role in scene.roles] == ["badly placed"]
 
 
 def test_wrong_class() -> None:
     """A cat that is called dog; the score of cat there is said."""
     scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 8), 0.9, (0.1, 0.8))])
-    assert only(scene) == Reason("wrong class", "D1 dog 0.720 lies on it with IoU 0.800; cat scores 0.090 there", 0, 0)
+    assert only(scene) == Reason(
+        "wrong class", "D1 dog 0.720 overlaps it with IoU 0.800; the score of cat there is 0.090", 0, 0
+    )
     assert scene.roles[0][:1] + scene.roles[0][2:] == ("wrong class", 0, 0.8)
 
 
@@ -114,7 +116,7 @@ def test_the_box_of_another_object_is_no_wrong_class() -> None:
 def test_badly_placed() -> None:
     """A detection of its class covers 30 of its 100 pixels; another one 20."""
     scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 3), 0.8, (1.0, 0)), ((0, 8, 10, 10), 0.9, (1.0, 0))])
-    assert only(scene) == Reason("badly placed", "D2 cat 0.800 answers, but with IoU 0.300 < 0.5", 0, 1)
+    assert only(scene) == Reason("badly placed", "D2 cat 0.800 is nearest, but its IoU is 0.300 < 0.5", 0, 1)
 
 
 def test_a_duplicate_of_another_object_is_not_badly_placed() -> None:
@@ -134,8 +136,8 @@ def test_below_threshold(objectness: float, own: float, weak: str) -> None:
     found = only(scene)
     assert (found.name, found.slot, found.detection) == ("below threshold", 0, -1)
     assert found.text == (
-        f"a box with IoU 0.800 scores {objectness * own:.3f}, not above 0.25: "
-        f"objectness {objectness:.3f} x class {own:.3f}, {weak} holds it down"
+        f"a box with IoU 0.800 has the score {objectness * own:.3f}, not above 0.25: "
+        f"objectness {objectness:.3f} x class {own:.3f}; {weak} is the smaller factor"
     )
 
 
@@ -167,14 +169,14 @@ def test_taken() -> None:
     cats = [((0, 0, 10, 6), CAT), (WHOLE, CAT)]
     scene = make_scene(cats, [(WHOLE, 0.9, (1.0, 0))], answers=[[], [0]])
     found = only(scene)
-    assert found.text == "D1 cat 0.900 lies on it with IoU 0.600, but is the box of object 2 (cat) (IoU 1.000)"
+    assert found.text == "D1 cat 0.900 overlaps it with IoU 0.600, but was assigned to object 2 (cat) (IoU 1.000)"
     assert (found.name, *found[2:]) == ("taken", 0, 0, 1)
 
 
 def test_no_anchor() -> None:
     """Nothing answers for it under the rule of training."""
     scene = make_scene([((0, 0, 40, 10), CAT)], [(WHOLE, 0.01, (1.0, 0))], answers=[[]])
-    assert only(scene) == Reason("no anchor", "no anchor of any scale is like its 40 x 10 pixels (prior)")
+    assert only(scene) == Reason("no anchor", "no anchor of any scale is similar to its 40 x 10 pixels (prior)")
 
 
 def test_never_confident() -> None:
@@ -182,7 +184,8 @@ def test_never_confident() -> None:
     scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 8), 0.01, (0.9, 0)), ((0, 0, 10, 3), 0.2, (1.0, 0))], answers=[[0]])
     assert only(scene) == Reason(
         "never confident",
-        "its best box, IoU 0.800, scores 0.009: objectness 0.010 x class 0.900, objectness holds it down",
+        "its best box, IoU 0.800, has the score 0.009: objectness 0.010 x class 0.900; objectness is the smaller "
+        "factor",
         slot=0,
     )
 
@@ -203,9 +206,9 @@ def test_set_aside() -> None:
     objects: list[tuple[Box, int]] = [((0, 0, 100, 100), CAT), ((50, 50, 50, 60), DOG)]
     scene = make_scene(objects, [(WHOLE, 0.9, (1.0, 0))], crowd=[True, False])
     crowd, line = reasons(scene)
-    assert crowd.text == "a crowd counts neither as found nor as missed; 1 detections lie in it"
+    assert crowd.text == "a crowd counts neither as found nor as missed; detections in it: 1"
     assert (line.name, "no area" in line.text) == ("set aside", True)
-    assert scene.roles[0] == ("crowd", "lies in the crowd object 1 (cat), IoU 1.000", 0, 1.0)
+    assert scene.roles[0] == ("crowd", "in the crowd object 1 (cat), IoU 1.000", 0, 1.0)
 
 
 def test_false_detections() -> None:

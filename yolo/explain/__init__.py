@@ -1,6 +1,6 @@
 """Why an object was found or missed.
 
-trace.py        what became of every box of an image, and which box suppressed which
+trace.py        every box of an image, which became detections, and what suppressed the others
 responsible.py  which boxes are responsible for the objects, by each of the three rules
 scene.py        one image: its objects, all boxes of the network, what each detection is
 reasons.py      why an object was found or missed

@@ -1,4 +1,4 @@
-"""Everything about one image."""
+"""Explains one image: everything about its objects and detections."""
 
 from __future__ import annotations
 
@@ -18,19 +18,28 @@ from yolo.options.detection import Filter
 def explain(
     model: YoloDetector, data: ImageDataset, k: int, options: Filter, *, rule: str, match_iou: float = 0.5
 ) -> Explained:
-    """Everything about image `k` of a data set.
+    """Return everything about image `k` of a data set.
 
-    `rule` is the assignment of training. ValueError for an image that cannot be read, or one with objects of classes
-    that the model does not know.
+    Args:
+        model: the detector.
+        data: the data set.
+        k: index of the image.
+        options: thresholds of detection.
+        rule: the assignment that the model was trained with.
+        match_iou: the smallest IoU of a match.
+
+    Raises ValueError for an image that cannot be read or whose size is not that of the annotations, and for objects of
+    classes that the model does not know.
     """
     image, placement = model.prepare(data.path(k))
     if list(placement.image.wh) != data.index.sizes[k].tolist():
-        raise ValueError(data.fault(k))  # its boxes would be those of another image
+        raise ValueError(data.fault(k))  # the boxes would be those of another image
     size, heads, index = model.size, list(model.network.heads), data.index
     part = slice(index.offsets[k], index.offsets[k + 1])
     crowd = torch.from_numpy(index.crowd[part])
     predictions = [raw[0] for raw in model.predict(image[None])]
-    with torch.inference_mode():  # on the device of the network, as detection: every bit the same
+    # On the device of the network, so that every bit is that of detection.
+    with torch.inference_mode():
         slots, candidates = trace(predictions, heads, size, placement, options)
         responsible = responsible_slots(predictions, heads, size, placement, torch.from_numpy(index.boxes[part]), crowd)
     slots, candidates = Slots(*(x.cpu() for x in slots)), Outcomes(*(x.cpu() for x in candidates))
@@ -53,7 +62,7 @@ def explain(
         "NMS": options.nms,
         "match IoU": match_iou,
         "input": f"{size} {'letterbox' if model.letterbox else 'stretch'}",
-        "trained with": rule if responsible else "heads that training refuses; nothing is responsible",
+        "trained with": rule if responsible else "heads that the loss does not support; no slot is responsible",
     }
     return Explained(
         name=data.path(k).name,
@@ -69,7 +78,7 @@ def explain(
 
 
 def _labels(data: ImageDataset, part: slice, model: YoloDetector) -> torch.Tensor:
-    """The objects' classes as the model counts them, int64 `[G]`: matched by name."""
+    """Return the model's class index of each object, int64 `[G]`. Classes are matched by name."""
     table = [class_index(name, model.names) for name in data.names]
     labels = data.index.labels[part].tolist()
     absent = sorted({data.names[label] for label in labels if table[label] is None})

@@ -1,26 +1,26 @@
-"""Why an object was found or missed, and what false detections are: each has exactly one reason, with its numbers.
+"""Why an object was found or missed: every object has exactly one reason, with its numbers.
 
-Letters: `G` objects, `D` detections, `K` candidates, `P` slots (boxes of the network), `C` classes. *Good* is a box
-whose IoU with the object reaches the IoU of a match; *score* is objectness times the score of the object's class.
+Letters: `G` objects, `D` detections, `K` candidates, `P` slots (boxes of the network), `C` classes. A *good* box has an
+IoU with the object of at least the IoU of a match. The *score* is objectness times the score of the object's class.
 
-An object has the first reason of this list that holds:
+An object has the first reason of this list that fits:
 
-| reason          | what is so |
-|-----------------|------------|
+| reason          | meaning |
+|-----------------|---------|
 | set aside       | a crowd, which counts neither as found nor as missed; or its box has no area |
-| found           | COCO's matching gives a detection to it |
-| suppressed      | a good box of its class is above the threshold, and NMS dropped it for a better one |
+| found           | COCO's matching assigns a detection to it |
+| suppressed      | a good box of its class is above the threshold, and NMS dropped it in favour of a better one |
 | wrong class     | a false detection of another class is good, and is no duplicate of another object of that class |
 | badly placed    | a false detection of its class, nearest to it of that class, has IoU 0.1 or more but is not good |
-| below threshold | a good box scores at least half of the threshold |
+| below threshold | a good box has a score of at least half the threshold |
 | collision       | every slot that is responsible for it is also responsible for another label |
-| taken           | the detection that is good was given to another object |
+| taken           | the detection that is good was assigned to another object |
 | no anchor       | no slot is responsible for it |
 | no box          | no box of the network is good, whatever its score |
-| never confident | what is left: there are good boxes, and none scores half of the threshold |
+| never confident | none of these: there are good boxes, and none has half the threshold as its score |
 
-First what detection did with boxes that it has, then what training cannot have taught, then what it did not teach. A
-collision stands before the detection it leads to: two objects share a box.
+The order is: first what detection did with the boxes it had, then what training could not have taught, then what it
+did not teach. A collision comes before the detection that it leads to: two objects share a box.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from yolo.explain.scene import Scene
 
 CLOSE = 0.5
-"""A score of so much of the threshold is "below threshold", less is "never confident"."""
+"""A score of at least this share of the threshold is "below threshold", a lower one "never confident"."""
 
 
 class Reason(NamedTuple):
-    """Why. `slot`: the box that this is about, -1 if none is; `detection`: the number of the one that found the object,
-    stands in its place or suppressed it, `other`: of the other object in the matter; from 0, -1 if there is none."""
+    """Why an object was found or missed.
+
+    `slot`: the box in question. `detection`: the one that found the object, is in its place or suppressed it. `other`:
+    the other object involved. All count from 0 and are -1 if there is none.
+    """
 
     name: str
     text: str
@@ -49,7 +51,7 @@ class Reason(NamedTuple):
 
 
 def reasons(scene: Scene) -> list[Reason]:
-    """The reason of every object, `[G]`."""
+    """Return the reason of every object, `[G]`."""
     return [
         next(reason for decide in DECISIONS if (reason := decide(scene, g)) is not None)
         for g in range(len(scene.labels))
@@ -58,8 +60,8 @@ def reasons(scene: Scene) -> list[Reason]:
 
 def _set_aside(scene: Scene, g: int) -> Reason | None:
     if scene.crowd[g]:
-        count = sum(truth == g for truth in scene.truth)
-        return Reason("set aside", f"a crowd counts neither as found nor as missed; {count} detections lie in it")
+        count = scene.truth.count(g)
+        return Reason("set aside", f"a crowd counts neither as found nor as missed; detections in it: {count}")
     if not bool((scene.boxes[g, 2:] > 0).all()):
         return Reason("set aside", "its box has no area: nothing can overlap it, and training leaves it out")
     return None
@@ -70,7 +72,7 @@ def _found(scene: Scene, g: int) -> Reason | None:
         return None
     d = scene.finder[g]
     p = scene.slot_of(d)
-    return Reason("found", f"by {scene.said(d)}, IoU {scene.overlaps[p, g]:.3f}", p, d)
+    return Reason("found", f"by {scene.detection(d)}, IoU {scene.overlaps[p, g]:.3f}", p, d)
 
 
 def _suppressed(scene: Scene, g: int) -> Reason | None:
@@ -79,14 +81,16 @@ def _suppressed(scene: Scene, g: int) -> Reason | None:
     dropped = ((found.suppressed_by >= 0) & (found.labels == scene.labels[g]) & good).nonzero().squeeze(1)
     if not len(dropped):
         return None
-    k = int(dropped[0])  # they stand by descending score
+    k = int(dropped[0])  # the best one: candidates are sorted by descending score
     d = scene.kept.index(int(found.suppressed_by[k]))
     p, owner, iou = int(found.slot[k]), scene.truth[d], scene.overlaps[scene.slot_of(d), g]
-    lies = "lies in the crowd" if owner >= 0 and scene.crowd[owner] else "is the box of"
-    whose = f"which {lies} {scene.thing(owner)}" if owner >= 0 else "which found nothing"
+    # What the suppressing detection itself has found.
+    whose = "which found no object"
+    if owner >= 0:
+        whose = f"which {'is in the crowd' if scene.crowd[owner] else 'found'} {scene.object(owner)}"
     text = (
-        f"a box with IoU {scene.overlaps[p, g]:.3f} and score {float(found.scores[k]):.3f} was dropped by NMS for "
-        f"{scene.said(d)} (overlap {found.overlap[k]:.3f} > {scene.nms:g}), {whose} (IoU {iou:.3f} here)"
+        f"a box with IoU {scene.overlaps[p, g]:.3f} and score {float(found.scores[k]):.3f} was suppressed by "
+        f"{scene.detection(d)} (overlap {found.overlap[k]:.3f} > {scene.nms:g}), {whose} (IoU with this one {iou:.3f})"
     )
     return Reason("suppressed", text, p, d, owner)
 
@@ -97,81 +101,77 @@ def _wrong_class(scene: Scene, g: int) -> Reason | None:
         if role.name == "wrong class" and scene.overlaps[p, g] >= scene.match_iou:
             own = float(scene.scores[p, scene.labels[g]])
             text = (
-                f"{scene.said(d)} lies on it with IoU {scene.overlaps[p, g]:.3f}; "
-                f"{scene.names[int(scene.labels[g])]} scores {own:.3f} there"
+                f"{scene.detection(d)} overlaps it with IoU {scene.overlaps[p, g]:.3f}; "
+                f"the score of {scene.class_of(g)} there is {own:.3f}"
             )
             return Reason("wrong class", text, p, d)
     return None
 
 
 def _badly_placed(scene: Scene, g: int) -> Reason | None:
-    answers = [d for d, role in enumerate(scene.roles) if role.name == "badly placed" and role.object == g]
-    if not answers:
+    nearest = [d for d, role in enumerate(scene.roles) if role.name == "badly placed" and role.object == g]
+    if not nearest:
         return None
-    d = max(answers, key=lambda d: scene.roles[d].iou)
-    text = f"{scene.said(d)} answers, but with IoU {scene.roles[d].iou:.3f} < {scene.match_iou:g}"
+    d = max(nearest, key=lambda d: scene.roles[d].iou)
+    text = f"{scene.detection(d)} is nearest, but its IoU is {scene.roles[d].iou:.3f} < {scene.match_iou:g}"
     return Reason("badly placed", text, scene.slot_of(d), d)
 
 
 def _below_threshold(scene: Scene, g: int) -> Reason | None:
-    p = scene.best_good(g, _quiet(scene, g))
+    # Only slots that are no candidates for the class of the object: the others are above the threshold.
+    found = scene.candidates
+    quiet = torch.ones(len(scene.slots.objectness), dtype=torch.bool)
+    quiet[found.slot[found.labels == scene.labels[g]]] = False
+    p = scene.best_good(g, quiet)
     if p < 0 or scene.scores[p, scene.labels[g]] < CLOSE * scene.confidence:
         return None
     text = (
-        f"a box with IoU {scene.overlaps[p, g]:.3f} scores {scene.scores[p, scene.labels[g]]:.3f}, not above "
-        f"{scene.confidence:g}: {scene.factors(p, g)}, {scene.weak(p, g)} holds it down"
+        f"a box with IoU {scene.overlaps[p, g]:.3f} has the score {scene.scores[p, scene.labels[g]]:.3f}, not above "
+        f"{scene.confidence:g}: {scene.factors(p, g)}; {scene.smaller_factor(p, g)} is the smaller factor"
     )
     return Reason("below threshold", text, p)
 
 
-def _quiet(scene: Scene, g: int) -> Tensor:
-    """The slots that are no candidates for the class of the object, bool `[P]`."""
-    found = scene.candidates
-    quiet = torch.ones(len(scene.slots.objectness), dtype=torch.bool)
-    quiet[found.slot[found.labels == scene.labels[g]]] = False
-    return quiet
-
-
 def _collision(scene: Scene, g: int) -> Reason | None:
-    answers = scene.responsible.get(scene.rule)
-    if not answers or not answers[g]:
+    slots = scene.responsible.get(scene.rule)
+    if not slots or not slots[g]:
         return None
-    sharing = [next((h for h, others in enumerate(answers) if h != g and p in others), -1) for p in answers[g]]
+    sharing = [next((h for h, others in enumerate(slots) if h != g and p in others), -1) for p in slots[g]]
     if -1 in sharing:
         return None
-    p, other = answers[g][0], sharing[0]
+    p, other = slots[g][0], sharing[0]
     s, i, j, a = scene.slots.place[p].tolist()
     fate = f"which D{scene.finder[other] + 1} found" if other in scene.finder else "which is missed, too"
     text = (
-        f"shares scale {s}, anchor {a}, row {i}, column {j} with {scene.thing(other)}, {fate}: one box for two labels "
+        f"shares scale {s}, anchor {a}, row {i}, column {j} with {scene.object(other)}, {fate}: one box for two labels "
         f"({scene.rule})"
     )
     return Reason("collision", text, p, scene.finder.get(other, -1), other)
 
 
 def _taken(scene: Scene, g: int) -> Reason | None:
-    found = scene.candidates
-    good = [
-        d for d, k in enumerate(scene.kept)
-        if found.labels[k] == scene.labels[g] and scene.overlaps[found.slot[k], g] >= scene.match_iou
-    ]  # fmt: skip
-    if not good:
+    good = {
+        d: float(scene.overlaps[scene.slot_of(d), g])
+        for d, k in enumerate(scene.kept)
+        if scene.candidates.labels[k] == scene.labels[g]
+    }
+    d = max(good, key=lambda d: good[d], default=-1)
+    if d < 0 or good[d] < scene.match_iou:
         return None
-    d = max(good, key=lambda d: float(scene.overlaps[scene.slot_of(d), g]))
     p, owner = scene.slot_of(d), scene.truth[d]
     text = (
-        f"{scene.said(d)} lies on it with IoU {scene.overlaps[p, g]:.3f}, but is the box of {scene.thing(owner)} "
+        f"{scene.detection(d)} overlaps it with IoU {good[d]:.3f}, but was assigned to {scene.object(owner)} "
         f"(IoU {scene.overlaps[p, owner]:.3f})"
     )
     return Reason("taken", text, p, d, owner)
 
 
 def _no_anchor(scene: Scene, g: int) -> Reason | None:
-    answers = scene.responsible.get(scene.rule)
-    if not answers or answers[g]:
+    slots = scene.responsible.get(scene.rule)
+    if not slots or slots[g]:
         return None
     w, h = scene.boxes[g, 2:].tolist()
-    return Reason("no anchor", f"no anchor of any scale is like its {w:.0f} x {h:.0f} pixels ({scene.rule})")
+    return Reason("no anchor", f"no anchor of any scale is similar to its {w:.0f} x {h:.0f} pixels ({scene.rule})")
 
 
 def _no_box(scene: Scene, g: int) -> Reason | None:
@@ -188,8 +188,8 @@ def _no_box(scene: Scene, g: int) -> Reason | None:
 def _never_confident(scene: Scene, g: int) -> Reason:
     p = scene.best_good(g)
     text = (
-        f"its best box, IoU {scene.overlaps[p, g]:.3f}, scores {scene.scores[p, scene.labels[g]]:.3f}: "
-        f"{scene.factors(p, g)}, {scene.weak(p, g)} holds it down"
+        f"its best box, IoU {scene.overlaps[p, g]:.3f}, has the score {scene.scores[p, scene.labels[g]]:.3f}: "
+        f"{scene.factors(p, g)}; {scene.smaller_factor(p, g)} is the smaller factor"
     )
     return Reason("never confident", text, p)
 
@@ -207,4 +207,4 @@ DECISIONS: tuple[Callable[[Scene, int], Reason | None], ...] = (
     _no_box,
     _never_confident,
 )
-"""In the order of the table; the last one always answers."""
+"""In the order of the table. The last one always has a reason."""

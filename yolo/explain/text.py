@@ -1,6 +1,6 @@
 """An explained image as numbers (explain.json) and as text.
 
-Letters: `G` objects, `D` detections, `P` slots, `C` classes. People count objects and detections from 1 (`3`, `D3`);
+Letters: `G` objects, `D` detections, `P` slots, `C` classes. In both, objects and detections count from 1 (`3`, `D3`);
 scales, anchors, rows and columns count from 0, as in the assignment.
 """
 
@@ -18,9 +18,12 @@ from yolo.size import Size
 
 
 class Explained(NamedTuple):
-    """Everything about one image: its file name, id and `size` (w, h) in pixels, the `conditions` by what they are
-    about, the scene and the reason of each object. By slot, `[P, 4]` xyxy in pixels of the image: `cells`, and
-    `anchors` in the middle of their cells; `anchor_sizes` `[P, 2]` w, h in pixels of the input."""
+    """Everything about one image.
+
+    `name` of its file, `image_id`, `size` in pixels, `conditions` of the explanation by name, the scene and the reason
+    of each object. For each slot, `[P, 4]` xyxy in pixels of the image: `cells`, and `anchors` in the middle of their
+    cells; `anchor_sizes` `[P, 2]` are w, h in pixels of the input.
+    """
 
     name: str
     image_id: int
@@ -34,7 +37,7 @@ class Explained(NamedTuple):
 
 
 def as_json(explained: Explained) -> dict[str, Any]:
-    """All numbers, unrounded; what is not finite is null. Boxes are left, top, right, bottom in image pixels."""
+    """Return all numbers, not rounded, with None if not finite. Boxes are left, top, right, bottom in image pixels."""
     return {
         "image": explained.name,
         "image_id": explained.image_id,
@@ -48,11 +51,10 @@ def as_json(explained: Explained) -> dict[str, Any]:
 
 def _object(explained: Explained, g: int) -> dict[str, Any]:
     scene, reason = explained.scene, explained.reasons[g]
-    left, top, w, h = scene.boxes[g].tolist()
     return {
         "object": g + 1,
-        "class": scene.names[int(scene.labels[g])],
-        "box": [left, top, left + w, top + h],
+        "class": scene.class_of(g),
+        "box": scene.corners(g),
         "crowd": bool(scene.crowd[g]),
         "reason": reason.name,
         "text": reason.text,
@@ -64,7 +66,7 @@ def _object(explained: Explained, g: int) -> dict[str, Any]:
 
 
 def _slot(explained: Explained, p: int, g: int) -> dict[str, Any]:
-    """A slot, and what it says of an object."""
+    """Return a slot with what it predicts for an object."""
     scene, label = explained.scene, explained.scene.labels[g]
     return {
         **_place(explained, p),
@@ -112,7 +114,7 @@ def _number(value: Tensor) -> float | None:
 
 
 def headline(explained: Explained) -> str:
-    """The image, and how many objects and detections are what."""
+    """Return one line: the image, and the number of objects and detections of each kind."""
     kinds = Counter(reason.name for reason in explained.reasons)
     roles = Counter(role.name for role in explained.scene.roles)
     return (
@@ -126,14 +128,14 @@ def _counted(kinds: Counter[str]) -> str:
 
 
 def as_text(explained: Explained) -> str:
-    """What a person reads: every object with its reason and what answers for it, every detection with what it is."""
+    """Return the text: every object with its reason and its responsible slots, every detection with what it is."""
     found = as_json(explained)
-    said = ", ".join(f"{key} {value}" for key, value in explained.conditions.items())
-    lines = [headline(explained), f"conditions: {said}", "", "objects (left, top, right, bottom in pixels)"]
+    conditions = ", ".join(f"{key} {value}" for key, value in explained.conditions.items())
+    lines = [headline(explained), f"conditions: {conditions}", "", "objects (left, top, right, bottom in pixels)"]
     for thing in found["objects"]:
         lines.append(f"{thing['object']:>4} {thing['class']:<16}{_box(thing['box'])}  {thing['reason'].upper()}")
         lines.append(f"       {thing['text']}")
-        lines += _answers(thing)
+        lines += _responsible(thing)
     lines += [] if found["objects"] else ["     none"]
     lines += ["", "detections"]
     for thing in found["detections"]:
@@ -144,8 +146,8 @@ def as_text(explained: Explained) -> str:
     return "\n".join(lines)
 
 
-def _answers(thing: dict[str, Any]) -> list[str]:
-    """A line for each slot that is responsible for an object, with the rules that say so."""
+def _responsible(thing: dict[str, Any]) -> list[str]:
+    """Return a line for each slot that is responsible for an object, with the rules by which it is."""
     rules: dict[str, list[str]] = {}
     for rule, slots in thing["responsible"].items():
         for slot in slots:
