@@ -1,9 +1,9 @@
-"""Draws docs/assignment.png and prints the table of docs/assignment.md: which anchor answers for which label.
+"""Draws docs/assignment.png and prints the table of docs/assignment.md: which anchor is responsible for which label.
 
     python docs/assignment.py [--out docs/assignment.png]
 
-One image of 416 x 288 pixels in yolov3.cfg, three labels, the three rules. The network is untrained: its raw
-predictions are small random numbers from seed 0, which only `prediction` looks at.
+One image of 416 x 288 pixels, the heads of yolov3.cfg, three labels, the three rules. The network is untrained: its raw
+predictions are small random numbers from seed 0, which only `prediction` reads.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LABELS = {  # centre x, y, width, height in pixels, colour
 
 
 def problem() -> tuple[list[Head], list[Tensor], Tensor]:
-    """The heads, raw predictions `[1, 3, H, W, 85]` of each, labels `[3, 6]`."""
+    """Return the heads, raw predictions `[1, 3, H, W, 85]` of each, and labels `[3, 6]`."""
     layers = make_plan(read_cfg("yolov3.cfg"), (HEIGHT, WIDTH)).layers
     heads = [Head(layer.section, layer.stride) for layer in layers if isinstance(layer.section, Yolo)]
     g = torch.Generator().manual_seed(0)
@@ -44,26 +44,24 @@ def problem() -> tuple[list[Head], list[Tensor], Tensor]:
 
 
 def matches(rule: str, raws: list[Tensor], labels: Tensor, heads: list[Head]) -> list[tuple[int, ...]]:
-    """The six indices of every match."""
+    """Return the six indices of every match."""
     found = assign(raws, labels, heads, rule).compact()
     return list(zip(*(index.tolist() for index in found), strict=True))
 
 
 def table() -> list[str]:
-    """The matches of each rule as rows of a markdown table."""
+    """Return the matches of each rule as rows of a Markdown table."""
     heads, raws, labels = problem()
     rows = ["| rule | label | (s, n, b, a, i, j) | anchor, pixels |", "|---|---|---|---|"]
     for rule in RULES:
-        for s, n, b, a, i, j in zip(
-            *(index.tolist() for index in assign(raws, labels, heads, rule).compact()), strict=True
-        ):
+        for s, n, b, a, i, j in matches(rule, raws, labels, heads):
             w, h = heads[s].anchors[a].tolist()
             rows.append(f"| `{rule}` | {list(LABELS)[n]} | ({s}, {n}, {b}, {a}, {i}, {j}) | {w:g} x {h:g} |")
     return rows
 
 
 def draw(path: Path) -> None:
-    """A row of grids for each rule: labels as outlines, responsible cells filled, anchors or boxes dashed."""
+    """Draw a row of grids for each rule: labels as outlines, responsible cells filled, anchors or boxes dashed."""
     heads, raws, labels = problem()
     figure = Figure(figsize=(15, 11.4), layout="constrained", dpi=100)
     panels = figure.subplots(len(RULES), len(heads))
@@ -90,7 +88,7 @@ def _grid(axes: Axes, stride: int) -> None:
 
 
 def _match(axes: Axes, head: Head, a: int, i: int, j: int, box: Tensor | None, colour: str) -> None:
-    """The cell, filled, and what was compared with the label: the predicted box, or the anchor around the cell."""
+    """Draw the cell, filled, and what was compared with the label: the predicted box, or the anchor around the cell."""
     stride = head.stride
     axes.add_patch(Rectangle((j * stride, i * stride), stride, stride, color=colour, alpha=0.55, linewidth=0))
     x, y, (w, h) = (j + 0.5) * stride, (i + 0.5) * stride, head.anchors[a].tolist()

@@ -1,4 +1,4 @@
-"""docs/assignment.md says what the code does."""
+"""docs/assignment.md has the output of the code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_the_page_holds_the_table_that_the_code_prints(tmp_path: Path) -> None:
-    """The script draws its image and prints the rows that stand on the page."""
+    """The script draws its image and prints the table of the page."""
     image = tmp_path / "assignment.png"
     command = [sys.executable, "-m", "docs.assignment", "--out", str(image)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=DOCS.parent).stdout

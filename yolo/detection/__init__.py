@@ -3,7 +3,7 @@
 labels.py       targets of a batch as the labels of the loss
 grid.py         Grid, the geometry of a head: cells, anchors, boxes in grid units
 assign.py       labels x anchors -> Assignment: the six-tuple (s, n, b, a, i, j)
-near_misses.py  predictions that overlap an object and are not responsible for it
+near_misses.py  predictions that overlap an object without being responsible for it
 loss.py         compute_loss
 nms.py          greedy non-maximum suppression
 postprocess.py  decode -> threshold -> NMS -> Detections

@@ -1,7 +1,7 @@
-"""What the network pays: box, objectness and class loss of raw predictions against labels.
+"""The loss of raw predictions against labels: box, objectness and class.
 
-The positives, rows (s, n, b, a, i, j) of the assignment (`assign.py`), pay for their box and class; every slot of
-every scale pays for its objectness. With the `M_s` positives of scale s:
+The positives, rows (s, n, b, a, i, j) of the assignment (`assign.py`), contribute to the box loss and the class loss.
+Every prediction of every scale contributes to the objectness loss. With the `M_s` positives of scale s:
 
     box = Σ_s  mean over M_s of  1 - IoU            (iou; giou, diou, ciou in its place)
           or   mean of (Δx, Δy)² + mean of (Δw, Δh)² / 10, each over 2 · M_s numbers in grid units    (mse)
@@ -9,17 +9,18 @@ every scale pays for its objectness. With the `M_s` positives of scale s:
     cls = Σ_s  mean over M_s · C of  BCE(class, one-hot)
     total = box_gain · box + obj_gain · obj + cls_gain · cls
 
-An example: a positive predicts x, y, w, h = 2.5, 1.5, 2, 2 cells for a label at 2.5, 1.5, 2, 1. The IoU is 2/4, so
-`iou` costs 0.5; `mse` costs (0 + 0)/2 + (0 + 1)/2/10 = 0.05. The target of its objectness is 1, or 0.5 with
-`obj_label="iou"`: then objectness learns to say how good the box is.
+An example: a positive predicts x, y, w, h = 2.5, 1.5, 2, 2 cells for a label at 2.5, 1.5, 2, 1. The IoU is 2/4, so its
+`iou` loss is 0.5; its `mse` loss is (0 + 0)/2 + (0 + 1)/2/10 = 0.05. The target of its objectness is 1, or 0.5 with
+`obj_label="iou"`: then objectness learns how good the box is.
 
-Where it comes from: squared errors of the box, and confidence that is an IoU, are YOLOv1's (eq. 3; it takes roots of w
-and h where this divides by 10). Cross entropy for objectness and for independent classes is YOLOv3's (§2.1, §2.2), and
-so is `ignore_thresh`. GIoU: Rezatofighi et al. 2019. DIoU, CIoU: Zheng et al. 2020. Focal: Lin et al. 2017 (eq. 4),
-for soft targets as in Li et al. 2020 (eq. 5).
+Sources: squared errors of the box, and a confidence that is an IoU, are from YOLOv1 (eq. 3; it takes roots of w and h
+where this divides by 10). Cross entropy for objectness and for independent classes is from YOLOv3 (§2.1, §2.2), and so
+is `ignore_thresh`. GIoU: Rezatofighi et al. 2019. DIoU, CIoU: Zheng et al. 2020. Focal: Lin et al. 2017 (eq. 4), for
+soft targets as in Li et al. 2020 (eq. 5).
 
-Letters: `B` images, `N` labels, `R` rows of the assignment (`S · N` or `N`), `M` matched ones; `A, H, W, C` anchors,
-rows, columns and classes of a scale; `P` slots of one image over all scales. Boxes are cxcywh in grid units.
+Letters: `B` images, `N` labels, `R` rows of the assignment (`S · N` or `N`), `M` of them matched; `A, H, W, C` anchors,
+rows, columns and classes of a scale; `P` predictions per image over all scales. A *slot* is the place of one
+prediction, (b, a, i, j). Boxes are cxcywh in grid units.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ MEASURES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
 
 
 class LossTerms(NamedTuple):
-    """Scalars, with gradient. `total` has the gains in it, the terms have not."""
+    """Scalars, with gradient. `total` includes the gains, the three terms do not."""
 
     total: Tensor
     box: Tensor
@@ -75,7 +76,7 @@ def compute_loss(
         labels: `[N, 6]` float32 or float64: (b, x_center, y_center, w, h, class), the box as fractions of the input.
         model: the network; its heads have anchors, strides and classes.
         options: the variant of the loss, by default that of `LossOptions()`.
-        assignment: the positives, where the caller has computed them already; by default `options.assign` finds them.
+        assignment: the positives, if the caller has computed them already; by default `options.assign` finds them.
         **changes: fields of `LossOptions` that replace those of `options`, such as `bbox_loss="giou"`.
 
     A batch without labels has a finite loss. A scale without positives contributes its objectness loss only. With
@@ -87,6 +88,7 @@ def compute_loss(
         TypeError: for a keyword that is not an option of the loss.
         ValueError: for unknown words, numbers out of range, wrong shapes, and heads with `new_coords` or of kind
             `[region]`.
+        IndexError: on the CPU, for a class that a head does not have.
     """
     options = options or LossOptions()
     if changes:
@@ -97,6 +99,8 @@ def compute_loss(
     labels = labels.to(dtype)
     found = assign(predictions, labels, heads, options.assign) if assignment is None else assignment
     positives = [found.matched & (found.s == s) for s in range(len(heads))]
+
+    # The divisors count labels, images and positives of all processes: one sum for all of them, on the device.
     counts = [labels.new_full((), float(count)) for count in (len(labels), len(predictions[0]))]
     N, B, *M = sum_over_ranks(torch.stack([*counts, *(on.sum().to(dtype) for on in positives)])).unbind()
     if options.pos_weight == "auto":
@@ -106,27 +110,23 @@ def compute_loss(
         weight = labels.new_full((), float(options.pos_weight))
 
     box = obj = cls = labels.new_zeros(())
-    grids = make_grids(predictions, heads, dtype)
-    for raw, grid, on, positive in zip(predictions, grids, positives, M, strict=True):
+    for raw, grid, on, M_s in zip(predictions, make_grids(predictions, heads, dtype), positives, M, strict=True):
         scale = _look_up(raw, grid, labels, found, on)
+        M_s = M_s.clamp(min=1)  # without positives the sums are 0, and so are the terms
+        box = box + _box_loss(scale, options.bbox_loss).sum() / M_s
+        cls = cls + _class_loss(scale, labels, options.label_smoothing).sum() / (M_s * scale.classes.shape[1])
         slots = B * raw.shape[1:4].numel() if options.obj_reduction == "mean" else B
-        box = box + _box_loss(scale, options.bbox_loss).sum() / positive.clamp(min=1)
-        cls = cls + _class_loss(scale, labels, options.label_smoothing).sum() / (
-            positive.clamp(min=1) * (raw.shape[4] - 5)
-        )
-        pays = (
-            None if options.ignore_thresh is None else ~near_labels(raw, labels, grid, options.ignore_thresh).flatten()
-        )
-        obj = obj + _objectness_loss(scale, options.obj_label, pays, weight, options.focal_gamma).sum() / slots
+        near = None if options.ignore_thresh is None else near_labels(raw, labels, grid, options.ignore_thresh)
+        obj = obj + _objectness_loss(scale, options.obj_label, near, weight, options.focal_gamma).sum() / slots
     share = world_size()
     box, obj, cls = box * share, obj * share, cls * share
     return LossTerms(options.box_gain * box + options.obj_gain * obj + options.cls_gain * cls, box, obj, cls)
 
 
 class _Scale(NamedTuple):
-    """What the loss needs of a scale: its objectness, and what each row of the assignment says and should say.
+    """What the loss needs of a scale: objectness of all slots, and prediction and label of each assignment row.
 
-    Rows of other scales and without match are not `on`. They stand in for slot 0 and must have no weight.
+    Rows of other scales and rows without a match are not `on`. They point to slot 0 and must have no weight.
     """
 
     on: Tensor  # [R] bool
@@ -139,13 +139,12 @@ class _Scale(NamedTuple):
 
 
 def _look_up(raw: Tensor, grid: Grid, labels: Tensor, found: Assignment, on: Tensor) -> _Scale:
-    _, A, H, W, _ = raw.shape
     n, b, a, i, j = (torch.where(on, index, 0) for index in found[1:6])
     objectness, values = _Gather.apply(raw, b, a, i, j, labels.dtype)
     return _Scale(
         on=on,
         label=n,
-        slot=((b * A + a) * H + i) * W + j,
+        slot=_slot(raw, b, a, i, j),
         objectness=objectness.flatten(),
         classes=values[:, 5:],
         boxes=grid.boxes(values[:, :4], a, i, j),
@@ -153,8 +152,14 @@ def _look_up(raw: Tensor, grid: Grid, labels: Tensor, found: Assignment, on: Ten
     )
 
 
+def _slot(raw: Tensor, b: Tensor, a: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """Return the indices of predictions into the B · A · H · W slots of a scale, `[R]`."""
+    _, A, H, W, _ = raw.shape
+    return ((b * A + a) * H + i) * W + j
+
+
 def _box_loss(scale: _Scale, kind: str) -> Tensor:
-    """Each row's box loss, `[R]`."""
+    """Return the box loss of each row, `[R]`."""
     if kind == "mse":
         x, y, w, h = (scale.boxes - scale.truths).square().unbind(-1)
         loss = (x + y) / 2 + (w + h) / 2 / 10
@@ -164,33 +169,39 @@ def _box_loss(scale: _Scale, kind: str) -> Tensor:
 
 
 def _class_loss(scale: _Scale, labels: Tensor, smoothing: float) -> Tensor:
-    """Each row's class loss, `[R, C]`. IndexError (on the CPU) for a class that the head does not have."""
+    """Return the class loss of each row, `[R, C]`. IndexError (on the CPU) for a class that the head does not have."""
     target = torch.full_like(scale.classes, smoothing / 2)
     target = target.scatter(1, labels[scale.label, 5, None].long(), 1 - smoothing / 2)
     return torch.where(scale.on[:, None], bce(scale.classes, target, reduction="none"), 0)
 
 
-def _objectness_loss(scale: _Scale, kind: str, pays: Tensor | None, weight: Tensor, gamma: float) -> Tensor:
-    """Each slot's objectness loss, `[B · A · H · W]`; `pays` bool of that shape excuses slots, but never a positive."""
+def _objectness_loss(scale: _Scale, kind: str, near: Tensor | None, weight: Tensor, gamma: float) -> Tensor:
+    """Return the objectness loss of each slot, `[B · A · H · W]`. Slots that are `near` and not positive have none.
+
+    `near` is bool `[B, A, H, W]`, or None if no slot is ignored.
+    """
     with torch.no_grad():
         value = iou(scale.boxes, scale.truths).clamp(0, 1) if kind == "iou" else torch.ones_like(scale.boxes[:, 0])
-        nothing = torch.zeros_like(scale.objectness)
-        # The larger of two targets, so that the order of labels is nothing. Rows that are not on say 0 to slot 0.
-        target = nothing.scatter_reduce(0, scale.slot, torch.where(scale.on, value, 0), "amax")
-        if pays is not None:
-            positive = nothing.scatter_reduce(0, scale.slot, scale.on.to(nothing.dtype), "amax")
-            pays = (pays | (positive > 0)).to(nothing.dtype)
-    loss = bce(scale.objectness, target, pays, pos_weight=weight, reduction="none")
-    if gamma:  # the bound keeps the slope of a power below 1 finite
+        zeros = torch.zeros_like(scale.objectness)
+        # The larger of two targets, so that label order does not matter. Rows that are not on write 0 to slot 0.
+        target = zeros.scatter_reduce(0, scale.slot, torch.where(scale.on, value, 0), "amax")
+        counted = None
+        if near is not None:
+            positive = zeros.scatter_reduce(0, scale.slot, scale.on.to(zeros.dtype), "amax")
+            counted = (~near.flatten() | (positive > 0)).to(zeros.dtype)
+    loss = bce(scale.objectness, target, counted, pos_weight=weight, reduction="none")
+    if gamma:
+        # The lower bound keeps the gradient of a power below 1 finite.
         loss = loss * (target - scale.objectness.sigmoid()).abs().clamp(min=1e-24).pow(gamma)
     return loss
 
 
 class _Gather(torch.autograd.Function):
-    """Objectness of all slots `[B, A, H, W]` and whole rows of some `[R, 5 + C]`, in another arithmetic.
+    """Objectness of all slots `[B, A, H, W]` and all values of some predictions `[R, 5 + C]`, in another dtype.
 
-    Indexing would do the same, but its gradient is one buffer of the size of `raw` for each read, and adds up repeated
-    rows in any order. Here it is one buffer a scale, in the memory layout of `raw`, and the sum has one order.
+    Indexing would give the same values. But its gradient needs one buffer of the size of `raw` for each read, and it
+    adds up repeated rows in any order. This needs one buffer per scale, in the memory layout of `raw`, and the order
+    of the sum is fixed.
     """
 
     @staticmethod
@@ -206,24 +217,25 @@ class _Gather(torch.autograd.Function):
         raw, b, a, i, j = ctx.saved_tensors
         gradient = torch.zeros_like(raw)
         gradient[..., 4] = objectness
-        _, A, H, W, _ = raw.shape
-        slot = ((b * A + a) * H + i) * W + j
+        # Rows of the same slot are summed into the first of them and all get the sum, so the writes below agree.
+        slot = _slot(raw, b, a, i, j)
         row = torch.arange(len(slot), device=slot.device)
         first = slot.new_zeros(objectness.numel()).scatter_reduce(0, slot, row, "amin", include_self=False)[slot]
-        rows = torch.zeros_like(rows).index_add(0, first, rows)[first]  # rows of one slot now hold the same: their sum
+        rows = torch.zeros_like(rows).index_add(0, first, rows)[first]
         rows[:, 4] += objectness[b, a, i, j]
         gradient[b, a, i, j] = rows.to(raw.dtype)
         return gradient, None, None, None, None, None
 
 
 def _check_shapes(predictions: Sequence[Tensor], labels: Tensor, heads: Sequence[Head]) -> None:
+    """Raise ValueError for predictions or labels of the wrong shape, and for heads that the loss does not support."""
     if not heads or len(heads) != len(predictions):
         raise ValueError(f"got predictions of {len(predictions)} scales for a network of {len(heads)} heads")
     for s, (raw, head) in enumerate(zip(predictions, heads, strict=True)):
         if head.region or head.new_coords:
             kind = "[region]" if head.region else "[yolo] with new_coords=1"
             raise ValueError(
-                f"head {s} is {kind}; the loss is that of plain [yolo] heads, so this network only detects"
+                f"head {s} is {kind}; the loss supports plain [yolo] heads only, so this network can only detect"
             )
         if raw.ndim != 5 or not len(raw) or raw.shape[1] != len(head.anchors) or raw.shape[4] != 5 + head.classes:
             raise ValueError(

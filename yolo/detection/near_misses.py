@@ -1,8 +1,8 @@
-"""Near misses: predictions that are no positive and still lie on an object, which `ignore_thresh` excuses.
+"""Near misses: predictions that are not positives but overlap an object, which `ignore_thresh` ignores.
 
-A label has at most one positive a scale, but its neighbours see the same object and often predict it well. To call them
-background is to punish a right answer, so YOLOv3 (§2.1) excuses every prediction whose box has an IoU above a threshold
-with any label of its image.
+A label has at most one positive per scale, but neighbouring predictions see the same object and often predict it well.
+Training them as background would punish a good prediction. So YOLOv3 (§2.1) ignores every prediction whose box has an
+IoU above a threshold with any label of its image.
 
 Letters: `B` images, `P` predictions of one image, `N` labels in the batch, `Q` blocks of `K` labels.
 """
@@ -38,9 +38,9 @@ def _near_any(boxes: Tensor, labels: Tensor, images: Tensor, threshold: float) -
 
     `boxes` and `labels` `[N, 4]` are cxcywh in the same unit, `images` int64 `[N]` is the image of each label.
 
-    An image has any number of labels, and how many is known on the device only. So every image's labels are cut
-    into blocks of `K` = N / B, rounded up. However they are spread, there are at most `Q` = N / K + B blocks, and
-    each is compared with the predictions of its own image: (N + B · K) · P pairs in place of B · N · P.
+    The number of labels of each image is known on the device only. So the labels of every image are split into blocks
+    of `K` = N / B, rounded up. Whatever their distribution, there are at most `Q` = N / K + B blocks. Each is compared
+    with the predictions of its own image: (N + B · K) · P pairs instead of B · N · P.
     """
     B, N = len(boxes), len(labels)
     if N == 0:
@@ -48,14 +48,15 @@ def _near_any(boxes: Tensor, labels: Tensor, images: Tensor, threshold: float) -
     K = -(-N // B)
     Q = N // K + B
     block, place = _blocks(images, B, K)
-    table = labels.new_zeros(Q, K, 4).index_put((block, place), labels)  # places left over have no area: no overlap
+    # Unused places and blocks hold boxes without area, which overlap nothing.
+    table = labels.new_zeros(Q, K, 4).index_put((block, place), labels)
     owner = images.new_zeros(Q).index_put((block,), images)
     near = _any_above(boxes.unbind(-1), table.unbind(-1), owner, threshold)
     return torch.zeros(boxes.shape[:2], dtype=torch.int32, device=boxes.device).index_add(0, owner, near) > 0
 
 
 def _blocks(images: Tensor, B: int, K: int) -> tuple[Tensor, Tensor]:
-    """For each label `[N]` its block and its place in it, 0 to K - 1. A block holds labels of one image only."""
+    """Return each label's block and its place in it, 0 to K - 1, int64 `[N]` each. A block has labels of one image."""
     order = images.argsort(stable=True)
     counts = images.new_zeros(B).index_add(0, images, torch.ones_like(images))
     filled = (counts + K - 1).div(K, rounding_mode="floor")
@@ -66,13 +67,15 @@ def _blocks(images: Tensor, B: int, K: int) -> tuple[Tensor, Tensor]:
 
 
 def _any_above(boxes: tuple[Tensor, ...], table: tuple[Tensor, ...], owner: Tensor, threshold: float) -> Tensor:
-    """Whether a box `[B, P]` x 4 of the image `owner` `[Q]` overlaps any of K labels `[Q, K]` x 4: int32 `[Q, P]`.
+    """Return which boxes `[B, P]` x 4 of image `owner` `[Q]` overlap any of K labels `[Q, K]` x 4, int32 `[Q, P]`.
 
-    IoU > t without a division: inter / (a + b - inter) > t where inter > (a + b) · t / (1 + t).
+    IoU > t without a division: inter / (a + b - inter) > t if and only if inter > (a + b) · t / (1 + t).
     """
     cx, cy, w, h = (value[owner][:, None] for value in boxes)  # [Q, 1, P]
     lx, ly, lw, lh = (value[..., None] for value in table)  # [Q, K, 1]
     share = threshold / (1 + threshold)
     inter = torch.minimum(cx + w / 2, lx + lw / 2).sub_(torch.maximum(cx - w / 2, lx - lw / 2)).clamp_(min=0)
     inter *= torch.minimum(cy + h / 2, ly + lh / 2).sub_(torch.maximum(cy - h / 2, ly - lh / 2)).clamp_(min=0)
-    return (inter > w * h * share + lw * lh * share).any(dim=1).to(torch.int32)  # an image may have over 255 blocks
+    return (
+        (inter > w * h * share + lw * lh * share).any(dim=1).to(torch.int32)
+    )  # not uint8: an image may have over 255 blocks

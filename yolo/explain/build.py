@@ -43,7 +43,6 @@ def explain(
         slots, candidates = trace(predictions, heads, size, placement, options)
         responsible = responsible_slots(predictions, heads, size, placement, torch.from_numpy(index.boxes[part]), crowd)
     slots, candidates = Slots(*(x.cpu() for x in slots)), Outcomes(*(x.cpu() for x in candidates))
-    cells, anchors, anchor_sizes = squares(slots.place, heads, placement)
     scene = Scene(
         names=model.names,
         boxes=torch.from_numpy(index.read[part]),
@@ -64,17 +63,8 @@ def explain(
         "input": f"{size} {'letterbox' if model.letterbox else 'stretch'}",
         "trained with": rule if responsible else "heads that the loss does not support; no slot is responsible",
     }
-    return Explained(
-        name=data.path(k).name,
-        image_id=int(index.image_ids[k]),
-        size=placement.image,
-        conditions=conditions,
-        scene=scene,
-        reasons=reasons(scene),
-        cells=cells,
-        anchors=anchors,
-        anchor_sizes=anchor_sizes,
-    )
+    name, image_id, places = data.path(k).name, int(index.image_ids[k]), squares(slots.place, heads, placement)
+    return Explained(name, image_id, placement.image, conditions, scene, reasons(scene), *places)
 
 
 def _labels(data: ImageDataset, part: slice, model: YoloDetector) -> torch.Tensor:
