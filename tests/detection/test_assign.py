@@ -1,6 +1,6 @@
-"""The assignment: against tables that can be checked by eye, and index for index against the oracle.
+"""The assignment: against tables that can be checked by eye, and every index against the oracle.
 
-Columns are those of the design: scale `s`, label `n`, image `b`, anchor `a`, row `i`, column `j`.
+Columns: scale `s`, label `n`, image `b`, anchor `a`, row `i`, column `j`.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ BOARD = [
 
 
 def blank(images: int = 2) -> list[Tensor]:
-    """Raw predictions of the board, all zero: every predicted box is its anchor in the middle of its cell."""
+    """Return raw predictions of the board, all zero: every predicted box is its anchor in the middle of its cell."""
     return [
         torch.zeros(images, 2, HEIGHT // head.stride, WIDTH // head.stride, 7, dtype=torch.float64) for head in BOARD
     ]
 
 
 def label(x: float, y: float, w: float, h: float, *, b: int = 0) -> list[float]:
-    """A label from pixels of the board."""
+    """Return a label from pixels of the board."""
     return [b, x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT, 0]
 
 
 def on_board(rule: str, labels: list[list[float]], predictions: list[Tensor] | None = None) -> Assignment:
-    """The assignment of labels on the board."""
+    """Return the assignment of labels on the board."""
     heads = [real_head(head) for head in BOARD]
     packed = torch.tensor(labels, dtype=torch.float64).reshape(-1, 6)
     return assign(blank() if predictions is None else predictions, packed, heads, rule)
 
 
 def rows(found: Assignment) -> list[Columns | None]:
-    """The rows of an assignment, None where nothing was matched."""
+    """Return the rows of an assignment, None for rows without a match."""
     columns = zip(*(column.tolist() for column in found[:6]), strict=True)
     return [row if hit else None for row, hit in zip(columns, found.matched.tolist(), strict=True)]
 
@@ -58,11 +58,11 @@ def rows(found: Assignment) -> list[Columns | None]:
     [
         # distances 0.4 and 1.8; then 7.6 and 1.6. Row 0, column 2 and on the finer grid 5
         ((90, 10, 48, 48), (0, 0, 0, 0, 0, 2), (1, 0, 0, 1, 0, 5)),
-        # the second anchor itself; then 7 + 1 and 3 + 0.5: none. Lower left
+        # the second anchor itself; then 7 + 1 and 3 + 0.5: no match. Lower left
         ((10, 50, 80, 20), (0, 0, 0, 1, 1, 0), None),
         # 1.5 and 1.375; then 0 and 1.25. Row 1, column 1 and then 2, 3
         ((48, 32, 10, 10), (0, 0, 0, 1, 1, 1), (1, 0, 0, 0, 2, 3)),
-        # a distance of exactly 2 is none: 80 x 80 is twice the first anchor, and 0 + 3 from the second
+        # a distance of exactly 2 is not a match: 80 x 80 is twice the first anchor, and 0 + 3 from the second
         ((48, 32, 80, 80), None, None),
         # a little less than 2
         ((48, 32, 80, 79), (0, 0, 0, 0, 1, 1), None),
@@ -80,8 +80,8 @@ def test_ratio_by_hand(box: tuple[float, ...], coarse: Columns | None, fine: Col
         ((10, 50, 80, 20), (0, 0, 0, 1, 1, 0)),  # an anchor itself
         ((70, 20, 10, 10), (1, 0, 0, 0, 1, 4)),  # another, of the finer scale: row 20/16, column 70/16
         ((30, 40, 20, 40), (1, 0, 0, 1, 2, 1)),  # and the last
-        ((48, 32, 96, 64), (0, 0, 0, 0, 1, 1)),  # everything: 1600/6144 and 1600/6144, the first of equals
-        ((48, 32, 1000, 1), (0, 0, 0, 1, 1, 1)),  # like no anchor, matched all the same: 80/(1000 + 1600 - 80)
+        ((48, 32, 96, 64), (0, 0, 0, 0, 1, 1)),  # the whole image: 1600/6144 and 1600/6144, the first of equals
+        ((48, 32, 1000, 1), (0, 0, 0, 1, 1, 1)),  # unlike any anchor, but matched: 80/(1000 + 1600 - 80)
     ],
 )  # fmt: skip
 def test_prior_by_hand(box: tuple[float, ...], expected: Columns) -> None:
@@ -90,19 +90,19 @@ def test_prior_by_hand(box: tuple[float, ...], expected: Columns) -> None:
 
 
 def test_prediction_by_hand() -> None:
-    """What the network says now decides: first the anchors themselves, then a box that was moved onto the label."""
+    """The current predictions decide: first the anchors themselves, then a box that was moved onto the label."""
     box = label(56, 24, 20, 40)  # the middle of cell (1, 3) of the finer grid, in cell (0, 1) of the coarser
     assert rows(on_board("prediction", [box])) == [(1, 0, 0, 1, 1, 3)]
     predictions = blank()
     predictions[1][0, 1, 1, 3, 2] = -1  # the match becomes narrower
-    predictions[1][0, 0, 1, 3, 2:4] = torch.tensor([20 / 10, 40 / 10]).log()  # another anchor says the label
+    predictions[1][0, 0, 1, 3, 2:4] = torch.tensor([20 / 10, 40 / 10]).log()  # another anchor predicts the label
     assert rows(on_board("prediction", [box], predictions)) == [(1, 0, 0, 0, 1, 3)]
     in_the_other_image = [1.0, *box[1:]]
     assert rows(on_board("prediction", [in_the_other_image], predictions)) == [(1, 0, 1, 1, 1, 3)]
 
 
 def test_several_labels() -> None:
-    """Rows of `ratio` go scale by scale, `s·N + n`; those of the others label by label."""
+    """Rows of `ratio` are ordered by scale, `s·N + n`; those of the others by label."""
     labels = [label(90, 10, 48, 48, b=1), label(48, 32, 96, 10), label(10, 50, 80, 20)]
     assert rows(on_board("ratio", labels)) == [
         (0, 0, 1, 0, 0, 2),
@@ -117,7 +117,7 @@ def test_several_labels() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_borders(rule: str) -> None:
-    """A centre on the right or lower border of the input belongs to the last cell, on a cell's to the next cell."""
+    """A centre on the right or lower border of the input belongs to the last cell, on that of a cell to the next."""
     coarse_and_fine = {
         (128, 64): [(1, 3), (3, 7)],
         (0, 0): [(0, 0), (0, 0)],
@@ -143,13 +143,13 @@ def test_ties_go_to_the_lowest_index(rule: str) -> None:
 
 
 def test_a_tie_of_no_overlap() -> None:
-    """Where no prediction of the cell meets the label the first anchor of the first scale answers."""
+    """If no prediction of the cell overlaps the label, the first anchor of the first scale is responsible."""
     predictions = [scale.index_fill(-1, torch.tensor([2, 3]), -20) for scale in blank()]  # tiny, in the middle of cells
     assert rows(on_board("prediction", [label(81, 33, 1, 1)], predictions)) == [(0, 0, 0, 0, 1, 2)]
 
 
 def test_a_label_that_matches_nothing() -> None:
-    """Its rows are there, all zero, and `compact` leaves them out."""
+    """Its rows exist, all indices are 0, and `compact` leaves them out."""
     found = on_board("ratio", [label(10, 50, 80, 20), label(48, 32, 80, 70), label(48, 32, 1000, 1)])
     assert found.matched.tolist() == [True, True, False, False, False, False]
     zeros = torch.stack(found[:6], dim=1)[~found.matched]
@@ -160,7 +160,7 @@ def test_a_label_that_matches_nothing() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_no_labels(rule: str) -> None:
-    """No rows, and all columns keep their types."""
+    """Without labels there are no rows, and all columns keep their types."""
     found = on_board(rule, [])
     assert rows(found) == []
     assert all(column.shape == (0,) for column in (*found, *found.compact()))
@@ -171,7 +171,7 @@ def test_no_labels(rule: str) -> None:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_precisions(rule: str, dtype: torch.dtype) -> None:
-    """Low precisions of the predictions find what float64 finds where nothing is close."""
+    """Predictions of low precision give the assignment of float64 where no choice is close."""
     labels = [label(90, 10, 48, 48, b=1), label(10, 50, 80, 20), label(70, 20, 10, 12)]
     packed = torch.tensor(labels, dtype=torch.float32)
     found = assign([scale.to(dtype) for scale in blank()], packed, [real_head(head) for head in BOARD], rule)
@@ -179,7 +179,7 @@ def test_precisions(rule: str, dtype: torch.dtype) -> None:
 
 
 def test_an_unknown_rule() -> None:
-    """The sentence has what we got and what we expected."""
+    """The message has the word and the known rules."""
     with pytest.raises(ValueError, match=r"(?s)nearest.*ratio.*prediction.*prior"):
         on_board("nearest", [label(10, 50, 80, 20)])
 
@@ -189,12 +189,12 @@ def test_an_unknown_rule() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @given(problem=problems())
-@settings(max_examples=1500, deadline=None)
-def test_every_index_is_the_oracles(rule: str, problem: Problem) -> None:
-    """Every row, the unmatched ones with their zeros.
+@settings(max_examples=800, deadline=None)
+def test_every_index_equals_the_oracle(rule: str, problem: Problem) -> None:
+    """Every row is the same, including the zeros of those without a match.
 
-    Cases in which two candidates differ by less than 1e-12 of the better one are left out (`Problem.gap`): there
-    the order of two roundings decides. Exact ties are in the tables above.
+    Left out are cases in which two candidates differ by less than 1e-12 of the better one (`Problem.gap`): there
+    rounding decides. Exact ties are in the tables above.
     """
     assume(problem.gap(rule) > 1e-12)
     found = assign(problem.predictions(), problem.targets(), problem.model.heads, rule)
@@ -206,7 +206,7 @@ def test_every_index_is_the_oracles(rule: str, problem: Problem) -> None:
 @given(problem=problems())
 @settings(max_examples=300, deadline=None)
 def test_every_label_is_accounted_for(rule: str, problem: Problem) -> None:
-    """Fixed lengths, indices within their grids, each label at most once per scale or exactly once."""
+    """Lengths are fixed, indices are in their grids, each label has at most one row per scale, or exactly one."""
     heads, labels = problem.model.heads, problem.targets()
     found = assign(problem.predictions(), labels, heads, rule)
     assert isinstance(found, Assignment)

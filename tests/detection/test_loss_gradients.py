@@ -1,7 +1,8 @@
-"""The loss on its way back: gradients against finite differences, extreme values, and no wait for the device.
+"""Gradients of the loss against finite differences, extreme values, and no waiting for the device.
 
 Some parts of the loss are constants for the gradient although they depend on the predictions: the assignment, the IoU
-as a target, the ignored slots, CIoU's alpha. The oracle holds them at one point (`at`) and is differentiated around it.
+as a target, the ignored slots, CIoU's alpha. The oracle keeps them fixed at one point (`at`) and is differentiated
+around it.
 """
 
 from __future__ import annotations
@@ -50,14 +51,14 @@ STEP = 1e-5  # of finite differences in float64: an error of 1e-10 by the third 
 
 
 def gradients(problem: Problem, chosen: dict[str, Any]) -> list[np.ndarray]:
-    """What the loss says backwards, per scale `[B, A, H, W, 5+C]`."""
+    """Return the gradient of the total for the predictions of each scale, `[B, A, H, W, 5+C]`."""
     predictions = problem.predictions()
     compute_loss(predictions, problem.targets(), problem.model, **chosen).total.backward()
     return [np.zeros(p.shape) if p.grad is None else p.grad.numpy() for p in predictions]
 
 
 def difference(problem: Problem, chosen: dict[str, Any], direction: list[np.ndarray]) -> float:
-    """The oracle's central difference along a direction, with everything held that is a constant."""
+    """Return the oracle's central difference along a direction, with all constants fixed."""
     ahead, behind = (
         oracles.yolo_loss(
             [raw + sign * STEP * d for raw, d in zip(problem.raw, direction, strict=True)],
@@ -72,10 +73,10 @@ def difference(problem: Problem, chosen: dict[str, Any], direction: list[np.ndar
 
 
 def kink(problem: Problem, chosen: dict[str, Any]) -> float:
-    """How far the nearest place is where the loss has a kink: there a difference is no derivative.
+    """Return the distance to the nearest kink of the loss, where a difference is not a derivative.
 
-    These are edges of a matched box and of its label on one line (all pairs: to touch from outside is a kink, too), and
-    for focal losses a probability that is its target. The rest is smooth, or held by `at`.
+    Kinks are where edges of a matched box and its label are on one line (all pairs: touching from outside is a kink,
+    too), and for focal losses where a probability equals its target. Everything else is smooth, or fixed by `at`.
     """
     rows = [row for row in problem.rows(chosen["assign"]) if row.matched]
     distances = [math.inf]
@@ -94,7 +95,8 @@ def kink(problem: Problem, chosen: dict[str, Any]) -> float:
 
 
 def small_problem() -> Problem:
-    """Two scales of 1 x 2 and 2 x 4 cells, one anchor each, two classes; labels that match, share a slot, miss."""
+    """Return two scales of 1 x 2 and 2 x 4 cells, one anchor each, two classes; labels that match, share a slot, do not
+    match."""
     rng = np.random.default_rng(5)
     facts = [YoloHead([(24, 20)], stride=32, classes=2, k=1.2), YoloHead([(13, 17)], stride=16, classes=2)]
     raw = [0.7 * rng.standard_normal((1, 1, 32 // head.stride, 64 // head.stride, 7)) for head in facts]
@@ -113,7 +115,7 @@ def small_problem() -> Problem:
 @pytest.mark.parametrize("extra", EXTRAS, ids=NAMES)
 @pytest.mark.parametrize(("bbox_loss", "obj_label", "rule"), COMBINATIONS)
 def test_every_gradient(bbox_loss: str, obj_label: str, rule: str, extra: dict[str, Any]) -> None:
-    """Number by number, the 70 of a small problem."""
+    """Each of the 70 numbers of a small problem."""
     problem, chosen = small_problem(), {"bbox_loss": bbox_loss, "obj_label": obj_label, "assign": rule, **extra}
     assert kink(problem, chosen) > 1e-3
     ours = gradients(problem, chosen)
@@ -130,7 +132,7 @@ def test_every_gradient(bbox_loss: str, obj_label: str, rule: str, extra: dict[s
 @given(problem=problems(), chosen=variants(), seed=st.integers(0, 2**32))
 @settings(max_examples=200, deadline=None)
 def test_gradients_along_directions(problem: Problem, chosen: dict[str, Any], seed: int) -> None:
-    """All numbers at once of any problem, and then the boxes alone, which are few; away from kinks (see `kink`)."""
+    """All numbers of any problem at once, then its boxes alone, which are few; away from kinks (see `kink`)."""
     assume(problem.gap(chosen["assign"]) > 1e-6)
     assume(chosen["ignore_thresh"] is None or problem.ignore_gap(chosen["ignore_thresh"]) > 1e-12)
     assume(kink(problem, chosen) > 1e-3)
@@ -149,10 +151,10 @@ def test_gradients_along_directions(problem: Problem, chosen: dict[str, Any], se
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("bbox_loss", ["mse", "iou", "giou", "diou"])
 def test_gradcheck(bbox_loss: str, rule: str, extra: dict[str, Any]) -> None:
-    """The loss against its own differences, where nothing that varies is held constant: without CIoU and IoU targets.
+    """The loss against its own differences, in variants without constants that vary: no CIoU and no IoU targets.
 
-    The assignment does not change within a step of 1e-6, nor does a slot come to be ignored, and no size is beyond its
-    limit, where the gradient is not the derivative.
+    Within a step of 1e-6 neither the assignment nor the ignored slots change, and no size is beyond its limit, where
+    the gradient is not the derivative.
     """
     problem, chosen = small_problem(), {"bbox_loss": bbox_loss, "obj_label": "1", "assign": rule, **extra}
     for raw in problem.raw:
@@ -167,10 +169,10 @@ def test_gradcheck(bbox_loss: str, rule: str, extra: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("bbox_loss", BOX_LOSSES)
-def test_a_box_that_overshot_comes_back(bbox_loss: str) -> None:
-    """Gradient descent from boxes of e^9 anchors, which count as the grid's longer side, makes them small again.
+def test_a_box_that_is_too_large_shrinks(bbox_loss: str) -> None:
+    """Gradient descent from boxes of e^9 anchors, which are limited to the grid's longer side, makes them small again.
 
-    Two labels share a slot, so that some loss stays.
+    Two labels share a slot, so some loss remains.
     """
     problem = small_problem()
     predictions = [torch.from_numpy(raw.copy()) for raw in problem.raw]
@@ -189,7 +191,7 @@ def test_a_box_that_overshot_comes_back(bbox_loss: str) -> None:
 
 
 def test_targets_have_no_gradient() -> None:
-    """Objectness alone, with the IoU as its target, does not move boxes."""
+    """Objectness with the IoU as its target has no gradient for boxes."""
     problem = small_problem()
     chosen = {"obj_label": "iou", "box_gain": 0.0, "cls_gain": 0.0}
     for gradient in gradients(problem, chosen):
@@ -204,7 +206,7 @@ def test_targets_have_no_gradient() -> None:
 @given(seed=st.integers(0, 2**32), chosen=variants())
 @settings(max_examples=250, deadline=None)
 def test_extreme_values_are_finite(dtype: torch.dtype, seed: int, chosen: dict[str, Any]) -> None:
-    """Raw values from -1e4 to 1e4, the ends often, in the precisions of training: loss and gradients stay numbers."""
+    """Raw values from -1e4 to 1e4, the ends often, in the dtypes of training: loss and gradients are finite."""
     problem, rng = random_problem(seed), np.random.default_rng(seed)
     for raw in problem.raw:
         wild = np.where(
@@ -226,7 +228,7 @@ def test_extreme_values_are_finite(dtype: torch.dtype, seed: int, chosen: dict[s
 @pytest.mark.parametrize("value", [-1e4, -88.0, 0.0, 88.0, 1e4])
 @pytest.mark.parametrize(("bbox_loss", "obj_label", "rule"), COMBINATIONS)
 def test_one_extreme_everywhere(bbox_loss: str, obj_label: str, rule: str, value: float) -> None:
-    """All raw values alike, so that both sides of every box are at the same clamp."""
+    """All raw values are the same, so both sides of every box are at the same limit."""
     problem = small_problem()
     predictions = [torch.full(raw.shape, value).requires_grad_() for raw in problem.raw]
     for extra in EXTRAS[1:]:
@@ -240,15 +242,16 @@ def test_one_extreme_everywhere(bbox_loss: str, obj_label: str, rule: str, value
 @given(problem=problems(), chosen=variants())
 @settings(max_examples=100, deadline=None)
 def test_float32_is_near(problem: Problem, chosen: dict[str, Any]) -> None:
-    """float32 gives float64's loss of the same numbers to 1e-3, unless rounding chose: an anchor (`Problem.gap`), or
-    the cell of a label that lies on its border."""
+    """float32 gives the loss of float64 to 1e-3, unless rounding decides on an anchor (`Problem.gap`) or on a cell."""
     rounded = Problem([raw.astype(np.float32).astype(np.float64) for raw in problem.raw], problem.labels, problem.facts)
     labels = problem.labels.copy()
-    labels[:, 1:3] = labels[:, 1:3] * 0.98 + 0.0123  # most lie on borders on purpose
+    labels[:, 1:3] = labels[:, 1:3] * 0.98 + 0.0123  # most are on borders on purpose
     rounded = Problem(rounded.raw, labels.astype(np.float32).astype(np.float64), problem.facts)
     assume(rounded.gap(chosen["assign"]) > 1e-3)
     assume(chosen["ignore_thresh"] is None or rounded.ignore_gap(chosen["ignore_thresh"]) > 1e-3)
-    assume(not len(rounded.labels) or rounded.labels[:, 3:5].min() > 1e-3)  # corners of less are all rounding
+    assume(
+        not len(rounded.labels) or rounded.labels[:, 3:5].min() > 1e-3
+    )  # the corners of smaller ones are mostly rounding
     edges = [side * rounded.labels[:, 1:3] for raw in rounded.raw for side in (np.array(raw.shape[3:1:-1]),)]
     assume(all(np.abs(edge - edge.round()).min(initial=1) > 1e-4 for edge in edges))
     single = compute_loss(rounded.predictions(torch.float32), rounded.targets(torch.float32), rounded.model, **chosen)
@@ -256,11 +259,11 @@ def test_float32_is_near(problem: Problem, chosen: dict[str, Any]) -> None:
     assert_close(torch.stack(single).double(), torch.stack(double), rtol=1e-3, atol=1e-3)
 
 
-# the device is not waited for
+# no waiting for the device
 
 
 def fake(problem: Problem, mode: FakeTensorMode, dtype: torch.dtype) -> tuple[list[Tensor], Tensor, SimpleNamespace]:
-    """Predictions, labels and model as tensors without values: who asks for one gets an exception."""
+    """Return predictions, labels and model as tensors without values: reading a value is an exception."""
     heads = [real_head(head) for head in problem.facts]
     for head in heads:
         head.anchors = mode.from_tensor(head.anchors)
@@ -295,17 +298,15 @@ def test_no_value_is_read(bbox_loss: str, obj_label: str, rule: str, extra: dict
     ids=["item", "tolist", "bool", "int", "nonzero", "mask", "unique", "one_hot"],
 )
 def test_a_read_value_is_found(read: Any) -> None:
-    """What the test above looks for raises."""
+    """Each way to read a value raises what the test above relies on."""
     with FakeTensorMode() as mode:
         _, labels, _ = fake(small_problem(), mode, torch.float32)
         with pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
             read(labels)
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="no GPU: that the loss never waits for one was not tried on it"
-)
-def test_the_gpu_is_not_waited_for() -> None:
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_nothing_waits_for_the_gpu() -> None:
     """Forward and backward of every variant while every synchronisation is an error, and the same loss."""
     problem = small_problem()
     predictions = [raw.detach().cuda().requires_grad_() for raw in problem.predictions(torch.float32)]

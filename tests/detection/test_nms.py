@@ -25,7 +25,7 @@ DEVICES = [
 
 
 def random_case(rng: random.Random) -> tuple[list[list[float]], list[float], list[int], dict[str, Any]]:
-    """Boxes, scores, labels and options in which everything that can tie or degenerate does so often."""
+    """Return boxes, scores, labels and options in which ties and degenerate boxes are frequent."""
     n = rng.choice([0, 1, 2, 5, 10, 24])
     classes = rng.choice([1, 1, 2, 20])
     step = rng.choice([0.5, 1.0])  # on such a grid many overlaps are equal, and equal to the thresholds below
@@ -52,7 +52,7 @@ def random_case(rng: random.Random) -> tuple[list[list[float]], list[float], lis
 def as_tensors(
     boxes: Sequence[Sequence[float]], scores: Sequence[float], labels: Sequence[int], device: str = "cpu"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The arguments of `nms`."""
+    """Return the tensors that `nms` takes."""
     return (
         torch.tensor(boxes, dtype=torch.float64, device=device).reshape(-1, 4),
         torch.tensor(scores, dtype=torch.float64, device=device),
@@ -62,10 +62,10 @@ def as_tensors(
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("block", "kept_at_once", "cases"), [(256, 8192, 4000), (8, 5, 800), (3, 2, 400), (1, 1, 100)])
-def test_nms_is_the_naive_loop(
+def test_nms_equals_the_naive_loop(
     device: str, block: int, kept_at_once: int, cases: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Thousands of random cases, whatever the sizes of the blocks; a limit gives the beginning of the result."""
+    """Thousands of random cases with blocks of several sizes; a limit gives the beginning of the result."""
     monkeypatch.setattr(nms_module, "_BLOCK", block)
     monkeypatch.setattr(nms_module, "_KEPT", kept_at_once)
     monkeypatch.setattr(nms_module, "_PORTION", block)
@@ -96,7 +96,7 @@ def test_nms_of_many(n: int, classes: int, levels: int, agnostic: bool) -> None:
 
 
 def test_nms_chain() -> None:
-    """Each box overlaps only its neighbour: every second one stays, though the greedy pass takes the longest way."""
+    """Each box overlaps only its neighbours: every second one is kept, after the most rounds that there can be."""
     n = 1000
     boxes, scores, labels = as_tensors([[k, 0, 1.9, 1] for k in range(n)], [1 - k / n for k in range(n)], [0] * n)
     assert nms(boxes, scores, labels, Suppression(0.3)).tolist() == list(range(0, n, 2))
@@ -104,7 +104,7 @@ def test_nms_chain() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_nms_threshold_edge(dtype: torch.dtype) -> None:
-    """An overlap equal to the threshold stays, one just above goes; float32 boxes are compared in float64."""
+    """An overlap equal to the threshold keeps the box, one just above drops it; float32 is compared in float64."""
     boxes, scores, labels = as_tensors([[1, 1, 2, 2], [2, 1, 2, 2]], [0.9, 0.8], [0, 0])  # IoU is a third
     boxes = boxes.to(dtype)
     for agnostic in (False, True):
@@ -113,7 +113,7 @@ def test_nms_threshold_edge(dtype: torch.dtype) -> None:
 
 
 def test_nms_equal_scores() -> None:
-    """Of two equal boxes with equal scores the first stays; classes do not meet unless agnostic."""
+    """Of two equal boxes with equal scores the first is kept. Classes are independent unless agnostic."""
     boxes, scores, labels = as_tensors([[1, 1, 2, 2]] * 3, [0.5] * 3, [1, 0, 1])
     assert nms(boxes, scores, labels, Suppression(0.45)).tolist() == [0, 1]
     assert nms(boxes, scores, labels, Suppression(0.45, agnostic=True)).tolist() == [0]
@@ -122,7 +122,7 @@ def test_nms_equal_scores() -> None:
 
 @pytest.mark.parametrize("kind", ["iou", "diou"])
 def test_nms_of_degenerate_boxes(kind: str) -> None:
-    """Boxes without area or of infinite size rule nothing out."""
+    """Boxes without area or of infinite size suppress nothing."""
     inf = math.inf
     boxes, scores, labels = as_tensors(
         [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, inf, inf], [1, 1, inf, inf], [1, 1, 2, 2]],
@@ -135,8 +135,8 @@ def test_nms_of_degenerate_boxes(kind: str) -> None:
 
 @given(st.integers(0, 2**32), st.sampled_from(["iou", "diou"]), st.booleans())
 @settings(max_examples=50, deadline=None)
-def test_nms_does_not_see_the_order(seed: int, kind: str, agnostic: bool) -> None:
-    """Without equal scores a permutation of the candidates changes nothing."""
+def test_order_of_candidates(seed: int, kind: str, agnostic: bool) -> None:
+    """Without equal scores the order of the candidates does not matter."""
     rng = random.Random(seed)
     n = rng.randrange(1, 400)
     scores = [(k + 1) / n for k in range(n)]
@@ -152,7 +152,7 @@ def test_nms_does_not_see_the_order(seed: int, kind: str, agnostic: bool) -> Non
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_suppressors_are_those_of_the_naive_loop(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suppressors_equal_the_naive_loop(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random cases: every dropped box names the best kept one that overlaps it by more than the threshold."""
     monkeypatch.setattr(nms_module, "_BLOCK", 4)
     dropped = 0

@@ -1,4 +1,4 @@
-"""Candidates, NMS and the way from predictions to detections, against naive loops; exact edges of every threshold."""
+"""Candidates, and the steps from predictions to detections, against naive loops; exact edges of every threshold."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ STRIDES = (32, 16)
 def make_head(
     stride: int = 16, classes: int = 5, *, new_coords: int = 0, nms_kind: str = "default", anchors: int = 3
 ) -> Head:
-    """A `[yolo]` head with the first of ANCHORS."""
+    """Return a `[yolo]` head with the first of ANCHORS."""
     numbers = tuple(number for pair in ANCHORS[:anchors] for number in pair)
     section = Yolo(classes=classes, num=anchors, anchors=numbers, new_coords=new_coords, nms_kind=nms_kind)
     return Head(section, (Fraction(stride), Fraction(stride)))
 
 
 def make_region(stride: int = 16, classes: int = 5) -> Head:
-    """A `[region]` head of two anchors."""
+    """Return a `[region]` head with two anchors."""
     section = Region(classes=classes, num=2, anchors=(1.0, 2.0, 2.5, 1.5), softmax=1)
     return Head(section, (Fraction(stride), Fraction(stride)))
 
 
 def random_raw(heads: Sequence[Head], seed: int, levels: int = 0, batch: int = 1) -> list[Tensor]:
-    """Raw predictions `[B, A, H, W, 5+C]` float64; `levels` rounds the logits, so that many scores are equal."""
+    """Return raw predictions, float64 `[B, A, H, W, 5+C]`; `levels` rounds the logits, so many scores are equal."""
     g = torch.Generator().manual_seed(seed)
     raws = []
     for head in heads:
@@ -61,7 +61,7 @@ def random_raw(heads: Sequence[Head], seed: int, levels: int = 0, batch: int = 1
 
 
 def decoded(raws: Sequence[Tensor], heads: Sequence[Head]) -> list[oracles.Decoded]:
-    """One image by the oracle, from `[A, H, W, 5+C]`."""
+    """Decode one image by the oracle, from `[A, H, W, 5+C]`."""
     decoded_heads = []
     for raw, head in zip(raws, heads, strict=True):
         kind = "region" if head.region else "new_coords" if head.new_coords else "yolo"
@@ -72,7 +72,7 @@ def decoded(raws: Sequence[Tensor], heads: Sequence[Head]) -> list[oracles.Decod
 
 
 def assert_same_candidates(ours: module.Candidates, expected: list[oracles.Candidate]) -> None:
-    """The same boxes, scores and labels in the same order."""
+    """Check for the same boxes, scores and labels in the same order."""
     assert ours.labels.tolist() == [candidate.label for candidate in expected]
     scores = torch.tensor([candidate.score for candidate in expected], dtype=torch.float64)
     boxes = torch.tensor([candidate.box for candidate in expected], dtype=torch.float64)
@@ -81,7 +81,7 @@ def assert_same_candidates(ours: module.Candidates, expected: list[oracles.Candi
 
 
 def assert_same_detections(ours: Detections, expected: Detections) -> None:
-    """Bit for bit."""
+    """Check that all bits are equal."""
     assert ours.labels.equal(expected.labels)
     assert ours.scores.equal(expected.scores)
     assert ours.boxes.equal(expected.boxes)
@@ -92,8 +92,8 @@ def assert_same_detections(ours: Detections, expected: Detections) -> None:
 
 @given(SEEDS, st.sampled_from([0.0, 0.001, 0.25, 0.5, 0.9]))
 @settings(max_examples=40, deadline=None)
-def test_candidates_are_the_oracle(seed: int, confidence: float) -> None:
-    """Three kinds of heads on grids that are not square, several classes per box, darknet's order."""
+def test_candidates_equal_the_oracle(seed: int, confidence: float) -> None:
+    """Three kinds of heads on grids that are not square, with several classes per box, in darknet's order."""
     heads = [make_head(32), make_head(16, new_coords=1), make_region(16)]
     raws = [raw[0] for raw in random_raw(heads, seed)]
     expected = oracles.candidates(decoded(raws, heads), confidence)
@@ -101,7 +101,7 @@ def test_candidates_are_the_oracle(seed: int, confidence: float) -> None:
 
 
 def test_candidates_in_any_layout() -> None:
-    """Channels first, as a convolution makes them, or last, as the inference copy does."""
+    """The memory layout does not matter: channels first, as a convolution makes it, or last, as the inference copy."""
     heads = [make_head(stride) for stride in STRIDES]
     raws = [raw[0] for raw in random_raw(heads, 7)]
     plain = candidates(raws, heads, SIZE, 0.2)
@@ -112,13 +112,13 @@ def test_candidates_in_any_layout() -> None:
 
 
 def one_cell(*values: float, classes: int = 2, new_coords: int = 0) -> tuple[list[Tensor], list[Head]]:
-    """A head with a single slot that holds objectness and class values."""
+    """Return a head with a single slot that has these objectness and class values."""
     head = make_head(32, classes, new_coords=new_coords, anchors=1)
     return [torch.tensor([0.5, 0.5, 0.5, 0.5, *values]).reshape(1, 1, 1, -1)], [head]
 
 
 def labels_of(raws: list[Tensor], heads: list[Head], confidence: float) -> list[int]:
-    """The classes that stand at a confidence; with any limit they are the same."""
+    """Return the classes above a confidence. Any limit gives the first of them."""
     found = candidates(raws, heads, (32, 32), confidence).labels.tolist()
     placement = Placement.stretch(Size(32, 32), Size(32, 32))
     for limit in (None, 1, 2, 5):
@@ -133,7 +133,7 @@ def test_score_edge() -> None:
     above = float(np.nextafter(np.float32(0.5), np.float32(1)))
     raws, heads = one_cell(0.5, 0.5, above, new_coords=1)
     assert labels_of(raws, heads, 0.25) == [1]
-    assert labels_of(raws, heads, math.nextafter(0.25, 0.0)) == [1]  # no number of float32 lies between
+    assert labels_of(raws, heads, math.nextafter(0.25, 0.0)) == [1]  # there is no float32 number between
     assert labels_of(raws, heads, float(np.nextafter(np.float32(0.25), np.float32(0)))) == [0, 1]
     assert labels_of(raws, heads, 0.5 * above) == []
 
@@ -145,7 +145,7 @@ def test_score_edge_of_logits() -> None:
 
 
 def test_objectness_edge() -> None:
-    """Objectness at the threshold is out, whatever the classes (behind a linear layer they can exceed 1)."""
+    """Objectness at the threshold is out, whatever the classes (after a linear layer they can exceed 1)."""
     above = float(np.nextafter(np.float32(0.5), np.float32(1)))
     for objectness, expected in ((0.5, []), (above, [0, 1]), (0.4, [])):
         raws, heads = one_cell(objectness, 2.0, 1.0, new_coords=1)
@@ -153,7 +153,7 @@ def test_objectness_edge() -> None:
 
 
 def test_confidence_zero() -> None:
-    """Scores of 0 are no candidates even at confidence 0; the smallest positive one is."""
+    """A score of 0 is not a candidate even at confidence 0; the smallest positive score is."""
     raws, heads = one_cell(1.0, 0.0, 1e-30, new_coords=1)
     assert labels_of(raws, heads, 0.0) == [1]
     raws, heads = one_cell(0.0, 1.0, 1.0, new_coords=1)
@@ -161,7 +161,7 @@ def test_confidence_zero() -> None:
 
 
 def test_not_a_number() -> None:
-    """NaN exceeds nothing: an objectness takes its box out, a class value only itself."""
+    """NaN exceeds nothing: as objectness it excludes its box, as a class value only that class."""
     raws, heads = one_cell(0.9, math.nan, 0.9, new_coords=1)
     assert labels_of(raws, heads, 0.25) == [1]
     raws, heads = one_cell(math.nan, 0.9, 0.9, new_coords=1)
@@ -169,7 +169,7 @@ def test_not_a_number() -> None:
 
 
 def test_no_candidates() -> None:
-    """Empty arrays of the right shape and type."""
+    """Without candidates the tensors are empty and have the right shapes and dtypes."""
     heads = [make_head(stride) for stride in STRIDES]
     found = candidates([raw[0] - 100 for raw in random_raw(heads, 0)], heads, SIZE, 0.001)
     assert (found.boxes.shape, found.scores.shape, found.labels.shape) == ((0, 4), (0,), (0,))
@@ -182,7 +182,7 @@ def test_no_candidates() -> None:
 def plain(
     raws: Sequence[Tensor], heads: Sequence[Head], placement: Placement, options: Filter
 ) -> tuple[Detections, int]:
-    """One image by `candidates` and an NMS without limit, cut at the end; and how many NMS kept."""
+    """Process one image by `candidates` and NMS without limit, cut at the end. Also return how many boxes NMS kept."""
     boxes, scores, labels, _ = candidates(raws, heads, SIZE, options.confidence)
     boxes, last = placement.relative(boxes), heads[-1]
     rule = Suppression(options.nms, last.nms_kind, last.nms_beta, options.agnostic or last.classes == 1)
@@ -195,8 +195,8 @@ def plain(
 @pytest.mark.parametrize("kind", ["default", "greedynms", "diounms"])
 @given(SEEDS)
 @settings(max_examples=15, deadline=None)
-def test_postprocess_is_the_oracle(kind: str, seed: int) -> None:
-    """Two images of different shapes in one batch, one letterboxed as darknet does it, on an input not square."""
+def test_postprocess_equals_the_oracle(kind: str, seed: int) -> None:
+    """Two images of different shapes in one batch, letterboxed as darknet does it, on an input that is not square."""
     heads = [make_head(stride, nms_kind=kind) for stride in STRIDES]
     raws = random_raw(heads, seed, batch=2)
     images = [(353, 500), (1000, 201)]
@@ -218,9 +218,9 @@ def test_postprocess_is_the_oracle(kind: str, seed: int) -> None:
 @pytest.mark.parametrize("hopeful", [2, 4])
 @pytest.mark.parametrize("last", ["default", "greedynms", "new_coords", "region", "one class"])
 def test_limit_changes_nothing_else(hopeful: int, last: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding only the hopeful boxes gives the first detections of the full search, bit for bit, equal scores too.
+    """Decoding only the best boxes gives the first detections of the full search, bit for bit, with equal scores, too.
 
-    Both cases occur: the first attempt fills the limit, and it does not.
+    Both cases occur: the first attempt fills the limit, or it does not.
     """
     monkeypatch.setattr(module, "_HOPEFUL", hopeful)
     decode, attempts = module._decode, []
@@ -263,7 +263,7 @@ def test_limit_changes_nothing_else(hopeful: int, last: str, monkeypatch: pytest
 
 
 def test_limit_with_not_a_number() -> None:
-    """NaN among the predictions of an image with a limit: as without the shortcut."""
+    """With NaN among the predictions, a limit gives the same as without the shortcut."""
     heads = [make_head(stride) for stride in STRIDES]
     placement = Placement.stretch(Size(64, 96), Size(64, 96))
     for seed in range(50):
@@ -296,7 +296,7 @@ def test_limit_decodes_few_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_found() -> None:
-    """An image without detections is ordinary, with a limit or without; so is an empty batch."""
+    """An image without detections is valid, with a limit or without; so is an empty batch."""
     heads = [make_head(stride) for stride in STRIDES]
     raws = [raw - 100 for raw in random_raw(heads, 0, batch=2)]
     placements = [Placement.letterbox(Size(480, 640), Size(64, 96)), Placement.stretch(Size(1, 1), Size(64, 96))]
@@ -309,7 +309,7 @@ def test_nothing_found() -> None:
 
 
 def test_images_do_not_mix() -> None:
-    """Every image of a batch has the detections it has alone; different heads may differ in classes."""
+    """Every image of a batch has the detections that it has alone; heads may differ in their number of classes."""
     heads = [make_head(32, 7), make_head(16, 3)]
     raws = random_raw(heads, 5, batch=3)
     placements = [Placement.letterbox(Size(100, n), Size(64, 96)) for n in (50, 100, 200)]
@@ -321,7 +321,7 @@ def test_images_do_not_mix() -> None:
 
 
 def test_boxes_are_not_clipped() -> None:
-    """A box over the border keeps its size; scores fall from first to last."""
+    """A box that extends over the border keeps its size; scores descend."""
     head = make_head(32, 1, anchors=1)
     raw = torch.zeros(1, 1, 2, 3, 6)
     raw[..., 2:4] = 3.0

@@ -43,7 +43,7 @@ from yolo.size import Size
 
 
 def explained(*words: str | Path, out: str = "out") -> dict[str, Any]:
-    """What explain.json holds after `python -m yolo explain WORDS`."""
+    """Run `python -m yolo explain WORDS` and return the content of explain.json."""
     assert main(["explain", *map(str, words), "--device", "cpu", "--out", out]) == 0
     found: dict[str, Any] = json.loads((Path(out) / "explain.json").read_text())
     return found
@@ -51,7 +51,7 @@ def explained(*words: str | Path, out: str = "out") -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy network of random weights whose boxes are near its anchors, with many detections of several classes."""
+    """Return a toy network of random weights with boxes near its anchors and many detections of several classes."""
     torch.manual_seed(3)
     network = Darknet(read_cfg("toy.cfg"))
     with torch.no_grad():
@@ -66,7 +66,7 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_table_numbers_and_drawing(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """A reason for every object, a line for every detection, three files' worth of the same numbers."""
+    """Each object has a reason and each detection a line; text, json and drawing have the same numbers."""
     found = explained("p5.png", "--data", write_data(), "--weights", constant)
     printed = capsys.readouterr().out
     assert found["image"] == "p5.png"
@@ -91,7 +91,7 @@ def test_table_numbers_and_drawing(constant: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("conf", ["0.25", "0.2"])
 def test_the_detections_of_detect(noisy: Path, conf: str) -> None:
-    """Scores and boxes to the last digit, on an image that is not square."""
+    """Scores and boxes equal those of `detect` to the last digit, on an image that is not square."""
     truth = write_data()
     image(Path("set/images/p5.png"), 200, 111)
     content = json.loads(truth.read_text())
@@ -110,7 +110,7 @@ def test_the_detections_of_detect(noisy: Path, conf: str) -> None:
 
 
 def check_found(model: YoloDetector, folder: Path, split: str | None, images: int, options: Filter) -> int:
-    """The objects called found are those that COCO's metrics find, in the first images; how many there are."""
+    """Check that the objects called found are those of COCO's metrics, in the first images; return their number."""
     data, hits = open_data(folder, split=split, limit=images), 0
     found = detect_all(model, data, 1, options)
     for k in range(images):
@@ -136,8 +136,8 @@ def check_found(model: YoloDetector, folder: Path, split: str | None, images: in
     return hits
 
 
-def test_found_is_what_eval_says(constant: Path, noisy: Path) -> None:  # noqa: F811
-    """On six images, at a low confidence and without limit on the detections, for two networks."""
+def test_found_agrees_with_eval(constant: Path, noisy: Path) -> None:  # noqa: F811
+    """On six images, at a low confidence and without a limit on the detections, for two networks."""
     truth = write_data()
     for weights, confidence, least in ((constant, 0.01, 3), (noisy, 0.1, 0)):
         model = load_yolo(weights, device="cpu")
@@ -145,7 +145,7 @@ def test_found_is_what_eval_says(constant: Path, noisy: Path) -> None:  # noqa: 
 
 
 def test_responsible_is_what_training_assigns(noisy: Path) -> None:
-    """Slot for slot what `assign` gives for the sample that training makes of the image."""
+    """The slots are those that `assign` returns for the training sample of the image."""
     data, model = open_data(write_data()), load_yolo(noisy, device="cpu")
     image, target = letterboxed(data[5], model.size)
     labels = pack_labels([target], model.size)
@@ -161,7 +161,7 @@ def test_responsible_is_what_training_assigns(noisy: Path) -> None:
 
 
 def test_heads_that_training_refuses() -> None:
-    """Nothing is responsible behind new_coords and region heads; no reason rests on it."""
+    """With new_coords or region heads there are no responsible slots, so no reason is based on them."""
     heads = [make_head(32, new_coords=1), make_region(16)]
     raws = [raw[0] for raw in random_raw(heads, 0)]
     box, crowd = torch.tensor([[1.0, 2, 30, 40]]), torch.tensor([False])
@@ -169,7 +169,7 @@ def test_heads_that_training_refuses() -> None:
 
 
 def test_no_anchor_and_no_objects() -> None:
-    """A thin line fits no anchor under `ratio`; crowds and boxes without area have no slot; no objects, no rows."""
+    """By `ratio` no anchor fits a thin line; crowds and boxes without area have no slot; no objects give no rows."""
     heads = [make_head(32), make_head(16)]
     raws = [raw[0] for raw in random_raw(heads, 0)]
     placement = Placement.stretch(Size(64, 96), Size(64, 96))
@@ -195,7 +195,7 @@ def test_squares() -> None:
 
 
 def test_without_objects_or_detections(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """Both lists may be empty; an image of one channel."""
+    """Both lists may be empty; the image has one channel."""
     truth = write_data()
     cv2.imwrite("set/images/p0.png", np.full((160, 160), 90, np.uint8))
     found = explained("set/images/p0.png", "--data", truth, "--weights", constant, "--conf", "0.99")
@@ -205,7 +205,7 @@ def test_without_objects_or_detections(constant: Path, capsys: pytest.CaptureFix
 
 
 def test_the_rule_of_a_run(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """A run's folder says how it was trained, which --assign overrules."""
+    """The folder of a run has the rule of its training; --assign overrides it."""
     truth = write_data()
     Path("runs/x").mkdir(parents=True)
     Path("runs/x/best.safetensors").write_bytes(constant.read_bytes())
@@ -233,7 +233,7 @@ def test_errors(
     constant: Path,  # noqa: F811
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One line, exit status 1, nothing written."""
+    """Each prints one line, exits with status 1 and writes nothing."""
     Path("few.names").write_text("a\nb\n")
     assert (
         main(
@@ -254,7 +254,7 @@ def test_errors(
 
 
 def test_an_object_of_an_unknown_class(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """Said where the image has one; other images of the data set can be explained."""
+    """It is an error only for images that have one; other images of the data set can be explained."""
     truth = write_data()
     truth.write_text(truth.read_text().replace('"c/d"', '"zebra"'))
     words = ["--data", str(truth), "--weights", str(constant), "--device", "cpu"]
@@ -264,7 +264,7 @@ def test_an_object_of_an_unknown_class(constant: Path, capsys: pytest.CaptureFix
 
 
 def test_one_name_in_two_splits(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    """The name alone is not enough; a split, or the path, is."""
+    """The name alone is ambiguous; a split or the path is not."""
     folders = [Path("both/images") / split for split in ("train2017", "val2017")]
     content = json.loads(write_data().read_text())
     content["images"], content["annotations"] = content["images"][:1], []
@@ -282,8 +282,8 @@ def test_one_name_in_two_splits(constant: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("words", [[], ["a.png", "--image-id", "3"], ["a.png", "--match-iou", "0"]])
-def test_what_is_explained_must_be_said_once(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """An image or its id; an IoU that means something."""
+def test_exactly_one_image_must_be_given(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """An image or its id, and a valid IoU."""
     with pytest.raises(SystemExit) as end:
         main(["explain", *words, "--data", "d", "--weights", "w.safetensors"])
     assert end.value.code == 2
@@ -293,7 +293,7 @@ def test_what_is_explained_must_be_said_once(words: list[str], capsys: pytest.Ca
 
 @needs_shared
 def test_a_real_model_on_real_images() -> None:
-    """20 images of COCO with a trained network: what is found is what COCO's metrics say."""
+    """On 20 images of COCO with a trained network, the found objects are those of COCO's metrics."""
     folder = DATA / "darknet"
     files = ModelFiles(
         weights=folder / "yolo-fastest-1.1-xl.weights",

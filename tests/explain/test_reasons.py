@@ -1,4 +1,4 @@
-"""Every reason by a scene made by hand: few boxes, whole pixels, numbers that can be checked by eye."""
+"""Every reason in a scene made by hand: few boxes, whole pixels, numbers that can be checked by eye."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ WHOLE: Box = (0, 0, 10, 10)
 
 def make_scene(
     objects: Sequence[tuple[Box, int]],
-    said: Sequence[tuple[Box, float, tuple[float, float]]],
+    predicted: Sequence[tuple[Box, float, tuple[float, float]]],
     *,
     crowd: Sequence[bool] | None = None,
-    answers: list[list[int]] | None = None,
+    responsible: list[list[int]] | None = None,
     nms_threshold: float = 0.45,
 ) -> Scene:
-    """Objects (xyxy, class), and boxes that the network says: xyxy, objectness, class scores. Confidence 0.25."""
-    places = torch.tensor([[0, 0, p, 0] for p in range(len(said))]).reshape(-1, 4)
-    boxes = torch.tensor([box for box, _, _ in said]).reshape(-1, 4)
-    objectness = torch.tensor([value for _, value, _ in said])
-    classes = torch.tensor([values for _, _, values in said]).reshape(-1, 2)
+    """Return a scene of objects (xyxy, class) and predicted boxes (xyxy, objectness, class scores); confidence 0.25."""
+    places = torch.tensor([[0, 0, p, 0] for p in range(len(predicted))]).reshape(-1, 4)
+    boxes = torch.tensor([box for box, _, _ in predicted]).reshape(-1, 4)
+    objectness = torch.tensor([value for _, value, _ in predicted])
+    classes = torch.tensor([values for _, _, values in predicted]).reshape(-1, 2)
     slots = Slots(places, boxes, objectness, classes, objectness[:, None] * classes)
     slot, labels = (slots.scores > 0.25).nonzero().unbind(1)
     order = slots.scores[slot, labels].sort(descending=True, stable=True).indices
@@ -51,7 +51,7 @@ def make_scene(
         crowd=torch.tensor(list(crowd or [False] * len(objects)), dtype=torch.bool),
         slots=slots,
         candidates=Outcomes(slot, labels, slots.scores[slot, labels], boxes[slot], by, measure),
-        responsible={} if answers is None else {"prior": answers},
+        responsible={} if responsible is None else {"prior": responsible},
         rule="prior",
         confidence=0.25,
         nms=nms_threshold,
@@ -60,7 +60,7 @@ def make_scene(
 
 
 def only(scene: Scene) -> Reason:
-    """The reason of the first object."""
+    """Return the reason of the first object."""
     return reasons(scene)[0]
 
 
@@ -72,7 +72,7 @@ def test_found() -> None:
 
 
 def test_suppressed_for_the_box_of_another_object() -> None:
-    """Two cats side by side, one box each; they overlap by 1/3, more than NMS allows, and the lower score goes."""
+    """Two cats side by side, one box each; they overlap by 1/3, so the lower score is suppressed."""
     scene = make_scene(
         [((5, 0, 15, 10), CAT), (WHOLE, CAT)],
         [(WHOLE, 1.0, (0.9, 0)), ((5, 0, 15, 10), 1.0, (0.6, 0))],
@@ -89,7 +89,7 @@ def test_suppressed_for_the_box_of_another_object() -> None:
 
 
 def test_suppressed_for_a_box_that_found_nothing() -> None:
-    """The better score has the worse place: IoU 0.4 with the cat, 0.5 with the box that would have found it."""
+    """The better score has the worse box: IoU 0.4 with the cat, 0.5 with the box that would have found it."""
     scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 4), 1.0, (0.9, 0)), ((0, 0, 10, 8), 1.0, (0.6, 0))])
     found = only(scene)
     assert found[0] == "suppressed"
@@ -99,7 +99,7 @@ def test_suppressed_for_a_box_that_found_nothing() -> None:
 
 
 def test_wrong_class() -> None:
-    """A cat that is called dog; the score of cat there is said."""
+    """A cat is detected as a dog; the text has the score of cat there."""
     scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 8), 0.9, (0.1, 0.8))])
     assert only(scene) == Reason(
         "wrong class", "D1 dog 0.720 overlaps it with IoU 0.800; the score of cat there is 0.090", 0, 0
@@ -107,20 +107,20 @@ def test_wrong_class() -> None:
     assert scene.roles[0][:1] + scene.roles[0][2:] == ("wrong class", 0, 0.8)
 
 
-def test_the_box_of_another_object_is_no_wrong_class() -> None:
-    """A dog in the same place that was found: nothing calls the cat a dog."""
+def test_the_detection_of_another_object_is_not_a_wrong_class() -> None:
+    """A dog in the same place was found: no detection calls the cat a dog."""
     scene = make_scene([(WHOLE, CAT), (WHOLE, DOG)], [((0, 0, 10, 8), 0.9, (0.0, 0.8))])
     assert [reason.name for reason in reasons(scene)] == ["never confident", "found"]
 
 
 def test_badly_placed() -> None:
-    """A detection of its class covers 30 of its 100 pixels; another one 20."""
+    """One detection of its class covers 30 of its 100 pixels, another one 20."""
     scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 3), 0.8, (1.0, 0)), ((0, 8, 10, 10), 0.9, (1.0, 0))])
     assert only(scene) == Reason("badly placed", "D2 cat 0.800 is nearest, but its IoU is 0.300 < 0.5", 0, 1)
 
 
 def test_a_duplicate_of_another_object_is_not_badly_placed() -> None:
-    """The second detection lies on a cat that has a better one; that it touches the other cat says nothing."""
+    """The second detection is on a cat that has a better one; that it touches the other cat does not matter."""
     cats = [((5, 0, 15, 10), CAT), (WHOLE, CAT)]
     scene = make_scene(cats, [(WHOLE, 1.0, (0.9, 0)), ((0, 0, 10, 6), 1.0, (0.8, 0))], nms_threshold=0.7)
     assert [reason.name for reason in reasons(scene)] == ["no box", "found"]
@@ -131,7 +131,7 @@ def test_a_duplicate_of_another_object_is_not_badly_placed() -> None:
     ("objectness", "own", "weak"), [(0.2, 0.9, "objectness"), (0.9, 0.2, "class"), (0.5, 0.5, "objectness")]
 )
 def test_below_threshold(objectness: float, own: float, weak: str) -> None:
-    """A good box above half of the threshold and not above it, 0.5 x 0.5 included; and which factor is the smaller."""
+    """A good box has half the threshold or more but is not above it, as 0.5 x 0.5; the smaller factor is named."""
     scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 8), objectness, (own, 0)), (WHOLE, 0.1, (0.1, 0))])
     found = only(scene)
     assert (found.name, found.slot, found.detection) == ("below threshold", 0, -1)
@@ -142,46 +142,48 @@ def test_below_threshold(objectness: float, own: float, weak: str) -> None:
 
 
 def test_collision() -> None:
-    """Two labels with one slot: the cat that is not found names the other, whether that was found or not."""
+    """Two labels share a slot: the reason of the cat that is missed names the other, found or not."""
     cats = [((0, 0, 10, 4), CAT), (WHOLE, CAT)]
-    found, other = reasons(make_scene(cats, [(WHOLE, 0.9, (1.0, 0))], answers=[[0], [0]]))
+    found, other = reasons(make_scene(cats, [(WHOLE, 0.9, (1.0, 0))], responsible=[[0], [0]]))
     assert found.name == "collision"
     assert found[2:] == (0, 0, 1)
     assert found.text == (
         "shares scale 0, anchor 0, row 0, column 0 with object 2 (cat), which D1 found: one box for two labels (prior)"
     )
     assert other.name == "found"
-    both = reasons(make_scene(cats, [(WHOLE, 0.1, (1.0, 0))], answers=[[0], [0]]))
+    both = reasons(make_scene(cats, [(WHOLE, 0.1, (1.0, 0))], responsible=[[0], [0]]))
     assert [reason.name for reason in both] == ["collision", "collision"]
     assert "object 1 (cat), which is missed, too" in both[1].text
 
 
 def test_one_slot_of_its_own_is_no_collision() -> None:
-    """Under a rule with a slot on each scale, an object that shares only some of them is not lost."""
+    """By a rule with a slot on each scale, sharing only some of them is not a collision."""
     cats = [((0, 0, 10, 4), CAT), (WHOLE, CAT)]
-    said = [(WHOLE, 0.1, (1.0, 0)), (WHOLE, 0.01, (1.0, 0.0))]
-    first, second = reasons(make_scene(cats, said, answers=[[0, 1], [0]]))
+    predicted = [(WHOLE, 0.1, (1.0, 0)), (WHOLE, 0.01, (1.0, 0.0))]
+    first, second = reasons(make_scene(cats, predicted, responsible=[[0, 1], [0]]))
     assert (first.name, second.name) == ("no box", "collision")
 
 
 def test_taken() -> None:
-    """One detection on two cats: it is given to the one that it overlaps more."""
+    """One detection on two cats is assigned to the one that it overlaps more."""
     cats = [((0, 0, 10, 6), CAT), (WHOLE, CAT)]
-    scene = make_scene(cats, [(WHOLE, 0.9, (1.0, 0))], answers=[[], [0]])
+    scene = make_scene(cats, [(WHOLE, 0.9, (1.0, 0))], responsible=[[], [0]])
     found = only(scene)
     assert found.text == "D1 cat 0.900 overlaps it with IoU 0.600, but was assigned to object 2 (cat) (IoU 1.000)"
     assert (found.name, *found[2:]) == ("taken", 0, 0, 1)
 
 
 def test_no_anchor() -> None:
-    """Nothing answers for it under the rule of training."""
-    scene = make_scene([((0, 0, 40, 10), CAT)], [(WHOLE, 0.01, (1.0, 0))], answers=[[]])
+    """No slot is responsible for it by the rule of training."""
+    scene = make_scene([((0, 0, 40, 10), CAT)], [(WHOLE, 0.01, (1.0, 0))], responsible=[[]])
     assert only(scene) == Reason("no anchor", "no anchor of any scale is similar to its 40 x 10 pixels (prior)")
 
 
 def test_never_confident() -> None:
-    """A good box, but far below the threshold: which factor."""
-    scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 8), 0.01, (0.9, 0)), ((0, 0, 10, 3), 0.2, (1.0, 0))], answers=[[0]])
+    """A good box is far below the threshold; the smaller factor is named."""
+    scene = make_scene(
+        [(WHOLE, CAT)], [((0, 0, 10, 8), 0.01, (0.9, 0)), ((0, 0, 10, 3), 0.2, (1.0, 0))], responsible=[[0]]
+    )
     assert only(scene) == Reason(
         "never confident",
         "its best box, IoU 0.800, has the score 0.009: objectness 0.010 x class 0.900; objectness is the smaller "
@@ -191,7 +193,7 @@ def test_never_confident() -> None:
 
 
 def test_no_box() -> None:
-    """No good box at all, though one has a score: the nearest. An object of another class has a detection here."""
+    """No box is good; the text has the nearest one. A detection of the same class is elsewhere."""
     scene = make_scene([(WHOLE, CAT)], [((0, 0, 10, 3), 0.2, (0.1, 0)), ((9, 9, 19, 19), 0.9, (0.9, 0))])
     assert only(scene) == Reason(
         "no box",
@@ -202,7 +204,7 @@ def test_no_box() -> None:
 
 
 def test_set_aside() -> None:
-    """A crowd, with a detection that it excuses, and a box without area."""
+    """A crowd with a detection in it, and a box without area."""
     objects: list[tuple[Box, int]] = [((0, 0, 100, 100), CAT), ((50, 50, 50, 60), DOG)]
     scene = make_scene(objects, [(WHOLE, 0.9, (1.0, 0))], crowd=[True, False])
     crowd, line = reasons(scene)
@@ -212,23 +214,23 @@ def test_set_aside() -> None:
 
 
 def test_false_detections() -> None:
-    """Both wrong, and background: near something, near nothing."""
-    said = [((0, 0, 10, 2), 0.9, (0.0, 1.0)), ((9, 9, 19, 19), 0.8, (1.0, 0)), ((50, 50, 60, 60), 0.7, (1.0, 0))]
-    roles = make_scene([(WHOLE, CAT)], said).roles
+    """Both wrong, and background, near an object and not."""
+    predicted = [((0, 0, 10, 2), 0.9, (0.0, 1.0)), ((9, 9, 19, 19), 0.8, (1.0, 0)), ((50, 50, 60, 60), 0.7, (1.0, 0))]
+    roles = make_scene([(WHOLE, CAT)], predicted).roles
     assert [(role.name, role.object) for role in roles] == [("both wrong", 0), ("background", 0), ("background", -1)]
     assert roles[1].text == "nearest to object 1 (cat), IoU 0.005"
     assert roles[2].text == "overlaps no object"
 
 
 def test_nothing() -> None:
-    """No objects; no boxes above the threshold."""
+    """Scenes without objects, and without boxes above the threshold."""
     assert reasons(make_scene([], [(WHOLE, 0.9, (1.0, 0))])) == []
     assert make_scene([], [(WHOLE, 0.9, (1.0, 0))]).roles[0].name == "background"
     assert make_scene([], [(WHOLE, 0.1, (1.0, 0))]).roles == []
 
 
 def test_not_a_number() -> None:
-    """A broken network says nothing: the object was never confident, whatever the order of comparisons."""
+    """With NaN predictions the object is never confident, whatever the order of comparisons."""
     nan = float("nan")
     scene = make_scene([(WHOLE, CAT)], [((nan, 0, 10, nan), nan, (nan, nan)), (WHOLE, nan, (0.5, 0))])
     assert only(scene).name == "never confident"
@@ -237,22 +239,22 @@ def test_not_a_number() -> None:
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_found_is_what_coco_says(data: st.DataObject) -> None:
-    """Random scenes: one reason for each object, found where COCO's metrics have a hit; one role for each detection."""
+def test_found_agrees_with_coco(data: st.DataObject) -> None:
+    """Random scenes: each object has one reason, found where COCO's metrics have a hit; each detection has one role."""
     numbers = st.integers(0, 12)
     box = st.tuples(numbers, numbers, st.integers(1, 12), st.integers(1, 12)).map(
         lambda b: (float(b[0]), float(b[1]), float(b[0] + b[2]), float(b[1] + b[3]))
     )
     share = st.sampled_from([0.0, 0.1, 0.3, 0.6, 0.9])
     objects = data.draw(st.lists(st.tuples(box, st.integers(0, 1)), max_size=6))
-    said = data.draw(st.lists(st.tuples(box, share, st.tuples(share, share)), min_size=1, max_size=12))
+    predicted = data.draw(st.lists(st.tuples(box, share, st.tuples(share, share)), min_size=1, max_size=12))
     crowd = data.draw(st.lists(st.booleans(), min_size=len(objects), max_size=len(objects)))
-    answers = data.draw(
+    responsible = data.draw(
         st.lists(
-            st.lists(st.integers(0, len(said) - 1), max_size=2), min_size=len(objects), max_size=len(objects)
+            st.lists(st.integers(0, len(predicted) - 1), max_size=2), min_size=len(objects), max_size=len(objects)
         )
     )  # fmt: skip
-    scene = make_scene(objects, said, crowd=crowd, answers=answers)
+    scene = make_scene(objects, predicted, crowd=crowd, responsible=responsible)
     collected = Collector(NAMES)
     target = {
         "boxes": torch.tensor([b for b, _ in objects]).reshape(-1, 4),

@@ -1,4 +1,4 @@
-"""The way from predictions to detections, kept: the very detections of `postprocess`, and what suppressed the rest."""
+"""The steps from predictions to detections: they give the detections of `postprocess`, and every box has its place."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLACEMENT = Placement.letterbox(Size(77, 90), SIZE)
 def test_the_detections_of_postprocess(
     kind: str, seed: int, levels: int, confidence: float, nms: float, agnostic: bool, single: bool
 ) -> None:
-    """Bit for bit, in float32, with equal scores among them, for three kinds of heads."""
+    """They are equal bit for bit, in float32, with equal scores among them, for three kinds of heads."""
     classes = 1 if single else 4
     heads = [make_head(32, classes, new_coords=1), make_region(16, classes), make_head(16, classes, nms_kind=kind)]
     raws = [raw.float() for raw in random_raw(heads, seed, levels)]
@@ -53,7 +53,7 @@ def test_the_detections_of_postprocess(
 
 
 def test_every_slot_is_at_its_place() -> None:
-    """Row by row, column by column, anchor by anchor; a box that a slot says lies in its cell."""
+    """Slots are ordered by row, column and anchor, and the box of a slot is in its cell."""
     heads = [make_head(32), make_head(16)]
     raws = [torch.zeros_like(raw[0]).float() for raw in random_raw(heads, 0)]
     slots, found = trace(raws, heads, SIZE, Placement.stretch(Size(64, 96), Size(64, 96)), Filter())

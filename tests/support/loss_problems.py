@@ -3,9 +3,9 @@
 Letters: `B` images, `N` labels, `S` scales, `A` anchors of one, `H, W` rows and columns of its grid, `i` row,
 `j` column, `C` classes, `k` scale_x_y; `h, w` height and width of the input in pixels.
 
-What goes wrong in practice is frequent here: grids that are not square, objects on borders of the image and of
-cells, several labels for one slot, shapes that no anchor is like, predictions that nearly are a label. A problem has
-few slots, so that the oracle's loops stay quick.
+Difficult cases are frequent here: grids that are not square, objects on borders of the image and of cells, several
+labels for one slot, shapes unlike any anchor, predictions that almost equal a label. A problem has few slots, so that
+the loops of the oracle are fast.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SHIFTS = (1.0, 1.05, 1.2, 2.0)  # scale_x_y
 
 @dataclass(frozen=True)
 class Problem:
-    """`raw` per scale `[B, A, H, W, 5+C]` and `labels` `[N, 6]`, both float64, beside the heads for the oracle."""
+    """`raw` per scale `[B, A, H, W, 5+C]` and `labels` `[N, 6]`, both float64, and the heads for the oracle."""
 
     raw: list[np.ndarray]
     labels: np.ndarray
@@ -43,26 +43,26 @@ class Problem:
 
     @property
     def model(self) -> SimpleNamespace:
-        """All that the loss needs of a network: its heads."""
+        """What the loss needs of a network: its heads."""
         return SimpleNamespace(heads=[real_head(head) for head in self.facts])
 
     def predictions(self, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-        """The raw predictions as fresh leaves that want a gradient."""
+        """Return the raw predictions as new leaves that require a gradient."""
         return [torch.tensor(scale, dtype=dtype).requires_grad_() for scale in self.raw]
 
     def targets(self, dtype: torch.dtype = torch.float64) -> Tensor:
-        """The labels as a tensor `[N, 6]`."""
+        """Return the labels as a tensor `[N, 6]`."""
         return torch.tensor(self.labels, dtype=dtype).reshape(-1, 6)
 
     def rows(self, rule: str) -> list[Row]:
-        """The assignment by the oracle."""
+        """Return the assignment by the oracle."""
         return oracles.ASSIGN[rule](self.raw, self.labels, self.facts)
 
     def gap(self, rule: str) -> float:
-        """How close the closest choice between two candidates was, or between a match and none, relative to the best.
+        """Return how close the closest choice is, between two candidates or a match and no match, relative to the best.
 
-        Where this is of the order of rounding, two right programs may differ. Overlaps of 0 are exact, and so is
-        their tie.
+        If this is of the order of rounding, two correct programs may differ. Overlaps of 0 are exact, and so are
+        their ties.
         """
         gaps = [math.inf]
         for label in self.labels.tolist():
@@ -86,7 +86,7 @@ class Problem:
         return min(gaps)
 
     def ignore_gap(self, threshold: float) -> float:
-        """How near the threshold the nearest overlap of a prediction with a label of its image is."""
+        """Return the smallest distance to the threshold of an overlap of a prediction with a label of its image."""
         gaps = [math.inf]
         for s, scale in enumerate(self.raw):
             grid = oracles.grid_of(self.raw, s)
@@ -98,7 +98,7 @@ class Problem:
 
 
 def real_head(head: YoloHead) -> Head:
-    """The head that a [yolo] section of the cfg becomes."""
+    """Return the head that a [yolo] section of the cfg becomes."""
     anchors = tuple(side for pair in head.anchors for side in pair)
     count = len(head.anchors)
     section = Yolo(classes=head.classes, num=count, mask=tuple(range(count)), anchors=anchors, scale_x_y=head.k)
@@ -106,7 +106,10 @@ def real_head(head: YoloHead) -> Head:
 
 
 def random_problem(seed: int) -> Problem:
-    """1 to 5 heads of stride 8, 16 or 32, A 1 to 3, C 1 to 4, B 1 to 3, N 0 to 8; inputs of 32 to 160 pixels."""
+    """Return a problem of 1 to 5 heads of stride 8, 16 or 32 and inputs of 32 to 160 pixels.
+
+    A is 1 to 3, C 1 to 4, B 1 to 3, N 0 to 8.
+    """
     rng = np.random.default_rng(seed)
     strides = rng.choice([8, 16, 32], size=rng.integers(1, 6), p=[0.2, 0.3, 0.5]).tolist()
     n_anchors, classes, images = rng.integers(1, 4), int(rng.integers(1, 5)), int(rng.integers(1, 4))
@@ -143,7 +146,7 @@ def random_problem(seed: int) -> Problem:
 def _label(
     rng: np.random.Generator, others: list[list[float]], facts: list[YoloHead], images: int, size: tuple[int, int]
 ) -> list[float]:
-    """One label (b, x, y, w, h, class); now and then nearly an earlier one, with a class of its own."""
+    """Return one label (b, x, y, w, h, class); sometimes almost an earlier one, with its own class."""
     label_class = float(rng.integers(facts[0].classes))
     if others and rng.random() < 0.3:
         b, x, y, w, h, _ = others[rng.integers(len(others))]
@@ -158,16 +161,16 @@ def _label(
         shape = np.array(anchor) / (size[1], size[0]) * np.exp(rng.normal(0, 0.3, 2))
     elif kind < 0.7:  # anything
         shape = np.exp(rng.uniform(math.log(0.01), 0, 2))
-    elif kind < 0.8:  # a line, which is like no anchor
+    elif kind < 0.8:  # a line, which is unlike any anchor
         shape = np.array([1.0, 0.002]) if rng.random() < 0.5 else np.array([0.002, 1.0])
-    else:  # next to nothing, or everything
+    else:  # almost a point, or the whole image
         shape = np.full(2, 1e-6) if rng.random() < 0.5 else np.ones(2)
     w, h = np.clip(shape, 1e-6, 1).tolist()
     return [float(rng.integers(images)), *centre, w, h, label_class]
 
 
 def _predict(rng: np.random.Generator, raw: list[np.ndarray], facts: list[YoloHead], label: list[float]) -> None:
-    """Writes predictions into `raw` whose box is nearly the label: in its cell, by an anchor of a scale."""
+    """Write a prediction into `raw` whose box is almost the label: in its cell, by an anchor of a scale."""
     s = int(rng.integers(len(facts)))
     head, (rows, columns) = facts[s], raw[s].shape[2:4]
     a = int(rng.integers(len(head.anchors)))
@@ -181,7 +184,7 @@ def _predict(rng: np.random.Generator, raw: list[np.ndarray], facts: list[YoloHe
 
 
 def variants() -> st.SearchStrategy[dict[str, Any]]:
-    """Every variant of the loss, as keyword arguments of `compute_loss` and of the oracle."""
+    """Draw any variant of the loss, as keyword arguments of `compute_loss` and of the oracle."""
     gains = st.sampled_from([0.0, 0.05, 1.0, 3.0])
     return st.fixed_dictionaries(
         {
@@ -201,5 +204,5 @@ def variants() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def problems() -> st.SearchStrategy[Problem]:
-    """Random problems; hypothesis draws and reports the seed."""
+    """Draw random problems; hypothesis reports the seed."""
     return st.integers(0, 2**32).map(random_problem)
