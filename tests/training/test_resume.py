@@ -267,12 +267,13 @@ def as_version_0_1(run: Path) -> None:
     options = yaml.safe_load((run / "options.yaml").read_text())
     assert (options.pop("model"), options.keys()) == ("yolo", {*OLD_OPTIONS})
     assert (options["schedule"].pop("step_epochs"), options["schedule"].pop("gamma")) == (10, 0.1)
-    text = yaml.safe_dump({name: options[name] for name in OLD_OPTIONS}, sort_keys=False)
+    options = {name: options[name] for name in OLD_OPTIONS}
     state = load_checkpoint(run / "last.pt")["trainer"]
     state["loader"]["pictures"] = state["loader"].pop("images")
     watchers = state.pop("watchers")
     state |= {"watcher": watchers.get("glance"), "memory": watchers.get("probe", {})}
-    (run / "options.yaml").write_text(text)
+    (run / "options.yaml").write_text(yaml.safe_dump(options, sort_keys=False))
+    text = yaml.safe_dump({**options, "out": None}, sort_keys=False)
     save_checkpoint(run / "last.pt", {"trainer": state, "options": text})
 
 
