@@ -543,6 +543,36 @@ def test_mosaic_partners_are_near_and_decoded_once() -> None:
     assert len(Recent(data)) == 64
 
 
+class Features:
+    """Float samples of any shape whose boxes are in pixels of the image that they were computed from."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.shape, self.dtype = shape, dtype
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Target]:
+        values = torch.randn(self.shape, generator=torch.Generator().manual_seed(draw.image), dtype=self.dtype)
+        _, target = sample_of(np.zeros((200 + draw.image, 300, 3), np.uint8), [[0, 0, 9, 9]] * (draw.image % 3))
+        return values, target
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((8, 5, 7), torch.float32), ((2, 8, 5, 7), torch.float64), ((11,), torch.float32), ((), torch.float32)],
+)
+def test_samples_that_are_no_images(shape: tuple[int, ...], dtype: torch.dtype, workers: int) -> None:
+    """Shape, dtype and every number arrive, in 0 workers as in 1; the boxes keep the size that they belong to."""
+    data = Features(shape, dtype)
+    batches = list(Loader(data, Batches(7, 4, SIZE, shuffle=False), workers=workers))
+    assert [tuple(batch.images.shape) for batch in batches] == [(4, *shape), (3, *shape)]
+    for k, (values, target) in enumerate(pair for batch in batches for pair in zip(*batch, strict=True)):
+        expected, truth = data[Draw(0, k, SIZE)]
+        assert values.equal(expected)
+        assert values.dtype == dtype
+        assert target["boxes"].equal(truth["boxes"])
+        assert target["boxes"].canvas_size == truth["boxes"].canvas_size == (200 + k, 300)
+
+
 def test_mixup_has_the_objects_of_both() -> None:
     """Half of each image, all boxes."""
     data = Drawn(2, empty=False)

@@ -27,16 +27,18 @@ PER_OBJECT = ("boxes", "labels", "iscrowd", "area")  # what a target holds for e
 
 
 class Batch(NamedTuple):
-    """`images` uint8 `[B, 3, h, w]`, in channels_last memory; B targets, boxes in pixels of these images."""
+    """The samples of a batch."""
 
     images: Tensor
+    """uint8 `[B, 3, h, w]` in channels_last memory. Where samples are no images: their shape after B, their dtype."""
     targets: list[Target]
+    """B of them, boxes in pixels of these images, or of the `canvas_size` that the samples had."""
 
 
 class Drawn(Protocol):
-    """Gives the sample of a draw, as `Augmented` does."""
+    """Gives the sample of a draw, as `Augmented` does: an image, or whatever tensor a model takes, and its target."""
 
-    def __getitem__(self, draw: Draw, /) -> Sample: ...
+    def __getitem__(self, draw: Draw, /) -> tuple[Tensor, Target]: ...
 
 
 class Loader:
@@ -97,13 +99,18 @@ class Loader:
         self.epoch, self.position = self.epoch + 1, 0
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples of one size as a batch; one copy of the pixels."""
-    shape = samples[0][0].shape
-    pixels = torch.empty((len(samples), *shape[1:], shape[0]), dtype=torch.uint8)
+def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
+    """Return samples of one shape and dtype as a batch, with one copy of their numbers.
+
+    Images and feature maps `[C, h, w]` become `[B, C, h, w]` in channels_last memory, other shapes are stacked.
+    """
+    first, targets = samples[0][0], [target for _, target in samples]
+    if first.ndim != 3:
+        return Batch(torch.stack([image.as_subclass(Tensor) for image, _ in samples]), targets)
+    pixels = torch.empty((len(samples), *first.shape[1:], first.shape[0]), dtype=first.dtype)
     for row, (image, _) in zip(pixels, samples, strict=True):
         row.copy_(image.permute(1, 2, 0))
-    return Batch(pixels.permute(0, 3, 1, 2), [target for _, target in samples])
+    return Batch(pixels.permute(0, 3, 1, 2), targets)
 
 
 class _Packed(NamedTuple):
@@ -111,25 +118,27 @@ class _Packed(NamedTuple):
     the objects of all images travel as bytes, in one array for each key of the targets."""
 
     images: Tensor
+    sizes: list[Size]
     image_ids: list[int]
     counts: list[int]
     objects: dict[str, np.ndarray]
 
 
-def _packed(samples: Sequence[Sample]) -> _Packed:
+def _packed(samples: Sequence[tuple[Tensor, Target]]) -> _Packed:
     """`collate`, ready to travel."""
     images, targets = collate(samples)
     objects = {key: torch.cat([target[key].as_subclass(Tensor) for target in targets]).numpy() for key in PER_OBJECT}  # type: ignore[literal-required]
-    return _Packed(images, [t["image_id"] for t in targets], [len(t["labels"]) for t in targets], objects)
+    # A user's transform may return boxes as plain tensors: their canvas is the image.
+    sizes = [Size(*getattr(target["boxes"], "canvas_size", images.shape[-2:])) for target in targets]
+    return _Packed(images, sizes, [t["image_id"] for t in targets], [len(t["labels"]) for t in targets], objects)
 
 
 def _unpacked(packed: _Packed) -> Batch:
     """The batch that arrived."""
     whole = {key: torch.from_numpy(values) for key, values in packed.objects.items()}
-    parts = zip(packed.image_ids, *(whole[key].split(packed.counts) for key in PER_OBJECT), strict=True)
-    size = Size(*packed.images.shape[2:])
-    targets = [make_target(boxes, labels, k, crowd, area, size) for k, boxes, labels, crowd, area in parts]
-    return Batch(packed.images, targets)
+    boxes, labels, crowds, areas = (whole[key].split(packed.counts) for key in PER_OBJECT)
+    parts = zip(boxes, labels, packed.image_ids, crowds, areas, packed.sizes, strict=True)
+    return Batch(packed.images, [make_target(*fields) for fields in parts])
 
 
 def _as_worker(_worker: int) -> None:
