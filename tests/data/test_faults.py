@@ -233,7 +233,7 @@ FAULTS = [
         "unreadable yaml",
         "yolo",
         put("data.yaml", "train: images/train\nnames: [cat, dog\nval: x\n"),
-        "data.yaml:3: column 4: not yaml: expected ',' or ']'",
+        "data.yaml:3: this is not YAML: expected ',' or ']'",
     ),
     Fault(
         "yaml with another nc",

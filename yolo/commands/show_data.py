@@ -42,11 +42,7 @@ def run(options: ShowData) -> None:
         title = f"{name} {split}: {len(images):,} images, at {size}"
         for ending, shown, note in (
             ("", images, ""),
-            (
-                "-augmented",
-                _FirstEpoch(images, plan.size, options.seed),
-                ", as the first epoch of training sees them",
-            ),
+            ("-augmented", _FirstEpoch(images, plan.size, options.seed), ", as the first epoch of training sees them"),
         ):
             file = options.out / f"{name}-{split}{ending}.png"
             write_image(file, contact_sheet(shown, chosen, plan.size, title + note))

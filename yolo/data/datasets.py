@@ -22,7 +22,6 @@ import torch
 from torchvision import tv_tensors
 
 from yolo.data.formats import coco, voc
-from yolo.data.formats import yolo as yolo_layout
 from yolo.data.formats import yolo as yolo_txt
 from yolo.data.index import Index, summary
 from yolo.data.sample import Sample, Target, make_target
@@ -146,7 +145,7 @@ def _layout(path: Path, data_format: Format | None) -> tuple[dict[str, object], 
     formats: dict[str, tuple[Callable[[Path], dict], Reader]] = {
         "coco": (coco.splits, coco.read),
         "voc": (voc.splits, voc.read),
-        "yolo": (yolo_layout.splits, yolo_txt.read),
+        "yolo": (yolo_txt.splits, yolo_txt.read),
     }
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
@@ -163,18 +162,14 @@ def _layout(path: Path, data_format: Format | None) -> tuple[dict[str, object], 
 
 def _split(found: dict[str, object], split: str | None, path: str) -> str:
     """The one split that is meant: of that name, or the only one that begins with it."""
-    there = f"there are {', '.join(found)}" if len(found) > 1 else f"there is only {', '.join(found)}"
-    fitting = [name for name in found if split is None or name.startswith(split)]
     if split in found:
         return split
-    if len(fitting) != 1:
-        what = (
-            "which split?"
-            if split is None
-            else f"{'several splits begin' if fitting else 'no split begins'} with {split!r};"
-        )
-        raise ValueError(f"{path}: {what} {there}; choose one with --split")
-    return fitting[0]
+    fitting = [name for name in found if split is None or name.startswith(split)]
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = f"{'several splits begin' if fitting else 'no split begins'} with {split!r};"
+    there = f"{'there are' if len(found) > 1 else 'there is only'} {', '.join(found)}"
+    raise ValueError(f"{path}: {'which split?' if split is None else problem} {there}; choose one with --split")
 
 
 def _subset(images: int, limit: int | None, fraction: float | None, seed: int) -> np.ndarray:

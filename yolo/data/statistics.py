@@ -67,14 +67,9 @@ def nearest(sizes: np.ndarray, heads: Sequence[np.ndarray]) -> tuple[np.ndarray,
     Both have one centre, so that only the shapes are compared (YOLOv3 §2.1). The first of equal ones.
     """
     shapes = np.concatenate(heads)
-    best = np.zeros(len(sizes), dtype=np.int64)
-    highest = np.full(len(sizes), -1.0)
-    for k, shape in enumerate(shapes):
-        inter = np.minimum(sizes, shape).prod(axis=1)
-        overlap = inter / (sizes.prod(axis=1) + shape.prod() - inter)
-        better = overlap > highest
-        best[better], highest[better] = k, overlap[better]
-    return best, highest
+    inter = np.minimum(sizes[:, None], shapes).prod(axis=2)  # [G, anchors]
+    overlap = inter / (sizes.prod(axis=1)[:, None] + shapes.prod(axis=1) - inter)
+    return overlap.argmax(axis=1), overlap.max(axis=1)
 
 
 def anchor_table(index: Index, plan: Plan) -> list[str]:

@@ -34,13 +34,7 @@ class Warp(NamedTuple):
 
     @classmethod
     def fit(
-        cls,
-        image: Size,
-        canvas: Size,
-        *,
-        zoom: float = 1,
-        move: tuple[float, float] = (0, 0),
-        mirrored: bool = False,
+        cls, image: Size, canvas: Size, *, zoom: float = 1, move: tuple[float, float] = (0, 0), mirrored: bool = False
     ) -> Warp:
         """The whole image in the middle of the canvas, then mirrored, enlarged by `zoom` about its centre, moved by
         `move` pixels; what lies outside is cut off."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,14 +174,10 @@ def _note_size(place: tuple[str, Entry], faults: list[str]) -> bool:
 
 def _fault(entry: Entry, image_of: dict[int, int], class_of: dict[int, int]) -> str:
     """What is wrong with an annotation; empty if nothing is."""
-    known: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-        ("image_id", lambda value: value in image_of, "no image has this id"),
-        ("category_id", lambda value: value in class_of, "no category has this id"),
-    )
-    for key, is_known, message in known:
+    for key, known in (("image_id", image_of), ("category_id", class_of)):
         value = entry.get(key)
-        if not isinstance(value, int) or not is_known(value):
-            return f"{key} {value!r}: {message}"
+        if not isinstance(value, int) or value not in known:
+            return f"{key} {value!r}: no {key.removesuffix('_id')} has this id"
     if "area" in entry and not is_number(entry["area"]):
         return f"area {entry['area']!r}: expected square pixels"
     return box_fault(entry.get("bbox"))

@@ -18,6 +18,7 @@ import yaml
 from yolo.data.index import Index, Rows, image_size
 from yolo.images.files import IMAGE_SUFFIXES
 from yolo.names import agreed, read_names
+from yolo.options.yaml_file import yaml_errors
 
 ALL = "all"
 
@@ -58,14 +59,8 @@ def _names_file(folder: Path) -> Path | None:
 
 def _from_yaml(file: Path) -> dict[str, Split]:
     """`path` and folders as Ultralytics' data.yaml has them; `names` a list or a table from 0 on."""
-    try:
+    with yaml_errors(file):
         content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except yaml.MarkedYAMLError as problem:
-        mark = problem.problem_mark
-        place = f"{mark.line + 1}: column {mark.column + 1}" if mark else ""
-        raise ValueError(f"{file}:{place}: not yaml: {problem.problem}") from problem
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ValueError(f"{file}: not yaml: {problem}") from problem
     if not isinstance(content, dict):
         raise ValueError(f"{file}: holds {type(content).__name__}; expected keys such as path, train, val, names")
     names = _names(file, content)
