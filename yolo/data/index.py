@@ -1,16 +1,17 @@
-"""What all readers give: images and objects as flat arrays, checked. No torch.
+"""What every reader of a format gives: images and objects as flat arrays, checked. No torch.
 
-Arrays, not objects: worker processes share their pages for good, so memory stays flat over workers and epochs.
+Arrays, not Python objects: worker processes never write to their pages and go on sharing them, so memory does not grow
+with workers or epochs.
 
 Letters: `I` images, `G` objects of all images, `w, h` width and height in pixels.
 
-What is wrong is either a *fault*, which stops the reading or, on request, is left out and listed, or a *note*, which is
-said and changes nothing in the user's files:
+What is wrong with the data is a *fault* or a *note*. A fault stops the reading or, on request, is left out and listed.
+A note is logged and changes nothing. The user's files are never changed.
 
 | | what |
 |---|---|
 | fault | not a number, negative size, unknown class, less than half inside its image; an image twice, or not there |
-| note | a box that sticks out by less (clipped in the sample), a box without area (stays, the loss must leave it out) |
+| note | a box that sticks out by less (clipped in the sample), a box without area (kept, the loss must leave it out) |
 """
 
 from __future__ import annotations
@@ -26,16 +27,15 @@ from PIL import ExifTags, Image
 
 from yolo.size import Size
 
-
-def summary(faults: Sequence[str], what: str, limit: int = 10) -> str:
-    """The first `limit` faults, a line each, and how many more there are."""
-    more = f"\n... and {len(faults) - limit} more {what}s" if len(faults) > limit else ""
-    return "\n".join(faults[:limit]) + more
-
-
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
-SAID = 0.01  # pixels; a box that sticks out by less is clipped without a word: rounding, not a defect
+NOTED = 0.01  # pixels; a box that sticks out by less is clipped without a note: rounding, not a defect
+
+
+def summary(faults: Sequence[str], what: str, limit: int = 10) -> str:
+    """Return the first `limit` faults, one per line, and the number of those that are not shown."""
+    more = f"\n... and {len(faults) - limit} more {what}s" if len(faults) > limit else ""
+    return "\n".join(faults[:limit]) + more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +57,21 @@ class Index:
     boxes: np.ndarray
     """float64 `[G, 4]` xyxy in pixels, inside the image: for training."""
     read: np.ndarray
-    """float64 `[G, 4]` left, top, w, h as they were read, every digit: for evaluation."""
+    """float64 `[G, 4]` left, top, w, h as in the file, every digit: for evaluation."""
     area: np.ndarray
     """float64 `[G]` square pixels."""
     crowd: np.ndarray
     """bool `[G]`."""
     faults: list[str] = field(default_factory=list)
-    """What was left out, a line each."""
+    """What was left out, one per line."""
     notes: list[str] = field(default_factory=list)
-    """What is odd but usable, a line each."""
+    """What is odd but usable, one per line."""
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def path(self, k: int) -> Path:
-        """The file of image `k`."""
+        """Return the file of image `k`."""
         return Path(os.fsdecode(self.paths[k]))
 
     def size(self, k: int) -> Size:
@@ -81,14 +81,15 @@ class Index:
 
     @property
     def image(self) -> np.ndarray:
-        """int64 `[G]` the image of every object."""
+        """The index of every object's image, int64 `[G]`."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     def with_images(self, chosen: Sequence[int] | np.ndarray) -> Self:
-        """The same with these images only, by index, and their objects."""
+        """Return the index of these images, in this order, with their objects."""
         chosen = np.asarray(chosen, dtype=np.int64)
         starts, counts = self.offsets[chosen], np.diff(self.offsets)[chosen]
         offsets = np.concatenate(([0], np.cumsum(counts)))
+        # Object n of the new index is as far from the start of its image as it was in the old one.
         objects = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)
         return replace(
             self._with_objects(objects, offsets),
@@ -98,8 +99,8 @@ class Index:
         )
 
     def with_classes(self, chosen: Sequence[int]) -> Self:
-        """The same with these classes only, in this order. All images stay, some without objects."""
-        table = np.full(len(self.names), -1)
+        """Return the index with these classes only, in this order. All images are kept, some without objects."""
+        table = np.full(len(self.names), -1)  # old label -> new label
         table[list(chosen)] = np.arange(len(chosen))
         kept = np.flatnonzero(table[self.labels] >= 0)
         counts = np.bincount(self.image[kept], minlength=len(self))
@@ -112,115 +113,120 @@ class Index:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadObjects:
-    """What a reader found, before images and boxes are compared. Objects in any order."""
+class UncheckedIndex:
+    """Images and objects as a reader found them, boxes not yet compared with images. Objects in any order."""
 
     source: Path
+    """The annotation file or folder, for messages."""
     names: list[str]
     paths: list[str]
-    image_ids: np.ndarray | None = None
-    """By default the digits of the file names, if they all are digits and differ, else 1, 2, ..."""
+    image_ids: np.ndarray
+    """int64 `[I]`."""
     sizes: np.ndarray
-    """int64 `[I, 2]` w, h; 0 where nothing says it: it is taken from the image then."""
+    """int64 `[I, 2]` w, h; 0 where no file says it: it is read from the image then."""
     image: np.ndarray
-    """int64 `[G]` the image of every object."""
+    """int64 `[G]` the index of every object's image."""
     labels: np.ndarray
     boxes: np.ndarray
-    """float64 `[G, 4]` xyxy in pixels, finite, not inside out."""
-    read: np.ndarray | None = None
-    """float64 `[G, 4]` left, top, w, h, where the files have that; by default from `boxes`."""
+    """float64 `[G, 4]` xyxy in pixels, finite, x1 <= x2 and y1 <= y2."""
+    read: np.ndarray
+    """float64 `[G, 4]` left, top, w, h, every digit of the file where it has them."""
     area: np.ndarray | None = None
-    """By default that of the box."""
+    """float64 `[G]` square pixels; by default that of the box inside its image."""
     crowd: np.ndarray
     where: Callable[[int], str]
-    """Object number to its place in the user's files, for messages."""
+    """Returns the place of an object in the user's files, for messages."""
     faults: list[str]
 
 
 @dataclass
 class Rows:
-    """What a reader of text files collects, line by line."""
+    """Images and objects that a reader of text files collects one by one."""
 
     paths: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
-    image: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
-    crowd: list[bool] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
+    objects: list[tuple[str, int, int, tuple[float, float, float, float], bool]] = field(default_factory=list)
+    """Place in the user's files, index of the image, label, box xyxy in pixels, crowd."""
     faults: list[str] = field(default_factory=list)
 
     def add_image(self, path: str, size: tuple[int, int] = (0, 0)) -> None:
-        """The next image; `size` is (w, h) where a file says it."""
+        """Add an image; `size` is (w, h) where a file says it."""
         self.paths.append(path)
         self.sizes.append(size)
 
     def add_object(self, place: str, label: int, box: tuple[float, float, float, float], crowd: bool = False) -> None:
-        """An object of the last image: its place in the user's files, class index, box xyxy in pixels."""
-        self.places.append(place)
-        self.image.append(len(self.paths) - 1)
-        self.labels.append(label)
-        self.boxes.append(box)
-        self.crowd.append(crowd)
+        """Add an object of the last image: its place in the user's files, class index, box xyxy in pixels."""
+        self.objects.append((place, len(self.paths) - 1, label, box, crowd))
 
     def index(self, source: Path, names: list[str], *, skip_faults: bool) -> Index:
-        """Everything, checked. Raises ValueError as `check`."""
-        found = ReadObjects(
+        """Return the index of everything. Raises ValueError as `check`."""
+        places, image, labels, corners, crowd = zip(*self.objects, strict=True) if self.objects else [()] * 5
+        boxes = np.array(corners, dtype=np.float64).reshape(-1, 4)
+        unchecked = UncheckedIndex(
             source=source,
             names=names,
             paths=self.paths,
+            image_ids=_image_ids(self.paths),
             sizes=np.array(self.sizes, dtype=np.int64).reshape(-1, 2),
-            image=np.array(self.image, dtype=np.int64),
-            labels=np.array(self.labels, dtype=np.int64),
-            boxes=np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
-            crowd=np.array(self.crowd, dtype=bool),
-            where=self.places.__getitem__,
+            image=np.array(image, dtype=np.int64),
+            labels=np.array(labels, dtype=np.int64),
+            boxes=boxes,
+            read=np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), axis=1),
+            crowd=np.array(crowd, dtype=bool),
+            where=places.__getitem__,
             faults=self.faults,
         )
-        return check(found, skip_faults=skip_faults)
+        return check(unchecked, skip_faults=skip_faults)
 
 
-def check(found: ReadObjects, *, skip_faults: bool) -> Index:
-    """The index of what a reader found. Raises ValueError with the first ten faults, unless they are to be skipped."""
-    image, given, sizes = found.image, found.boxes, found.sizes.copy()
-    there = _check_images(found, sizes)
+def check(unchecked: UncheckedIndex, *, skip_faults: bool) -> Index:
+    """Return the index of what a reader found, sorted by image, boxes clipped.
+
+    Raises ValueError with the first ten faults unless they are to be skipped, and where no image is usable.
+    """
+    image, boxes, sizes = unchecked.image, unchecked.boxes, unchecked.sizes.copy()
+    usable = _check_images(unchecked, sizes)  # fills in sizes
+    # A box is a fault if most of it lies outside its image, or all of it where it has no area.
     limits = np.tile(sizes[image], 2)
-    boxes = np.minimum(np.maximum(given, 0), limits)
-    w, h = (given[:, 2:] - given[:, :2]).T
-    inside = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    outside = there[image] & (np.abs(boxes - given).max(axis=1, initial=0) > 0) & (2 * inside < w * h)
-    outside |= there[image] & ((given[:, :2] > limits[:, :2]) | (given[:, 2:] < 0)).any(axis=1)
+    clipped = np.minimum(np.maximum(boxes, 0), limits)
+    w, h = (boxes[:, 2:] - boxes[:, :2]).T
+    inside = (clipped[:, 2:] - clipped[:, :2]).prod(axis=1)
+    outside = usable[image] & (np.abs(clipped - boxes).max(axis=1, initial=0) > 0) & (2 * inside < w * h)
+    outside |= usable[image] & ((boxes[:, :2] > limits[:, :2]) | (boxes[:, 2:] < 0)).any(axis=1)
     for k in np.flatnonzero(outside).tolist():
-        found.faults.append(f"{found.where(k)}: the box {_text(given[k])} lies outside its image, {_size(limits[k])}")
-    if found.faults and not skip_faults:
-        raise ValueError(summary(found.faults, "fault") + "\nCorrect the files, or have these left out: bad=skip")
-    kept = np.flatnonzero(there[image] & ~outside)
+        box, size = "({:g}, {:g}) to ({:g}, {:g})".format(*boxes[k]), _size(limits[k])
+        unchecked.faults.append(f"{unchecked.where(k)}: the box {box} lies outside its image, {size}")
+    if unchecked.faults and not skip_faults:
+        raise ValueError(summary(unchecked.faults, "fault") + "\nCorrect the files, or have these left out: bad=skip")
+    # Sorted by image; within an image the objects keep their order.
+    kept = np.flatnonzero(usable[image] & ~outside)
     kept = kept[np.argsort(image[kept], kind="stable")]
-    counts = np.bincount(image[kept], minlength=len(there))
-    area = inside if found.area is None else found.area
+    counts = np.bincount(image[kept], minlength=len(usable))
     index = Index(
-        names=found.names,
-        paths=np.array([os.fsencode(path) for path in found.paths], dtype=bytes),
-        image_ids=_image_ids(found),
+        names=unchecked.names,
+        paths=np.array([os.fsencode(path) for path in unchecked.paths], dtype=bytes),
+        image_ids=unchecked.image_ids,
         sizes=sizes,
         offsets=np.concatenate(([0], np.cumsum(counts))),
-        labels=found.labels[kept],
-        boxes=boxes[kept],
-        read=(np.concatenate((given[:, :2], given[:, 2:] - given[:, :2]), 1) if found.read is None else found.read)[
-            kept
-        ],
-        area=area[kept],
-        crowd=found.crowd[kept],
-        faults=found.faults,
-        notes=_notes(found, given, boxes, kept),
+        labels=unchecked.labels[kept],
+        boxes=clipped[kept],
+        read=unchecked.read[kept],
+        area=(inside if unchecked.area is None else unchecked.area)[kept],
+        crowd=unchecked.crowd[kept],
+        faults=unchecked.faults,
+        notes=_notes(unchecked, clipped, kept),
     )
-    if not there.any():
-        raise ValueError("\n".join([f"{found.source}: no usable images; expected at least one", *found.faults[:3]]))
-    return index if there.all() else index.with_images(np.flatnonzero(there))
+    if not usable.any():
+        problems = [f"{unchecked.source}: no usable images; expected at least one", *unchecked.faults[:3]]
+        raise ValueError("\n".join(problems))
+    return index if usable.all() else index.with_images(np.flatnonzero(usable))
 
 
 def image_size(path: str) -> tuple[int, int]:
-    """Width and height of an image file as it is shown, from its header. ValueError where there is none."""
+    """Return width and height of an image file as it is displayed, from its header.
+
+    Raises ValueError for what is not an image.
+    """
     try:
         with Image.open(path) as image:
             w, h = image.size
@@ -230,18 +236,21 @@ def image_size(path: str) -> tuple[int, int]:
     return (h, w) if turned else (w, h)
 
 
-def _check_images(found: ReadObjects, sizes: np.ndarray) -> np.ndarray:
-    """bool `[I]`: the image can be used. The others become faults; sizes that nothing says are filled in."""
-    there = np.ones(len(found.paths), dtype=bool)
+def _check_images(unchecked: UncheckedIndex, sizes: np.ndarray) -> np.ndarray:
+    """Return which images are usable, bool `[I]`; the others become faults.
+
+    Sizes that no file says are read from the images into `sizes`, int64 `[I, 2]`.
+    """
+    usable = np.ones(len(unchecked.paths), dtype=bool)
     seen: set[str] = set()
-    for k, path in enumerate(found.paths):
+    for k, path in enumerate(unchecked.paths):
         fault = ""
         if path in seen:
-            fault = f"{found.source}: {path} is listed more than once"
+            fault = f"{unchecked.source}: {path} is listed more than once"
         elif not os.path.isfile(path):
-            fault = f"{found.source}: no such image: {path}"
+            fault = f"{unchecked.source}: no such image: {path}"
         elif (sizes[k] < 0).any():
-            fault = f"{found.source}: {path}: the size {_size(sizes[k])} is negative"
+            fault = f"{unchecked.source}: {path}: the size {_size(sizes[k])} is negative"
         elif not sizes[k].all():
             try:
                 sizes[k] = image_size(path)
@@ -249,44 +258,38 @@ def _check_images(found: ReadObjects, sizes: np.ndarray) -> np.ndarray:
                 fault = str(problem)
         seen.add(path)
         if fault:
-            there[k] = False
-            found.faults.append(fault)
-    return there
+            usable[k] = False
+            unchecked.faults.append(fault)
+    return usable
 
 
-def _notes(found: ReadObjects, given: np.ndarray, boxes: np.ndarray, kept: np.ndarray) -> list[str]:
-    """A line for each kind of oddity: how many, and the first one."""
+def _notes(unchecked: UncheckedIndex, clipped: np.ndarray, kept: np.ndarray) -> list[str]:
+    """Return a line for each kind of oddity of the `kept` objects: how many there are, and one of them."""
     notes = []
-    beyond = np.abs(given - boxes).max(axis=1, initial=0)[kept]
-    if (beyond > SAID).any():
+    # Boxes that stick out of their image, by more than rounding explains.
+    beyond = np.abs(unchecked.boxes - clipped).max(axis=1, initial=0)[kept]
+    if (beyond > NOTED).any():
         worst = int(kept[beyond.argmax()])
-        count, most = int((beyond > SAID).sum()), beyond.max()
         notes.append(
-            f"{found.source}: {count} boxes stick out of their image, by {most:.2f} pixels at most, "
-            f"{found.where(worst)}; clipped in the samples"
+            f"{unchecked.source}: {(beyond > NOTED).sum()} boxes stick out of their image, by {beyond.max():.2f} "
+            f"pixels at most, {unchecked.where(worst)}; clipped in the samples"
         )
-    sides = (boxes[kept, 2:] - boxes[kept, :2]).min(axis=1, initial=np.inf)
-    for what, which in (
-        ("without area; no loss counts them", sides <= 0),
-        ("a pixel thin", (sides > 0) & (sides <= 1)),
-    ):
+    # Boxes that are too thin to be learned.
+    sides = (clipped[kept, 2:] - clipped[kept, :2]).min(axis=1, initial=np.inf)
+    kinds = {"without area; no loss counts them": sides <= 0, "a pixel thin": (sides > 0) & (sides <= 1)}
+    for what, which in kinds.items():
         if which.any():
-            first = found.where(int(kept[which.argmax()]))
-            notes.append(f"{found.source}: {int(which.sum())} boxes {what}, such as {first}")
+            first = unchecked.where(int(kept[which.argmax()]))
+            notes.append(f"{unchecked.source}: {which.sum()} boxes {what}, such as {first}")
     return notes
 
 
-def _image_ids(found: ReadObjects) -> np.ndarray:
-    if found.image_ids is not None:
-        return found.image_ids
-    stems = [Path(path).stem for path in found.paths]
+def _image_ids(paths: Sequence[str]) -> np.ndarray:
+    """Return int64 `[I]`: the digits of the file names, if all of them are digits and differ, else 1, 2, ..."""
+    stems = [Path(path).stem for path in paths]
     numbers = [int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) < 19]
     unique = len(set(numbers)) == len(stems)
     return np.array(numbers if unique else range(1, len(stems) + 1), dtype=np.int64)
-
-
-def _text(box: np.ndarray) -> str:
-    return "({:g}, {:g}) to ({:g}, {:g})".format(*box)
 
 
 def _size(limits: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from yolo.data.formats.coco_json import read_annotations
-from yolo.data.index import Index, ReadObjects, check
+from yolo.data.index import Index, UncheckedIndex, check
 from yolo.names import matched
 
 LOOKED_AT = 20  # so many file names decide which folder holds the images
@@ -35,7 +35,7 @@ def read(file: Path, names: Sequence[str] | None, *, skip_faults: bool) -> Index
     folder = _folder(file, [name for name in given.file_names if name])
     left, top, w, h = given.boxes.T
     return check(
-        ReadObjects(
+        UncheckedIndex(
             source=file,
             names=own,
             paths=[str(folder / (name or f"(image {number} has no file_name)"))
