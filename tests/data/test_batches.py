@@ -26,7 +26,7 @@ from yolo.data.mosaic import BLOCK, Recent, partners, quarters
 from yolo.data.order import Draw, InOrder, Order, Shuffled, chance
 from yolo.data.sample import Sample, Target
 from yolo.data.sampler import Batches
-from yolo.data.transforms import Augmented
+from yolo.data.transforms import Augmented, Preview
 from yolo.data.warp import Warp, clipped
 from yolo.detection.labels import pack_labels
 from yolo.images.files import write_image
@@ -582,6 +582,17 @@ def test_mixup_has_the_objects_of_both() -> None:
     assert len(target["boxes"]) == 2
     mean = (alone[0][0].float() + alone[1][0].float()) / 2
     assert (image.float() - mean).abs().mean() < 3  # two resizes that differ by rounding
+
+
+def test_a_preview() -> None:
+    """The samples of the draws, in their order, with the files of their images."""
+    augmented = Augmented(Drawn(5), Augment(), seed=3)
+    draws = [Draw(2, 4, SIZE), Draw(0, 1, SIZE)]
+    preview = Preview(augmented, draws)
+    assert (len(preview), preview.names) == (2, augmented.names)
+    assert [preview.path(k).name for k in (0, 1)] == ["4.png", "1.png"]
+    for k, draw in enumerate(draws):
+        assert preview[k][0].equal(augmented[draw][0])
 
 
 def test_batches_of_the_contract() -> None:

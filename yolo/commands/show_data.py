@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
 from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.index import summary
 from yolo.data.order import Draw
-from yolo.data.sample import Sample
 from yolo.data.sheet import contact_sheet, spread
 from yolo.data.statistics import anchor_table, class_table, network_sizes, quantiles, totals
-from yolo.data.transforms import Augmented
+from yolo.data.transforms import Augmented, Preview
 from yolo.images.files import write_image
 from yolo.options.augment import Augment
 from yolo.options.commands import ShowData
@@ -20,14 +21,16 @@ from yolo.size import Size
 
 
 def run(options: ShowData) -> None:
-    """Prints the counts and writes a sheet for each split. Faults are listed; what they are about is left out."""
+    """Print counts and write two contact sheets for each split. Faults are listed and left out."""
     plan = make_plan(read_cfg(options.cfg), Size.parse(options.size) if options.size else None)
     data = {split: _open(options, split) for split in splits(options.path, options.split, options.data_format)}
     indices = {split: images.index for split, images in data.items()}
+    # Images, boxes and classes; splits with other class names get a table of their own.
     _print("", totals(indices))
     for names in dict.fromkeys(tuple(index.names) for index in indices.values()):
         _print("", class_table({split: index for split, index in indices.items() if tuple(index.names) == names}))
     size = f"{plan.size.width} x {plan.size.height}"
+    # What the network will see of the boxes, and what is wrong with the data.
     for split, index in indices.items():
         _print(f"{split}: pixels of boxes in the network input, {size}", quantiles(network_sizes(index, plan.size)))
         _print(f"{split}: boxes by the anchor of {options.cfg.name} that is most like them", anchor_table(index, plan))
@@ -35,34 +38,17 @@ def run(options: ShowData) -> None:
             _print(f"{split}: notes", index.notes)
         if index.faults:
             _print(f"{split}: {len(index.faults)} faults, left out", summary(index.faults, "fault", 50).splitlines())
+    # A sheet of the images as they are, and one of the same images as training sees them first.
     print()
     name = options.path.resolve().stem
     for split, images in data.items():
         chosen = spread(len(images), options.images)
         title = f"{name} {split}: {len(images):,} images, at {size}"
-        for ending, shown, note in (
-            ("", images, ""),
-            ("-augmented", _FirstEpoch(images, plan.size, options.seed), ", as the first epoch of training sees them"),
-        ):
-            file = options.out / f"{name}-{split}{ending}.png"
-            write_image(file, contact_sheet(shown, chosen, plan.size, title + note))
-            print(file)
-
-
-class _FirstEpoch:
-    """Images as training sees them first, by plain index."""
-
-    def __init__(self, images: ImageDataset, size: Size, seed: int) -> None:
-        self.augmented, self.size, self.names = Augmented(images, Augment(), seed=seed), size, images.names
-
-    def __len__(self) -> int:
-        return len(self.augmented)
-
-    def path(self, k: int) -> Path:
-        return self.augmented.path(k)
-
-    def __getitem__(self, k: int) -> Sample:
-        return self.augmented[Draw(0, k, self.size)]
+        draws = [Draw(0, k, plan.size) for k in range(len(images))]
+        augmented = Preview(Augmented(images, Augment(), seed=options.seed), draws)
+        _write(options.out / f"{name}-{split}.png", contact_sheet(images, chosen, plan.size, title))
+        title += ", as the first epoch of training sees them"
+        _write(options.out / f"{name}-{split}-augmented.png", contact_sheet(augmented, chosen, plan.size, title))
 
 
 def _open(options: ShowData, split: str) -> ImageDataset:
@@ -78,6 +64,11 @@ def _open(options: ShowData, split: str) -> ImageDataset:
         names=options.names,
         quiet=True,
     )
+
+
+def _write(file: Path, sheet: np.ndarray) -> None:
+    write_image(file, sheet)
+    print(file)
 
 
 def _print(title: str, lines: list[str]) -> None:

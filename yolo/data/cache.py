@@ -25,14 +25,14 @@ from tqdm import tqdm
 
 from yolo.atomic import replacing
 from yolo.data.datasets import ImageDataset
-from yolo.data.sample import Sample
+from yolo.data.sample import Sample, View
 from yolo.images.placement import Placement
 from yolo.size import Size
 
 log = logging.getLogger("yolo")
 
 
-class Cached:
+class Cached(View):
     """A data set on the disk whose images are decoded once. Answers to `DataSet`.
 
     Args:
@@ -42,11 +42,14 @@ class Cached:
         folder: where a `disk` cache lives, by file names, sizes and times of the images: a changed image is a new
             entry.
 
-    OSError where there is no room, ValueError for a damaged image.
+    Raises OSError where there is no room, ValueError for a damaged image.
     """
 
+    data: ImageDataset
+
     def __init__(self, data: ImageDataset, size: Size, kind: Literal["ram", "disk"], folder: Path) -> None:
-        self.data, self.names, self.size = data, data.names, size
+        super().__init__(data)
+        self.size = size
         self.sizes = np.array([self._shrunk(k) for k in range(len(data))], dtype=np.int64)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes.prod(1) * 3)))
         if kind == "ram":
@@ -73,13 +76,6 @@ class Cached:
     def __getstate__(self) -> dict[str, object]:
         """Without the map: a process that is not forked gets the name of the file, not its content."""
         return self.__dict__ | {"_pixels": None}
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def path(self, k: int) -> Path:
-        """The file of image `k`."""
-        return self.data.path(k)
 
     def __getitem__(self, k: int) -> Sample:
         """Image `k`, shrunk, and its target in pixels of that."""

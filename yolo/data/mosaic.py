@@ -10,38 +10,30 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from yolo.data.order import Draw, Shuffled
-from yolo.data.sample import DataSet, Sample
+from yolo.data.sample import DataSet, Sample, View
 
 BLOCK = 32
 
 _MOST = 96 << 20  # bytes of decoded images that are kept
 
 
-class Recent:
-    """A data set that keeps the last samples it gave, up to 96 MiB in each process. Answers to `DataSet`.
+class Recent(View):
+    """A `DataSet` that keeps the samples it gave last, up to 96 MiB in each process.
 
     Samples are shared, so nobody may change them.
     """
 
     def __init__(self, data: DataSet) -> None:
-        self.data, self.names = data, data.names
+        super().__init__(data)
         self._kept: OrderedDict[int, Sample] = OrderedDict()
         self._bytes = 0
 
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def path(self, k: int) -> Path:
-        """The file of image `k`."""
-        return self.data.path(k)
-
     def __getitem__(self, k: int) -> Sample:
-        """Image `k` and its target."""
+        """Return image `k` and its target."""
         if k in self._kept:
             self._kept.move_to_end(k)
             return self._kept[k]

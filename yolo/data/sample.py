@@ -75,4 +75,18 @@ class DataSet(Protocol):
     def __getitem__(self, k: int) -> Sample: ...
 
     def path(self, k: int) -> Path:
-        """The file of image `k`."""
+        """Return the file of image `k`."""
+
+
+class View:
+    """A data set made of another one: the same number of images, the same class names and files."""
+
+    def __init__(self, data: DataSet) -> None:
+        self.data, self.names = data, data.names
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def path(self, k: int) -> Path:
+        """Return the file of image `k`."""
+        return self.data.path(k)

@@ -11,7 +11,7 @@ All chance comes from (seed, epoch, image). Without augmentation a sample is wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from torchvision import tv_tensors
 from yolo.data.colour import colour_matrix, recolour
 from yolo.data.mosaic import Recent, partners, quarters
 from yolo.data.order import Draw, chance, torch_chance
-from yolo.data.sample import DataSet, Sample, Target, make_target
+from yolo.data.sample import DataSet, Sample, Target, View, make_target
 from yolo.data.warp import Warp, clipped
 from yolo.images.placement import Placement
 from yolo.images.resize import place
@@ -41,7 +41,7 @@ class Objects(NamedTuple):
     area: np.ndarray
 
 
-class Augmented:
+class Augmented(View):
     """A data set as the network sees it in training.
 
     Args:
@@ -64,16 +64,9 @@ class Augmented:
         epochs: int = 0,
         transform: Transform | None = None,
     ) -> None:
-        self.data = Recent(data) if options.mosaic or options.mixup else data
-        self.names, self.options, self.seed, self.epochs, self.transform = data.names, options, seed, epochs, transform
-        options.ends_plain(0, epochs)  # says now what it would say in an epoch
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def path(self, k: int) -> Path:
-        """The file of image `k`."""
-        return self.data.path(k)
+        super().__init__(Recent(data) if options.mosaic or options.mixup else data)
+        self.options, self.seed, self.epochs, self.transform = options, seed, epochs, transform
+        options.ends_plain(0, epochs)  # raises here what it would raise in an epoch
 
     def is_plain(self, epoch: int) -> bool:
         """Whether nothing is changed in this epoch, counted from 0."""
@@ -153,6 +146,24 @@ class Augmented:
         area = target["area"].numpy().astype(np.float64) * warp.scale[0] * warp.scale[1] * shown
         fields = (cut, target["labels"].numpy(), target["iscrowd"].numpy(), area)
         return Objects(*(field[keep] for field in fields))
+
+
+class Preview:
+    """The samples of some draws as a `DataSet` in the order of the draws, for contact sheets."""
+
+    def __init__(self, augmented: Augmented, draws: Sequence[Draw]) -> None:
+        self.augmented, self.draws, self.names = augmented, draws, augmented.names
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def path(self, k: int) -> Path:
+        """Return the file of the image of draw `k`."""
+        return self.augmented.path(self.draws[k].image)
+
+    def __getitem__(self, k: int) -> Sample:
+        """Return the sample of draw `k`."""
+        return self.augmented[self.draws[k]]
 
 
 def letterboxed(sample: Sample, size: Size) -> Sample:

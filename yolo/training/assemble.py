@@ -16,12 +16,11 @@ from torch import nn
 from yolo.data.cache import Cached
 from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.loader import Loader
-from yolo.data.order import Draw
-from yolo.data.sample import DataSet, Sample
+from yolo.data.sample import DataSet
 from yolo.data.sampler import Batches
 from yolo.data.shapes.scenes import make_shapes
 from yolo.data.sheet import contact_sheet
-from yolo.data.transforms import Augmented
+from yolo.data.transforms import Augmented, Preview
 from yolo.distributed import print_once, rank, wait_for_all, world_size
 from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
@@ -196,22 +195,8 @@ def _first_batch(seen: Augmented, batches: Batches, run: Run) -> None:
     if rank() > 0:
         return
     draws = batches.epoch(0)[0][:16]
-    sheet = contact_sheet(_Batch(seen, draws), range(len(draws)), draws[0].size, "the first batch, as training sees it")
+    sheet = contact_sheet(
+        Preview(seen, draws), range(len(draws)), draws[0].size, "the first batch, as training sees it"
+    )
     write_image(run.folder / "first_batch.png", sheet)
     run.image(0, "first batch", sheet)
-
-
-class _Batch:
-    """The samples of a batch by plain index."""
-
-    def __init__(self, seen: Augmented, draws: list[Draw]) -> None:
-        self.seen, self.draws, self.names = seen, draws, seen.names
-
-    def __len__(self) -> int:
-        return len(self.draws)
-
-    def path(self, k: int) -> Path:
-        return self.seen.path(self.draws[k].image)
-
-    def __getitem__(self, k: int) -> Sample:
-        return self.seen[self.draws[k]]
