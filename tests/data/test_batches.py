@@ -141,7 +141,7 @@ def test_boxes_of_a_mosaic(seed: int, size: tuple[int, int]) -> None:
     random.random()  # whether it is a mosaic, and with which images
     assert len(partners(random, Draw(3, 1, Size(*size)), 4, seed)) == 3
     owned = 0
-    for window in quarters(random, size):
+    for window in quarters(random, Size(*size)):
         left, top, right, bottom = window
         inside = (boxes >= torch.tensor([left, top] * 2)).all(1) & (boxes <= torch.tensor([right, bottom] * 2)).all(1)
         shown = marked(image, window)

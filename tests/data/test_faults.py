@@ -211,14 +211,14 @@ FAULTS = [
         "duplicate image id",
         "coco",
         swap(JSON, '"id": 11', '"id": 10'),
-        f"{JSON}: images[1]: id 10 stands there twice",
+        f"{JSON}: images[1]: another entry has the id 10",
         (1, 2),
     ),
     Fault(
         "duplicate object id",
         "coco",
         swap(JSON, '"id": 101', '"id": 100'),
-        f"{JSON}: annotations[1]: id 100 stands there twice",
+        f"{JSON}: annotations[1]: another entry has the id 100",
         (2, 1),
     ),
     Fault(

@@ -1,16 +1,16 @@
 """From files to batches.
 
 index.py       images and objects of a data set as flat arrays, checked
-sample.py      what a data set yields
-datasets.py    the one way from files to a data set: format, split, subset
-transforms.py  what training sees of an image
-warp.py        one map from an image into the network input, for pixels and boxes
-colour.py      hue, saturation, brightness by one matrix
+sample.py      images with their targets: what a data set yields
+datasets.py    open a data set: find its format and split, take a subset
+transforms.py  augmentation: images as training sees them
+warp.py        an image cropped, scaled, moved and mirrored into the network input, with its boxes
+colour.py      hue, saturation and brightness by one matrix
 mosaic.py      four images in one
-order.py       randomness as a function of seed, epoch, image
+order.py       randomness as a function of seed, epoch and image; the order of images in an epoch
 sampler.py     which images a batch holds
-loader.py      batches from worker processes; progress within the epoch
+loader.py      batches from worker processes; resuming within an epoch
 cache.py       images decoded and shrunk once, shared by all workers
-statistics.py  classes, box sizes, anchors, in numbers
-sheet.py       images with their boxes on one sheet
+statistics.py  tables of classes, box sizes and anchors
+sheet.py       images with their boxes on a contact sheet
 """

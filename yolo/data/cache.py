@@ -1,9 +1,11 @@
 """Images decoded and shrunk once, in memory that all workers share.
 
-Letters: `h, w` height and width of an image in pixels. One file holds the pixels of all images, mapped into every
-process: in RAM (`ram`, gone with this process) or on the disk (`disk`, for the next runs too). The images are as
-large as a letterbox makes them in the network input, never larger than they are, so without augmentation a sample has
-the very pixels that it would have without the cache. The user's own folders are not touched.
+Letters: `h, w` height and width of an image in pixels.
+
+One file holds the pixels of all images and is mapped into every process. It is in RAM (`ram`, deleted with this
+process) or on the disk (`disk`, kept for later runs). Images have the size that a letterbox gives them in the network
+input, or their own where that is smaller. So without augmentation a sample has exactly the pixels that it has without
+the cache. Nothing is written into the user's folders.
 """
 
 from __future__ import annotations
@@ -33,14 +35,14 @@ log = logging.getLogger("yolo")
 
 
 class Cached(View):
-    """A data set on the disk whose images are decoded once. Answers to `DataSet`.
+    """A `DataSet` whose images are decoded once.
 
     Args:
-        data: what is cached.
-        size: network input (h, w) that the images are for.
+        data: the data set on the disk.
+        size: network input that the images are for.
         kind: `ram` or `disk`.
-        folder: where a `disk` cache lives, by file names, sizes and times of the images: a changed image is a new
-            entry.
+        folder: folder of `disk` caches. The name of a cache follows from the paths, sizes and times of all images, so a
+            changed image makes a new cache.
 
     Raises OSError where there is no room, ValueError for a damaged image.
     """
@@ -50,6 +52,7 @@ class Cached(View):
     def __init__(self, data: ImageDataset, size: Size, kind: Literal["ram", "disk"], folder: Path) -> None:
         super().__init__(data)
         self.size = size
+        # int64 [I, 2] heights and widths, int64 [I + 1] where the pixels of each image begin in the file.
         self.sizes = np.array([self._shrunk(k) for k in range(len(data))], dtype=np.int64)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes.prod(1) * 3)))
         if kind == "ram":
@@ -74,26 +77,25 @@ class Cached(View):
         self._pixels: np.ndarray | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        """Without the map: a process that is not forked gets the name of the file, not its content."""
+        """Return the state without the map: a process that is not forked opens the file for itself."""
         return self.__dict__ | {"_pixels": None}
 
     def __getitem__(self, k: int) -> Sample:
-        """Image `k`, shrunk, and its target in pixels of that."""
-        w, h = self.sizes[k].tolist()
-        if self._pixels is None:  # mapped by each process for itself
+        """Return image `k`, shrunk, and its target in pixels of the shrunk image."""
+        size = Size(*self.sizes[k].tolist())
+        if self._pixels is None:  # each process maps the file for itself
             self._pixels = np.memmap(self.file, np.uint8, "r")
-        pixels = np.array(self._pixels[self.offsets[k] : self.offsets[k + 1]]).reshape(h, w, 3)
-        target = self.data.target(k, scale=(w, h) / self.data.index.sizes[k])
-        return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
+        pixels = np.array(self._pixels[self.offsets[k] : self.offsets[k + 1]]).reshape(*size, 3)
+        return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), self.data.target(k, size)
 
-    def _shrunk(self, k: int) -> tuple[int, int]:
-        """Width and height of an image in its letterbox, or its own where that is smaller."""
-        w, h = self.data.index.sizes[k].tolist()
-        placed = Placement.letterbox(Size(h, w), self.size).placed
-        return placed.wh if placed.width <= w and placed.height <= h else (w, h)
+    def _shrunk(self, k: int) -> Size:
+        """Return the size of an image in its letterbox, or its own where that is smaller."""
+        size = self.data.index.size(k)
+        placed = Placement.letterbox(size, self.size).placed
+        return placed if placed.width <= size.width and placed.height <= size.height else size
 
     def _key(self) -> str:
-        """A name for the content: what the images are called, how large and old they are, and the size they get."""
+        """Return a name that follows from paths, sizes and times of the images, and from the network input."""
         digest = hashlib.sha256(f"{self.size}".encode())
         for k in range(len(self)):
             status = self.path(k).stat()
@@ -101,13 +103,13 @@ class Cached(View):
         return digest.hexdigest()[:32]
 
     def _fill(self, file: Path) -> None:
-        """Decodes all images, in threads, and writes them one behind the other."""
+        """Decode all images, in threads, and write them to the file one after the other."""
 
         def shrink(k: int) -> np.ndarray:
-            pixels, size = self.data.decode(k), tuple(self.sizes[k].tolist())
-            if size == (pixels.shape[1], pixels.shape[0]):
+            pixels, size = self.data.decode(k), Size(*self.sizes[k].tolist())
+            if size == Size.of(pixels):
                 return pixels
-            return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)  # as `images.place`
+            return cv2.resize(pixels, size.wh, interpolation=cv2.INTER_LINEAR)  # as `images.resize.place`
 
         workers = os.cpu_count() or 1
         with ThreadPoolExecutor(workers) as pool, file.open("wb") as output:

@@ -1,9 +1,9 @@
-"""One way from files to a data set: COCO json, Pascal VOC xml or YOLO txt, whichever the path holds.
+"""Opening a data set: COCO json, Pascal VOC xml or YOLO txt, whichever the path holds.
 
-Letters: `I` images, `G` objects of one image, `h, w` its height and width in pixels.
+Letters: `G` objects of one image, `h, w` its height and width in pixels.
 
-Corrupt images: with `bad="error"` they are met when they are decoded, as a ValueError that names the file. With
-`bad="skip"` every image is decoded once when the data set is opened, so that its length stays what it is.
+Damaged images: with `bad="error"` each raises a ValueError that names the file, when it is decoded. With `bad="skip"`
+all images are decoded once when the data set is opened and the damaged ones are left out, so that its length is final.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Reader = Callable[..., Index]
 
 
 class ImageDataset:
-    """A data set on the disk: decodes when asked, keeps nothing but arrays. Answers to `DataSet`."""
+    """A `DataSet` on the disk. It keeps the arrays of its index and decodes an image whenever it is read."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
@@ -47,30 +47,33 @@ class ImageDataset:
         return len(self.index)
 
     def path(self, k: int) -> Path:
-        """The file of image `k`."""
+        """Return the file of image `k`."""
         return self.index.path(k)
 
     def __getitem__(self, k: int) -> Sample:
-        """Image `k` and its target. ValueError for a damaged image or one of another size than its annotations."""
+        """Return image `k` and its target.
+
+        Raises ValueError for a damaged image, or one of another size than its annotations, IndexError for no image.
+        """
         if not -len(self) <= k < len(self):
             raise IndexError(f"image {k} of {len(self)}")
         k %= len(self)
         return tv_tensors.Image(torch.from_numpy(self.decode(k)).permute(2, 0, 1)), self.target(k)
 
-    def target(self, k: int, scale: np.ndarray | None = None) -> Target:
-        """What is in image `k`, which is not read; as it is when its w, h are scaled by `scale` `[2]`."""
+    def target(self, k: int, resized: Size | None = None) -> Target:
+        """Return the target of image `k` without reading the image; in pixels of the image `resized` to that size."""
         index = self.index
         part = slice(index.offsets[k], index.offsets[k + 1])
         boxes, area, size = index.boxes[part], index.area[part], index.size(k)
-        if scale is not None:
-            boxes, area = boxes * np.tile(scale, 2), area * scale.prod()
-            size = Size(round(size.height * scale[1]), round(size.width * scale[0]))
+        if resized is not None:
+            scale = resized.wh / index.sizes[k]  # along x and y
+            boxes, area, size = boxes * np.tile(scale, 2), area * scale.prod(), resized
         # Copies, so that what a transform writes into a target stays out of the index.
         labels, crowd = index.labels[part].copy(), index.crowd[part].copy()
         return make_target(boxes, labels, int(index.image_ids[k]), crowd, area, size)
 
     def fault(self, k: int) -> str:
-        """What is wrong with the file of image `k`; empty if nothing is."""
+        """Return what is wrong with the file of image `k`; empty if nothing is."""
         try:
             self.decode(k)
         except (OSError, ValueError) as problem:
@@ -78,7 +81,10 @@ class ImageDataset:
         return ""
 
     def decode(self, k: int) -> np.ndarray:
-        """Image `k`, uint8 RGB `[h, w, 3]`, of the size that its annotations are for."""
+        """Return image `k`, uint8 RGB `[h, w, 3]`, of the size that its annotations are for.
+
+        Raises OSError or ValueError, with the file, if there is no such image.
+        """
         pixels = read_image(os.fsdecode(self.index.paths[k]))
         size, expected = Size.of(pixels), self.index.size(k)
         if size != expected:
@@ -103,20 +109,21 @@ def open_data(
     names: Sequence[str] | str | Path | None = None,
     quiet: bool = False,
 ) -> ImageDataset:
-    """The data set at `path`.
+    """Open the data set at `path`.
 
     Args:
         path: a COCO json file, a data.yaml, a darknet .data file, or a folder in the layout of one of the formats.
-        split: its name or the beginning of it, such as train for train2017; not needed where there is only one.
-        data_format: by default what the path holds; COCO is looked for before VOC before YOLO.
-        limit: only the first so many images, in the order of the annotations.
-        classes: only these, by name, separated by commas, in this order. Images without them stay, empty.
-        fraction: a random part of the images, in (0, 1], the same for the same seed; a smaller one is part of it.
-        bad: faults end the reading, or are logged and left out.
-        names: class names or a file of them, to which labels refer then.
-        quiet: faults that were left out and notes stand in `index` only, and are not logged.
+        split: name of the split or the beginning of it, such as train for train2017; not needed if there is only one.
+        data_format: by default the first of COCO, VOC and YOLO that the path holds.
+        limit: only the first `limit` images, in the order of the annotations.
+        classes: only these classes, by name, separated by commas, in this order. Images without them are kept, empty.
+        fraction: a random part of the images, in (0, 1]; the same for the same seed, and part of any larger fraction.
+        seed: seed of `fraction`.
+        bad: whether faults raise an error or are logged and left out.
+        names: class names or a file of them; labels are then indices into them.
+        quiet: do not log notes and faults that were left out; they are in `index`.
 
-    Raises ValueError for faults, an unknown or ambiguous split, names that are not those of the data.
+    Raises ValueError for faults, an unknown or ambiguous split, class names that are not those of the data.
     """
     found, reader = _layout(Path(path), data_format)
     given = read_names(names) if isinstance(names, (str, Path)) else names
@@ -135,13 +142,13 @@ def open_data(
 
 
 def splits(path: str | Path, split: str | None = None, data_format: Format | None = None) -> list[str]:
-    """The names of the splits at `path`, or of the one that `split` stands for. ValueError as `open_data`."""
+    """Return the names of the splits at `path`, or of the one that `split` means. Raises ValueError as `open_data`."""
     found, _ = _layout(Path(path), data_format)
     return list(found) if split is None else [_split(found, split, str(path))]
 
 
 def _layout(path: Path, data_format: Format | None) -> tuple[dict[str, object], Reader]:
-    """The splits at `path` and what reads one."""
+    """Return the splits at `path`, and the function that reads one."""
     formats: dict[str, tuple[Callable[[Path], dict], Reader]] = {
         "coco": (coco.splits, coco.read),
         "voc": (voc.splits, voc.read),
@@ -161,7 +168,7 @@ def _layout(path: Path, data_format: Format | None) -> tuple[dict[str, object], 
 
 
 def _split(found: dict[str, object], split: str | None, path: str) -> str:
-    """The one split that is meant: of that name, or the only one that begins with it."""
+    """Return the split that is meant: the one of that name, or the only one that begins with it."""
     if split in found:
         return split
     fitting = [name for name in found if split is None or name.startswith(split)]
@@ -173,7 +180,7 @@ def _split(found: dict[str, object], split: str | None, path: str) -> str:
 
 
 def _subset(images: int, limit: int | None, fraction: float | None, seed: int) -> np.ndarray:
-    """Indices of the first `limit` images, of which a random `fraction`, in their order; at least one."""
+    """Return the indices of a random `fraction` of the first `limit` images, at least one, in ascending order."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: expected at least 1 image")
     if fraction is not None and not 0 < fraction <= 1:
@@ -184,7 +191,7 @@ def _subset(images: int, limit: int | None, fraction: float | None, seed: int) -
 
 
 def _without_damaged(index: Index) -> Index:
-    """Every image decoded once; those that cannot be are left out and become faults."""
+    """Return the index without the images that cannot be decoded; they become faults."""
     with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
         faults = list(pool.map(partial(ImageDataset.fault, ImageDataset(index)), range(len(index))))
     kept = [k for k, fault in enumerate(faults) if not fault]

@@ -1,6 +1,6 @@
-"""Batches: worker processes make samples, one place knows how far the epoch is.
+"""Batches: worker processes make the samples, the main process keeps the position in the epoch.
 
-Letters: `B` images of a batch, `N` their objects, `h, w` height and width of the network input in pixels.
+Letters: `B` images of a batch, `h, w` height and width of the network input in pixels.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from yolo.data.sample import Sample, Target, make_target
 from yolo.data.sampler import Batches
 from yolo.size import Size
 
-PER_OBJECT = ("boxes", "labels", "iscrowd", "area")  # what a target holds for each of its objects
+PER_OBJECT = ("boxes", "labels", "iscrowd", "area")  # fields of a target with one row per object
 
 
 class Batch(NamedTuple):
     """The samples of a batch."""
 
     images: Tensor
-    """uint8 `[B, 3, h, w]` in channels_last memory. Where samples are no images: their shape after B, their dtype."""
+    """uint8 `[B, 3, h, w]` in channels_last memory. Other samples keep their shape, after B, and their dtype."""
     targets: list[Target]
-    """B of them, boxes in pixels of these images, or of the `canvas_size` that the samples had."""
+    """B targets with boxes in pixels of these images; with other samples, in pixels of their own `canvas_size`."""
 
 
 class Drawn(Protocol):
-    """Gives the sample of a draw, as `Augmented` does: an image, or whatever tensor a model takes, and its target."""
+    """Yields the sample of a draw, as `Augmented` does: an image, or any tensor that a model takes, and its target."""
 
     def __getitem__(self, draw: Draw, /) -> tuple[Tensor, Target]: ...
 
 
 class Loader:
-    """Iterates over the batches of an epoch, from wherever it stands.
+    """Iterates over the remaining batches of the present epoch, then moves to the next epoch.
 
     Args:
-        data: gives the sample of a `Draw` (`Augmented`).
+        data: yields the sample of a `Draw` (`Augmented`).
         batches: which draws make a batch.
-        workers: processes that make samples; 0 makes them here. Batches do not depend on it.
-        pin: page-locked memory, from which a GPU copies while it computes.
+        workers: number of processes that make samples; 0 makes them in this one. Batches do not depend on it.
+        pin: put batches into page-locked memory, from which a GPU copies while it computes.
 
-    The position counts the batches that were handed out, not those that workers have made ahead; `state_dict` holds it,
-    and a loader that loads it goes on with the next batch. After the last one it stands before the next epoch.
+    `epoch` counts from 0. `position` counts the batches that were handed out, not those that workers have made ahead.
+    `state_dict` holds both, so a loader that loads it continues with the next batch.
     """
 
     def __init__(self, data: Drawn, batches: Batches, *, workers: int = 0, pin: bool = False) -> None:
@@ -59,15 +59,15 @@ class Loader:
         self.epoch, self.position = 0, 0
 
     def __len__(self) -> int:
-        """Batches in a whole epoch."""
+        """Return the number of batches of a whole epoch."""
         return len(self.batches)
 
     def state_dict(self) -> dict[str, int | str]:
-        """What a resumed run needs, and what it must have in common with this one."""
+        """Return what a resumed run needs, and what it must have in common with this one."""
         return {"epoch": self.epoch, "position": self.position, **self.batches.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue there. Raises ValueError if the batches of this loader are others, so the rest would differ."""
+        """Continue where `state` was taken. Raises ValueError if the rest of its epoch would hold other batches."""
         # OLD NAMES: older checkpoints say "pictures" for "images". The orders of `shuffle` have no name in any.
         saved = {"order": "of shuffle", "images": state.get("pictures")} | state
         here = {"order": "of shuffle"} | self.batches.state_dict()
@@ -82,6 +82,7 @@ class Loader:
         self.epoch, self.position = state["epoch"], state["position"]
 
     def __iter__(self) -> Iterator[Batch]:
+        # The DataLoader draws a number that nothing depends on; with a generator of its own, torch's are left alone.
         ahead: DataLoader[Any] = DataLoader(
             cast("Dataset[Sample]", self.data),
             batch_sampler=self.batches.epoch(self.epoch)[self.position :],
@@ -89,7 +90,7 @@ class Loader:
             worker_init_fn=_as_worker,
             num_workers=self.workers,
             pin_memory=self.pin,
-            generator=torch.Generator().manual_seed(self.epoch),  # it draws a number that nobody uses: not from ours
+            generator=torch.Generator().manual_seed(self.epoch),
         )
         with _opencv_without_threads(), _signals_held():
             made = iter(ahead)
@@ -114,8 +115,11 @@ def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
 
 
 class _Packed(NamedTuple):
-    """A batch on its way from a worker. A tensor would cost an open file, and four of each image soon are too many:
-    the objects of all images travel as bytes, in one array for each key of the targets."""
+    """A batch on its way from a worker.
+
+    A tensor that travels costs an open file, so four tensors per image would soon be too many. Instead the objects of
+    all images travel as bytes, in one array for each key of the targets.
+    """
 
     images: Tensor
     sizes: list[Size]
@@ -125,7 +129,7 @@ class _Packed(NamedTuple):
 
 
 def _packed(samples: Sequence[tuple[Tensor, Target]]) -> _Packed:
-    """`collate`, ready to travel."""
+    """Return the batch of these samples, ready to travel."""
     images, targets = collate(samples)
     objects = {key: torch.cat([target[key].as_subclass(Tensor) for target in targets]).numpy() for key in PER_OBJECT}  # type: ignore[literal-required]
     # A user's transform may return boxes as plain tensors: their canvas is the image.
@@ -134,7 +138,7 @@ def _packed(samples: Sequence[tuple[Tensor, Target]]) -> _Packed:
 
 
 def _unpacked(packed: _Packed) -> Batch:
-    """The batch that arrived."""
+    """Return the batch that has travelled."""
     whole = {key: torch.from_numpy(values) for key, values in packed.objects.items()}
     boxes, labels, crowds, areas = (whole[key].split(packed.counts) for key in PER_OBJECT)
     parts = zip(boxes, labels, packed.image_ids, crowds, areas, packed.sizes, strict=True)
@@ -142,17 +146,20 @@ def _unpacked(packed: _Packed) -> Batch:
 
 
 def _as_worker(_worker: int) -> None:
-    """A worker computes on one core (one that is not forked has OpenCV's threads). It outlives signals that are meant
-    for the run, as Ctrl-C and job schedulers send them to every process: the main one decides, then workers end."""
+    """Make this process a worker: it computes on one core and outlives signals that are meant for the whole run.
+
+    A worker that was not forked has OpenCV's threads. Ctrl-C and job schedulers send their signals to every process;
+    the main process decides what they mean, and then ends its workers.
+    """
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # elsewhere SIGTERM ends a worker, whoever sent it
+    if hasattr(signal, "sigwaitinfo"):  # on other systems SIGTERM ends a worker, whoever sent it
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_obey_parent, daemon=True).start()
 
 
 def _obey_parent() -> None:
-    """Waits for a SIGTERM of the main process, which Python sends to daemons when it ends by an error."""
+    """End this worker at a SIGTERM from the main process: Python sends it to its daemons when it ends by an error."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
@@ -160,8 +167,10 @@ def _obey_parent() -> None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Signals wait until the block is over, and processes that begin in it are born with them blocked: none is ended
-    before it knows which ones to outlive."""
+    """Hold back SIGINT and SIGTERM until the end of the block.
+
+    Processes that start in the block inherit this, so no worker is ended before `_as_worker` has run in it.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -174,8 +183,10 @@ def _signals_held() -> Iterator[None]:
 
 @contextmanager
 def _opencv_without_threads() -> Iterator[None]:
-    """Workers that are forked meanwhile compute on one core each, and do not wait forever for OpenCV's threads, which
-    a fork does not take along."""
+    """Take OpenCV's threads away during the block.
+
+    A fork does not copy threads: a worker that is forked in the block would otherwise wait for them forever.
+    """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)
     try:

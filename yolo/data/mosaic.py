@@ -1,9 +1,10 @@
 """Mosaic: four images around a random point, each warped straight into its quarter (Bochkovskiy et al. 2020, §3.4).
 
-Letters: `I` images, `h, w` height and width of the input in pixels. The partners of an image are drawn from its
-block: an epoch deals the images into random blocks of 32, in the order in which a shuffled epoch visits them. So
-every image is decoded about once and used about four times, if the last ones are kept (`Recent`), and still an epoch
-has other partners than the one before.
+Letters: `I` images, `h, w` height and width of the network input in pixels.
+
+The partners of an image are drawn from its block. An epoch divides the images into random blocks of 32, in the order
+in which a shuffled epoch visits them. So an image is decoded about once and used about four times if the last ones are
+kept (`Recent`), and its partners still differ from epoch to epoch.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import numpy as np
 
 from yolo.data.order import Draw, Shuffled
 from yolo.data.sample import DataSet, Sample, View
+from yolo.size import Size
 
 BLOCK = 32
 
-_MOST = 96 << 20  # bytes of decoded images that are kept
+KEPT = 96 << 20  # bytes of decoded images that are kept in each process
 
 
 class Recent(View):
     """A `DataSet` that keeps the samples it gave last, up to 96 MiB in each process.
 
-    Samples are shared, so nobody may change them.
+    Samples are shared: do not change them.
     """
 
     def __init__(self, data: DataSet) -> None:
@@ -39,14 +41,17 @@ class Recent(View):
             return self._kept[k]
         sample = self._kept[k] = self.data[k]
         self._bytes += sample[0].numel()
-        while self._bytes > _MOST and len(self._kept) > 1:
+        while self._bytes > KEPT and len(self._kept) > 1:
             _, (image, _) = self._kept.popitem(last=False)
             self._bytes -= image.numel()
         return sample
 
 
 def partners(random: np.random.Generator, draw: Draw, images: int, seed: int, count: int = 3) -> list[int]:
-    """`count` other images of the block of `draw.image`; the same one again where there are no others."""
+    """Return `count` random images of the block of `draw.image`, other than that one where there are others.
+
+    An image comes twice only if the block is too small.
+    """
     order, place = _places(images, seed, draw.epoch)
     first = int(place[draw.image]) // BLOCK * BLOCK
     block = order[first : first + BLOCK]
@@ -57,13 +62,13 @@ def partners(random: np.random.Generator, draw: Draw, images: int, seed: int, co
 
 @lru_cache(maxsize=2)
 def _places(images: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order of an epoch, and where each image stands in it; int64 `[I]` each."""
+    """Return the order of an epoch and the position of each image in it, int64 `[I]` each."""
     order = Shuffled(images, seed)(epoch)
     return order, np.argsort(order)
 
 
-def quarters(random: np.random.Generator, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
-    """The four windows (left, top, right, bottom) around a point in the middle half of an input (h, w)."""
+def quarters(random: np.random.Generator, size: Size) -> list[tuple[int, int, int, int]]:
+    """Return the four windows (left, top, right, bottom) around a random point near the middle of the input."""
     h, w = size
-    x, y = (int(random.uniform(0.3, 0.7) * side) for side in (w, h))
+    x, y = (int(random.uniform(0.3, 0.7) * side) for side in size.wh)
     return [(0, 0, x, y), (x, 0, w, y), (0, y, x, h), (x, y, w, h)]

@@ -1,4 +1,4 @@
-"""What a data set yields: one image and what is in it.
+"""What a data set yields: an image and its target.
 
 Letters: `G` objects of the image, `h, w` its height and width in pixels.
 """
@@ -17,7 +17,7 @@ from yolo.size import Size
 
 
 class Target(TypedDict):
-    """What is in an image. Without objects `G` is 0."""
+    """The objects of an image. Without objects `G` is 0."""
 
     boxes: tv_tensors.BoundingBoxes
     """float32 `[G, 4]` XYXY in pixels of the image, whose size is the `canvas_size` (h, w)."""
@@ -26,9 +26,9 @@ class Target(TypedDict):
     image_id: int
     """The image's id in results files."""
     iscrowd: Tensor
-    """bool `[G]`: to be ignored by the loss; evaluation lets any number of detections match it."""
+    """bool `[G]`: the loss ignores a crowd; in evaluation any number of detections may match it."""
     area: Tensor
-    """float32 `[G]` square pixels: that of the mask where one is known, else that of the box."""
+    """float32 `[G]` in square pixels: the area of the mask where it is known, else that of the box."""
 
 
 def make_target(
@@ -49,7 +49,7 @@ def make_target(
         image_id: the image's id in results files.
         iscrowd: bool `[G]`.
         area: `[G]` square pixels.
-        size: of the image, the `canvas_size` of the boxes.
+        size: size of the image, which becomes the `canvas_size` of the boxes.
     """
     corners = torch.as_tensor(boxes, dtype=torch.float32)
     return Target(
@@ -66,7 +66,7 @@ Sample = tuple[tv_tensors.Image, Target]
 
 
 class DataSet(Protocol):
-    """Anything that yields samples by index and knows its class names."""
+    """Yields samples by index and knows its class names."""
 
     names: list[str]
 

@@ -1,4 +1,4 @@
-"""Which images a batch holds: a pure function of seed, epoch and batch number, for one process or many.
+"""Which images a batch holds: a pure function of seed, epoch and batch number, for one process or several.
 
 Letters: `I` images, `B` images in the batch of one process, `W` processes.
 """
@@ -11,24 +11,27 @@ from yolo.data.order import Draw, InOrder, Order, Shuffled, chance
 from yolo.options.augment import PLAIN, Augment
 from yolo.size import Size
 
-STEP = 32  # pixels: the largest stride of YOLOv3, which an input must be a multiple of
+STEP = 32  # pixels: the largest stride of YOLOv3; the sides of its input are multiples of it
 
 
 class Batches:
     """The batches of every epoch.
 
     Args:
-        images: I.
-        batch_size: B, of each process.
+        images: I, the number of images of the data set.
+        batch_size: B, the number of images per process.
         size: network input (h, w) in pixels.
-        seed: of the order and of the sizes.
+        seed: seed of the order and of the input sizes.
         shuffle: visit every image once in a random order; False keeps the order of the data set.
         order: another order of images, in place of `shuffle`. It may leave images out and repeat others.
-        options: `multi_scale`, the input of a batch is up to this times larger or smaller, in steps of 32 pixels; not
-            in the `last_plain` epochs.
-        epochs: how many there will be, for `options.last_plain`.
-        rank, world: this process and W. All together see what one process with batches of W·B would see, batch for
-            batch; so that none waits, the last batch is filled up with the first images of the epoch.
+        options: only `multi_scale` and `last_plain` are read. The input of a batch is up to `multi_scale` times larger
+            or smaller, in steps of 32 pixels, except in the last `last_plain` epochs.
+        epochs: number of epochs of the run; needed for `options.last_plain`.
+        rank, world: number of this process from 0, and W. Batch by batch, all processes together see what one process
+            with batches of W·B images would see. The last batch is filled up with the first images of the epoch, so
+            that no process waits for another.
+
+    Raises ValueError for numbers out of range and for `shuffle=False` beside an order.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class Batches:
         return batches
 
     def _size(self, epoch: int, number: int) -> Size:
-        """The input of a batch; every process has the same."""
+        """Return the network input of a batch, the same in every process."""
         most = self.options.multi_scale
         if most == 1 or self.options.ends_plain(epoch, self.epochs):
             return self.size

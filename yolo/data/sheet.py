@@ -1,4 +1,4 @@
-"""A contact sheet: images of a data set with their boxes, letterboxed as the network sees them.
+"""Contact sheets: images of a data set with their boxes, letterboxed as the network sees them.
 
 Letters: `h, w` height and width of a tile, which is the network input, in pixels.
 """
@@ -29,17 +29,23 @@ TITLE = 40
 
 
 def spread(images: int, count: int) -> list[int]:
-    """`count` indices evenly spread over so many images, in order; all where there are fewer."""
+    """Return `count` indices that are evenly spread over the images, in order; all of them if there are fewer."""
     count = min(images, count)
     return [k * images // count for k in range(count)]
 
 
 def contact_sheet(data: DataSet, chosen: Sequence[int], size: Size, title: str = "") -> np.ndarray:
-    """The images of these indices in rows, uint8 RGB `[.., .., 3]`; `size` (h, w) is the network input.
+    """Return a sheet of the `chosen` images in rows, uint8 RGB `[height, width, 3]`.
 
-    Any data set will do: one that gives augmented samples shows what augmentation makes of them. An image that cannot
-    be read leaves its tile empty and says why.
+    Args:
+        data: any data set; one that yields augmented samples shows what augmentation makes of the images.
+        chosen: indices of images.
+        size: network input, which is the size of a tile.
+        title: text above the tiles.
+
+    The tile of an image that cannot be read is empty, its caption is the error.
     """
+    # About one and a half times as wide as high.
     h, w = size
     columns = max(1, min(len(chosen), round(math.sqrt(len(chosen) * 1.5 * h / w))))
     rows = math.ceil(len(chosen) / columns)
@@ -58,19 +64,19 @@ def contact_sheet(data: DataSet, chosen: Sequence[int], size: Size, title: str =
 
 
 def tile(sample: Sample, names: Sequence[str], size: Size) -> np.ndarray:
-    """One sample letterboxed to `size` (h, w) with its boxes, uint8 RGB `[h, w, 3]`. Crowds are named so."""
+    """Return a sample letterboxed to `size` with its boxes, uint8 RGB `[h, w, 3]`. Crowds are labelled as such."""
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
     placement = Placement.letterbox(Size.of(pixels), size)
     labels = target["labels"] + len(names) * target["iscrowd"]
-    order = target["area"].argsort(stable=True)  # the smallest on top
+    order = target["area"].argsort(stable=True)  # the smallest boxes are drawn on top
     boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor))
     found = Detections(boxes[order], torch.ones(len(boxes)), labels[order])
     return draw(place(pixels, placement), found, [*names, *(f"{name} (crowd)" for name in names)], scores=False)
 
 
 def _fitting(text: str, width: int) -> str:
-    """The end of a text, so much of it as fits into so many pixels."""
+    """Return the longest end of a text that fits into `width` pixels, after an ellipsis where it is cut."""
     while lettering(13).getlength(text) > width:
         text = "…" + text[2:]
     return text

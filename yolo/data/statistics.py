@@ -1,6 +1,6 @@
-"""What a data set holds, in numbers: classes, box sizes, and the anchors that the boxes are like.
+"""Tables of a data set: classes, box sizes, and the anchors that the boxes resemble.
 
-Letters: `I` images, `G` objects, `S` heads, `A` anchors of one head, `C` classes, `w, h` width and height in pixels.
+Letters: `G` objects, `w, h` width and height in pixels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # percent
 
 
 def totals(indices: Mapping[str, Index]) -> list[str]:
-    """A line for each split: images, boxes, crowds, COCO's three sizes."""
+    """Return a table with a line for each split: images, boxes, crowds, COCO's three sizes by area."""
     lines = ["split            images   empty     boxes  crowd     small    medium     large"]
     for split, index in indices.items():
         empty = int((np.diff(index.offsets) == 0).sum())
@@ -33,7 +33,10 @@ def totals(indices: Mapping[str, Index]) -> list[str]:
 
 
 def class_table(indices: Mapping[str, Index]) -> list[str]:
-    """A line for each class: its boxes in every split, crowds included. All splits have the same names."""
+    """Return a table with a line for each class: its boxes in every split, crowds included.
+
+    All splits must have the same class names.
+    """
     names = next(iter(indices.values())).names
     width = max(len("class"), *map(len, names))
     counts = [np.bincount(index.labels, minlength=len(names)) for index in indices.values()]
@@ -45,7 +48,8 @@ def class_table(indices: Mapping[str, Index]) -> list[str]:
 
 
 def network_sizes(index: Index, size: Size) -> np.ndarray:
-    """Width and height of every box in pixels of a letterboxed network input `size` (h, w), float64 `[G, 2]`."""
+    """Return width and height of every box in pixels of the letterboxed network input, float64 `[G, 2]`."""
+    # One letterbox for each size that images have.
     kinds, kind = np.unique(index.sizes, axis=0, return_inverse=True)
     placed = [Placement.letterbox(Size(int(h), int(w)), size).placed.wh for w, h in kinds]
     scale = np.array(placed, dtype=np.float64).reshape(-1, 2) / kinds
@@ -53,7 +57,7 @@ def network_sizes(index: Index, size: Size) -> np.ndarray:
 
 
 def quantiles(sizes: np.ndarray) -> list[str]:
-    """Widths and heights `[G, 2]` of boxes: the value below which so many percent of them are."""
+    """Return a table of the quantiles of widths and heights `[G, 2]`."""
     lines = ["percent of boxes " + "".join(f"{percent:>8}" for percent in QUANTILES)]
     for name, values in zip(("width", "height"), sizes.T, strict=True):
         shown = np.percentile(values, QUANTILES) if len(values) else []
@@ -62,9 +66,16 @@ def quantiles(sizes: np.ndarray) -> list[str]:
 
 
 def nearest(sizes: np.ndarray, heads: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The anchor, counted through all heads, that is most like each of `[G, 2]` boxes, and the IoU of the two.
+    """Return the anchor of the highest IoU for each of the box sizes `[G, 2]`, and that IoU.
 
-    Both have one centre, so that only the shapes are compared (YOLOv3 §2.1). The first of equal ones.
+    Box and anchor share a centre, so only their shapes are compared (YOLOv3 §2.1).
+
+    Args:
+        sizes: widths and heights `[G, 2]` in pixels of the network input.
+        heads: anchors `[A, 2]` of every head, in the same unit.
+
+    Returns:
+        int64 `[G]`, the anchor counted through all heads, the first of equal ones; float64 `[G]`.
     """
     shapes = np.concatenate(heads)
     inter = np.minimum(sizes[:, None], shapes).prod(axis=2)  # [G, anchors]
@@ -73,7 +84,10 @@ def nearest(sizes: np.ndarray, heads: Sequence[np.ndarray]) -> tuple[np.ndarray,
 
 
 def anchor_table(index: Index, plan: Plan) -> list[str]:
-    """A line for each anchor: the boxes that are most like it. Crowds and boxes without area are not counted."""
+    """Return a table with a line for each anchor and head: the boxes that resemble it most, their share, mean IoU.
+
+    Crowds and boxes without area are not counted.
+    """
     sizes = network_sizes(index, plan.size)[~index.crowd]
     sizes = sizes[(sizes > 0).all(axis=1)]
     heads = anchors(plan)

@@ -1,12 +1,13 @@
-"""What training sees of an image: one warp, one colour matrix, and where asked for mosaic and mixup.
+"""Augmentation: an image and its boxes as training sees them.
 
 Letters: `G` objects of a sample, `h, w` height and width of the network input in pixels.
 
-    letterbox, scale, move, mirror   one map into the input (`warp.py`); a mosaic has four, one for each quarter
+    letterbox, scale, move, mirror   one warp into the input (`warp.py`); a mosaic has four, one per quarter
+    mixup                            the mean of two inputs, with the objects of both
     hue, saturation, brightness      one matrix on the colours of the whole input (`colour.py`)
     the user's own                   any torchvision v2 transform of the finished sample
 
-All chance comes from (seed, epoch, image). Without augmentation a sample is what detection sees: `images.place`.
+All randomness comes from (seed, epoch, image). Without augmentation a sample is exactly what detection sees.
 """
 
 from __future__ import annotations
@@ -47,12 +48,13 @@ class Augmented(View):
     Args:
         data: images in their own size.
         options: what is changed; `PLAIN` changes nothing.
-        seed: of all chance.
-        epochs: how many there will be, for `options.last_plain`.
-        transform: a torchvision v2 transform of `(image, target)`, applied to the finished sample, except in the
-            `last_plain` epochs. torch's random numbers are seeded for it; others it has to seed itself.
+        seed: seed of all randomness.
+        epochs: number of epochs of the run; needed for `options.last_plain`.
+        transform: a torchvision v2 transform of `(image, target)`. It is applied to the finished sample, except in the
+            last `last_plain` epochs. torch's random numbers are seeded for it; it has to seed any others itself.
 
-    `augmented[Draw(epoch, image, size)]` is a sample of that size, uint8; its image lies in memory as [h, w, 3].
+    `augmented[Draw(epoch, image, size)]` is a sample of that size. Its image is uint8 and has the memory layout
+    `[h, w, 3]`.
     """
 
     def __init__(
@@ -69,11 +71,14 @@ class Augmented(View):
         options.ends_plain(0, epochs)  # raises here what it would raise in an epoch
 
     def is_plain(self, epoch: int) -> bool:
-        """Whether nothing is changed in this epoch, counted from 0."""
+        """Return whether nothing is changed in this epoch, counted from 0."""
         return (self.options.plain and self.transform is None) or self.options.ends_plain(epoch, self.epochs)
 
     def __getitem__(self, draw: Draw) -> Sample:
-        """An image as it is to be in that epoch. ValueError for a damaged one, or a transform that loses count."""
+        """Return the sample of a draw.
+
+        Raises ValueError for a damaged image, and if the user's transform returns something that is not a sample.
+        """
         if self.is_plain(draw.epoch):
             return letterboxed(self.data[draw.image], draw.size)
         sample = letterboxed(self.data[draw.image], draw.size) if self.options.plain else self._changed(draw)
@@ -83,14 +88,16 @@ class Augmented(View):
             return checked(self.transform(*sample), draw.size)
 
     def _changed(self, draw: Draw) -> Sample:
-        """The image with everything that `options` ask for."""
+        """Return the sample of a draw with everything that `options` ask for."""
         random, sample = chance(self.seed, draw.epoch, draw.image), self.data[draw.image]
         canvas, objects = self._canvas(random, draw, sample)
+        # Mixup: the mean of both inputs, rounded half up.
         if random.random() < self.options.mixup:
             (other,) = partners(random, draw, len(self), self.seed, count=1)
-            behind, more = self._canvas(random, draw._replace(image=other), self.data[other])
-            canvas = ((canvas.astype(np.uint16) + behind + 1) >> 1).astype(np.uint8)
+            second, more = self._canvas(random, draw._replace(image=other), self.data[other])
+            canvas = ((canvas.astype(np.uint16) + second + 1) >> 1).astype(np.uint8)
             objects = Objects(*(np.concatenate(pair) for pair in zip(objects, more, strict=True)))
+        # Colours last, so that all parts of a mosaic change alike.
         matrix = colour_matrix(random, self.options)
         if matrix is not None:
             recolour(canvas, matrix)
@@ -100,7 +107,7 @@ class Augmented(View):
         return tv_tensors.Image(torch.from_numpy(canvas).permute(2, 0, 1)), target
 
     def _canvas(self, random: np.random.Generator, draw: Draw, sample: Sample) -> tuple[np.ndarray, Objects]:
-        """The sample of `draw`, or a mosaic that begins with it, in the network input; uint8 `[h, w, 3]`."""
+        """Return the image of a draw, or a mosaic of it and three others, as uint8 `[h, w, 3]`, and its objects."""
         h, w = draw.size
         canvas = np.empty((h, w, 3), np.uint8)
         if random.random() >= self.options.mosaic:
@@ -120,28 +127,34 @@ class Augmented(View):
         random: np.random.Generator,
         covering: bool,
     ) -> Objects:
-        """Draws an image into a window of the canvas: all of it, or so large that it covers the window."""
+        """Draw an image into a window of the canvas and return its objects there.
+
+        Args:
+            canvas: uint8 `[h, w, 3]`.
+            window: left, top, right, bottom.
+            sample: image and target.
+            random: random numbers of the draw.
+            covering: enlarge the image until it covers the window (a mosaic) instead of fitting it in (letterbox).
+        """
         image, target = sample
         pixels = image.permute(1, 2, 0).numpy()
         size = Size.of(pixels)
         left, top, right, bottom = window
         room, options = Size(bottom - top, right - left), self.options
-        ratios = room.width / size.width, room.height / size.height
-        zoom, power = (max(ratios) / min(ratios), random.random()) if covering else (1.0, random.uniform(-1, 1))
-        warp = Warp.fit(
-            size,
-            room,
-            zoom=zoom * options.scale**power,
-            move=(
-                room.width * random.uniform(-1, 1) * options.translate,
-                room.height * random.uniform(-1, 1) * options.translate,
-            ),
-            mirrored=bool(random.random() < options.flip),
-        )
+        # A letterbox is scaled up or down. A part of a mosaic covers its window and is only scaled up.
+        if covering:
+            ratios = room.width / size.width, room.height / size.height
+            zoom = max(ratios) / min(ratios) * options.scale ** random.random()
+        else:
+            zoom = options.scale ** random.uniform(-1, 1)
+        x, y = (side * random.uniform(-1, 1) * options.translate for side in room.wh)
+        warp = Warp.fit(size, room, zoom=zoom, move=(x, y), mirrored=bool(random.random() < options.flip))
         warp.pixels(pixels, canvas[top:bottom, left:right])
+        # Boxes move with the pixels, are clipped to the window, and dropped where too little of them is left.
         moved = warp.boxes(target["boxes"].as_subclass(torch.Tensor).numpy().astype(np.float64))
         moved += np.array([left, top, left, top])
         cut, keep = clipped(moved, window)
+        # The area shrinks with the pixels, and with the part of the box that was cut off.
         shown = (cut[:, 2:] - cut[:, :2]).prod(1) / np.maximum((moved[:, 2:] - moved[:, :2]).prod(1), 1e-12)
         area = target["area"].numpy().astype(np.float64) * warp.scale[0] * warp.scale[1] * shown
         fields = (cut, target["labels"].numpy(), target["iscrowd"].numpy(), area)
@@ -167,20 +180,20 @@ class Preview:
 
 
 def letterboxed(sample: Sample, size: Size) -> Sample:
-    """A sample in the middle of the input (h, w), as detection sees it: the pixels of `images.place`."""
+    """Return a sample in the middle of the network input, with the pixels of detection (`images.resize.place`)."""
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
     placement = Placement.letterbox(Size.of(pixels), size)
     scale_x, scale_y = placement.scale
-    # As `placement.to_input`, in NumPy's float64, or rounding would put the right edge of an image outside the input.
+    # `placement.to_input` in float64: in float32, rounding could put the right edge of an image outside the input.
     exact = target["boxes"].as_subclass(torch.Tensor).numpy() * np.array([scale_x, scale_y] * 2)
     boxes, area = exact + np.array(placement.undo_offset * 2), target["area"] * (scale_x * scale_y)
     placed = make_target(boxes, target["labels"], target["image_id"], target["iscrowd"], area, size)
     return tv_tensors.Image(torch.from_numpy(place(pixels, placement)).permute(2, 0, 1)), placed
 
 
-def checked(result: tuple[Any, Any], size: tuple[int, int]) -> Sample:
-    """What a user's transform gave, if it is still a sample of that size (h, w). ValueError with the remedy if not."""
+def checked(result: tuple[Any, Any], size: Size) -> Sample:
+    """Return what a user's transform returned. Raises ValueError, with the remedy, if it is not a sample of `size`."""
     image, target = result
     counts = {key: len(target[key]) for key in ("boxes", "labels", "iscrowd", "area")}
     if len(set(counts.values())) > 1:

@@ -1,10 +1,10 @@
-"""One map from an image into the network input: letterbox, scaling, moving and mirroring in one resize.
+"""An image in the network input: letterbox, scaling, moving and mirroring in one resize.
 
-Letters: `G` boxes, `h, w` height and width in pixels. Continuous coordinates, as everywhere: pixel k reaches from k to
-k + 1. Rectangles are left, top, right, bottom, sizes written as a pair are (width, height), as in `Placement`.
+Letters: `G` boxes, `h, w` height and width in pixels. Coordinates are continuous: pixel k reaches from k to k + 1.
+Rectangles are left, top, right, bottom.
 
-The map takes a rectangle of whole pixels of the image to one of whole pixels of the input. So it is a crop and a
-resize, more than twice as fast as a general affine warp, and what it does to boxes is exact.
+A warp maps a rectangle of whole pixels of the image to one of whole pixels of the input. So it is a crop and a resize.
+That is more than twice as fast as a general affine warp, and exact for boxes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import numpy as np
 from yolo.images.resize import GREY
 from yolo.size import Size
 
-KEPT_AREA = 0.2  # a box that is cut to less than this part of itself is dropped: too little of the object is left
+KEPT_AREA = 0.2  # a box is dropped if less than this part of its area is left: too little of the object is seen
 
-KEPT_SIDE = 2.0  # input pixels: so is one that is thinner, for no cell could place it
+KEPT_SIDE = 2.0  # input pixels; a box is dropped if it is cut to a thinner one: no cell could locate it
 
 Rectangle = tuple[int, int, int, int]
 
 
 class Warp(NamedTuple):
-    """`source` pixels of the image go to `target` pixels of the canvas, mirrored left to right if asked. Nothing is
-    drawn where the image lies outside: then both are empty."""
+    """Maps the pixels `source` of the image to the pixels `target` of the canvas, `mirrored` left to right or not.
+
+    Both are empty where the whole image lies outside the canvas.
+    """
 
     source: Rectangle
     target: Rectangle
@@ -36,8 +38,16 @@ class Warp(NamedTuple):
     def fit(
         cls, image: Size, canvas: Size, *, zoom: float = 1, move: tuple[float, float] = (0, 0), mirrored: bool = False
     ) -> Warp:
-        """The whole image in the middle of the canvas, then mirrored, enlarged by `zoom` about its centre, moved by
-        `move` pixels; what lies outside is cut off."""
+        """Return the warp that fits the whole image into the middle of the canvas and then changes that.
+
+        Args:
+            image, canvas: their sizes.
+            zoom: factor about the centre of the image.
+            move: pixels of the canvas to the right and down.
+            mirrored: whether left and right are swapped.
+
+        What then lies outside the canvas is cut off.
+        """
         scale = zoom * min(canvas.height / image.height, canvas.width / image.width)
         (x0, x1, u0, u1), (y0, y1, v0, v1) = (
             _stretch(side, room, scale, room / 2 + shift - scale * side / 2)
@@ -49,30 +59,28 @@ class Warp(NamedTuple):
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Width and height of a pixel of the image on the canvas."""
+        """Width and height of one pixel of the image on the canvas, in pixels."""
         x0, y0, x1, y1 = self.source
         u0, v0, u1, v1 = self.target
         return (u1 - u0) / max(x1 - x0, 1), (v1 - v0) / max(y1 - y0, 1)
 
     def pixels(self, image: np.ndarray, canvas: np.ndarray) -> None:
-        """Draws the uint8 image `[h, w, 3]` onto the canvas `[., ., 3]`; grey where it does not reach."""
+        """Draw the uint8 image `[h, w, 3]` onto the canvas, uint8 `[canvas h, canvas w, 3]`, with grey around it."""
         x0, y0, x1, y1 = self.source
         u0, v0, u1, v1 = self.target
         canvas[:] = GREY
         if u0 == u1 or v0 == v1:
             return
         part = image[y0:y1, x0:x1]
-        for _ in range(_halvings(min(self.scale))):  # a bilinear resize to less than half would skip pixels
-            half = (
-                max(part.shape[1] // 2, 1),
-                max(part.shape[0] // 2, 1),
-            )  # at an edge one pixel may be all that is seen
+        # A bilinear resize to less than half would skip pixels. At an edge only one pixel may be visible.
+        for _ in range(_halvings(min(self.scale))):
+            half = max(part.shape[1] // 2, 1), max(part.shape[0] // 2, 1)
             part = cv2.resize(part, half, interpolation=cv2.INTER_AREA)
         resized = cv2.resize(part, (u1 - u0, v1 - v0), interpolation=cv2.INTER_LINEAR)
         canvas[v0:v1, u0:u1] = cv2.flip(resized, 1) if self.mirrored else resized
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes xyxy `[G, 4]` of the image on the canvas, not clipped."""
+        """Return boxes xyxy `[G, 4]` of the image in pixels of the canvas, not clipped."""
         x0, y0, x1, _ = self.source
         (scale_x, scale_y), (left, top, _, _) = self.scale, self.target
         x = left + (x1 - boxes[:, 2::-2] if self.mirrored else boxes[:, 0::2] - x0) * scale_x
@@ -81,14 +89,21 @@ class Warp(NamedTuple):
 
 
 def _stretch(side: int, room: int, scale: float, start: float) -> tuple[int, int, int, int]:
-    """Along one axis: first and last pixel of the image that are seen, and first and last of the canvas there.
+    """Return the visible pixels of the image along one axis, and the pixels of the canvas that show them.
 
-    `side` and `room` are the lengths of image and canvas, the image begins at `start` on the canvas. The seen part
-    can be halved as often as `Warp.pixels` will.
+    Args:
+        side, room: lengths of image and canvas in pixels.
+        scale: pixels of the canvas per pixel of the image.
+        start: where the image begins on the canvas.
+
+    Returns:
+        Begin and end (exclusive) on the image, begin and end on the canvas; all 0 where nothing is visible.
     """
+    # On the canvas: whole pixels, inside it.
     first, last = (min(max(round(end), 0), room) for end in (start, start + scale * side))
     if first >= last:
         return 0, 0, 0, 0
+    # On the image: the same pixels, a length that can be halved as often as `Warp.pixels` does it.
     begin, end = (min(max(round((place - start) / scale), 0), side) for place in (first, last))
     begin = min(begin, side - 1)
     step = 2 ** _halvings(scale)
@@ -97,13 +112,15 @@ def _stretch(side: int, room: int, scale: float, start: float) -> tuple[int, int
 
 
 def _halvings(scale: float) -> int:
-    """How often an image is halved before it is resized to `scale`."""
+    """Return how often an image is halved before it is resized to `scale`."""
     return max(0, int(-np.log2(scale))) if scale < 1 else 0
 
 
 def clipped(boxes: np.ndarray, window: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes xyxy `[G, 4]` cut to the window (left, top, right, bottom), and which are worth keeping, bool `[G]`: those
-    of which a fifth and two pixels are left. A box without area is never kept."""
+    """Return boxes xyxy `[G, 4]` clipped to the window (left, top, right, bottom), and which to keep, bool `[G]`.
+
+    A box is kept if `KEPT_AREA` of it and `KEPT_SIDE` pixels are left. A box without area is never kept.
+    """
     left, top, right, bottom = window
     cut = np.stack((boxes[:, 0::2].clip(left, right), boxes[:, 1::2].clip(top, bottom)), axis=2).reshape(-1, 4)
     sides, whole = cut[:, 2:] - cut[:, :2], boxes[:, 2:] - boxes[:, :2]

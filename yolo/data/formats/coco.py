@@ -11,13 +11,13 @@ from yolo.data.formats.coco_json import read_annotations
 from yolo.data.index import Index, UncheckedIndex, check
 from yolo.names import matched
 
-LOOKED_AT = 20  # so many file names decide which folder holds the images
+LOOKED_AT = 20  # number of file names that decide which folder holds the images
 
 PREFIX = "instances_"
 
 
 def splits(path: Path) -> dict[str, Path]:
-    """Name of each split to its annotation file; empty where `path` is not of this format."""
+    """Return the annotation file of each split by name; empty where `path` is not of this format."""
     if path.suffix.lower() == ".json":
         return {path.stem.removeprefix(PREFIX): path}
     files = sorted((path / "annotations").glob(f"{PREFIX}*.json"))
@@ -25,9 +25,9 @@ def splits(path: Path) -> dict[str, Path]:
 
 
 def read(file: Path, names: Sequence[str] | None, *, skip_faults: bool) -> Index:
-    """The images and objects of an annotation file.
+    """Return the images and objects of an annotation file.
 
-    Classes stand in the order of their ids, or as `names` has them. ValueError for faults, in json entries as in
+    Classes are in the order of their ids, or in that of `names`. Raises ValueError for faults of json entries and of
     images, and for a class that `names` lacks.
     """
     given = read_annotations(file, skip_faults=skip_faults)
@@ -56,7 +56,7 @@ def read(file: Path, names: Sequence[str] | None, *, skip_faults: bool) -> Index
 
 
 def _folder(file: Path, names: Sequence[str]) -> Path:
-    """The folder that the file names are relative to. ValueError, with all that were tried, where no image is."""
+    """Return the folder that the file names are relative to. Raises ValueError, with all that were tried, for none."""
     split = file.stem.removeprefix(PREFIX)
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
     tried = [root / "images" / split, root / split, root / "images", root / "JPEGImages", root, file.parent]

@@ -1,7 +1,9 @@
 """COCO json files as arrays: annotations, checked entry by entry. No torch.
 
-Letters: `I` images, `G` objects, `C` classes, `w, h` width and height in pixels. Entries are named by their place in
-the file and by their id: `train.json: annotations[17] (id 1234): ...`. Format: https://cocodataset.org/#format-data.
+Letters: `I` images, `G` objects, `C` classes, `w, h` width and height in pixels.
+
+Messages name an entry by its place in the file and by its id: `train.json: annotations[17] (id 1234): ...`.
+Format: https://cocodataset.org/#format-data.
 """
 
 from __future__ import annotations
@@ -22,63 +24,63 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """What an annotation file holds. Classes stand in the order of their ids, images and objects in that of the file.
+    """The content of an annotation file: classes in the order of their ids, images and objects in that of the file.
 
-    A class index is 0-based and is the position in `names`.
+    A class index is the position in `names`, from 0.
     """
 
     path: Path
     names: list[str]
     """`[C]` class names."""
     category_ids: list[int]
-    """`[C]` their ids in the file, ascending."""
+    """`[C]` ids of the classes in the file, ascending."""
     image_ids: np.ndarray
     """int64 `[I]`."""
     file_names: list[str]
-    """`[I]` as in the file; empty where it names none."""
+    """`[I]` file names as in the file; empty where an entry has none."""
     sizes: np.ndarray
-    """int64 `[I, 2]` w, h in pixels; 0 where the file does not say."""
+    """int64 `[I, 2]` w, h in pixels; 0 where an entry does not say."""
     ids: np.ndarray
-    """int64 `[G]` the ids of the objects."""
+    """int64 `[G]` ids of the objects."""
     image: np.ndarray
-    """int64 `[G]` the index of the image that an object is in."""
+    """int64 `[G]` index of every object's image."""
     label: np.ndarray
-    """int64 `[G]` class index."""
+    """int64 `[G]` class indices."""
     boxes: np.ndarray
     """float64 `[G, 4]` left, top, w, h in pixels, every digit of the file."""
     area: np.ndarray
-    """float64 `[G]` square pixels: that of the mask where the file has it, else w·h."""
+    """float64 `[G]` in square pixels: the area of the mask where the file has it, else w·h."""
     crowd: np.ndarray
-    """bool `[G]`: the box holds a crowd, which any number of detections may match."""
+    """bool `[G]`: the box is of a crowd, which any number of detections may match."""
     faults: list[str] = field(default_factory=list)
-    """The entries that were left out, a line for each."""
+    """The entries that were left out, one per line."""
 
 
 def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotations:
-    """An annotation file of COCO's format.
+    """Read an annotation file of COCO's format.
 
     Args:
         path: the json file.
         skip_faults: leave bad entries out and list them in `faults`, instead of raising for them.
 
-    Raises ValueError: not json (with line and column), a list that is missing, no images or no classes, and for bad
-    entries the first ten of them: no id, an id or a class name twice, an object of an unknown image or class, a box
-    that is not four finite numbers or has a negative size.
+    Raises ValueError for a file that is not json (with line and column), for a missing list, no images or no classes,
+    and for bad entries, with the first ten of them. An entry is bad if it has no id, an id or class name that another
+    has, an unknown image or class, or a box that is not four finite numbers or has a negative size.
     """
     path = Path(path)
     content = read_json(path)
-    lists = [_entries(path, content, key) for key in ("images", "annotations", "categories")]
+    # The three lists, each entry with its place for messages.
     faults: list[str] = []
     images, annotations, categories = (
-        _unique(f"{path}: {key}", entries, faults)
-        for key, entries in zip(("images", "annotations", "categories"), lists, strict=True)
+        _entries(path, content, key, faults) for key in ("images", "annotations", "categories")
     )
-    images = [place for place in images if not _note_size(place, faults)]
+    images = [place for place in images if not _bad_size(place, faults)]
     categories = sorted(categories, key=lambda place: place[1]["id"])
     names = [str(entry.get("name", f"category {entry['id']}")) for _, entry in categories]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"{path}: categories: {', '.join(map(repr, twice))} is the name of two; names tell them apart")
+        raise ValueError(f"{path}: categories: {', '.join(map(repr, twice))}: more than one has this name; rename them")
+    # From ids to indices, and the objects whose image and class exist.
     image_of = {entry["id"]: k for k, (_, entry) in enumerate(images)}
     class_of = {entry["id"]: k for k, (_, entry) in enumerate(categories)}
     objects = []
@@ -112,7 +114,7 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
 
 
 def read_json(path: Path) -> Any:
-    """The content of a json file. ValueError with line and column where it is none, FileNotFoundError."""
+    """Return the content of a json file. Raises ValueError with line and column, OSError if it cannot be read."""
     try:
         return json.loads(path.read_bytes())
     except UnicodeDecodeError as problem:
@@ -122,49 +124,47 @@ def read_json(path: Path) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """A finite number; json's `NaN`, `Infinity` and `true` are none."""
+    """Return whether a value is a finite number. json's `NaN`, `Infinity` and `true` are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def box_fault(box: Any, *, negative_size: bool = False) -> str:
-    """What is wrong with an entry's `bbox`; empty if nothing is. A box without area is no fault.
+    """Return what is wrong with an entry's `bbox`; empty if nothing is. A box without area is not a fault.
 
-    `negative_size`: a negative size is no fault either.
+    `negative_size`: a negative size is not a fault either.
     """
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return f"bbox {box!r}: expected [left, top, width, height], four finite numbers"
     return "" if negative_size or min(box[2:]) >= 0 else f"bbox {box!r}: the size is negative"
 
 
-def _entries(path: Path, content: Any, key: str) -> list[Entry]:
-    """The list of that name. ValueError where the file is no annotation file."""
+def _entries(path: Path, content: Any, key: str, faults: list[str]) -> list[tuple[str, Entry]]:
+    """Return the entries of a list that have an id of their own, each with its place for messages.
+
+    The other entries become faults. Raises ValueError if the file is not an annotation file.
+    """
     if not isinstance(content, dict):
         kind = "a list, as a results file" if isinstance(content, list) else f"a {type(content).__name__}"
         raise ValueError(f"{path}: this json is {kind}; expected an object with images, annotations and categories")
     entries = content.get(key)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{path}: {key}: expected a list of objects; is this an annotation file of COCO's format?")
-    return entries
-
-
-def _unique(where: str, entries: list[Entry], faults: list[str]) -> list[tuple[str, Entry]]:
-    """The entries that have an id of their own, with their names in messages; the others become faults."""
     found: list[tuple[str, Entry]] = []
     seen: set[int] = set()
     for k, entry in enumerate(entries):
         number = entry.get("id")
         if not isinstance(number, int) or isinstance(number, bool):
-            faults.append(f"{where}[{k}]: id {number!r}: expected an integer")
+            faults.append(f"{path}: {key}[{k}]: id {number!r}: expected an integer")
         elif number in seen:
-            faults.append(f"{where}[{k}]: id {number} stands there twice")
+            faults.append(f"{path}: {key}[{k}]: another entry has the id {number}")
         else:
             seen.add(number)
-            found.append((f"{where}[{k}] (id {number})", entry))
+            found.append((f"{path}: {key}[{k}] (id {number})", entry))
     return found
 
 
-def _note_size(place: tuple[str, Entry], faults: list[str]) -> bool:
-    """Whether width or height of an image are no sizes, which becomes a fault. Both may be missing."""
+def _bad_size(place: tuple[str, Entry], faults: list[str]) -> bool:
+    """Return whether width or height of an image are invalid, which becomes a fault. Both may be missing."""
     where, entry = place
     wrong = {key: entry[key] for key in ("width", "height") if entry.get(key) is not None}
     wrong = {key: value for key, value in wrong.items() if type(value) is not int or value < 0}
@@ -173,7 +173,7 @@ def _note_size(place: tuple[str, Entry], faults: list[str]) -> bool:
 
 
 def _fault(entry: Entry, image_of: dict[int, int], class_of: dict[int, int]) -> str:
-    """What is wrong with an annotation; empty if nothing is."""
+    """Return what is wrong with an annotation; empty if nothing is."""
     for key, known in (("image_id", image_of), ("category_id", class_of)):
         value = entry.get(key)
         if not isinstance(value, int) or value not in known:
