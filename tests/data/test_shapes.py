@@ -213,7 +213,7 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
     make_shapes(tmp_path / "ours", seed=3, train=2, val=1)
     before = {file: (file.stat().st_mtime_ns, file.stat().st_size) for file in tmp_path.rglob("*")}
     for name in ("mine", "empty", "file"):
-        with pytest.raises(ValueError, match=rf"{name}: is there and not a set that was drawn here; .* name another"):
+        with pytest.raises(ValueError, match=rf"{name}: exists and is not a drawn set; .* name another folder"):
             make_shapes(tmp_path / name, seed=3, train=2, val=1)
     for seed, train in ((4, 2), (3, 5)):
         with pytest.raises(ValueError, match=r"seed 3, 2 images; expected .*; remove the folder .*ours or"):

@@ -1,8 +1,8 @@
 """Pascal VOC's format: `Annotations/*.xml`, `ImageSets/Main/SPLIT.txt`, `JPEGImages/`.
 
 Pixels count from 1 and the last one belongs to the box: x1 = xmin - 1, x2 = xmax. Objects marked `difficult` become
-crowds: VOC's evaluation counts them neither as found nor as missed, and so does ours; no loss learns them. Without
-ImageSets there is one split, `all`. The classes are those of all xml files, in the order of the alphabet (VOC's own).
+crowds: like VOC's evaluation, ours counts them neither as found nor as missed, and the loss ignores them. Without
+ImageSets there is one split, `all`. The classes are those of all xml files in alphabetical order, which is VOC's own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Element:
     children: list[Element] = field(default_factory=list)
 
     def find(self, *tags: str) -> Element | None:
-        """The first element at the end of this way down."""
+        """Return the first element on this path down the tags; None if there is none."""
         if not tags:
             return self
         below = next((child for child in self.children if child.tag == tags[0]), None)
@@ -38,7 +38,7 @@ class Element:
 
 
 def splits(path: Path) -> dict[str, tuple[Path, Path | None]]:
-    """Name of each split to the data's folder and the list of stems; empty where `path` is not of this format."""
+    """Return the data's folder and the list of stems of each split; empty where `path` is not of this format."""
     if not any((path / "Annotations").glob("*.xml")):
         return {}
     lists = sorted((path / "ImageSets" / "Main").glob("*.txt"))
@@ -49,7 +49,8 @@ def splits(path: Path) -> dict[str, tuple[Path, Path | None]]:
 
 
 def read(split: tuple[Path, Path | None], names: Sequence[str] | None, *, skip_faults: bool) -> Index:
-    """The images and objects of a split. ValueError for faults and for a class that `names` lacks."""
+    """Return the images and objects of a split. Raises ValueError for faults and for a class that `names` lacks."""
+    # All xml files are parsed, whatever the split, since the classes are those of all of them.
     root, listing = split
     images = {Path(name).stem: name for name in sorted(os.listdir(root / "JPEGImages"))}
     documents: dict[str, Element | str] = {}
@@ -62,6 +63,7 @@ def read(split: tuple[Path, Path | None], names: Sequence[str] | None, *, skip_f
     own = sorted({_text(element, "name") for document in documents.values() for element in _objects(document)} - {""})
     used, table = matched(own, names, str(root / "Annotations"))
     label_of = dict(zip(own, table, strict=True))
+    # The images of the split with their objects.
     rows, source = Rows(), listing or root
     for stem in stems:
         file = root / "Annotations" / f"{stem}.xml"
@@ -83,7 +85,7 @@ def read(split: tuple[Path, Path | None], names: Sequence[str] | None, *, skip_f
 
 
 def parse(file: Path) -> Element:
-    """The root element of an xml file. ValueError with the line where it is none."""
+    """Return the root element of an xml file. Raises ValueError with the line for what is not xml."""
     top = Element("", 0)
     stack = [top]
     parser = expat.ParserCreate()
@@ -105,7 +107,7 @@ def parse(file: Path) -> Element:
 
 
 def _is_of_one_class(file: Path) -> bool:
-    """`cat_train.txt` says of every image whether it holds a cat, 1 or -1, in a second column."""
+    """Return whether a list is of one class, as `cat_train.txt`: a second column says which images hold a cat."""
     with file.open(encoding="utf-8-sig") as lines:
         return len(next(lines, "").split()) > 1
 
@@ -115,19 +117,19 @@ def _objects(document: Element | str) -> list[Element]:
 
 
 def _text(element: Element, *tags: str) -> str:
-    """The text at the end of this way down; empty if there is none."""
+    """Return the text on this path down the tags; empty if there is none."""
     below = element.find(*tags)
     return below.text.strip() if below else ""
 
 
 def _size(document: Element) -> tuple[int, int]:
-    """Width and height as the file says; 0 where it does not."""
+    """Return width and height in pixels as the file says; 0 where it does not."""
     w, h = (_text(document, "size", side) for side in ("width", "height"))
     return (int(w), int(h)) if w.isdecimal() and h.isdecimal() else (0, 0)
 
 
 def _box(element: Element) -> tuple[float, float, float, float]:
-    """An object's box, xyxy from 0. ValueError, beginning with the line, where there is none."""
+    """Return an object's box, xyxy from 0. Raises ValueError, beginning with the line, for an invalid one."""
     values = []
     for corner in ("xmin", "ymin", "xmax", "ymax"):
         text = _text(element, "bndbox", corner)

@@ -27,7 +27,7 @@ SPLITS = ("train", "val", "valid", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Some images. `places` are folders of them or lists, `names` the classes, `source` is for messages."""
+    """A split: folders of images or lists of them, the class names if there are any, and the source for messages."""
 
     source: Path
     places: tuple[Path, ...]
@@ -35,7 +35,7 @@ class Split:
 
 
 def splits(path: Path) -> dict[str, Split]:
-    """The splits by name; empty where `path` is not of this format. ValueError for a bad description."""
+    """Return the splits by name; empty where `path` is not of this format. Raises ValueError for a bad description."""
     if path.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(path)
     if path.suffix.lower() == ".data":
@@ -58,7 +58,7 @@ def _names_file(folder: Path) -> Path | None:
 
 
 def _from_yaml(file: Path) -> dict[str, Split]:
-    """`path` and folders as Ultralytics' data.yaml has them; `names` a list or a table from 0 on."""
+    """Return the splits of a data.yaml as Ultralytics writes it; `names` is a list, or a mapping from 0 on."""
     with yaml_errors(file):
         content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict):
@@ -78,7 +78,7 @@ def _from_yaml(file: Path) -> dict[str, Split]:
 
 
 def _names(file: Path, content: dict[str, Any]) -> list[str] | None:
-    """The class names of a data.yaml. ValueError where their numbers have gaps or `nc` is another."""
+    """Return the class names of a data.yaml. Raises ValueError if their numbers have gaps or `nc` differs."""
     names = content.get("names")
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
@@ -94,7 +94,11 @@ def _names(file: Path, content: dict[str, Any]) -> list[str] | None:
 
 
 def _from_data(file: Path) -> dict[str, Split]:
-    """darknet's `key = value` lines. Files are looked for in the present folder, as darknet does, then beside it."""
+    """Return the splits of darknet's `key = value` lines.
+
+    Files are looked for in the current folder, as darknet does, then beside the .data file.
+    """
+    # Every key with its line and value.
     table: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
         text = line.split("#")[0].strip()
@@ -118,12 +122,12 @@ def _from_data(file: Path) -> dict[str, Split]:
 
 
 def _start(place: str, *roots: Path) -> Path:
-    """A relative place from the first of `roots` where it exists, else from the first."""
+    """Return a relative place in the first of `roots` where it exists, else in the first one."""
     return next((root / place for root in roots if (root / place).exists()), roots[0] / place)
 
 
 def _beside(file: Path, number: int, name: str) -> Path:
-    """A file that line `number` of `file` names. ValueError where it is not there."""
+    """Return the path of `name`, which line `number` of `file` names. Raises ValueError if there is no such file."""
     found = _start(name, Path(), file.parent)
     if not found.exists():
         raise ValueError(f"{file}:{number}: {name}: no such file, neither here nor beside {file.name}")
@@ -131,11 +135,15 @@ def _beside(file: Path, number: int, name: str) -> Path:
 
 
 def read(split: Split, names: Sequence[str] | None, *, skip_faults: bool) -> Index:
-    """The images and objects of a split. ValueError for faults, and for other names than those beside the data."""
+    """Return the images and objects of a split.
+
+    Raises ValueError for faults, and for other class names than those beside the data.
+    """
     used = agreed(split.names, names, str(split.source))
     rows = Rows()
     images, folders = _images(split.places, rows.faults)
     for path in images:
+        # Fractions of the image need its size, so images without objects are not opened.
         labels = label_file(path)
         text = _text(labels, rows.faults)
         size = (0, 0)
@@ -145,6 +153,7 @@ def read(split: Split, names: Sequence[str] | None, *, skip_faults: bool) -> Ind
             except ValueError as problem:
                 rows.faults.append(str(problem))
                 continue
+        # An object per line; a bad line is a fault.
         rows.add_image(str(path), size)
         for number, line in enumerate(text.splitlines(), start=1):
             if not line.strip():
@@ -161,7 +170,7 @@ def read(split: Split, names: Sequence[str] | None, *, skip_faults: bool) -> Ind
 
 
 def label_file(image: Path) -> Path:
-    """The text file with the labels of an image."""
+    """Return the text file with the labels of an image."""
     parts = list(image.parts)
     for folder in ("images", "JPEGImages"):
         if folder in parts[:-1]:
@@ -171,7 +180,10 @@ def label_file(image: Path) -> Path:
 
 
 def _images(places: Sequence[Path], faults: list[str]) -> tuple[list[Path], set[Path]]:
-    """The images of folders and of lists of files, and those folders. Order: that of the lists, names in folders."""
+    """Return the images of folders and lists, and the folders among `places`.
+
+    Images are in the order of the lists, in a folder in the order of their names.
+    """
     images: list[Path] = []
     folders = set()
     for place in places:
@@ -186,7 +198,7 @@ def _images(places: Sequence[Path], faults: list[str]) -> tuple[list[Path], set[
 
 
 def _listed(listing: Path) -> Iterator[Path]:
-    """The images of a list, a line each. Relative ones start at the list's folder, or at the present one."""
+    """Yield the images of a list, one per line. Relative paths start at the list's folder, or at the current one."""
     for line in listing.read_text(encoding="utf-8-sig").splitlines():
         if line.strip():
             beside = listing.parent / line.strip()
@@ -194,7 +206,7 @@ def _listed(listing: Path) -> Iterator[Path]:
 
 
 def _text(labels: Path, faults: list[str]) -> str:
-    """The content of a label file; empty without one."""
+    """Return the content of a label file; empty if there is none."""
     try:
         return labels.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -205,7 +217,7 @@ def _text(labels: Path, faults: list[str]) -> str:
 
 
 def _row(line: str, names: Sequence[str]) -> tuple[int, list[float]]:
-    """Class index and cx, cy, w, h of a line. ValueError where it is none."""
+    """Return class index and cx, cy, w, h of a line. Raises ValueError for a bad line."""
     words = line.split()
     expected = f"expected 'class cx cy w h', an integer below {len(names)} and four fractions of the image"
     if len(words) != 5:
@@ -224,7 +236,7 @@ def _row(line: str, names: Sequence[str]) -> tuple[int, list[float]]:
 
 
 def _orphans(images: Sequence[Path], folders: set[Path]) -> list[str]:
-    """Label files beside those of whole folders of images that belong to no image."""
+    """Return a fault for every label file that belongs to no image of these folders."""
     known = {str(label_file(path)) for path in images}
     faults = []
     for folder in sorted({label_file(folder / "any.jpg").parent for folder in folders}):

@@ -1,5 +1,5 @@
 """The embedded data set, drawn from a seed.
 
-scenes.py   scenes in COCO's layout
-figures.py  the figures that scenes are drawn of
+scenes.py   images of figures with their boxes, written in COCO's layout
+figures.py  outlines, textures, colours, backgrounds
 """

@@ -1,9 +1,11 @@
-"""What the images of the embedded set are drawn of: outlines, textures, colours, backgrounds.
+"""The parts of the embedded set's images: outlines, textures, colours, backgrounds.
 
 Letters: `h, w` height and width in pixels, `x, y` pixels from a figure's centre, `u, v` the same as fractions of its
-radius, turned with the figure. Every number comes from a `RandomState`, whose stream numpy has frozen, and from
-additions, multiplications, divisions and roots of float64, which IEEE 754 fixes to the last bit. There is no sine and
-no sum of floats, which differ between machines: the same seed gives the same pixels everywhere.
+radius, rotated with the figure.
+
+The same seed gives the same pixels on every machine. Random numbers come from `RandomState`, whose stream numpy has
+frozen. The rest are additions, multiplications, divisions and roots of float64, which IEEE 754 defines to the last bit.
+Sines and sums of floats are avoided, because they differ between machines.
 """
 
 from __future__ import annotations
@@ -14,19 +16,19 @@ import numpy as np
 from numpy.random import RandomState
 
 NAMES = ("disc", "ring", "triangle", "cross", "striped square", "checked square")
-"""The classes. The last two differ in texture only; any of the others can have any texture."""
+"""The classes. The last two differ in texture only; the others can have any texture."""
 
 TEXTURES = ("plain", "gradient", "speckles", "stripes", "checks")
 
-PLAIN = 2  # the first so many textures are none
+PLAIN = 2  # number of first textures that have no pattern
 
 ROOT3 = 1.7320508075688772
 
-CONTRAST = 180  # sum over R, G, B of what lies between a figure's colours, and between each and the mean behind
+CONTRAST = 180  # least distance, summed over R, G and B, of a figure's two colours and the mean of the background
 
 
 class Figure(NamedTuple):
-    """A figure: its class, centre and radius in pixels, its turn as (cosine, sine), flattening, texture."""
+    """A figure: its class, centre and radius in pixels, rotation as (cosine, sine), flattening, texture."""
 
     label: int
     x: float
@@ -38,16 +40,16 @@ class Figure(NamedTuple):
 
 
 def uniform(random: RandomState, low: float, high: float) -> float:
-    """A number in [low, high)."""
+    """Return a random number in [low, high)."""
     return low + (high - low) * float(random.random_sample())
 
 
 def random_figure(random: RandomState, label: int, x: float, y: float, radius: float, textures: int = 5) -> Figure:
-    """A figure of that class and place, turned and flattened a little, with one of the first so many textures.
+    """Return a figure of that class, centre and radius, rotated and flattened a little.
 
-    Squares have the texture of their class.
+    It has one of the first `textures` textures; squares have the texture of their class.
     """
-    t = uniform(random, -0.2, 0.2)  # tangent of half the angle: turns of up to 23 degrees without a sine
+    t = uniform(random, -0.2, 0.2)  # tangent of half the angle: rotations of up to 23 degrees without a sine
     turn = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
     flat = uniform(random, 0.8, 1.0)
     texture = TEXTURES[random.randint(textures)]
@@ -57,19 +59,19 @@ def random_figure(random: RandomState, label: int, x: float, y: float, radius: f
 
 
 class Cover(NamedTuple):
-    """The rows and columns of a canvas around a figure, and how much of their pixels it covers, 0 to 1."""
+    """The rows and columns of a canvas around a figure, and the part of each of their pixels that it covers, 0 to 1."""
 
     window: tuple[slice, slice]
     amount: np.ndarray
 
     @property
     def mask(self) -> np.ndarray:
-        """The pixels of the window that are the figure's: it covers half of each or more."""
+        """Which pixels of the window belong to the figure: those of which it covers half or more."""
         return self.amount >= 0.5
 
 
 def coverage(figure: Figure, h: int, w: int) -> Cover:
-    """Where a figure lies on a canvas of that size, which its centre is on. Its edge is one pixel wide and smooth."""
+    """Return what a figure covers of a canvas `[h, w]` that contains its centre. Its edge is one pixel wide, smooth."""
     rows, columns = (
         slice(max(int(centre - figure.radius) - 1, 0), min(int(centre + figure.radius) + 2, side))
         for centre, side in ((figure.y, h), (figure.x, w))
@@ -80,21 +82,24 @@ def coverage(figure: Figure, h: int, w: int) -> Cover:
 
 
 def paint(canvas: np.ndarray, figure: Figure, cover: Cover, random: RandomState) -> None:
-    """Draws the figure into the uint8 RGB canvas `[h, w, 3]`, in two colours that stand out from what is there."""
-    behind = canvas[cover.window]
-    mean = behind.reshape(-1, 3).sum(axis=0, dtype=np.int64) // (behind.shape[0] * behind.shape[1])
+    """Draw the figure into the uint8 RGB canvas `[h, w, 3]`, in two colours that differ from what is there."""
+    ground = canvas[cover.window]
+    mean = ground.reshape(-1, 3).sum(axis=0, dtype=np.int64) // (ground.shape[0] * ground.shape[1])
     first, second = _colours(random, mean)
     shade = _texture(figure.texture, *_local(figure, *cover.window), random)
     colour = first + (second - first) * shade[..., None]
-    canvas[cover.window] = np.floor(behind + (colour - behind) * cover.amount[..., None] + 0.5).astype(np.uint8)
+    canvas[cover.window] = np.floor(ground + (colour - ground) * cover.amount[..., None] + 0.5).astype(np.uint8)
 
 
 def background(random: RandomState, h: int, w: int) -> np.ndarray:
-    """A uint8 RGB canvas `[h, w, 3]`: clouds of two near colours, at times bands or tiles, grain, a few strokes."""
+    """Return a uint8 RGB canvas `[h, w, 3]`: clouds of two similar colours, grain, a few strokes.
+
+    Half of the canvases also have stripes or checks.
+    """
     base = random.randint(30, 226, 3).astype(np.float64)
     other = np.clip(base + random.randint(-70, 71, 3), 10, 245)
     shade = _clouds(random, h, w)
-    pattern = random.randint(4)  # half of the images have none
+    pattern = random.randint(4)
     if pattern < 2:
         figure = random_figure(random, 0, w / 2, h / 2, uniform(random, 40, 120))
         shade = 0.7 * shade + 0.3 * _texture(
@@ -108,7 +113,7 @@ def background(random: RandomState, h: int, w: int) -> np.ndarray:
 
 
 def _local(figure: Figure, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-    """The figure's own coordinates u, v of the pixel centres in a window, `[rows, columns]` each."""
+    """Return the figure's coordinates u, v of the pixel centres in a window, `[rows, columns]` each."""
     x = np.arange(columns.start, columns.stop) + (0.5 - figure.x)
     y = (np.arange(rows.start, rows.stop) + (0.5 - figure.y))[:, None]
     cosine, sine = figure.turn
@@ -117,7 +122,10 @@ def _local(figure: Figure, rows: slice, columns: slice) -> tuple[np.ndarray, np.
 
 
 def _outside(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Distance from the outline in radii, negative inside. No corner lies outside the unit circle."""
+    """Return the distance of the points u, v from the outline in radii, negative inside.
+
+    No corner lies outside the unit circle.
+    """
     if name == "disc":
         return np.sqrt(u * u + v * v) - 1
     if name == "ring":
@@ -131,7 +139,7 @@ def _outside(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _texture(texture: str, u: np.ndarray, v: np.ndarray, random: RandomState) -> np.ndarray:
-    """How much of the second colour every pixel has, `[h, w]` in [0, 1]."""
+    """Return the part of the second colour that every pixel has, `[h, w]` in [0, 1]."""
     if texture == "plain":
         return np.zeros_like(u)
     if texture == "gradient":
@@ -142,17 +150,17 @@ def _texture(texture: str, u: np.ndarray, v: np.ndarray, random: RandomState) ->
     return ((across if texture == "stripes" else across + along) % 2).astype(np.float64)
 
 
-def _colours(random: RandomState, behind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two RGB colours, float64 `[3]` each, that differ from each other and from the colour behind."""
+def _colours(random: RandomState, ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two RGB colours, float64 `[3]` each, that differ from each other and from that of the ground, `[3]`."""
     while True:
         first, second = random.randint(0, 256, (2, 3))
-        pairs = ((first, second), (first, behind), (second, behind))
+        pairs = ((first, second), (first, ground), (second, ground))
         if all(np.abs(one - other).sum() >= CONTRAST for one, other in pairs):
             return first.astype(np.float64), second.astype(np.float64)
 
 
 def _clouds(random: RandomState, h: int, w: int) -> np.ndarray:
-    """Smooth noise `[h, w]` in [0, 1]: a coarse random grid, interpolated."""
+    """Return smooth noise `[h, w]` in [0, 1]: a coarse random grid, interpolated linearly."""
     rows, columns = random.randint(2, 7, 2)
     grid = random.random_sample((rows + 1, columns + 1))
     y, x = np.arange(h) * (rows / h), np.arange(w) * (columns / w)
@@ -164,7 +172,7 @@ def _clouds(random: RandomState, h: int, w: int) -> np.ndarray:
 
 
 def _stroke(canvas: np.ndarray, random: RandomState) -> None:
-    """A thin straight line across the canvas, which is no object of any class."""
+    """Draw a thin straight line across the canvas; it is not an object."""
     h, w = canvas.shape[:2]
     line = random_figure(random, 0, uniform(random, 0, w), uniform(random, 0, h), 1)
     _, v = _local(line, slice(0, h), slice(0, w))

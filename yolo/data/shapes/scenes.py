@@ -1,10 +1,12 @@
-"""The embedded set: figures on coloured grounds, drawn here from a seed, in COCO's layout. Nothing is downloaded.
+"""The embedded set: figures on coloured grounds, drawn from a seed, in COCO's layout. Nothing is downloaded.
 
     FOLDER/annotations/instances_{train,val}.json    FOLDER/images/{train,val}/000001.jpg
 
-Six classes, two of which differ in texture only; figures that hide parts of others or leave the image; crowds of
-tiny figures under one `iscrowd` box; images without objects; five sizes of images. Letters: `h, w` height and
-width in pixels. A unit is a 160th of the longer side: a pixel of a network of 160 pixels behind a letterbox.
+There are six classes, two of which differ in texture only. Figures hide parts of others or leave the image. Some images
+have a crowd of tiny figures under one `iscrowd` box, some have no objects. Images have five sizes.
+
+Letters: `h, w` height and width in pixels. A unit is a 160th of the longer side of an image: one pixel in the letterbox
+of a network with an input of 160 pixels.
 """
 
 from __future__ import annotations
@@ -35,51 +37,53 @@ from yolo.data.shapes.figures import (
 from yolo.images.files import write_image
 
 VERSION = 1
-"""Of the drawing: it goes up when the same seed gives other images or boxes."""
+"""Version of the drawing: it is raised when the same seed gives other images or boxes."""
 
 UNITS = 160
 
 SIZES = ((320, 240), (240, 320), (256, 256), (352, 198), (200, 300))  # width, height
 
-RADII = ((6.0, 13.0), (14.0, 32.0), (37.0, 64.0))  # units: of the figures that each head of toy.cfg is for
+RADII = ((6.0, 13.0), (14.0, 32.0), (37.0, 64.0))  # units: small, medium, large figures, one kind per head of toy.cfg
 
-SHARES = (0.42, 0.76)  # of all figures: the first kind, the first two
+SHARES = (0.42, 0.76)  # share of small figures, of small and medium ones
 
 TEXTURED = 8.0  # units: figures of a smaller radius have no texture, because it could not be seen
 
 CROWD = 2.0, 3.2  # units: radius of a crowd's members, smaller than any figure that has a box of its own
 
-VISIBLE = 0.75  # a figure that would leave less than this of an earlier one is not drawn
+VISIBLE = 0.75  # a figure is not drawn if it would leave less than this part of an earlier one visible
 
-
-TRIES = 12  # places that a figure looks for; without one that suits it is left out
+TRIES = 12  # places that are tried for a figure before it is left out
 
 
 class DrawnScene(NamedTuple):
-    """An image, uint8 RGB `[h, w, 3]`, and its objects: class, crowd or not, pixels when it was drawn.
-
-    `owner` `[h, w]` is the object that a pixel shows, or -1.
-    """
+    """An image and its objects."""
 
     image: np.ndarray
+    """uint8 RGB `[h, w, 3]`."""
     owner: np.ndarray
+    """int64 `[h, w]` the object that a pixel shows, or -1."""
     labels: list[int]
+    """Class of every object."""
     crowds: list[bool]
+    """Whether an object is a crowd."""
     pixels: list[int]
+    """Number of pixels of every object when it was drawn, before others hid parts of it."""
 
 
 def make_shapes(folder: str | Path, seed: int = 0, train: int = 480, val: int = 120) -> Path:
-    """The embedded set in `folder`, drawn if it is not there; the folder.
+    """Draw the embedded set into `folder` unless it is there already, and return the folder.
 
-    The same seed gives the same pixels everywhere; the JPEG files are as much the same as the JPEG encoders are. The
-    folder gets its name when the whole set is in it, so a process that is killed leaves none.
+    The same seed gives the same pixels on every machine; the JPEG files differ where the JPEG encoders do. The folder
+    gets its name when the set is complete, so a process that is killed leaves no incomplete set.
 
     Args:
-        seed: another one gives another set.
-        train, val: images in each split, at least one. More of them leave the first ones as they are.
+        folder: where the set is or shall be.
+        seed: seed of the set, 0 to 2**32 - 1.
+        train, val: number of images in each split, at least one. A larger set begins with the images of a smaller one.
 
-    Raises ValueError where the folder holds anything else than this set: nothing is ever replaced. OSError if it
-    cannot be written.
+    Raises ValueError if the folder holds anything other than this set (nothing is ever replaced), OSError if it cannot
+    be written.
     """
     if not 0 <= seed < 2**32 or train < 1 or val < 1:
         raise ValueError(f"seed={seed}, train={train}, val={val}: expected a seed from 0 and an image in each split")
@@ -93,7 +97,7 @@ def make_shapes(folder: str | Path, seed: int = 0, train: int = 480, val: int = 
         if _is_there(folder, info, sizes):
             return folder
         temporary = folder.with_name(f".{folder.name}.{'' if locked else os.getpid()}part")
-        shutil.rmtree(temporary, ignore_errors=True)  # what a killed process has left
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
         try:
             for number, (split, images) in enumerate(sizes.items()):
                 _write_split(temporary, split, info, [seed, number], images)
@@ -104,19 +108,21 @@ def make_shapes(folder: str | Path, seed: int = 0, train: int = 480, val: int = 
 
 
 def draw_scene(random: RandomState) -> DrawnScene:
-    """One image with its objects.
+    """Draw one image and return it with its objects.
 
-    The larger figures tend to lie below. A figure is left out if it finds no place where enough of every earlier one
-    stays visible, so whatever is drawn has a box.
+    Larger figures tend to be drawn first. A figure is left out if no place is found where enough of every earlier one
+    remains visible, so every object that is drawn has a box.
     """
     w, h = SIZES[random.randint(len(SIZES))]
     unit = max(w, h) / UNITS
     scene = DrawnScene(background(random, h, w), np.full((h, w), -1), [], [], [])
+    # Of 100 images 6 have no object and 10 have a crowd, over which figures may be drawn.
     kind = random.randint(100)
     if kind < 6:
         return scene
     if kind < 16:
         _draw_crowd(scene, random, unit)
+    # One to seven figures, the larger ones first with some disorder.
     wanted = [_label_and_radius(random, unit, min(h, w)) for _ in range(1 + random.randint(7))]
     for label, radius in sorted(wanted, key=lambda figure: -figure[1] * uniform(random, 0.5, 1.5)):
         _place(scene, random, label, radius)
@@ -124,7 +130,7 @@ def draw_scene(random: RandomState) -> DrawnScene:
 
 
 def _label_and_radius(random: RandomState, unit: float, side: int) -> tuple[int, float]:
-    """A class, and a radius in pixels that suits it and an image with that shorter side."""
+    """Return a random class, and a radius in pixels that suits it and an image whose shorter side is `side` pixels."""
     label, share = random.randint(len(NAMES)), random.random_sample()
     low, high = RADII[sum(share >= limit for limit in SHARES)]
     if "square" in NAMES[label]:
@@ -133,9 +139,10 @@ def _label_and_radius(random: RandomState, unit: float, side: int) -> tuple[int,
 
 
 def _place(scene: DrawnScene, random: RandomState, label: int, radius: float) -> None:
-    """Draws the figure if it finds a place: half of them look for free ground, the others may hide parts of objects.
+    """Draw a figure if a place for it is found.
 
-    Up to a quarter of it may lie outside the image.
+    Half of the figures need free ground, the others may hide parts of objects. Up to a quarter of a figure may lie
+    outside the image.
     """
     h, w = scene.owner.shape
     textures = len(TEXTURES) if radius >= TEXTURED * max(h, w) / UNITS else PLAIN
@@ -151,13 +158,16 @@ def _place(scene: DrawnScene, random: RandomState, label: int, radius: float) ->
 
 
 def _leaves_enough(scene: DrawnScene, below: np.ndarray) -> bool:
-    """Whether enough of every object stays visible when these pixels of `owner`, `[pixels]`, are drawn over."""
+    """Return whether enough of every object remains visible when some pixels are drawn over.
+
+    `below` `[pixels]` are the owners of these pixels.
+    """
     left, hidden = (np.bincount(owner[owner >= 0], minlength=len(scene.labels)) for owner in (scene.owner, below))
     return all(count >= VISIBLE * pixels for count, pixels in zip((left - hidden).tolist(), scene.pixels, strict=True))
 
 
 def _draw_crowd(scene: DrawnScene, random: RandomState, unit: float) -> None:
-    """A patch of 5 x 4 to 8 x 5 tiny figures of one class without texture of its own: one object."""
+    """Draw a patch of 5 x 4 to 8 x 5 tiny figures of one class as one object. Squares form no crowds."""
     h, w = scene.owner.shape
     label, columns, rows = random.randint(4), 5 + random.randint(4), 4 + random.randint(2)
     step = 8 * unit
@@ -171,7 +181,7 @@ def _draw_crowd(scene: DrawnScene, random: RandomState, unit: float) -> None:
 
 
 def _add(scene: DrawnScene, random: RandomState, figures: list[tuple[Figure, Cover]], *, crowd: bool) -> None:
-    """Draws the figures as the next object."""
+    """Draw figures as the next object."""
     for figure, cover in figures:
         paint(scene.image, figure, cover, random)
         scene.owner[cover.window][cover.mask] = len(scene.labels)
@@ -181,7 +191,7 @@ def _add(scene: DrawnScene, random: RandomState, figures: list[tuple[Figure, Cov
 
 
 def _objects(scene: DrawnScene) -> list[dict[str, Any]]:
-    """COCO's entries of the objects: the box is that of the pixels that are visible, the area is their number."""
+    """Return COCO's entries of the objects: the box of the visible pixels, and as area their number."""
     entries = []
     for k, (label, crowd) in enumerate(zip(scene.labels, scene.crowds, strict=True)):
         rows, columns = np.nonzero(scene.owner == k)
@@ -192,7 +202,7 @@ def _objects(scene: DrawnScene) -> list[dict[str, Any]]:
 
 
 def _write_split(folder: Path, split: str, info: dict[str, Any], seeds: list[int], count: int) -> None:
-    """The count of a split, each from a seed of its own, and then its annotation file."""
+    """Write `count` images, each from a seed of its own, and then the annotation file of the split."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for k in range(1, count + 1):
@@ -210,7 +220,7 @@ def _write_split(folder: Path, split: str, info: dict[str, Any], seeds: list[int
 
 
 def _is_there(folder: Path, info: dict[str, Any], sizes: dict[str, int]) -> bool:
-    """Whether the folder holds this very set. ValueError if there is something else."""
+    """Return whether the folder holds exactly this set. Raises ValueError if it holds something else."""
     if not folder.exists() and not folder.is_symlink():
         return False
     for split, images in sizes.items():
@@ -218,7 +228,7 @@ def _is_there(folder: Path, info: dict[str, Any], sizes: dict[str, int]) -> bool
         content = read_json(file) if file.is_file() else None
         found = content.get("info") if isinstance(content, dict) else None
         if not isinstance(found, dict) or found.get("description") != info["description"]:
-            raise ValueError(f"{folder}: is there and not a set that was drawn here; nothing was changed, name another")
+            raise ValueError(f"{folder}: exists and is not a drawn set; nothing was changed; name another folder")
         count = len(read_annotations(file).file_names)
         if found != info or count != images:
             raise ValueError(
