@@ -521,7 +521,7 @@ def test_order_and_sizes() -> None:
     assert len(sizes) > 5
     assert not np.array_equal(Shuffled(50, 0)(0), Shuffled(50, 0)(1))
     assert not np.array_equal(Shuffled(50, 0)(0), Shuffled(50, 1)(0))
-    with pytest.raises(ValueError, match="0 images, batch size 2, process 0 of 1: expected an image"):
+    with pytest.raises(ValueError, match="0 images, batch size 2, process 0 of 1: expected at least one image"):
         Batches(0, 2, SIZE)
 
 
@@ -672,7 +672,7 @@ def test_a_transform_that_loses_count() -> None:
     )
     target = Augmented(data, options, transform=told)[Draw(0, 0, SIZE)][1]
     assert [len(target[key]) for key in ("boxes", "labels", "iscrowd", "area")] == [0, 0, 0, 0]
-    with pytest.raises(ValueError, match=r"expected uint8 \[3, 96, 160\]: leave type and size alone"):
+    with pytest.raises(ValueError, match=r"expected uint8 \[3, 96, 160\]: do not change type and size"):
         Augmented(data, options, transform=v2.Resize((32, 32)))[Draw(0, 0, SIZE)]
 
 

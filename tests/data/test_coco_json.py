@@ -131,7 +131,7 @@ def test_bad_entries(tmp_path: Path, change: Callable[[Json], object], message: 
     [
         ("", "a.json:1: not json: Expecting value at column 1"),
         ('{\n"images": [,]}', "a.json:2: not json: Expecting value at column 12"),
-        ("[]", "this json is a list, as a results file; expected an object with images"),
+        ("[]", "this json is a list, like a results file; expected an object with images"),
         ("3", "this json is a int; expected an object"),
     ],
 )

@@ -173,7 +173,7 @@ FAULTS = [
         "label for no image",
         "yolo",
         put("labels/train/img_7.txt", "0 0.5 0.5 0.2 0.2\n"),
-        "labels/train/img_7.txt: labels for no image",
+        "labels/train/img_7.txt: labels without an image",
         (2, 2),
     ),
     Fault(
@@ -206,7 +206,7 @@ FAULTS = [
         put(JSON, '{"images": [], "annotations": [], "categories": []}'),
         f"{JSON}: 0 images and 0 categories; expected at least one each",
     ),
-    Fault("a results file", "coco", put(JSON, "[]"), f"{JSON}: this json is a list, as a results file"),
+    Fault("a results file", "coco", put(JSON, "[]"), f"{JSON}: this json is a list, like a results file"),
     Fault(
         "duplicate image id",
         "coco",

@@ -171,7 +171,7 @@ def test_odd_boxes_are_said_and_stay(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert boxes[0].tolist() == [0, 12, 64, 36]
     assert boxes[1].tolist() == [32, 12, 32, 36]
     assert f"1 boxes stick out of their image, by 1.60 pixels at most, {labels}:1; clipped" in caplog.text
-    assert f"1 boxes without area; no loss counts them, such as {labels}:2" in caplog.text
+    assert f"1 boxes without area; the loss ignores them, such as {labels}:2" in caplog.text
     assert f"1 boxes a pixel thin, such as {labels}:3" in caplog.text
 
 

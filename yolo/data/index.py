@@ -276,7 +276,7 @@ def _notes(unchecked: UncheckedIndex, clipped: np.ndarray, kept: np.ndarray) -> 
         )
     # Boxes that are too thin to be learned.
     sides = (clipped[kept, 2:] - clipped[kept, :2]).min(axis=1, initial=np.inf)
-    kinds = {"without area; no loss counts them": sides <= 0, "a pixel thin": (sides > 0) & (sides <= 1)}
+    kinds = {"without area; the loss ignores them": sides <= 0, "a pixel thin": (sides > 0) & (sides <= 1)}
     for what, which in kinds.items():
         if which.any():
             first = unchecked.where(int(kept[which.argmax()]))

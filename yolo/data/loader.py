@@ -76,8 +76,8 @@ class Loader:
             other.append(f"batch {state['position']} of {len(self)}")
         if other:
             raise ValueError(
-                f"the run was saved with {', '.join(other)}; expected the same: else the rest of its epoch holds other "
-                f"images"
+                f"the run was saved with {', '.join(other)}; expected the same, or the rest of its epoch would hold "
+                f"other images"
             )
         self.epoch, self.position = state["epoch"], state["position"]
 

@@ -50,8 +50,8 @@ class Batches:
     ) -> None:
         if images < 1 or batch_size < 1 or not 0 <= rank < world:
             raise ValueError(
-                f"{images} images, batch size {batch_size}, process {rank} of {world}: expected an image, "
-                f"a batch size from 1 and a process from 0 to {world - 1}"
+                f"{images} images, batch size {batch_size}, process {rank} of {world}: expected at least one image, "
+                f"a batch size of at least 1 and a process from 0 to {world - 1}"
             )
         if order is not None and (not shuffle or not len(order)):
             raise ValueError(

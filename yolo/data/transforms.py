@@ -198,13 +198,13 @@ def checked(result: tuple[Any, Any], size: Size) -> Sample:
     counts = {key: len(target[key]) for key in ("boxes", "labels", "iscrowd", "area")}
     if len(set(counts.values())) > 1:
         raise ValueError(
-            f"after the transform of your own the numbers of boxes, labels, iscrowd and area differ: {counts}; give "
+            f"after your own transform the numbers of boxes, labels, iscrowd and area differ: {counts}; give "
             f"SanitizeBoundingBoxes labels_getter=lambda sample: (sample[1]['labels'], sample[1]['iscrowd'], "
             f"sample[1]['area']), so that it drops from all of them"
         )
     if image.dtype != torch.uint8 or tuple(image.shape) != (3, *size):
         raise ValueError(
-            f"the transform of your own gave an image {image.dtype} {list(image.shape)}; expected uint8 {[3, *size]}: "
-            f"leave type and size alone, the batch needs them"
+            f"your own transform returned an image {image.dtype} {list(image.shape)}; expected uint8 {[3, *size]}: "
+            f"do not change type and size, the batch needs them"
         )
     return image, target

@@ -144,7 +144,7 @@ def _entries(path: Path, content: Any, key: str, faults: list[str]) -> list[tupl
     The other entries become faults. Raises ValueError if the file is not an annotation file.
     """
     if not isinstance(content, dict):
-        kind = "a list, as a results file" if isinstance(content, list) else f"a {type(content).__name__}"
+        kind = "a list, like a results file" if isinstance(content, list) else f"a {type(content).__name__}"
         raise ValueError(f"{path}: this json is {kind}; expected an object with images, annotations and categories")
     entries = content.get(key)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

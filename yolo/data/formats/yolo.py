@@ -243,5 +243,5 @@ def _orphans(images: Sequence[Path], folders: set[Path]) -> list[str]:
         for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
             file = folder / name
             if file.suffix == ".txt" and name != "classes.txt" and str(file) not in known:
-                faults.append(f"{file}: labels for no image; expected one of that name in the folder of images")
+                faults.append(f"{file}: labels without an image; expected an image of that name in its folder")
     return faults
