@@ -2,10 +2,10 @@
 
     python benchmarks/data.py FOLDER [--size 416] [--rounds 7]
 
-FOLDER holds JPEG files, below it at any depth. None has boxes: they cost microseconds. One process, OpenCV and torch on
-one thread each. A turn goes once through all files; contenders take turns. `decode` is `cv2.imread`, what every loader
-has to pay; the others end with the sample of the network input, uint8. `of decode` is the median of the ratios to
-`decode` in the same turn.
+FOLDER holds JPEG files at any depth. They have no boxes, which would cost microseconds. There is one process, with one
+thread each for OpenCV and torch. A round reads all files once with each contender. `decode` is `cv2.imread`, without
+which no loader works. The others make the sample of the network input, uint8. `of decode` is the median of the ratios to
+`decode` in the same round.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from yolo.options.augment import Augment
 
 
 def data_set(folder: Path) -> ImageDataset:
-    """All JPEG files below a folder, in the order of their names, without objects."""
+    """Return all JPEG files below a folder, in the order of their names, as images without objects."""
     paths = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")]
     if not paths:
         raise SystemExit(f"{folder}: no JPEG files there")

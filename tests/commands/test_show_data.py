@@ -1,4 +1,4 @@
-"""show-data: the numbers are those of the files, and what the sheet shows is what the network will see."""
+"""show-data: the numbers are those of the files, and the sheet shows what the network will see."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from yolo.size import Size
 
 
 def test_totals_and_classes(tmp_path: Path) -> None:
-    """Images, empty ones, boxes, crowds, COCO's three sizes by area, boxes per class."""
+    """Counts of images, empty images, boxes, crowds, COCO's three sizes by area, and boxes per class."""
     sizes = [(0, 31, 33), (0, 32, 32), (1, 95, 97), (2, 96, 96), (2, 200, 90)]
     images = [DrawnImage((300, 200), [(label, 0, 0, w, h)]) for label, w, h in sizes] + [DrawnImage((9, 9), [])]
     index = open_data(write_coco(tmp_path, images)).index
@@ -36,7 +36,7 @@ def test_totals_and_classes(tmp_path: Path) -> None:
 
 
 def test_the_nearest_anchor_is_that_of_the_best_overlap() -> None:
-    """Against the IoU of boxes that share a centre, and the first of equal ones."""
+    """Compared with the IoU of boxes that share a centre; of equal anchors the first one wins."""
     generator = np.random.default_rng(0)
     sizes = generator.uniform(1, 400, (500, 2))
     heads = anchors(make_plan(read_cfg("yolov3.cfg")))
@@ -53,7 +53,7 @@ def test_the_nearest_anchor_is_that_of_the_best_overlap() -> None:
 
 
 def test_boxes_are_measured_in_network_pixels(tmp_path: Path) -> None:
-    """Letterboxed: an image of twice the input's width halves its boxes, whatever its height."""
+    """After the letterbox: an image of twice the input's width has its boxes halved, whatever its height."""
     data = write_voc(
         tmp_path, [DrawnImage((832, 400), [(0, 0, 0, 232, 180)]), DrawnImage((208, 416), [(1, 8, 8, 124, 98)])]
     )
@@ -66,7 +66,7 @@ def test_boxes_are_measured_in_network_pixels(tmp_path: Path) -> None:
 
 
 def test_a_tile_is_what_the_network_sees(tmp_path: Path) -> None:
-    """The image letterboxed on grey, the box in its class's colour around the object, the rest untouched."""
+    """The image is letterboxed on grey, the box has the colour of its class, the rest is unchanged."""
     data = open_data(write_voc(tmp_path, [DrawnImage((208, 104), [(1, 20, 40, 80, 90)])]))
     label = int(data[0][1]["labels"][0])
     shown = tile(data[0], data.names, Size(416, 416))
@@ -80,7 +80,7 @@ def test_a_tile_is_what_the_network_sees(tmp_path: Path) -> None:
 
 
 def test_a_sheet_of_any_number(tmp_path: Path) -> None:
-    """One tile, many, more than there are; an image that has vanished leaves an empty tile and the others stay."""
+    """One tile, several, more than there are images; a missing image only leaves its tile empty."""
     data = open_data(write_yolo(tmp_path, [DrawnImage((30 + k, 40), [(0, 0, 0, 20, 20)]) for k in range(7)]))
     assert spread(7, 3) == [0, 2, 4]
     assert spread(2, 12) == [0, 1]
@@ -93,14 +93,14 @@ def test_a_sheet_of_any_number(tmp_path: Path) -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Counts, anchors, faults with their place, a sheet per split; the data stays as it is."""
+    """Counts, anchors, faults with their place, a sheet per split; the data set is not changed."""
     root = write_yolo(tmp_path / "set")
     (root / "labels" / "train" / "img_0.txt").write_text("0 0.5 0.5 0.5 0.5\n5 0.5 0.5 0.1 0.1\n")
     before = {file: file.read_bytes() for file in root.rglob("*.*")}
     arguments = ["show-data", str(root), "--cfg", "yolov3-tiny.cfg", "--size", "96x64", "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
     out, error = capsys.readouterr()
-    assert error == ""  # faults are said once
+    assert error == ""  # faults are printed once
     assert "train: pixels of boxes in the network input, 96 x 64" in out
     assert "train: boxes by the anchor of yolov3-tiny.cfg that is most like them" in out
     assert f"train: 1 faults, left out\n{root}/labels/train/img_0.txt:2: class 5: there are 3 classes" in out
@@ -109,7 +109,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_command_with_a_subset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One class, one image; a set without a single box has no quantiles and no shares."""
+    """One class of one image: a set without boxes has no quantiles and no shares."""
     root = write_coco(
         tmp_path / "set", [DrawnImage((30, 30), [(0, 0, 0, 9, 9)]), DrawnImage((30, 30), [(1, 0, 0, 9, 9)])]
     )

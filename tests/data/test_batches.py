@@ -1,4 +1,4 @@
-"""From samples to batches: boxes stay on their objects, and chance comes from seed, epoch and image alone."""
+"""From samples to batches: boxes stay on their objects, randomness comes from seed, epoch and image alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MARKER = (255, 0, 0)
 
 
 def sample_of(pixels: np.ndarray, boxes: Sequence[Sequence[float]], number: int = 0) -> Sample:
-    """An image and its boxes xyxy, of classes 0, 1, ...; the last is a crowd."""
+    """Return an image and its boxes xyxy, of classes 0, 1, ...; the fourth is a crowd."""
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     count = len(corners)
     target = Target(
@@ -55,7 +55,7 @@ def sample_of(pixels: np.ndarray, boxes: Sequence[Sequence[float]], number: int 
 
 
 class Drawn:
-    """Images of one colour, each with a marker rectangle where its box is; some have none. Sizes differ."""
+    """Images of one colour and different sizes, each with a marker rectangle where its box is; some have no box."""
 
     def __init__(self, images: int, seed: int = 0, empty: bool = True) -> None:
         self.names = ["a", "b", "c", "d"]
@@ -85,12 +85,12 @@ class Drawn:
 
 
 def marker(image: Tensor) -> Tensor:
-    """The pixels `[h, w]` that are more than half marker: red on neither blue nor grey."""
+    """Return the pixels `[h, w]` that are more than half marker: red, not blue or grey."""
     return image[0].int() - image[1].int() > 127
 
 
 def marked(image: Tensor, window: tuple[int, int, int, int]) -> tuple[int, int, int, int] | None:
-    """The smallest box around the pixels in a window (left, top, right, bottom) that are more than half marker."""
+    """Return the smallest box around the marker pixels in a window (left, top, right, bottom)."""
     left, top, right, bottom = window
     ys, xs = torch.nonzero(marker(image)[top:bottom, left:right], as_tuple=True)
     if len(xs) == 0:
@@ -109,7 +109,7 @@ def marked(image: Tensor, window: tuple[int, int, int, int]) -> tuple[int, int, 
 def test_boxes_stay_on_their_pixels(
     seed: int, flip: float, scale: float, translate: float, size: tuple[int, int]
 ) -> None:
-    """Mirrored, scaled, moved: the box is that of the marker pixels, within one pixel, and cut where they are cut."""
+    """Mirrored, scaled, moved: the box is that of the marker pixels, within one pixel, and clipped where they are."""
     data = Drawn(1, seed)
     options = Augment(flip=flip, scale=scale, translate=translate, hue=0, saturation=1, value=1)
     image, target = Augmented(data, options, seed=seed)[Draw(0, 0, Size(*size))]
@@ -121,7 +121,7 @@ def test_boxes_stay_on_their_pixels(
         assert (boxes[0] - torch.tensor(shown)).abs().max() <= 1
         assert (boxes[:, :2] >= 0).all()
         assert (boxes[:, 2:] <= torch.tensor(size[::-1])).all()
-    elif shown is not None:  # dropped: a fifth of the object or less is left, or it is two pixels thin
+    elif shown is not None:  # dropped: at most a fifth of the object is left, or it is two pixels thin
         whole = data.samples[0][1]["boxes"][0]
         factor = min(size[0] / data[0][0].shape[1], size[1] / data[0][0].shape[2]) / scale
         least = 0.2 * float((whole[2] - whole[0]) * (whole[3] - whole[1])) * factor**2
@@ -173,7 +173,7 @@ def test_warp_by_hand() -> None:
 
 
 def test_a_thin_image_and_an_image_at_the_edge() -> None:
-    """One row that is halved stays one row."""
+    """An image of one visible row or column is drawn: halving leaves at least one pixel."""
     for image, zoom, move in ((Size(8, 4000), 1.0, (0.0, 0.3)), (Size(3437, 442), 0.35, (-216.8, -147.5))):
         warp = Warp.fit(image, Size(416, 416), zoom=zoom, move=move)
         x0, y0, x1, y1 = warp.source
@@ -186,7 +186,7 @@ def test_a_thin_image_and_an_image_at_the_edge() -> None:
 
 
 def test_shrinking_averages() -> None:
-    """A tenth of its size: a fine pattern becomes grey, not noise."""
+    """A fine pattern shrunk to a tenth of its size becomes grey, not noise."""
     pattern = np.indices((400, 400)).sum(0) % 2 * 255
     image = np.repeat(pattern[..., None], 3, axis=2).astype(np.uint8)
     canvas = np.empty((40, 40, 3), np.uint8)
@@ -202,8 +202,8 @@ def test_shrinking_averages() -> None:
         ((-4, 0, 1, 9), False), ((5, 5, 6, 6), True), ((5, 5, 5, 9), False), ((200, 5, 220, 9), False),
     ],
 )  # fmt: skip
-def test_what_is_kept_of_a_cut_box(box: tuple[float, ...], kept: bool) -> None:
-    """A fifth of the area and two pixels; a box that was thinner before stays, one without area goes."""
+def test_which_clipped_boxes_are_kept(box: tuple[float, ...], kept: bool) -> None:
+    """A fifth of the area and two pixels must be left. A thinner box can be kept, one without area is not."""
     cut, keep = clipped(np.array([box], dtype=np.float64), (0, 0, 100, 50))
     assert keep.tolist() == [kept]
     assert (cut >= 0).all()
@@ -211,7 +211,7 @@ def test_what_is_kept_of_a_cut_box(box: tuple[float, ...], kept: bool) -> None:
 
 
 def test_without_augmentation_it_is_what_detection_sees() -> None:
-    """Bit for bit `images.place`, in epochs that are plain; boxes by the same placement."""
+    """In plain epochs the pixels are those of `images.resize.place` bit for bit; the boxes have the same placement."""
     data = Drawn(6)
     for augmented, epoch in (
         (Augmented(data), 0),
@@ -233,7 +233,7 @@ def test_without_augmentation_it_is_what_detection_sees() -> None:
 
 
 def test_the_last_epochs_are_plain_in_size_too() -> None:
-    """Their batches have the input of detection; as many plain epochs as there are is a mistake."""
+    """Their batches have the input size of detection; it is an error if all epochs would be plain."""
     batches = Batches(60, 2, (416, 416), options=Augment(multi_scale=1.5, last_plain=2), epochs=5)
     sizes = [{batch[0].size for batch in batches.epoch(epoch)} for epoch in range(5)]
     assert [len(some) > 1 for some in sizes] == [True, True, True, False, False]
@@ -244,7 +244,7 @@ def test_the_last_epochs_are_plain_in_size_too() -> None:
 
 
 def test_colours() -> None:
-    """Grey stays grey, whatever the hue; a third of a turn makes green of red; no saturation gives the brightness."""
+    """Grey remains grey; a third of a turn takes red away; without saturation only the brightness is left."""
     colours = np.array([[(200, 20, 20), (90, 90, 90), (10, 60, 250)]], dtype=np.uint8)
 
     def changed(*how: float) -> np.ndarray:
@@ -261,7 +261,7 @@ def test_colours() -> None:
     assert np.ptp(grey, axis=1).max() <= 1
     assert abs(int(grey[0, 0]) - (0.299 * 200 + 0.587 * 20 + 0.114 * 20)) <= 1
     assert changed(0, 1, 1.5)[1].tolist() == [135, 135, 135]
-    assert changed(0, 1, 2)[0, 0] == 255  # cut
+    assert changed(0, 1, 2)[0, 0] == 255  # clipped
     assert colour_matrix(np.random.default_rng(0), PLAIN) is None
     matrices = [colour_matrix(np.random.default_rng(k), Augment()) for k in range(60)]
     brightness = np.array([matrix.sum() / 3 for matrix in matrices if matrix is not None])  # of grey
@@ -269,8 +269,8 @@ def test_colours() -> None:
     assert 1.35 < brightness.max() <= 1.5
 
 
-def test_the_pixels_of_the_data_stay() -> None:
-    """Nothing is drawn into an image that others will see again."""
+def test_the_images_of_the_data_are_not_changed() -> None:
+    """Nothing is drawn into an image that is used again."""
     data = Drawn(8)
     before = [image.clone() for image, _ in data.samples]
     augmented = Augmented(data, EVERYTHING)
@@ -281,7 +281,7 @@ def test_the_pixels_of_the_data_stay() -> None:
 
 
 def equal(a: Batch, b: Batch) -> bool:
-    """Bit for bit, images and targets."""
+    """Return whether images and targets are equal bit for bit."""
     return a.images.equal(b.images) and all(
         s["image_id"] == t["image_id"]
         and all(torch.equal(s[key], t[key]) for key in ("boxes", "labels", "iscrowd", "area"))
@@ -290,7 +290,7 @@ def equal(a: Batch, b: Batch) -> bool:
 
 
 def loader(workers: int, epoch: int = 0, position: int = 0) -> Loader:
-    """Batches of 4 of 18 images with everything that chance decides, from that place of that epoch on."""
+    """Return a loader of 18 images in batches of 4 with all augmentation, at that position of that epoch."""
     data = Drawn(18)
     batches = Batches(len(data), 4, SIZE, seed=7, options=EVERYTHING)
     found = Loader(Augmented(data, EVERYTHING, seed=7), batches, workers=workers)
@@ -301,7 +301,7 @@ def loader(workers: int, epoch: int = 0, position: int = 0) -> Loader:
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # on a machine of two cores
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_do_not_matter(workers: int) -> None:
-    """The same batches with 0, 1 and 3 worker processes, in two epochs; another epoch has others."""
+    """The batches of two epochs are the same with 0, 1 and 3 worker processes, and differ between the epochs."""
     here, there = loader(0), loader(workers)
     for epoch in (0, 1):
         assert here.epoch == there.epoch == epoch
@@ -315,8 +315,8 @@ def test_workers_do_not_matter(workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("position", [0, 1, 3, 5])
-def test_a_restart_goes_on_with_the_next_batch(position: int, workers: int) -> None:
-    """After any batch: a new loader with the old state gives the rest, whatever workers had made ahead."""
+def test_a_restart_continues_with_the_next_batch(position: int, workers: int) -> None:
+    """After any batch, a new loader with the old state yields the rest, whatever workers had made ahead."""
     expected = list(loader(0, epoch=2))
     stopped = loader(workers, epoch=2)
     state = stopped.state_dict()
@@ -339,7 +339,7 @@ def test_a_restart_goes_on_with_the_next_batch(position: int, workers: int) -> N
     ],
 )
 def test_a_restart_with_other_batches_is_refused(other: dict[str, int], message: str) -> None:
-    """The rest of the epoch would hold images that were seen, and miss others."""
+    """The rest of the epoch would repeat images and miss others."""
     state = loader(0).state_dict()
     options = {"images": 18, "batch_size": 4, "seed": 7} | other
     resumed = Loader(Augmented(Drawn(18)), Batches(size=SIZE, **options))  # type: ignore[arg-type]
@@ -351,7 +351,7 @@ def test_a_restart_with_other_batches_is_refused(other: dict[str, int], message:
 
 @dataclass(frozen=True)
 class Rotated:
-    """An order of one's own: `length` indices from the one of the epoch on, those of a smaller data set again."""
+    """`length` indices that begin with the number of the epoch; after the last image follows the first one."""
 
     images: int
     length: int
@@ -365,13 +365,13 @@ class Rotated:
 
 
 def ordered(order: Order | None, **options: bool) -> Loader:
-    """Batches of 4 of 18 images, in that order."""
+    """Return a loader of 18 images in batches of 4, in that order."""
     return Loader(Augmented(Drawn(18)), Batches(18, 4, SIZE, seed=7, order=order, **options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("length", [3, 18, 41])
-def test_an_order_of_ones_own(length: int) -> None:
-    """Fewer images than there are, or some twice: its length decides how many batches there are."""
+def test_another_order_of_images(length: int) -> None:
+    """It may leave images out or repeat them; its length decides the number of batches."""
     order = Rotated(18, length)
     batches = Batches(18, 4, SIZE, seed=7, order=order)
     assert len(batches) == len(batches.epoch(0)) == -(-length // 4)
@@ -384,7 +384,7 @@ def test_an_order_of_ones_own(length: int) -> None:
 
 
 def test_the_state_names_an_order() -> None:
-    """It is in the state unless `shuffle` says it, and a restart with another order is refused."""
+    """Its name is in the state unless it is an order of `shuffle`; a restart with another order is refused."""
     default = {"images": 18, "batch_size": 4, "world": 1, "seed": 7, "shuffle": 1}
     assert Batches(18, 4, SIZE, seed=7).state_dict() == default
     assert Batches(18, 4, SIZE, seed=7, order=Shuffled(18, 7)).state_dict() == default
@@ -401,7 +401,7 @@ def test_the_state_names_an_order() -> None:
 
 
 def test_the_state_of_an_older_checkpoint() -> None:
-    """It calls the images pictures."""
+    """Its key for the number of images is "pictures"."""
     state = ordered(None).state_dict() | {"position": 2}
     old = {"pictures" if key == "images" else key: value for key, value in state.items()}
     resumed = ordered(None)
@@ -412,7 +412,7 @@ def test_the_state_of_an_older_checkpoint() -> None:
 
 
 def test_an_order_that_breaks_its_contract() -> None:
-    """Another length, an index that no image has, numbers that are no indices, nothing; `shuffle` beside it."""
+    """Another length, indices out of range, floats, no indices at all; `shuffle=False` beside an order."""
 
     class Wrong(Rotated):
         def __call__(self, epoch: int) -> np.ndarray:
@@ -429,8 +429,8 @@ def test_an_order_that_breaks_its_contract() -> None:
         Batches(18, 4, SIZE, order=Rotated(18, 0))
 
 
-def test_targets_that_travelled() -> None:
-    """Boxes are still boxes of that input; a batch opens fewer files than it has images."""
+def test_targets_from_a_worker() -> None:
+    """Boxes have the canvas of the input, dtypes are those of the contract, no tensor keeps a file open."""
     batches = list(loader(1))
     for batch in batches:
         for target in batch.targets:
@@ -443,7 +443,7 @@ def test_targets_that_travelled() -> None:
 
 
 class Threads(Drawn):
-    """Samples whose class is the number of OpenCV's threads where they were made."""
+    """Samples whose label is the number of OpenCV's threads in the process that made them."""
 
     def __getitem__(self, draw: Draw) -> Sample:  # type: ignore[override]
         image, target = sample_of(np.zeros((*SIZE, 3), np.uint8), [[0, 0, 9, 9]])
@@ -451,7 +451,7 @@ class Threads(Drawn):
 
 
 def test_workers_that_are_not_forked_compute_on_one_core() -> None:
-    """A spawned worker has OpenCV's threads, as many as there are cores, unless they are taken away."""
+    """A spawned worker would have one OpenCV thread per core."""
     before = torch.multiprocessing.get_start_method(allow_none=True)
     torch.multiprocessing.set_start_method("spawn", force=True)
     try:
@@ -473,14 +473,14 @@ def test_epochs_follow_each_other() -> None:
 
 
 def test_opencv_keeps_its_threads() -> None:
-    """They are off only while workers are forked."""
+    """They are taken away only while workers are forked."""
     threads = cv2.getNumThreads()
     list(loader(2))
     assert cv2.getNumThreads() == threads
 
 
-def test_torchs_own_random_numbers_are_left_alone() -> None:
-    """Reading batches draws none of them: a resumed run would else have others."""
+def test_torchs_random_numbers_are_left_alone() -> None:
+    """Reading batches draws none of them; a resumed run would have others otherwise."""
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -494,7 +494,7 @@ def test_torchs_own_random_numbers_are_left_alone() -> None:
     scale=st.sampled_from([1.0, 1.5]),
 )  # fmt: skip
 def test_processes_share_an_epoch(images: int, batch: int, world: int, epoch: int, scale: float) -> None:
-    """Together the processes see the batches of one, padded to equal numbers; each image at least once."""
+    """Together the processes see the batches of a single one, filled up to equal sizes; each image at least once."""
     one = Batches(images, batch * world, SIZE, seed=1, options=Augment(multi_scale=scale)).epoch(epoch)
     shares = [
         Batches(images, batch, SIZE, seed=1, options=Augment(multi_scale=scale), rank=r, world=world)
@@ -513,7 +513,7 @@ def test_processes_share_an_epoch(images: int, batch: int, world: int, epoch: in
 
 
 def test_order_and_sizes() -> None:
-    """File order without shuffling; sizes are multiples of 32 within the range, and vary."""
+    """Without shuffling the order is that of the data; sizes vary, within the range, in multiples of 32."""
     batches = Batches(5, 2, SIZE, shuffle=False).epoch(3)
     assert [[draw.image for draw in batch] for batch in batches] == [[0, 1], [2, 3], [4]]
     sizes = {batch[0].size for batch in Batches(400, 2, (416, 416), options=Augment(multi_scale=1.5)).epoch(0)}
@@ -525,8 +525,8 @@ def test_order_and_sizes() -> None:
         Batches(0, 2, SIZE)
 
 
-def test_mosaic_partners_are_near_and_decoded_once() -> None:
-    """All of the block of their image; an epoch of 64 mosaics reads 64 images and not 256."""
+def test_mosaic_partners_come_from_one_block() -> None:
+    """Partners are in the block of their image, so an epoch of 64 mosaics reads 64 images and not 256."""
     order = Shuffled(70, 5)(1)
     block = set(order[BLOCK : 2 * BLOCK].tolist())
     image = int(order[BLOCK + 3])
@@ -544,7 +544,7 @@ def test_mosaic_partners_are_near_and_decoded_once() -> None:
 
 
 class Features:
-    """Float samples of any shape whose boxes are in pixels of the image that they were computed from."""
+    """Random samples of any shape whose boxes are in pixels of the image that they were computed from."""
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         self.shape, self.dtype = shape, dtype
@@ -560,8 +560,8 @@ class Features:
     ("shape", "dtype"),
     [((8, 5, 7), torch.float32), ((2, 8, 5, 7), torch.float64), ((11,), torch.float32), ((), torch.float32)],
 )
-def test_samples_that_are_no_images(shape: tuple[int, ...], dtype: torch.dtype, workers: int) -> None:
-    """Shape, dtype and every number arrive, in 0 workers as in 1; the boxes keep the size that they belong to."""
+def test_samples_that_are_not_images(shape: tuple[int, ...], dtype: torch.dtype, workers: int) -> None:
+    """Shape, dtype and all numbers are kept, with and without a worker; boxes keep their canvas."""
     data = Features(shape, dtype)
     batches = list(Loader(data, Batches(7, 4, SIZE, shuffle=False), workers=workers))
     assert [tuple(batch.images.shape) for batch in batches] == [(4, *shape), (3, *shape)]
@@ -574,7 +574,7 @@ def test_samples_that_are_no_images(shape: tuple[int, ...], dtype: torch.dtype, 
 
 
 def test_mixup_has_the_objects_of_both() -> None:
-    """Half of each image, all boxes."""
+    """The image is the mean of two, the boxes are those of both."""
     data = Drawn(2, empty=False)
     options = Augment(mixup=1, scale=1, translate=0, flip=0, hue=0, saturation=1, value=1)
     image, target = Augmented(data, options)[Draw(0, 0, SIZE)]
@@ -596,7 +596,7 @@ def test_a_preview() -> None:
 
 
 def test_batches_of_the_contract() -> None:
-    """uint8 in channels_last memory; empty images are ordinary."""
+    """Images are uint8 in channels_last memory; an image without objects is allowed."""
     batch = collate([Augmented(Drawn(5))[Draw(0, k, SIZE)] for k in range(5)])
     assert batch.images.shape == (5, 3, *SIZE)
     assert batch.images.dtype == torch.uint8
@@ -605,7 +605,7 @@ def test_batches_of_the_contract() -> None:
 
 
 def test_packed_labels() -> None:
-    """Fractions of the input, by image; without the crowd (the fourth) and the box without area."""
+    """Boxes become fractions of the input; the crowd (the fourth) and the box without area are left out."""
     boxes = [[0, 0, 80, 48], [40, 24, 120, 72], [10, 10, 10, 20], [0, 0, 160, 96]]
     pixels = np.zeros((*SIZE, 3), np.uint8)
     targets = [sample_of(pixels, [])[1], sample_of(pixels, boxes)[1]]
@@ -615,11 +615,11 @@ def test_packed_labels() -> None:
     assert pack_labels([], SIZE).shape == pack_labels(targets[:1], SIZE).shape == (0, 6)
 
 
-# the user's own transform
+# a user's transform
 
 
-def test_a_transform_of_ones_own() -> None:
-    """A torchvision v2 transform sees the finished sample; what it does to boxes is in the batch."""
+def test_a_users_transform() -> None:
+    """A torchvision v2 transform gets the finished sample and may change its boxes."""
     data = Drawn(3, empty=False)
     plain = Augment(scale=1, translate=0, flip=0, hue=0.01)
     before = Augmented(data, plain)[Draw(0, 0, SIZE)][1]["boxes"].as_subclass(Tensor)
@@ -631,9 +631,8 @@ def test_a_transform_of_ones_own() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # on a machine of two cores
-def test_the_chance_of_a_transform() -> None:
-    """What it draws from torch follows from seed, epoch and image too, and torch's own numbers go on as if nothing
-    were."""
+def test_the_randomness_of_a_transform() -> None:
+    """What it draws from torch follows from seed, epoch and image; torch's random state is restored."""
     transform = v2.RandomPhotometricDistort(p=1)
 
     def batches(workers: int) -> list[Batch]:
@@ -652,7 +651,7 @@ def test_the_chance_of_a_transform() -> None:
 
 
 def test_a_transform_alone() -> None:
-    """Without any of our own changes, the transform sees the letterboxed image; not in the last, plain epochs."""
+    """Without other augmentation the transform gets the letterboxed image; plain epochs at the end are without it."""
     for options in (PLAIN, replace(PLAIN, last_plain=1)):
         data = Augmented(Drawn(1), options, epochs=3, transform=v2.RandomHorizontalFlip(p=1))
         plain = Augmented(Drawn(1))[Draw(0, 0, SIZE)][0]
@@ -661,16 +660,16 @@ def test_a_transform_alone() -> None:
 
 
 def test_a_transform_that_loses_count() -> None:
-    """SanitizeBoundingBoxes drops boxes and labels only, unless it is told; the error says how."""
+    """SanitizeBoundingBoxes drops only boxes and labels by default; the error says how to drop the rest."""
     data = Drawn(1, empty=False)
     options = Augment(scale=1, translate=0, flip=0)
     dropping = v2.SanitizeBoundingBoxes(min_area=1e6)
     with pytest.raises(ValueError, match="'iscrowd': 1, 'area': 1}; give SanitizeBoundingBoxes labels_getter="):
         Augmented(data, options, transform=dropping)[Draw(0, 0, SIZE)]
-    told = v2.SanitizeBoundingBoxes(
+    complete = v2.SanitizeBoundingBoxes(
         min_area=1e6, labels_getter=lambda sample: (sample[1]["labels"], sample[1]["iscrowd"], sample[1]["area"])
     )
-    target = Augmented(data, options, transform=told)[Draw(0, 0, SIZE)][1]
+    target = Augmented(data, options, transform=complete)[Draw(0, 0, SIZE)][1]
     assert [len(target[key]) for key in ("boxes", "labels", "iscrowd", "area")] == [0, 0, 0, 0]
     with pytest.raises(ValueError, match=r"expected uint8 \[3, 96, 160\]: do not change type and size"):
         Augmented(data, options, transform=v2.Resize((32, 32)))[Draw(0, 0, SIZE)]
@@ -681,7 +680,7 @@ def test_a_transform_that_loses_count() -> None:
     [{"flip": 1.5}, {"scale": 0.5}, {"mosaic": -1}, {"hue": 0.6}, {"last_plain": -1}, {"multi_scale": 0}],
 )
 def test_options_out_of_range(wrong: dict[str, float]) -> None:
-    """The name, the value, what was expected."""
+    """The error has the name and the value."""
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
         Augment(**wrong)  # type: ignore[arg-type]
 
@@ -690,7 +689,7 @@ def test_options_out_of_range(wrong: dict[str, float]) -> None:
 
 
 def yolo_folder(folder: Path, images: int = 6) -> Path:
-    """Images and labels in YOLO's layout."""
+    """Write images and labels in YOLO's layout and return the folder."""
     (folder / "labels").mkdir(parents=True)
     (folder / "classes.txt").write_text("a\nb\n")
     for k, (image, target) in enumerate(Drawn(images).samples):
@@ -704,7 +703,7 @@ def yolo_folder(folder: Path, images: int = 6) -> Path:
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])
 def test_the_cache_changes_nothing(kind: str, tmp_path: Path) -> None:
-    """Without augmentation the same batches, bit for bit, in 0 and 2 workers; nothing is written into the data."""
+    """Without augmentation the batches are the same, with 0 and 2 workers; nothing is written into the data set."""
     folder = yolo_folder(tmp_path / "set")
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.*")}
     data = open_data(folder)
@@ -724,7 +723,7 @@ def test_the_cache_changes_nothing(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_cache_on_the_disk_is_made_once(tmp_path: Path) -> None:
-    """The second run reads it, though images cannot be read any more; a changed image makes a new one."""
+    """The second run reads it; a changed image or another input size makes a new one; a damaged image none."""
     folder = yolo_folder(tmp_path / "set")
     data = open_data(folder)
     first = Cached(data, SIZE, "disk", tmp_path / "cache")
@@ -741,7 +740,7 @@ def test_a_cache_on_the_disk_is_made_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").iterdir())) == 3  # nothing half-written is left
 
 
-def test_chance_of_two_things_differs() -> None:
-    """By seed, epoch, number and use."""
+def test_random_numbers_differ() -> None:
+    """Another seed, epoch, number or use gives other random numbers."""
     values = {float(chance(*key).random()) for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0, 1))}
     assert len(values) == 5

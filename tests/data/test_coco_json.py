@@ -1,4 +1,4 @@
-"""COCO's json files: what is read, and what is said about files and entries that are wrong."""
+"""COCO's json files: what is read, and the messages for bad files and entries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 def content() -> Json:
-    """Two images, three objects, two classes in an order that is not that of their ids."""
+    """Return two images, three objects, and two classes that are not in the order of their ids."""
     return {
         "images": [
             {"id": 7, "file_name": "b/7.jpg", "width": 40, "height": 30},
@@ -37,14 +37,14 @@ def content() -> Json:
 
 
 def write(folder: Path, data: Any, name: str = "a.json") -> Path:
-    """A json file; text is written as it is."""
+    """Write a json file and return its path; text is written as it is."""
     path = folder / name
     path.write_text(data if isinstance(data, str) else json.dumps(data))
     return path
 
 
 def rows() -> list[Json]:
-    """A detection in each image."""
+    """Return a detection in each image."""
     return [
         {"image_id": 3, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 0.5},
         {"image_id": 7, "category_id": 1, "bbox": [0, 0, 5.5, 5], "score": 0.25},
@@ -52,7 +52,7 @@ def rows() -> list[Json]:
 
 
 def test_annotations(tmp_path: Path) -> None:
-    """Classes by id, images and objects as in the file, every digit, w·h where there is no area."""
+    """Classes are sorted by id, images and objects as in the file, with every digit; a missing area is w·h."""
     found = read_annotations(write(tmp_path, content()))
     assert (found.names, found.category_ids) == (["person", "dog"], [1, 18])
     assert (found.image_ids.tolist(), found.file_names) == ([7, 3], ["b/7.jpg", "b/cat.jpg"])
@@ -76,7 +76,7 @@ def test_annotations(tmp_path: Path) -> None:
     ],
 )
 def test_real_files(file: str, images: int, objects: int, crowds: int, classes: int) -> None:
-    """The counts that their publishers give; COCO's classes are those that this program knows, in their order."""
+    """The counts are the published ones; COCO's classes and ids are those of yolo.names."""
     found = read_annotations(DATA / file)
     assert (len(found.image_ids), len(found.label), int(found.crowd.sum())) == (images, objects, crowds)
     assert len(found.names) == classes
@@ -85,7 +85,7 @@ def test_real_files(file: str, images: int, objects: int, crowds: int, classes: 
 
 
 def entry(key: str, k: int, **changes: Any) -> Callable[[Json], object]:
-    """Changes an entry; a value of None removes its key."""
+    """Return a function that changes an entry; a value of None removes its key."""
 
     def change(data: Json) -> None:
         data[key][k].update(changes)
@@ -115,8 +115,8 @@ def entry(key: str, k: int, **changes: Any) -> Callable[[Json], object]:
         (lambda data: data.update(images=[], annotations=[]), "0 images and 2 categories; expected at least one"),
     ],
 )  # fmt: skip
-def test_bad_entries(tmp_path: Path, change: Callable[[Json], object], message: str) -> None:
-    """The file, the entry by place and id, and what is wrong with it."""
+def test_bad_entries_are_named(tmp_path: Path, change: Callable[[Json], object], message: str) -> None:
+    """The message has the file, the place and id of the entry, and what is wrong with it."""
     data = content()
     change(data)
     path = write(tmp_path, data)
@@ -135,8 +135,8 @@ def test_bad_entries(tmp_path: Path, change: Callable[[Json], object], message: 
         ("3", "this json is a int; expected an object"),
     ],
 )
-def test_no_annotation_file(tmp_path: Path, text: str, message: str) -> None:
-    """Line and column, or what it is instead."""
+def test_files_that_are_not_annotations(tmp_path: Path, text: str, message: str) -> None:
+    """The message has line and column, or what the file is instead."""
     with pytest.raises(ValueError, match="^") as problem:
         read_annotations(write(tmp_path, text))
     assert message in str(problem.value)
@@ -146,7 +146,7 @@ def test_no_annotation_file(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_bad_entries_can_be_skipped(tmp_path: Path) -> None:
-    """Each is listed, the others are read. Without that option ten are shown and the others counted."""
+    """Each is listed, the others are read. Without that option ten are shown and the rest is counted."""
     data = content()
     data["annotations"] += [{"id": 100 + k, "image_id": 7, "category_id": 1, "bbox": [k]} for k in range(13)]
     path = write(tmp_path, data)
@@ -159,12 +159,12 @@ def test_bad_entries_can_be_skipped(tmp_path: Path) -> None:
 
 
 def truth_of(folder: Path) -> Annotations:
-    """The file of `content`, read."""
+    """Return the annotations of `content`, read from a file."""
     return read_annotations(write(folder, content(), "truth.json"))
 
 
 def test_results_by_id(tmp_path: Path) -> None:
-    """Indices into the annotations' images and classes."""
+    """Ids become indices into the images and classes of the annotations."""
     found = read_results(write(tmp_path, rows()), truth_of(tmp_path))
     assert (found.image.tolist(), found.label.tolist()) == ([1, 0], [1, 0])
     assert found.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 5.5, 5]]
@@ -174,7 +174,7 @@ def test_results_by_id(tmp_path: Path) -> None:
 
 
 def test_results_by_name(tmp_path: Path) -> None:
-    """Names decide: whatever the ids are, in either spelling, with the folder of the image or without."""
+    """Names win over ids, in either spelling, with or without the folder of the image."""
     data = content()
     data["categories"][0]["name"] = "motorcycle"
     truth = read_annotations(write(tmp_path, data, "truth.json"))
@@ -190,7 +190,7 @@ def test_results_by_name(tmp_path: Path) -> None:
 
 
 def test_ids_that_count_lines(tmp_path: Path) -> None:
-    """0 is the first of the given names; one that the annotations lack is refused by its index."""
+    """With given names, category 0 is the first of them; a name that the annotations lack is an error."""
     data = [row | {"category_id": k} for k, row in enumerate(rows())]
     found = read_results(write(tmp_path, data), truth_of(tmp_path), ["dog", "person"])
     assert found.label.tolist() == [1, 0]
@@ -198,8 +198,8 @@ def test_ids_that_count_lines(tmp_path: Path) -> None:
         read_results(write(tmp_path, data), truth_of(tmp_path), ["dog", "horse"])
 
 
-def test_a_contradiction_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The id of one image with the name of the other: the name counts."""
+def test_a_contradiction_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If id and file name are those of different images, the name wins."""
     data = [rows()[0] | {"image_id": 7, "file_name": "cat.jpg"}]
     with caplog.at_level(logging.WARNING, logger="yolo"):
         assert read_results(write(tmp_path, data), truth_of(tmp_path)).image.tolist() == [1]
@@ -219,15 +219,15 @@ def test_a_contradiction_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     ],
 )  # fmt: skip
 def test_bad_rows(tmp_path: Path, changes: list[Json], message: str) -> None:
-    """Unknown images and classes are all listed, once each; a row that is none by its number."""
+    """Unknown images and classes are all listed, once each; a bad row is named by its number."""
     data = [row | change for row, change in zip(rows(), changes, strict=False)]
     with pytest.raises(ValueError, match="^") as problem:
         read_results(write(tmp_path, data), truth_of(tmp_path))
     assert message.format(truth=tmp_path / "truth.json") in str(problem.value)
 
 
-def test_no_results_file(tmp_path: Path) -> None:
-    """An annotation file in its place, and rows without what they need."""
+def test_files_that_are_not_results(tmp_path: Path) -> None:
+    """An annotation file, a row that is not an object, a row without ids."""
     truth = truth_of(tmp_path)
     with pytest.raises(ValueError, match="expected a list of detections, got a dict; is it an annotation file"):
         read_results(tmp_path / "truth.json", truth)

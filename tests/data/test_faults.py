@@ -1,4 +1,4 @@
-"""Planted faults: each gives the message that a user needs, with file and line, and no file of the user changes."""
+"""Planted faults: each raises a message with file and line, and no file of the user changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TXT, JSON, XML = "labels/train/img_0.txt", "annotations/instances_train.json", "
 
 
 def put(file: str, text: str) -> Callable[[Path], None]:
-    """A fault: the file has this content."""
+    """Return a fault: the file has this content."""
 
     def plant(root: Path) -> None:
         (root / file).write_text(text)
@@ -25,7 +25,7 @@ def put(file: str, text: str) -> Callable[[Path], None]:
 
 
 def swap(file: str, old: str, new: str) -> Callable[[Path], None]:
-    """A fault: the first `old` in the file has become `new`."""
+    """Return a fault: the first `old` in the file has become `new`."""
 
     def plant(root: Path) -> None:
         text = (root / file).read_text()
@@ -36,7 +36,7 @@ def swap(file: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 def cut(file: str) -> Callable[[Path], None]:
-    """A fault: the second half of the file is missing."""
+    """Return a fault: the second half of the file is missing."""
 
     def plant(root: Path) -> None:
         data = (root / file).read_bytes()
@@ -46,20 +46,20 @@ def cut(file: str) -> Callable[[Path], None]:
 
 
 def remove(file: str) -> Callable[[Path], None]:
-    """A fault: the file is not there."""
+    """Return a fault: the file is not there."""
     return lambda root: (root / file).unlink()
 
 
 class Fault(NamedTuple):
-    """How it is planted and what comes of it."""
+    """A fault, how it is planted, and the message that is expected."""
 
     name: str
     format: Format
     plant: Callable[[Path], None]
     message: str
-    """What is said, after the name of the data's folder, `{root}`."""
+    """Its text after the folder of the data set, `{root}`."""
     left: tuple[int, int] | None = None
-    """Images and objects that remain of (2, 2) when it is skipped; None where nothing could be left out."""
+    """Images and objects that are left of (2, 2) when it is skipped; None if it cannot be skipped."""
 
 
 FAULTS = [
@@ -79,7 +79,7 @@ FAULTS = [
         (2, 1),
     ),
     Fault(
-        "no number",
+        "a word instead of a number",
         "yolo",
         put(TXT, "\n0 0.5 half 0.2 0.2\n"),
         f"{TXT}:2: '0 0.5 half 0.2 0.2': expected 'class cx cy w h'",
@@ -257,13 +257,13 @@ FAULTS = [
 
 
 def state(root: Path) -> dict[Path, tuple[bytes, int]]:
-    """Bytes and modification time of every file."""
+    """Return bytes and modification time of every file."""
     return {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in sorted(root.rglob("*")) if file.is_file()}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_planted_faults(fault: Fault, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Fatal by default; skipped, it is logged with the same words and exactly what it is about is missing."""
+    """It is an error by default. Skipped, it is logged in the same words, and only the faulty part is missing."""
     WRITERS[fault.format](tmp_path)
     fault.plant(tmp_path)
     before = state(tmp_path)
@@ -296,29 +296,29 @@ def _read_all(root: Path) -> None:
     ],
 )
 def test_a_names_file_of_other_classes(name: Format, message: str, tmp_path: Path) -> None:
-    """Name by name, what the data has and what was given."""
+    """The message compares the names of the data with those that were given, one by one."""
     (tmp_path / "wrong.names").write_text("cat\ncow\n")
     with pytest.raises(ValueError, match=re.escape(message)):
         open_data(WRITERS[name](tmp_path / "set"), names=tmp_path / "wrong.names")
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_without_faults_nothing_is_said(name: Format, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The same sets without a fault: everything is there, and no line is logged."""
+def test_without_faults_nothing_is_logged(name: Format, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same sets without a fault are complete, and no line is logged."""
     data = open_data(WRITERS[name](tmp_path), bad="skip", names=NAMES)
     assert (len(data), len(data[0][1]["labels"]), caplog.text) == (2, 2, "")
 
 
 def test_many_faults_are_counted(tmp_path: Path) -> None:
-    """The first ten and how many more, so that a wrong file does not fill the screen."""
+    """Ten are shown and the rest is counted, so that a bad file does not fill the screen."""
     WRITERS["yolo"](tmp_path)
     (tmp_path / TXT).write_text("9 0.5 0.5 0.2 0.2\n" * 25)
     with pytest.raises(ValueError, match=r"img_0.txt:10: class 9.*\n\.\.\. and 15 more faults"):
         open_data(tmp_path)
 
 
-def test_a_path_that_is_no_data_set(tmp_path: Path) -> None:
-    """What was expected, by format; a path that is not there; images that are nowhere."""
+def test_a_path_that_is_not_a_data_set(tmp_path: Path) -> None:
+    """The message has what was expected; a path that does not exist; images that are not found."""
     with pytest.raises(ValueError, match="not recognised as a data set; expected a COCO json file"):
         open_data(tmp_path)
     with pytest.raises(ValueError, match="not recognised as voc"):

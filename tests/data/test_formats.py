@@ -1,4 +1,4 @@
-"""Reading data sets: three formats, one meaning; splits, subsets, names; the real sets to the box."""
+"""Reading data sets: three formats with one meaning; splits, subsets, names; the counts of real sets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMATS: tuple[Format, ...] = ("coco", "voc", "yolo")
 
 @st.composite
 def images(draw: st.DrawFn) -> DrawnImage:
-    """An image of any small size with up to four objects on whole pixels."""
+    """Draw an image of any small size with up to four objects on whole pixels."""
     w, h = draw(st.integers(1, 90)), draw(st.integers(1, 90))
     things = []
     for _ in range(draw(st.integers(0, 4))):
@@ -38,14 +38,14 @@ def images(draw: st.DrawFn) -> DrawnImage:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(images(), min_size=1, max_size=4))
 def test_three_formats_one_meaning(drawn: list[DrawnImage]) -> None:
-    """Labels equal, boxes within 0.01 pixels of what was written, areas w·h, whatever the format says how."""
+    """In every format labels are equal, boxes within 0.01 pixels of what was written, areas w·h."""
     with tempfile.TemporaryDirectory() as folder:
         for name in FORMATS:
             data = open_data(WRITERS[name](Path(folder) / name, drawn), names=NAMES)
             assert (data.names, len(data)) == (list(NAMES), len(drawn))
             for k, image in enumerate(drawn):
                 _, target = data[k]
-                # COCO's file is written backwards: objects stand in the order of the file
+                # COCO's file is written backwards, and objects are in the order of the file
                 things = list(image.objects)[::-1] if name == "coco" else list(image.objects)
                 assert target["labels"].tolist() == [label for label, *_ in things]
                 boxes = torch.tensor([box for _, *box in things], dtype=torch.float32).reshape(-1, 4)
@@ -56,7 +56,7 @@ def test_three_formats_one_meaning(drawn: list[DrawnImage]) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_sample_contract(name: Format, tmp_path: Path) -> None:
-    """Types, shapes, units; an image without objects and one of one channel are ordinary."""
+    """Types, shapes and units, also of an image without objects and of an image with one channel."""
     data: DataSet = open_data(WRITERS[name](tmp_path), names=NAMES)
     image, target = data[0]
     assert isinstance(image, tv_tensors.Image)
@@ -76,7 +76,7 @@ def test_the_sample_contract(name: Format, tmp_path: Path) -> None:
 
 
 def test_crowds_and_difficult_objects(tmp_path: Path) -> None:
-    """COCO's iscrowd and VOC's difficult both arrive as iscrowd; COCO's area is that of the mask."""
+    """COCO's iscrowd and VOC's difficult both become iscrowd; COCO's area is that of the file."""
     file = write_coco(tmp_path / "c") / "annotations" / "instances_train.json"
     file.write_text(file.read_text().replace('"iscrowd": 0', '"iscrowd": 1', 1).replace('"area": 884', '"area": 7.5'))
     _, target = open_data(file)[0]
@@ -87,7 +87,7 @@ def test_crowds_and_difficult_objects(tmp_path: Path) -> None:
 
 
 def test_the_order_of_formats(tmp_path: Path) -> None:
-    """COCO before VOC before YOLO in one folder, unless one is asked for; VOC's lists of one class are no splits."""
+    """COCO wins over VOC, VOC over YOLO, unless a format is given; VOC's lists of one class are not splits."""
     write_yolo(tmp_path)
     assert splits(tmp_path) == ["train"]
     (tmp_path / "labels" / "train" / "img_0.txt").write_text("2 0.5 0.5 0.5 0.5\n")
@@ -99,7 +99,7 @@ def test_the_order_of_formats(tmp_path: Path) -> None:
 
 
 def test_splits_by_the_beginning_of_their_names(tmp_path: Path) -> None:
-    """An exact name, else the only one that begins so; otherwise the error lists what there is."""
+    """An exact name wins, then the only one that begins so; otherwise the error lists the splits."""
     for name in ("train2017", "val2017", "val", "extra"):
         write_images(tmp_path / "images" / name, TWO[:1], ["a"])
     (tmp_path / "classes.txt").write_text("cat\n")
@@ -114,7 +114,7 @@ def test_splits_by_the_beginning_of_their_names(tmp_path: Path) -> None:
 
 
 def test_yaml_and_darknet_data(tmp_path: Path) -> None:
-    """data.yaml with path and a table of names; a .data file with a list of images."""
+    """A data.yaml with a path and a mapping of names, and a .data file with a list of images, give the same set."""
     write_yolo(tmp_path / "set")
     (tmp_path / "d.yaml").write_text("path: set\ntrain: images/train\nnames: {0: cat, 1: dog, 2: red ball}\nnc: 3\n")
     (tmp_path / "list.txt").write_text("set/images/train/img_1.jpg\nset/images/train/img_0.jpg\n")
@@ -126,7 +126,7 @@ def test_yaml_and_darknet_data(tmp_path: Path) -> None:
 
 
 def test_subsets_are_deterministic(tmp_path: Path) -> None:
-    """limit is the first images; a smaller fraction is part of a larger one; another seed gives another part."""
+    """`limit` takes the first images; a fraction is part of a larger one, and another with another seed."""
     data = write_yolo(tmp_path, [DrawnImage((8, 8), [(k % 3, 0, 0, 4, 4)]) for k in range(40)])
 
     def stems(**options: float) -> list[str]:
@@ -147,7 +147,7 @@ def test_subsets_are_deterministic(tmp_path: Path) -> None:
 
 
 def test_classes_by_name(tmp_path: Path) -> None:
-    """A choice orders the classes anew and keeps every image."""
+    """Chosen classes are in the order of the choice; every image is kept."""
     data = open_data(write_voc(tmp_path), classes="dog, cat")
     assert data.names == ["dog", "cat"]
     assert data[0][1]["labels"].tolist() == [0, 1]
@@ -158,13 +158,13 @@ def test_classes_by_name(tmp_path: Path) -> None:
 
 
 def test_names_are_matched_by_name(tmp_path: Path) -> None:
-    """Another order, more names and darknet's spellings are fine where the data says names."""
+    """Given names may have another order, more names and darknet's spelling where the data has names too."""
     data = open_data(write_coco(tmp_path), names=["tvmonitor", "red ball", "dog", "cat"])
     assert (data.names[0], data[0][1]["labels"].tolist()) == ("tvmonitor", [3, 2])
 
 
-def test_odd_boxes_are_said_and_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A box that sticks out is clipped in the sample, one without area stays; both are logged with their place."""
+def test_odd_boxes_are_noted_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A box that sticks out is clipped in the sample, one without area is kept; both are logged with their place."""
     labels = write_yolo(tmp_path) / "labels" / "train" / "img_0.txt"
     labels.write_text("0 0.5 0.5 1.05 0.5\n1 0.5 0.5 0 0.5\n2 0.5 0.5 0.0078125 0.5\n")
     boxes = open_data(tmp_path)[0][1]["boxes"]
@@ -176,7 +176,7 @@ def test_odd_boxes_are_said_and_stay(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_annotations_are_arrays(tmp_path: Path) -> None:
-    """Nothing grows with the images but arrays: no Python object per image or box, and reading leaves none."""
+    """Only arrays grow with the images: no Python object per image or box, and reading images leaves none."""
     data = open_data(write_yolo(tmp_path, [DrawnImage((8, 8), [(0, 0, 0, 4, 4)] * 3)] * 30))
     for value in vars(data.index).values():
         assert isinstance(value, np.ndarray) or len(value) <= len(NAMES)
@@ -202,8 +202,8 @@ COUNTS = [
 
 @needs_shared
 @pytest.mark.parametrize("row", COUNTS, ids=lambda row: " ".join(map(str, row[:3])))
-def test_real_sets_to_the_box(row: tuple[Format, str, str, int]) -> None:
-    """Exactly the counts that the sets are published with."""
+def test_counts_of_real_sets(row: tuple[Format, str, str, int]) -> None:
+    """The counts are exactly the published ones."""
     name, folder, split, *counts = row
     index = open_data(SHARED / folder, split=split, data_format=None if name != "voc" else "voc").index
     sizes = np.bincount(np.digitize(index.area, (32**2, 96**2)), minlength=3)
@@ -214,7 +214,7 @@ def test_real_sets_to_the_box(row: tuple[Format, str, str, int]) -> None:
 
 @needs_shared
 def test_real_sets_agree_with_each_other() -> None:
-    """BCCD's xml and json are the same boxes and classes; COCO's images in two sets have the same boxes."""
+    """BCCD's xml and json have the same boxes and classes; images of COCO in two sets have the same boxes."""
     for split in ("train", "val", "test"):
         coco = open_data(SHARED / "bccd", split=split, data_format="coco")
         voc = open_data(SHARED / "bccd", split=split, data_format="voc", names=coco.names)
@@ -230,7 +230,7 @@ def test_real_sets_agree_with_each_other() -> None:
 
 
 def _by_stem(data: ImageDataset, crowds: bool = True) -> dict[str, list[list[float]]]:
-    """Stem to sorted rows of class index and box, without decoding an image."""
+    """Return sorted rows of class index and box for each stem, without decoding an image."""
     index, found = data.index, {}
     for k in range(len(data)):
         part = slice(index.offsets[k], index.offsets[k + 1])

@@ -1,4 +1,4 @@
-"""One small data set on the disk in the three formats. Imports nothing from yolo."""
+"""A small data set on the disk in three formats. Imports nothing from yolo."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ NAMES = ("cat", "dog", "red ball")
 
 
 class DrawnImage(NamedTuple):
-    """An image of `size` (w, h) pixels with objects (class index, x1, y1, x2, y2), whole pixels."""
+    """An image of `size` (w, h) pixels with objects (class index, x1, y1, x2, y2) in whole pixels."""
 
     size: tuple[int, int]
     objects: Sequence[tuple[int, int, int, int, int]]
 
 
 TWO = (DrawnImage((64, 48), [(1, 4, 6, 30, 40), (0, 0, 0, 64, 48)]), DrawnImage((40, 60), []))
-"""One image with two objects, one without."""
+"""An image with two objects and one without."""
 
 
 def write_images(folder: Path, images: Sequence[DrawnImage], stems: Sequence[str]) -> None:
-    """JPEG files of these sizes; every second one has one channel."""
+    """Write JPEG files of these sizes; every second one has one channel."""
     folder.mkdir(parents=True, exist_ok=True)
     for k, (image, stem) in enumerate(zip(images, stems, strict=True)):
         w, h = image.size
@@ -34,12 +34,12 @@ def write_images(folder: Path, images: Sequence[DrawnImage], stems: Sequence[str
 
 
 def stems_of(images: Sequence[DrawnImage]) -> list[str]:
-    """`img_0`, `img_1`, ..."""
+    """Return `img_0`, `img_1`, ..."""
     return [f"img_{k}" for k in range(len(images))]
 
 
 def write_coco(root: Path, images: Sequence[DrawnImage] = TWO) -> Path:
-    """`annotations/instances_train.json` with ids that have gaps, and `images/train/`."""
+    """Write `annotations/instances_train.json` with gaps in its ids, and `images/train/`; return the folder."""
     stems = stems_of(images)
     write_images(root / "images" / "train", images, stems)
     entries = [
@@ -60,7 +60,10 @@ def write_coco(root: Path, images: Sequence[DrawnImage] = TWO) -> Path:
 
 
 def write_voc(root: Path, images: Sequence[DrawnImage] = TWO) -> Path:
-    """`Annotations`, `ImageSets/Main/train.txt`, `JPEGImages`; pixels count from 1 and include the last one."""
+    """Write `Annotations`, `ImageSets/Main/train.txt` and `JPEGImages`; return the folder.
+
+    Pixels count from 1 and include the last one.
+    """
     stems = stems_of(images)
     write_images(root / "JPEGImages", images, stems)
     (root / "Annotations").mkdir(parents=True, exist_ok=True)
@@ -80,7 +83,10 @@ def write_voc(root: Path, images: Sequence[DrawnImage] = TWO) -> Path:
 
 
 def write_yolo(root: Path, images: Sequence[DrawnImage] = TWO) -> Path:
-    """`images/train`, `labels/train`, `classes.txt`; no label file for an image without objects."""
+    """Write `images/train`, `labels/train` and `classes.txt`; return the folder.
+
+    An image without objects has no label file.
+    """
     stems = stems_of(images)
     write_images(root / "images" / "train", images, stems)
     (root / "labels" / "train").mkdir(parents=True, exist_ok=True)
