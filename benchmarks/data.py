@@ -4,7 +4,7 @@
 
 FOLDER holds JPEG files at any depth. They have no boxes, which would cost microseconds. There is one process, with one
 thread each for OpenCV and torch. A round reads all files once with each contender. `decode` is `cv2.imread`, without
-which no loader works. The others make the sample of the network input, uint8. `of decode` is the median of the ratios to
+which no loader works; the others make the uint8 sample of the network input. `of decode` is the median of the ratios to
 `decode` in the same round.
 """
 

@@ -55,6 +55,7 @@ class Cached(View):
         # int64 [I, 2] heights and widths, int64 [I + 1] where the pixels of each image begin in the file.
         self.sizes = np.array([self._shrunk(k) for k in range(len(data))], dtype=np.int64)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes.prod(1) * 3)))
+        # In RAM the file is deleted with this object, or at the end of the process.
         if kind == "ram":
             shared = Path("/dev/shm")
             handle, name = tempfile.mkstemp(prefix="exact-yolov3-", dir=shared if shared.is_dir() else None)
@@ -68,6 +69,7 @@ class Cached(View):
                     f"{self.file}: no room in memory for {self.offsets[-1] / 1e9:.1f} GB of images: {problem}; "
                     f"use the disk cache"
                 ) from problem
+        # On the disk a file of the right name and length is complete, since it is written whole or not at all.
         else:
             self.file = folder / f"{self._key()}.pixels"
             if not self.file.is_file() or self.file.stat().st_size != self.offsets[-1]:

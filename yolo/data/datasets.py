@@ -125,6 +125,7 @@ def open_data(
 
     Raises ValueError for faults, an unknown or ambiguous split, class names that are not those of the data.
     """
+    # Read the whole split, then take the classes, the images, and those that can be decoded.
     found, reader = _layout(Path(path), data_format)
     given = read_names(names) if isinstance(names, (str, Path)) else names
     index = reader(found[_split(found, split, str(path))], given, skip_faults=bad == "skip")
@@ -134,10 +135,12 @@ def open_data(
         index = index.with_images(_subset(len(index), limit, fraction, seed))
     if bad == "skip":
         index = _without_damaged(index)
-    for note in () if quiet else index.notes:
-        log.warning("%s", note)
-    if index.faults and not quiet:
-        log.warning("%d faults, left out:\n%s", len(index.faults), summary(index.faults, "fault"))
+    # Report what is odd and what was left out.
+    if not quiet:
+        for note in index.notes:
+            log.warning("%s", note)
+        if index.faults:
+            log.warning("%d faults, left out:\n%s", len(index.faults), summary(index.faults, "fault"))
     return ImageDataset(index)
 
 
@@ -156,6 +159,7 @@ def _layout(path: Path, data_format: Format | None) -> tuple[dict[str, object], 
     }
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
+    # The first format that finds a split wins.
     for name in [data_format] if data_format else formats:
         find, reader = formats[name]
         if found := find(path):

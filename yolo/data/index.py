@@ -244,6 +244,7 @@ def _check_images(unchecked: UncheckedIndex, sizes: np.ndarray) -> np.ndarray:
     usable = np.ones(len(unchecked.paths), dtype=bool)
     seen: set[str] = set()
     for k, path in enumerate(unchecked.paths):
+        # Each path counts once, its file must exist, its size must be known or readable.
         fault = ""
         if path in seen:
             fault = f"{unchecked.source}: {path} is listed more than once"

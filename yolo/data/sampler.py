@@ -83,6 +83,7 @@ class Batches:
 
     def epoch(self, epoch: int) -> list[list[Draw]]:
         """Return the batches of this process. Raises ValueError for an order that breaks its contract."""
+        # The images of the epoch, in their order.
         order = self.order(epoch)
         fits = order.dtype.kind == "i" and order.shape == (len(self.order),)
         if not fits or order.min() < 0 or order.max() >= self.images:
@@ -90,8 +91,9 @@ class Batches:
                 f"the order of images ({self.order.name}) gave {order.dtype} {list(order.shape)} in epoch {epoch}; "
                 f"expected {len(self.order)} integers from 0 to {self.images - 1}"
             )
-        # Filled up with its first images, so that every process has equally many.
+        # They are filled up with its first images, so that every process has equally many.
         order = np.resize(order, -(-len(order) // self.world) * self.world)
+        # A batch of all processes is cut into their shares.
         step = self.batch_size * self.world
         batches = []
         for number, first in enumerate(range(0, len(order), step)):

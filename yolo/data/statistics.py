@@ -88,12 +88,14 @@ def anchor_table(index: Index, plan: Plan) -> list[str]:
 
     Crowds and boxes without area are not counted.
     """
+    # The best anchor of every box, and how many boxes each anchor has.
     sizes = network_sizes(index, plan.size)[~index.crowd]
     sizes = sizes[(sizes > 0).all(axis=1)]
     heads = anchors(plan)
     best, overlap = nearest(sizes, heads)
     counts = np.bincount(best, minlength=sum(map(len, heads)))
     everything = max(len(sizes), 1)
+    # A line for each anchor of a head, then one for the head.
     lines, first = ["head  stride  anchor        boxes  share  mean IoU"], 0
     for s, head in enumerate(heads):
         stride = plan.layers[plan.cfg.heads[s]].stride[1]

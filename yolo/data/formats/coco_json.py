@@ -94,6 +94,7 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
         raise ValueError(summary(faults, "fault"))
     if not images or not categories:
         raise ValueError(f"{path}: {len(images)} images and {len(categories)} categories; expected at least one each")
+    # Everything as arrays; an area that is missing is that of the box.
     boxes = np.array([entry["bbox"] for entry in objects], dtype=np.float64).reshape(-1, 4)
     area = [entry.get("area", w * h) for entry, (w, h) in zip(objects, boxes[:, 2:].tolist(), strict=True)]
     return Annotations(
@@ -149,6 +150,7 @@ def _entries(path: Path, content: Any, key: str, faults: list[str]) -> list[tupl
     entries = content.get(key)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{path}: {key}: expected a list of objects; is this an annotation file of COCO's format?")
+    # Without an id of its own nothing can refer to an entry.
     found: list[tuple[str, Entry]] = []
     seen: set[int] = set()
     for k, entry in enumerate(entries):

@@ -86,6 +86,7 @@ def read(split: tuple[Path, Path | None], names: Sequence[str] | None, *, skip_f
 
 def parse(file: Path) -> Element:
     """Return the root element of an xml file. Raises ValueError with the line for what is not xml."""
+    # The parser reports tags and text in the order of the file; the stack is the path to the present element.
     top = Element("", 0)
     stack = [top]
     parser = expat.ParserCreate()
@@ -130,6 +131,7 @@ def _size(document: Element) -> tuple[int, int]:
 
 def _box(element: Element) -> tuple[float, float, float, float]:
     """Return an object's box, xyxy from 0. Raises ValueError, beginning with the line, for an invalid one."""
+    # Four finite numbers; a missing one is named by the nearest line above it.
     values = []
     for corner in ("xmin", "ymin", "xmax", "ymax"):
         text = _text(element, "bndbox", corner)
@@ -140,6 +142,7 @@ def _box(element: Element) -> tuple[float, float, float, float]:
         if not math.isfinite(values[-1]):
             line = (element.find("bndbox", corner) or element.find("bndbox") or element).line
             raise ValueError(f"{line}: {corner} {text!r}: expected a number of pixels")
+    # Pixels that count from 1 and include the last one become edges that count from 0.
     x1, y1, x2, y2 = values
     if x2 < x1 or y2 < y1:
         line = (element.find("bndbox") or element).line

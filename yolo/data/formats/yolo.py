@@ -40,6 +40,7 @@ def splits(path: Path) -> dict[str, Split]:
         return _from_yaml(path)
     if path.suffix.lower() == ".data":
         return _from_data(path)
+    # A folder: its data.yaml if there is one, else its folders of images.
     described = path / "data.yaml"
     if described.is_file():
         return _from_yaml(described)
@@ -64,6 +65,7 @@ def _from_yaml(file: Path) -> dict[str, Split]:
     if not isinstance(content, dict):
         raise ValueError(f"{file}: holds {type(content).__name__}; expected keys such as path, train, val, names")
     names = _names(file, content)
+    # Folders are relative to `path`, which is relative to the file itself.
     root = file.parent / str(content.get("path") or "")
     found = {}
     for split in SPLITS:
@@ -107,6 +109,7 @@ def _from_data(file: Path) -> dict[str, Split]:
             raise ValueError(f"{file}:{number}: {text!r}: expected key = value")
         if text:
             table[key.strip()] = number, value.strip()
+    # Class names, whose number must be that of `classes`.
     names = None
     if "names" in table:
         names = read_names(_beside(file, *table["names"]))

@@ -92,6 +92,7 @@ def make_shapes(folder: str | Path, seed: int = 0, train: int = 480, val: int = 
     sizes = {"train": train, "val": val}
     if _is_there(folder, info, sizes):
         return folder
+    # One process draws into a folder of another name, which then gets its own.
     folder.parent.mkdir(parents=True, exist_ok=True)
     with alone(folder) as locked:  # other processes that want the set wait here
         if _is_there(folder, info, sizes):
@@ -223,6 +224,7 @@ def _is_there(folder: Path, info: dict[str, Any], sizes: dict[str, int]) -> bool
     """Return whether the folder holds exactly this set. Raises ValueError if it holds something else."""
     if not folder.exists() and not folder.is_symlink():
         return False
+    # The annotation files say what drew them; with other seed, version or number of images it is another set.
     for split, images in sizes.items():
         file = folder / "annotations" / f"instances_{split}.json"
         content = read_json(file) if file.is_file() else None
