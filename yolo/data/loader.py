@@ -68,8 +68,8 @@ class Loader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken. Raises ValueError if the rest of its epoch would hold other batches."""
-        # OLD NAMES: older checkpoints say "pictures" for "images". The orders of `shuffle` have no name in any.
-        saved = {"order": "of shuffle", "images": state.get("pictures")} | state
+        # The orders of `shuffle` have no name in a checkpoint.
+        saved = {"order": "of shuffle"} | state
         here = {"order": "of shuffle"} | self.batches.state_dict()
         other = [f"{key} {saved.get(key)}, here {value}" for key, value in here.items() if saved.get(key) != value]
         if not 0 <= state["position"] <= len(self):
