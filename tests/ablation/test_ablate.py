@@ -206,7 +206,7 @@ def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str], monk
     assert len(numbers(folder)) == 6
     assert difference(numbers(folder), numbers(Path("whole"))) == ""
     log = (folder / "train.log").read_text()
-    assert log.count("SIGTERM: the step is done and saved") == 2  # the run ended with its killed parent, too
+    assert log.count("SIGTERM: stopped after a completed step") == 2  # the run ended with its killed parent, too
     assert "| V1.1 | mse | 1 of 1 |" in Path("study/report.md").read_text()
 
 

@@ -32,6 +32,7 @@ from yolo.detection.labels import pack_labels
 from yolo.images.files import write_image
 from yolo.images.placement import Placement
 from yolo.images.resize import place
+from yolo.options.aliases import renamed
 from yolo.options.augment import PLAIN, Augment
 from yolo.size import Size
 
@@ -405,10 +406,10 @@ def test_the_state_of_an_older_checkpoint() -> None:
     state = ordered(None).state_dict() | {"position": 2}
     old = {"pictures" if key == "images" else key: value for key, value in state.items()}
     resumed = ordered(None)
-    resumed.load_state_dict(old)
+    resumed.load_state_dict(renamed(old))
     assert (resumed.position, len(list(resumed))) == (2, 3)
     with pytest.raises(ValueError, match="saved with images 17, here 18"):
-        resumed.load_state_dict(old | {"pictures": 17})
+        resumed.load_state_dict(renamed(old | {"pictures": 17}))
 
 
 def test_an_order_that_breaks_its_contract() -> None:

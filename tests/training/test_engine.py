@@ -41,6 +41,7 @@ from yolo.training.progress import Progress
 from yolo.training.readback import Readings
 from yolo.training.run_folder import read_metrics
 from yolo.training.validation import Validation
+from yolo.training.watch import Watcher
 
 CPU = torch.device("cpu")
 
@@ -172,7 +173,7 @@ def test_a_first_evaluation_without_a_number(data: Path) -> None:
     assert (trainer.best.epoch, trainer.best.value) == (4, 0.5)
 
 
-class Noted:
+class Noted(Watcher):
     """A watcher that writes down what it is called with, and has a number of each kind."""
 
     def __init__(self) -> None:

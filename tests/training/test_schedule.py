@@ -252,7 +252,7 @@ def test_the_floor_of_warmup() -> None:
         ({"schedule": "darknet", "scales": (0.1, 0.0)}, "expected factors above 0"),
         ({"schedule": "cosine", "gamma": 0.5}, r"without effect: gamma=0.5 \(by default 0.1\) with schedule=cosine"),
         ({"schedule": "step", "peak_lr": 0.1}, "with schedule=step, which reads lr, warmup_steps, step_epochs, gamma"),
-        ({"schedule": "step", "step_epochs": 0}, "step_epochs=0, gamma=0.1: expected at least 1 epoch and a factor"),
+        ({"schedule": "step", "step_epochs": 0}, "step_epochs=0: expected at least 1"),
         ({"schedule": "step", "gamma": 0.0}, "gamma=0.0: expected"),
         ({"schedule": "step", "gamma": 1.5}, "gamma=1.5: expected"),
         ({"schedule": "step", "gamma": float("nan")}, "gamma=nan: expected"),
@@ -318,8 +318,8 @@ def test_plot_lr_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     )
     assert main(["plot-lr", "--schedule", "cosine", "--total-steps", "100", "--out", str(out)]) == 1
     assert "warmup_steps=100 of 100 steps" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="total_steps=1, epoch_steps=111: expected at least 2 and 1"):
+    with pytest.raises(ValueError, match="total_steps=1: expected at least 2"):
         PlotLr(total_steps=1)
-    with pytest.raises(ValueError, match="epoch_steps=0: expected at least 2 and 1"):
+    with pytest.raises(ValueError, match="epoch_steps=0: expected at least 1"):
         PlotLr(epoch_steps=0)
     assert not out.exists()

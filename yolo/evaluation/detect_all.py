@@ -62,7 +62,7 @@ def _prepared(model: Detector, data: ImageDataset, batch_size: int) -> Iterator[
         images, placements = [], []
         for k in range(first, min(first + batch_size, len(data))):
             image, placement = model.prepare(data.path(k))
-            if list(placement.image.wh) != data.index.sizes[k].tolist():
+            if placement.image != data.index.size(k):
                 raise ValueError(data.fault(k))  # the boxes would be those of another image
             images.append(image)
             placements.append(placement)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from yolo.data.datasets import ImageDataset
@@ -11,7 +12,7 @@ from yolo.explain.scene import Scene
 from yolo.explain.text import Explained
 from yolo.explain.trace import Outcomes, Slots, trace
 from yolo.models.yolo import YoloDetector
-from yolo.names import class_index
+from yolo.names import matched
 from yolo.options.detection import Filter
 
 
@@ -32,7 +33,7 @@ def explain(
     classes that the model does not know.
     """
     image, placement = model.prepare(data.path(k))
-    if list(placement.image.wh) != data.index.sizes[k].tolist():
+    if placement.image != data.index.size(k):
         raise ValueError(data.fault(k))  # the boxes would be those of another image
     size, heads, index = model.size, list(model.network.heads), data.index
     part = slice(index.offsets[k], index.offsets[k + 1])
@@ -69,12 +70,6 @@ def explain(
 
 def _labels(data: ImageDataset, part: slice, model: YoloDetector) -> torch.Tensor:
     """Return the model's class index of each object, int64 `[G]`. Classes are matched by name."""
-    table = [class_index(name, model.names) for name in data.names]
-    labels = data.index.labels[part].tolist()
-    absent = sorted({data.names[label] for label in labels if table[label] is None})
-    if absent:
-        raise ValueError(
-            f"the image has objects that the model does not know: {', '.join(absent)}; its {len(model.names)} "
-            f"classes are {', '.join(model.names[:20])}; if only the spelling differs, give --names"
-        )
-    return torch.tensor([table[label] for label in labels], dtype=torch.int64)
+    present, place = np.unique(data.index.labels[part], return_inverse=True)
+    _, table = matched([data.names[label] for label in present], model.names, "the image; the model")
+    return torch.from_numpy(np.array(table, np.int64)[place])

@@ -1,11 +1,16 @@
 """Every option once: default, unit, reason. The command line is generated from these dataclasses. No torch.
 
-detection.py  which predictions become detections
+bounds.py     the numbers that an option accepts
+detection.py  which predictions become detections, and the files of a model
 augment.py    how training images are changed
 loss.py       the loss of YOLO
-train.py      training: learning rate, data, hardware
+train.py      training of YOLO
 commands.py   all other commands
 yaml_file.py  YAML files of differences <-> dataclasses
 presets.py    options of training: defaults < preset < file < command line
 shipped.py    the files of config/, installed or in a clone
+aliases.py    old names of options, presets and checkpoint keys
+schedule.py   the learning rate
+training.py   training, whatever the model
+registry.py   the models by name: options and builder
 """

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, Suppress, arg
 
 from yolo.options.aliases import spellings
+from yolo.options.bounds import Bound, Checked, Count, FromZero, MaybeCount
 from yolo.options.detection import EVALUATION, Filter, ModelFiles
 from yolo.options.schedule import Schedule
 
@@ -78,7 +79,7 @@ class Detect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowData:
+class ShowData(Checked):
     """Show what a data set holds and what the network will see of it: classes, box sizes, faults, a sheet of images."""
 
     path: Positional[Path]
@@ -101,18 +102,14 @@ class ShowData:
     """Use a random part of the images, in (0, 1]."""
     seed: int = 0
     """Seed of the random part, and of the augmentation on the second sheet."""
-    images: Annotated[int, arg(aliases=spellings("images"))] = 12
+    images: Annotated[int, Bound("at least 1 on the sheet", low=1), arg(aliases=spellings("images"))] = 12
     """Number of images on the sheet, evenly spread over the split."""
     out: Path = Path("runs/data")
     """Folder for the sheets, NAME-SPLIT.png and NAME-SPLIT-augmented.png."""
 
-    def __post_init__(self) -> None:
-        if self.images < 1:
-            raise ValueError(f"images={self.images}: expected at least 1 on the sheet")
-
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
+class Evaluate(Checked):
     """Compute COCO's metrics, and what explains them, of a results file or of a model on a data set.
 
     Give --results and --annotations, or --weights and --data. The thresholds are those of the evaluation during
@@ -135,18 +132,19 @@ class Evaluate:
     """Use only the first N images."""
     model: ModelFiles = field(default_factory=ModelFiles)
     filter: Annotated[Filter, arg(name="")] = EVALUATION
-    batch_size: int = 16
+    batch_size: Count = 16
     """Images per batch."""
     out: Path = Path("runs/eval")
     """Folder for metrics.json, per_class.csv and the plots."""
     matrix_conf: float = Filter().confidence
     """Confidence above which detections count in the confusion matrix and in darknet's counts."""
-    resamples: int = 1000
+    resamples: FromZero = 1000
     """Number of bootstrap resamples of the images for the 95 % intervals; 0 leaves them out."""
     pycocotools: bool = False
     """Run pycocotools as well and print the largest difference."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         values = {name: getattr(self, name) for name in ("results", "annotations", "data")}
         given = {name for name, value in {**values, "weights": self.model.weights}.items() if value is not None}
         if given not in ({"results", "annotations"}, {"weights", "data"}):
@@ -154,8 +152,6 @@ class Evaluate:
                 "give either --results FILE and --annotations FILE, or --weights FILE and --data PATH; "
                 f"got {', '.join(f'--{name}' for name in sorted(given)) or 'none of them'}"
             )
-        if self.batch_size < 1 or self.resamples < 0:
-            raise ValueError(f"batch_size={self.batch_size}, resamples={self.resamples}: expected at least 1 and 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +181,7 @@ PILOT_SEED = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablate:
+class Ablate(Checked):
     """Train every variant of a grid with several seeds and compare them, with error bars.
 
     Within one seed all variants start from the same weights and see the same batches. Options of `train` that all runs
@@ -198,11 +194,11 @@ class Ablate:
     out: Path | None = None
     """Folder of the study; by default runs/ablate-NAME. With --launcher ray every machine must see it, and the data,
     under this path."""
-    seeds: int = 5
+    seeds: Annotated[int, Bound(f"at least 1, at most {PILOT_SEED:,}", low=1, high=PILOT_SEED)] = 5
     """Runs of each variant, with the seeds 0, 1, ...; below 5, no difference is reported as one."""
-    jobs: int | None = None
+    jobs: MaybeCount = None
     """Runs at once; by default one on a CPU, one for each GPU. A Ray cluster that is there decides by itself."""
-    threads: int | None = None
+    threads: MaybeCount = None
     """Cores of each run; by default all, divided by the number of runs at once."""
     launcher: Literal["local", "ray"] = "local"
     """Start the runs from this process, or with Ray, on the cluster of RAY_ADDRESS or else a new one here."""
@@ -211,17 +207,9 @@ class Ablate:
     train: Suppress[tuple[str, ...]] = ()
     """The words after `--`."""
 
-    def __post_init__(self) -> None:
-        for name in ("seeds", "jobs", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: expected at least 1")
-        if self.seeds > PILOT_SEED:
-            raise ValueError(f"seeds={self.seeds}: expected at most {PILOT_SEED:,}")
-
 
 @dataclass(frozen=True, kw_only=True)
-class Explain:
+class Explain(Checked):
     """Explain why each object of one image was found or missed, and what its false detections are: text, json, drawing.
 
     For every object: the scale, anchor and cell that are responsible under each assignment, the network's output there,
@@ -238,7 +226,7 @@ class Explain:
     """Split of the data: its name or the beginning of it; by default the image is searched in all."""
     model: ModelFiles = field(default_factory=ModelFiles)
     filter: Annotated[Filter, arg(name="")] = field(default_factory=Filter)
-    match_iou: float = 0.5
+    match_iou: Annotated[float, Bound("an IoU above 0 and up to 1", above=0, high=1)] = 0.5
     """IoU from which a detection of an object's class counts as finding it."""
     assign: Literal["ratio", "prediction", "prior"] | None = None
     """The assignment that the network was trained with; it decides which objects lost a collision and which no anchor
@@ -247,16 +235,15 @@ class Explain:
     """Folder for explain.json and the drawing, NAME.png."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.image is None) == (self.image_id is None):
             raise ValueError(f"give either an IMAGE or --image-id; got {'none' if self.image is None else 'both'}")
         if self.model.weights is None:
             raise ValueError("give --weights: .weights with --cfg, .safetensors, or the folder of a run")
-        if not 0 < self.match_iou <= 1:
-            raise ValueError(f"match_iou={self.match_iou}: expected an IoU above 0 and up to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlotLr:
+class PlotLr(Checked):
     """Draw the learning rate of all schedules and print a few of its values.
 
     The chosen schedule has the given settings; the others start, rise and peak like it, so that they can be compared.
@@ -264,16 +251,9 @@ class PlotLr:
 
     schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
     """The chosen schedule."""
-    total_steps: int = 3330
+    total_steps: Annotated[int, Bound("at least 2, or there is nothing to draw", low=2)] = 3330
     """Optimizer steps of the training: epochs times batches, divided by `accumulate`."""
-    epoch_steps: int = 111
+    epoch_steps: Count = 111
     """Optimizer steps of an epoch, for the schedule step."""
     out: Path = Path("runs/plot-lr/schedules.png")
     """The drawing to write."""
-
-    def __post_init__(self) -> None:
-        if self.total_steps < 2 or self.epoch_steps < 1:
-            raise ValueError(
-                f"total_steps={self.total_steps}, epoch_steps={self.epoch_steps}: expected at least 2 and 1, or there "
-                f"is nothing to draw"
-            )

@@ -9,27 +9,23 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from yolo.options.aliases import spellings
+from yolo.options.bounds import Bound, Checked, MaybeCount
+
+UNIT = Bound("a number from 0 to 1", low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter:
+class Filter(Checked):
     """Which predictions become detections. The defaults are those of detection; `EVALUATION` has its own."""
 
-    confidence: Annotated[float, arg(aliases=spellings("confidence"))] = 0.25
+    confidence: Annotated[float, UNIT, arg(aliases=spellings("confidence"))] = 0.25
     """Keep predictions whose objectness, and objectness times class score, exceed this. 0.25 is darknet's."""
-    nms: Annotated[float, arg(aliases=spellings("nms"))] = 0.45
+    nms: Annotated[float, UNIT, arg(aliases=spellings("nms"))] = 0.45
     """Drop a box if it overlaps a better one of its class by more than this IoU."""
-    max_detections: Annotated[int | None, arg(aliases=spellings("max_detections"))] = None
+    max_detections: Annotated[MaybeCount, arg(aliases=spellings("max_detections"))] = None
     """Keep at most N detections per image, the best ones; None keeps all, as darknet does."""
     agnostic: bool = False
     """Compare boxes of all classes in NMS: one box per object, whatever its class."""
-
-    def __post_init__(self) -> None:
-        for name in ("confidence", "nms"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a number from 0 to 1")
-        if self.max_detections is not None and self.max_detections < 1:
-            raise ValueError(f"max_detections={self.max_detections}: expected at least 1, or none for no limit")
 
 
 EVALUATION = Filter(confidence=0.001, nms=0.6, max_detections=100)

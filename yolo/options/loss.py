@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
+
+from yolo.options.bounds import Bound, Checked, Number
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossOptions:
+class LossOptions(Checked):
     """The loss; `yolo/detection/loss.py` has the formulas and `yolo/detection/assign.py` the three assignments.
 
     Raises ValueError for unknown words and for numbers out of range.
@@ -22,7 +24,7 @@ class LossOptions:
     assign: Literal["ratio", "prediction", "prior"] = "ratio"
     """Which anchor is responsible for a label. ratio: per scale, the anchor closest in width and height. prediction:
     over all scales, the best predicted box. prior: over all scales, the best anchor shape (YOLOv3)."""
-    ignore_thresh: float | None = None
+    ignore_thresh: Annotated[float | None, Bound("an IoU above 0, at most 1, or None", above=0, high=1)] = None
     """A prediction that is not a positive does not contribute to the objectness loss if its box has an IoU above this
     with any label of its image. None: all predictions contribute."""
     pos_weight: float | Literal["auto"] = "auto"
@@ -30,31 +32,22 @@ class LossOptions:
     max(1, (P - N) / 2N) for P predictions per image and N labels in the batch."""
     obj_reduction: Literal["mean", "sum"] = "mean"
     """Objectness loss of a scale: the mean over all its predictions, ignored ones included, or the sum per image."""
-    box_gain: float = 1.0
+    box_gain: Number = 1.0
     """Weight of the box loss in the total."""
-    obj_gain: float = 1.0
+    obj_gain: Number = 1.0
     """Weight of the objectness loss in the total."""
-    cls_gain: float = 1.0
+    cls_gain: Number = 1.0
     """Weight of the class loss in the total."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Bound("a share from 0, below 1", low=0, below=1)] = 0.0
     """Class targets are 1 - e/2 and e/2 for this e, against overconfidence; 0 is off."""
-    focal_gamma: float = 0.0
+    focal_gamma: Number = 0.0
     """The objectness loss is multiplied by |target - prediction| to this power, so that easy predictions count less;
     0 is off."""
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(get_args(kind))}")
-        if self.ignore_thresh is not None and not 0 < self.ignore_thresh <= 1:
-            raise ValueError(f"ignore_thresh={self.ignore_thresh}: expected an IoU above 0, at most 1, or None")
+        super().__post_init__()
         if self.pos_weight != "auto" and (isinstance(self.pos_weight, str) or not 0 < self.pos_weight < math.inf):
             raise ValueError(f"pos_weight={self.pos_weight}: expected a factor above 0, or auto")
-        for name in ("box_gain", "obj_gain", "cls_gain", "focal_gamma"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a number from 0")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing={self.label_smoothing}: expected a share from 0, below 1")
 
     def replace(self, **changes: Any) -> LossOptions:
         """Return these options with some fields changed. TypeError for a name that is not an option of the loss."""

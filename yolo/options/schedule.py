@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Annotated, Literal
+
+from yolo.options.bounds import Bound, Checked, Count
+
+Rate = Annotated[float, Bound("a learning rate from 0", low=0, below=math.inf)]
 
 ScheduleName = Literal["warmup", "darknet", "cosine", "constant", "step"]
 
@@ -19,7 +23,7 @@ USED: dict[ScheduleName, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Schedule(Checked):
     """The learning rate over the steps of the optimizer; `yolo/training/schedule.py` has the formulas.
 
     A setting that the schedule does not read must keep its default, so that no setting is without effect.
@@ -28,25 +32,25 @@ class Schedule:
     schedule: ScheduleName = "cosine"
     """warmup rises to a peak, then falls as 1/step. darknet falls in stairs at given steps. cosine falls along half a
     cosine. constant stays. step is multiplied by gamma every few epochs."""
-    lr: float = 1e-4
+    lr: Rate = 1e-4
     """warmup, cosine: the rate at the start. darknet, constant, step: the full rate."""
-    peak_lr: float = 6e-3
+    peak_lr: Rate = 6e-3
     """warmup, cosine: the highest rate, reached at the end of the warm-up."""
     warmup_steps: int = 100
     """All but darknet: optimizer steps until the highest rate is reached."""
-    warmup_power: float = 1.0
+    warmup_power: Annotated[float, Bound("a power from 0", low=0, below=math.inf)] = 1.0
     """warmup: after the peak the rate falls as 1/step to this power; 0 stays at the peak."""
-    burn_in: int = 1000
+    burn_in: Annotated[int, Bound("steps of the optimizer, 0 for none", low=0)] = 1000
     """darknet: optimizer steps during which the rate rises from 0, as (step/burn_in)^4; 0 is off."""
     steps: tuple[int, ...] = (400_000, 450_000)
     """darknet: optimizer steps at which the rate is multiplied by the next of `scales`."""
     scales: tuple[float, ...] = (0.1, 0.1)
     """darknet: one factor for each of `steps`."""
-    final_lr: float = 0.0
+    final_lr: Rate = 0.0
     """cosine: the rate of the last step."""
-    step_epochs: int = 10
+    step_epochs: Count = 10
     """step: number of epochs between two falls of the rate."""
-    gamma: float = 0.1
+    gamma: Annotated[float, Bound("a factor above 0, at most 1", above=0, high=1)] = 0.1
     """step: factor of each fall."""
 
     @property
@@ -57,9 +61,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self._refuse_without_effect()
-        for name in ("lr", "peak_lr", "final_lr"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a learning rate from 0")
+        super().__post_init__()
         top = "peak_lr" if "peak_lr" in self.read else "lr"
         if not getattr(self, top) > 0:
             raise ValueError(f"{top}={getattr(self, top)} with schedule={self.schedule}: expected a rate above 0")
@@ -69,13 +71,6 @@ class Schedule:
         least = 1 if self.schedule == "warmup" else 0
         if self.warmup_steps < least:
             raise ValueError(f"warmup_steps={self.warmup_steps}: expected at least {least} with {self.schedule}")
-        if not 0 <= self.warmup_power < math.inf:
-            raise ValueError(f"warmup_power={self.warmup_power}: expected a power from 0")
-        if self.step_epochs < 1 or not 0 < self.gamma <= 1:
-            raise ValueError(
-                f"step_epochs={self.step_epochs}, gamma={self.gamma}: expected at least 1 epoch and a factor above 0, "
-                f"up to 1"
-            )
         self._check_stairs()
 
     def _refuse_without_effect(self) -> None:
@@ -94,8 +89,6 @@ class Schedule:
 
     def _check_stairs(self) -> None:
         """ValueError unless `steps` ascend and each has its factor."""
-        if self.burn_in < 0:
-            raise ValueError(f"burn_in={self.burn_in}: expected steps of the optimizer, 0 for none")
         if len(self.steps) != len(self.scales):
             raise ValueError(f"{len(self.steps)} steps and {len(self.scales)} scales: expected a factor for each step")
         if list(self.steps) != sorted({*self.steps}) or any(step < 1 for step in self.steps):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from yolo.options.bounds import Bound, MaybeCount
 from yolo.options.loss import LossOptions as LossOptions
 from yolo.options.training import Training
 
@@ -22,19 +23,12 @@ class Train(Training):
     (uniform, a sixth of it). Where batch norm follows, the scale only decides how fast they turn; with Adam small ones
     turn faster."""
     loss: LossOptions = field(default_factory=LossOptions)
-    obj_bias: float | None = None
+    obj_bias: Annotated[float | None, Bound("a number, or None", above=-math.inf, below=math.inf)] = None
     """Objectness bias at the start, in heads that `weights` do not fill: -4.5 means that a prediction is an object once
     in 90; None is 0."""
     probe: bool = False
     """Log at every evaluation what the network makes of labels: IoU of positives, calibration, anchors that changed,
     near misses, duplicates (`yolo/training/probe.py`)."""
-    glance: int | None = None
+    glance: MaybeCount = None
     """Log the AP50 of every N-th batch, right after its step, at confidence 0.3 and NMS 0.5. Not an evaluation: the way
     many published curves are made (`yolo/training/glance.py`)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.glance is not None and self.glance < 1:
-            raise ValueError(f"glance={self.glance}: expected at least 1")
-        if self.obj_bias is not None and not math.isfinite(self.obj_bias):
-            raise ValueError(f"obj_bias={self.obj_bias}: expected a number, or None")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from yolo.options.augment import PLAIN, Augment
+from yolo.options.bounds import Bound, Checked, Count, Decay, FromZero, MaybeCount, Number
 from yolo.options.schedule import Schedule
 from yolo.size import Size
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(Checked):
     """The options that every model shares; a model's own are fields of a subclass."""
 
     model: str = "yolo"
@@ -25,15 +26,15 @@ class Training:
     """Split of the data to train on: its name or the beginning of it."""
     val_split: str = "val"
     """Split of the data to evaluate on."""
-    limit: int | None = None
+    limit: MaybeCount = None
     """Use only the first N images of `split`."""
     weights: Path | None = None
     """Weights to start from: .weights, .safetensors or a backbone such as darknet53.conv.74; by default random ones."""
-    epochs: int = 30
+    epochs: Count = 30
     """Number of times that every image is seen."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Images per batch, over all processes."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Batches per optimizer step: a large batch where memory only holds a small one."""
     size: str | None = None
     """Network input in pixels, N or WIDTHxHEIGHT; by default the model's own (of YOLO: the cfg's)."""
@@ -43,7 +44,7 @@ class Training:
     """Draw a new order of images in each epoch; off keeps the order of the annotations."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
-    workers: int | None = None
+    workers: Annotated[int | None, Bound("at least 0, or None", low=0)] = None
     """Processes that read and augment images; 0 does so between the steps. By default one for each core beyond two, at
     most 8: on two cores they would take from the network what they give."""
     cache: Literal["none", "ram", "disk"] = "none"
@@ -58,13 +59,13 @@ class Training:
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     """sgd is darknet's and needs a higher rate; adamw decays weights apart from the gradient."""
     schedule: Schedule = field(default_factory=Schedule)
-    weight_decay: float = 1e-4
+    weight_decay: Number = 1e-4
     """Weight decay of convolution weights; biases and batch norm have none."""
-    momentum: float = 0.9
+    momentum: Decay = 0.9
     """Momentum of sgd; the first beta of adam and adamw."""
-    clip: float | None = None
+    clip: Annotated[float | None, Bound("a norm above 0, or None for none", above=0, below=math.inf)] = None
     """Shorten a longer gradient to this norm, taken over all parameters; None is off."""
-    ema: float = 0.0
+    ema: Decay = 0.0
     """Decay per step of the moving average of the weights, which is what is evaluated and saved, such as 0.999; 0 is
     off."""
     freeze: str | None = None
@@ -87,11 +88,11 @@ class Training:
 
     eval_on: Literal["val", "train"] = "val"
     """Images to evaluate on: those of `val_split`, or the training images as detection sees them."""
-    eval_every: int = 1
+    eval_every: FromZero = 1
     """Epochs between evaluations; 0 evaluates after the last one only."""
-    save_every: int = 1
+    save_every: Count = 1
     """Epochs between checkpoints; the last and an interrupted one are always saved."""
-    early_stop: int | None = None
+    early_stop: MaybeCount = None
     """Stop after this many epochs without a better `early_metric`; None is off."""
     early_metric: str = "AP"
     """Metric that chooses the best checkpoint and stops early: AP, AP50, ..., or another metric of the log."""
@@ -102,21 +103,9 @@ class Training:
         return replace(PLAIN, multi_scale=self.augment.multi_scale) if self.plain else self.augment
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.size is not None:
             Size.parse(self.size)
-        least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "eval_every": 0, "save_every": 1}
-        least |= {"workers": 0, "limit": 1, "early_stop": 1}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ValueError(f"{name}={value}: expected at least {bound}")
-        for name in ("momentum", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a number from 0 (off), below 1")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay={self.weight_decay}: expected a number from 0")
-        if self.clip is not None and not 0 < self.clip < math.inf:
-            raise ValueError(f"clip={self.clip}: expected a norm above 0, or None for none")
         if self.early_stop is not None and self.eval_every == 0:
             raise ValueError("early_stop without effect: eval_every=0 evaluates after the last epoch only")
         self.augment.ends_plain(0, self.epochs)

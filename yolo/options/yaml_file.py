@@ -83,8 +83,8 @@ def yaml_errors(file: Path) -> Iterator[None]:
         yield
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
-        place = f":{mark.line + 1}: column {mark.column + 1}" if mark else ""
-        raise ValueError(f"{file}{place}: this is not YAML: {problem.problem}") from None
+        line, column = (f":{mark.line + 1}", f" in column {mark.column + 1}") if mark else ("", "")
+        raise ValueError(f"{file}{line}: this is not YAML: {problem.problem}{column}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as problem:
         # The last two are raised for a letter beyond Unicode, such as "\\UFFFFFFFF".
         raise ValueError(f"{file}: this is not YAML text: {' '.join(str(problem).split())}") from None

@@ -16,4 +16,6 @@ diagnose.py    where the first non-finite number appeared
 allocator.py   glibc's memory allocator, told to keep what training frees
 probe.py       what a network makes of its labels
 glance.py      AP50 as many curves are drawn
+totals.py      what an epoch adds up to; the best epoch so far
+watch.py       watchers of steps and evaluations
 """

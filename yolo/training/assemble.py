@@ -74,7 +74,7 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
         optimizer,
         schedule,
         evaluate=partial(_evaluate, validation, run),
-        keep=partial(_keep, run.folder / BEST),
+        keep=lambda best: best.save(run.folder / BEST),
         run=run,
         options=options,
         precision=precision,
@@ -184,10 +184,6 @@ def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -
         write_image(run.folder / "detections.png", sheet)
         run.image(step, "objects and detections", sheet)
     return numbers
-
-
-def _keep(path: Path, detector: Detector) -> None:
-    detector.save(path)
 
 
 def _first_batch(seen: Augmented, batches: Batches, run: Run) -> None:

@@ -11,8 +11,7 @@ Letters: `B, A, H, W, C`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,10 +21,10 @@ from torch.func import functional_call
 from yolo.images.placement import Placement
 from yolo.metrics.coco import Rules, evaluate
 from yolo.metrics.collect import Collector
-from yolo.models.detector import Detector
 from yolo.models.yolo import YoloDetector
 from yolo.options.detection import Filter
 from yolo.size import Size
+from yolo.training.watch import Arithmetic, Watcher
 
 if TYPE_CHECKING:
     from yolo.data.loader import Batch
@@ -53,7 +52,7 @@ def collect_sure(seen: Collector, detector: YoloDetector, raw: Sequence[Tensor],
     seen.update(found, [{**target, "boxes": target["boxes"].as_subclass(Tensor)} for target in batch.targets])
 
 
-class Glance:
+class Glance(Watcher):
     """A watcher that examines every N-th batch. It changes neither weights, batch norm nor random numbers.
 
     Args:
@@ -62,9 +61,7 @@ class Glance:
         arithmetic: of the network.
     """
 
-    def __init__(
-        self, detector: YoloDetector, every: int, arithmetic: Callable[[], AbstractContextManager[None]]
-    ) -> None:
+    def __init__(self, detector: YoloDetector, every: int, arithmetic: Arithmetic) -> None:
         self.detector, self.every, self.arithmetic = detector, every, arithmetic
         self.device = next(detector.network.parameters()).device
         self._forget()
@@ -74,10 +71,6 @@ class Glance:
         for batch in batches[-first % self.every :: self.every]:
             collect_sure(self._seen["AP50"], self.detector, self._predict(batch.images, False), batch)
             collect_sure(self._seen["AP50_batch"], self.detector, self._predict(batch.images, True), batch)
-
-    def evaluated(self, detector: Detector) -> dict[str, float]:
-        """Return nothing: only batches that were just learned are examined."""
-        return {}
 
     def epoch(self) -> dict[str, float]:
         """Return this epoch's numbers and reset; empty if no batch was examined."""

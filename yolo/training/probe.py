@@ -25,7 +25,7 @@ Letters: `N` labels of the data set, `S` scales, `B, A, H, W`; R = S · N rows o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ LOW, NEAR = 0.1, 0.5
 """IoU below which a positive's box has lost its label; above which a prediction is a near miss."""
 
 
-class Probe:
+class Probe(Watcher):
     """A watcher that measures at every evaluation.
 
     Args:
@@ -66,13 +66,6 @@ class Probe:
     def __init__(self, batches: Iterable[Batch], arithmetic: Arithmetic) -> None:
         self.batches, self.arithmetic = batches, arithmetic
         self.before: Tensor | None = None
-
-    def step(self, first: int, batches: Sequence[Batch]) -> None:
-        """Do nothing: a step is not measured."""
-
-    def epoch(self) -> dict[str, float]:
-        """Return nothing: the numbers belong to an evaluation."""
-        return {}
 
     def evaluated(self, detector: Detector) -> dict[str, float]:
         """Return the numbers of a YOLO. Numbers without data (no positives, no evaluation before) are left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from yolo.data.loader import Batch
 from yolo.distributed import world_size
@@ -16,20 +16,26 @@ from yolo.training.validation import Validation
 Arithmetic = Callable[[], AbstractContextManager[None]]
 
 
-class Watcher(Protocol):
-    """What the engine calls; a watcher keeps what it needs until the next call, and a checkpoint keeps it too."""
+class Watcher:
+    """What the engine calls. A watcher overrides what it needs; a checkpoint holds its state."""
 
     def step(self, first: int, batches: Sequence[Batch], /) -> None:
         """See the batches of a step that is done; `first` counts them within the epoch."""
 
     def evaluated(self, detector: Detector, /) -> dict[str, float]:
         """Return numbers of the detector that is being evaluated."""
+        return {}
 
     def epoch(self) -> dict[str, float]:
         """Return the numbers of the epoch that ends, and start again."""
+        return {}
 
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Continue with that."""
 
 
 def watchers(

@@ -1,0 +1,46 @@
+"""Bounds of options, written where the option is. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+
+class Bound(NamedTuple):
+    """The numbers that an option accepts: from `low` to `high`, both included, and above `above`, below `below`."""
+
+    words: str
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a number is accepted, or a value that is not a number, such as None or "auto"."""
+        if not isinstance(value, (int, float)):
+            return True
+        return self.low <= value <= self.high and self.above < value < self.below
+
+
+Count = Annotated[int, Bound("at least 1", low=1)]
+MaybeCount = Annotated[int | None, Bound("at least 1, or None", low=1)]
+FromZero = Annotated[int, Bound("at least 0", low=0)]
+Number = Annotated[float, Bound("a number from 0", low=0, below=math.inf)]
+Share = Annotated[float, Bound("a share from 0 to 1", low=0, high=1)]
+Decay = Annotated[float, Bound("a number from 0 (off), below 1", low=0, below=1)]
+Factor = Annotated[float, Bound("a factor from 1 (off) to 10", low=1, high=10)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A dataclass that raises ValueError for a number out of its bounds, and for a word that is not a choice."""
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self), include_extras=True).items():
+            value = getattr(self, name)
+            for bound in getattr(kind, "__metadata__", ()):
+                if isinstance(bound, Bound) and not bound.holds(value):
+                    raise ValueError(f"{name}={value}: expected {bound.words}")
+            if get_origin(kind) is Literal and value not in get_args(kind):
+                raise ValueError(f"{name}={value!r}: expected one of {', '.join(get_args(kind))}")
