@@ -127,8 +127,9 @@ def matched(own: Sequence[str], given: Sequence[str] | None, source: str) -> tup
     lacking = [name for name, k in zip(own, table, strict=True) if k is None]
     if lacking:
         raise ValueError(
-            f"{source}: the class names that were given lack {len(lacking)} of the data's: "
-            f"{', '.join(map(repr, lacking))}; they are {', '.join(map(repr, given))}"
+            f"{source}: {len(lacking)} classes of the data are not among the {len(given)} class names: "
+            f"{', '.join(map(repr, lacking))}; the names are {', '.join(map(repr, given))}; if only the spelling "
+            f"differs, give other --names"
         )
     return list(given), [k for k in table if k is not None]
 

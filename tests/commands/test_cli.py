@@ -118,7 +118,7 @@ def test_convert_to_onnx(weights: Path, tmp_path: Path, capsys: pytest.CaptureFi
             ["convert", "a.weights", "b.safetensors", "--cfg", "toy.cfg", "--size", "96"],
             "--size needs an .onnx target",
         ),
-        (["get", "weights"], "get weights: which?"),
+        (["get", "weights"], "get weights: name at least one file"),
         (["get", "weights", "yolov3-tini"], "yolov3-tiny"),
     ],
 )

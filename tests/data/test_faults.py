@@ -291,8 +291,8 @@ def _read_all(root: Path) -> None:
     ("name", "message"),
     [
         ("yolo", "are others:\n  class 1: dog in the data, cow given\n  class 2: red ball in the data, none given"),
-        ("coco", "the class names that were given lack 2 of the data's: 'dog', 'red ball'; they are 'cat', 'cow'"),
-        ("voc", "the class names that were given lack 1 of the data's: 'dog'; they are 'cat', 'cow'"),
+        ("coco", "2 classes of the data are not among the 2 class names: 'dog', 'red ball'; the names are 'cat', 'cow'"),
+        ("voc", "1 classes of the data are not among the 2 class names: 'dog'; the names are 'cat', 'cow'"),
     ],
 )
 def test_a_names_file_of_other_classes(name: Format, message: str, tmp_path: Path) -> None:

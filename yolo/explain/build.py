@@ -47,7 +47,7 @@ def explain(
     scene = Scene(
         names=model.names,
         boxes=torch.from_numpy(index.read[part]),
-        labels=_labels(data, part, model),
+        labels=_labels(data, k, part, model),
         crowd=crowd,
         slots=slots,
         candidates=candidates,
@@ -68,8 +68,8 @@ def explain(
     return Explained(name, image_id, placement.image, conditions, scene, reasons(scene), *places)
 
 
-def _labels(data: ImageDataset, part: slice, model: YoloDetector) -> torch.Tensor:
+def _labels(data: ImageDataset, k: int, part: slice, model: YoloDetector) -> torch.Tensor:
     """Return the model's class index of each object, int64 `[G]`. Classes are matched by name."""
     present, place = np.unique(data.index.labels[part], return_inverse=True)
-    _, table = matched([data.names[label] for label in present], model.names, "the image; the model")
+    _, table = matched([data.names[label] for label in present], model.names, str(data.path(k)))
     return torch.from_numpy(np.array(table, np.int64)[place])
