@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from measure import Turn, clock, race
 
 from yolo.data.datasets import ImageDataset
 from yolo.data.index import Index, image_size
@@ -62,37 +63,35 @@ def main() -> None:
     files = [str(data.path(k)) for k in range(len(data))]
     batches = Batches(len(data), 16, size)
 
-    def decode(epoch: int) -> None:
+    def rate(run: Callable[[], object]) -> Turn:
+        return lambda: [len(files) / clock(run)]
+
+    def decode() -> None:
         for file in files:
             cv2.imread(file)
 
-    def through(augmented: Augmented) -> Callable[[int], None]:
-        def run(epoch: int) -> None:
-            for batch in batches.epoch(epoch):
+    def through(augmented: Augmented) -> Callable[[], None]:
+        epochs = count()
+
+        def run() -> None:
+            for batch in batches.epoch(next(epochs)):
                 for draw in batch:
                     augmented[Draw(*draw)]
 
         return run
 
-    contenders: dict[str, Callable[[int], None]] = {
+    contenders = {
         "decode": decode,
         "letterbox": through(Augmented(data)),
         "augmented": through(Augmented(data, Augment())),
         "mosaic": through(Augmented(data, Augment(mosaic=1))),
     }
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for epoch in range(arguments.rounds + 1):
-        for name, run in contenders.items():
-            start = time.perf_counter()
-            run(epoch)
-            if epoch:
-                rates[name].append(len(files) / (time.perf_counter() - start))
+    rates = race({name: rate(run) for name, run in contenders.items()}, arguments.rounds, warmup=1)
     print(f"{len(files)} images, input {arguments.size}, OpenCV {cv2.__version__}, torch {torch.__version__}")
     print("                 min  median     max images/s | of decode")
-    for name, values in rates.items():
-        share = statistics.median(rate / bare for rate, bare in zip(values, rates["decode"], strict=True))
-        times = f"{min(values):7.1f} {statistics.median(values):7.1f} {max(values):7.1f}"
-        print(f"{name:<12} {times}            | {share:8.1%}")
+    for name, figures in rates.items():
+        share = statistics.median(figures.over(rates["decode"]))
+        print(f"{name:<12} {figures.spread('7.1f')}            | {share:8.1%}")
 
 
 if __name__ == "__main__":

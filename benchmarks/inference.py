@@ -20,16 +20,15 @@ import argparse
 import importlib
 import json
 import platform
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import Worker, peak_memory
+from measure import Figures, Worker, clock, peak_memory, race
 
 OURS = ("plain", "fp32", "bf16")
 PEERS = ("opencv", "onnxruntime", "openvino fp32", "openvino bf16")
@@ -102,8 +101,8 @@ def best_rate(dtype: Any) -> float:
     network = inference_copy(Darknet(parse_cfg(f"[net]\nwidth=26\nheight=26\nchannels=256\n{layer}", "best")), dtype)
     x = torch.rand(1, 256, 26, 26, dtype=dtype).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        times = [clock(lambda: network(x)) for _ in range(60)]
-    return network.plan.flops / 1e6 / min(times)
+        seconds = [clock(lambda: network(x)) for _ in range(60)]
+    return network.plan.flops / 1e9 / min(seconds)
 
 
 def opencv(folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward]:
@@ -144,13 +143,6 @@ def openvino(folder: Path, image: np.ndarray, threads: int, hint: str) -> tuple[
     return f"openvino {ov.__version__.partition('-')[0]}", forward
 
 
-def clock(function: Callable[[], Any]) -> float:
-    """Milliseconds of one call."""
-    start = time.perf_counter()
-    function()
-    return (time.perf_counter() - start) * 1e3
-
-
 def work(kind: str, folder: Path, threads: int) -> None:
     """A contender: says when it is ready, then for every line on stdin, a number n, the times of n forwards."""
     image, best = np.load(folder / "image.npy"), 0.0
@@ -168,26 +160,26 @@ def work(kind: str, folder: Path, threads: int) -> None:
     print(json.dumps({"version": version, "best": best}), flush=True)
     for line in sys.stdin:
         forward()
-        times = [clock(forward) for _ in range(int(line))]
+        times = [1e3 * clock(forward) for _ in range(int(line))]
         print(json.dumps({"times": times, "rss": peak_memory()}), flush=True)
 
 
 class Contender:
-    """A worker process and the times that it has reported."""
+    """A worker process, its versions, memory and outputs."""
 
     def __init__(self, kind: str, python: str, folder: Path, threads: int) -> None:
         self.kind, self.folder = kind, folder
         command = [python, __file__, "--worker", kind, "--folder", str(folder), "--threads", str(threads)]
         self.worker = Worker(command, folder / f"{kind}.log")
         self.version, self.best = self.worker.ready["version"], self.worker.ready["best"]
-        self.times: list[float] = []
         self.rss = 0.0
 
-    def turn(self, forwards: int) -> None:
-        """Some forwards, while the others wait."""
+    def turn(self, forwards: int) -> list[float]:
+        """Milliseconds of some forwards, while the others wait."""
         answer = self.worker.ask(str(forwards))
-        self.times += answer["times"]
         self.rss = answer["rss"]
+        times: list[float] = answer["times"]
+        return times
 
     def outputs(self) -> list[np.ndarray]:
         """Raw predictions of every head, flattened to the order `[A, 5 + C, H, W]`, smallest grid first."""
@@ -197,7 +189,7 @@ class Contender:
         return sorted((head.ravel() for head in heads), key=len)
 
 
-def race(cfg: str, arguments: argparse.Namespace) -> None:
+def compare(cfg: str, arguments: argparse.Namespace) -> None:
     """All contenders on one cfg, and its table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -211,36 +203,33 @@ def race(cfg: str, arguments: argparse.Namespace) -> None:
                     contenders.append(Contender(kind, python, folder, arguments.threads))
                 except RuntimeError as error:
                     print(f"left out: {kind}: {error}")
-            for _ in range(arguments.rounds):
-                for contender in contenders:
-                    contender.turn(arguments.forwards)
+            turns = {contender.kind: partial(contender.turn, arguments.forwards) for contender in contenders}
+            times = race(turns, arguments.rounds)
             print(f"\n{cfg} at {arguments.size}, batch 1, {gflop:.2f} GFLOP, {arguments.threads} threads")
-            report(contenders, gflop)
+            report(contenders, times, gflop)
         finally:
             for contender in contenders:
                 contender.worker.close()
 
 
-def report(contenders: list[Contender], gflop: float) -> None:
+def report(contenders: list[Contender], times: dict[str, Figures], gflop: float) -> None:
     """Times, ratios of the minima, and how far the outputs are from plain PyTorch's."""
-    by_kind = {contender.kind: contender for contender in contenders}
-    expected = by_kind["plain"].outputs()
+    expected = next(contender for contender in contenders if contender.kind == "plain").outputs()
+    fastest = {kind: min(figures.values) for kind, figures in times.items()}
     print("contender            min   median      max ms | x opencv  x ort | GFLOP/s | peak MB | rms difference / std")
     for contender in contenders:
-        fastest = min(contender.times)
+        own = fastest[contender.kind]
         ratios = [
-            f"{min(by_kind[peer].times) / fastest:8.2f}" if peer in by_kind else "       -"
-            for peer in ("opencv", "onnxruntime")
+            f"{fastest[peer] / own:8.2f}" if peer in fastest else "       -" for peer in ("opencv", "onnxruntime")
         ]
         different = max(
             float(np.sqrt(np.mean((a - b) ** 2)) / b.std()) for a, b in zip(contender.outputs(), expected, strict=True)
         )
-        times = f"{fastest:8.2f} {statistics.median(contender.times):8.2f} {max(contender.times):8.2f}"
-        rest = f"{gflop / fastest * 1e3:7.0f} | {contender.rss:7.0f} | {different:.1e}   {contender.version}"
-        print(f"{contender.kind:<15} {times}    |{''.join(ratios)} | {rest}")
+        rest = f"{gflop / own * 1e3:7.0f} | {contender.rss:7.0f} | {different:.1e}   {contender.version}"
+        print(f"{contender.kind:<15} {times[contender.kind].spread()}    |{''.join(ratios)} | {rest}")
     for contender in contenders:
         if contender.best:
-            share = gflop / min(contender.times) * 1e3 / contender.best
+            share = gflop / fastest[contender.kind] * 1e3 / contender.best
             print(f"{contender.kind}: {share:.0%} of {contender.best:.0f} GFLOP/s, one convolution alone")
 
 
@@ -260,7 +249,7 @@ def main() -> None:
         return
     print(f"{platform.machine()}, Python {platform.python_version()}")
     for cfg in arguments.cfg:
-        race(cfg, arguments)
+        compare(cfg, arguments)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ median, maximum.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from measure import race, timed
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
@@ -100,18 +99,12 @@ def main() -> None:
         f"batch {arguments.batch}, {len(labels)} labels, {torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     print(f"plain and default differ by {difference:.1e} (where labels share a slot, plain keeps the last target)")
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(arguments.repeats + 3):
-        for name, contender in contenders.items():
-            start = time.perf_counter()
-            contender()
-            if turn >= 3:
-                times[name].append((time.perf_counter() - start) * 1e3)
-    for name, values in times.items():
-        print(f"{name:<18} {min(values):6.1f} {statistics.median(values):6.1f} {max(values):6.1f} ms")
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    print(f"plain / default {medians['plain'] / medians['default']:.2f}, ", end="")
-    print(f"prior with ignore / default {medians['prior, ignore 0.5'] / medians['default']:.2f}")
+    times = race({name: timed(run, unit=1e3) for name, run in contenders.items()}, arguments.repeats, warmup=3)
+    for name, figures in times.items():
+        print(f"{name:<18} {figures.spread('6.1f')} ms")
+    default = times["default"].median
+    print(f"plain / default {times['plain'].median / default:.2f}, ", end="")
+    print(f"prior with ignore / default {times['prior, ignore 0.5'].median / default:.2f}")
 
 
 if __name__ == "__main__":

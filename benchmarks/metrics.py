@@ -20,17 +20,16 @@ import importlib
 import io
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import peak_memory
+from measure import Figures, clock, peak_memory, race
 
 Arrays = dict[str, np.ndarray]
 CLASSES, OBJECTS = 80, 36_221
@@ -191,6 +190,9 @@ def twelve(evaluation: Any) -> list[float]:
 
 CONTENDERS = {"ours": ours, "pycocotools": pycocotools, "faster-coco-eval": faster_coco_eval, "hotcoco": hotcoco}
 
+OWN = ("ours", "pycocotools")
+"""The contenders of this environment."""
+
 
 def work(name: str, folder: Path) -> None:
     """Run one turn: build the input, then time the rest. Prints the answer as the last line on stdout."""
@@ -199,9 +201,8 @@ def work(name: str, folder: Path) -> None:
     del data
     before = peak_memory()
     with contextlib.redirect_stdout(io.StringIO()):
-        start = time.perf_counter()
-        numbers = run()
-        seconds = time.perf_counter() - start
+        numbers: list[float] = []
+        seconds = clock(lambda: numbers.extend(run()))
     print(json.dumps({"seconds": seconds, "before": before, "peak": peak_memory(), "numbers": numbers}), flush=True)
 
 
@@ -234,31 +235,31 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.savez(folder / "set.npz", **draw_set(arguments.images, arguments.detections))  # type: ignore[arg-type]
-        for round_ in range(arguments.rounds):
-            for contender in CONTENDERS:
-                own = contender in ("ours", "pycocotools")
-                slow = contender == "pycocotools" and round_ >= arguments.slow_rounds
-                if slow or not (own or arguments.peers):
-                    continue
-                python = sys.executable if own else arguments.peers
-                answers.setdefault(contender, []).append(turn(contender, python, folder, arguments.threads))
-    report(answers, arguments)
+
+        def take(contender: str) -> list[float]:
+            python = sys.executable if contender in OWN else arguments.peers
+            answers.setdefault(contender, []).append(turn(contender, python, folder, arguments.threads))
+            return [answers[contender][-1]["seconds"]]
+
+        turns = {name: partial(take, name) for name in CONTENDERS if name in OWN or arguments.peers}
+        seconds = race(turns, arguments.rounds, at_most={"pycocotools": arguments.slow_rounds})
+    report(answers, seconds, arguments)
 
 
-def report(answers: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace) -> None:
+def report(
+    answers: dict[str, list[dict[str, Any]]], seconds: dict[str, Figures], arguments: argparse.Namespace
+) -> None:
     """Print seconds, ratios of the medians, memory, and the largest difference from pycocotools' twelve numbers."""
     print(
         f"{arguments.images:,} images, {CLASSES} classes, {OBJECTS:,} objects, {arguments.detections:,} detections, "
         f"{arguments.threads} threads"
     )
-    medians = {name: statistics.median(answer["seconds"] for answer in turns) for name, turns in answers.items()}
     print("contender           min  median     max s | x ours | peak MB (before) | difference to pycocotools")
     for name, turns in answers.items():
-        seconds = [answer["seconds"] for answer in turns]
         different = np.abs(np.subtract(turns[0]["numbers"], answers["pycocotools"][0]["numbers"])).max()
-        times = f"{min(seconds):7.3f} {medians[name]:7.3f} {max(seconds):7.3f}"
+        ratio = seconds[name].median / seconds["ours"].median
         memory = f"{max(answer['peak'] for answer in turns):8.0f} ({turns[0]['before']:.0f})"
-        print(f"{name:<16} {times}   | {medians[name] / medians['ours']:6.2f} | {memory:<16} | {different:.1e}")
+        print(f"{name:<16} {seconds[name].spread('7.3f')}   | {ratio:6.2f} | {memory:<16} | {different:.1e}")
     print("AP, AP50:", answers["ours"][0]["numbers"][:2])
 
 

@@ -12,12 +12,10 @@ alternating. `threshold` is what comes before both: decoding and picking candida
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
 import torchvision
+from measure import race, timed
 from torch import Tensor
 
 from yolo.boxes import cxcywh_to_xyxy
@@ -64,18 +62,6 @@ def predictions(all_heads: list[Head], wanted: int, seed: int = 0) -> list[Tenso
     ]
 
 
-def timed(functions: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each function, alternating, after three rounds of warm-up."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for round_ in range(repeats + 3):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if round_ >= 3:
-                times[name].append((time.perf_counter() - start) * 1e3)
-    return times
-
-
 @torch.inference_mode()  # as the detector
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -104,11 +90,10 @@ def main() -> None:
     print(f"{len(found.scores):,} candidates, {torch.get_num_threads()} threads, torch {torch.__version__}")
     same = found.scores[functions["ours"]()].equal(found.scores[functions["torchvision"]()])
     print(f"scores of the kept boxes equal torchvision's: {same}")
-    times = timed(functions, arguments.repeats)
-    for name, values in times.items():
-        print(f"{name:<16} {min(values):7.2f} {statistics.median(values):7.2f} {max(values):7.2f} ms")
-    ratio = statistics.median(times["torchvision"]) / statistics.median(times["ours"])
-    print(f"torchvision / ours: {ratio:.1f}")
+    times = race({name: timed(run, unit=1e3) for name, run in functions.items()}, arguments.repeats, warmup=3)
+    for name, figures in times.items():
+        print(f"{name:<16} {figures.spread('7.2f')} ms")
+    print(f"torchvision / ours: {times['torchvision'].median / times['ours'].median:.1f}")
 
 
 if __name__ == "__main__":

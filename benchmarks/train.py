@@ -32,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ import numpy as np
 import torch
 from inference import best_rate
 from loss import plain_loss
-from measure import Worker, peak_memory
+from measure import Figures, Worker, clock, peak_memory, race
 from torch import Tensor
 
 from yolo.darknet.cfg import Cfg, read_cfg, with_classes
@@ -58,8 +59,6 @@ from yolo.options.train import Train
 from yolo.training.assemble import assemble, loader_workers
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
-
-Step = Callable[[], object]
 
 
 def write_data(folder: Path, count: int) -> None:
@@ -129,35 +128,41 @@ def first_batch(arguments: argparse.Namespace) -> Batch:
     return next(iter(Loader(Augmented(data, PLAIN), batches)))
 
 
-def without_files(trainer: Trainer, between: Callable[[], None]) -> Trainer:
-    """Evaluates and keeps nothing; does something else between two epochs."""
+class EpochDone(Exception):  # noqa: N818  # not an error
+    """Ends `Trainer.fit` after an epoch whose numbers have been read, before anything is evaluated or written."""
 
-    def evaluate(_detector: object, _step: int) -> dict[str, float]:
-        between()
-        return {"AP": 0.0}
 
-    trainer.evaluate, trainer.keep = evaluate, lambda _detector: None
-    return trainer
+def epoch_of(trainer: Trainer, loader: Loader) -> Callable[[], None]:
+    """Return a function that trains one epoch from a loader, without evaluation and checkpoints."""
+
+    def evaluate(*_arguments: object) -> dict[str, float]:
+        raise EpochDone
+
+    trainer.evaluate = evaluate
+
+    def epoch() -> None:
+        trainer.loader = loader
+        with contextlib.suppress(EpochDone):
+            trainer.fit(Interrupt())
+
+    return epoch
 
 
 def ours(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
     """Every epoch of `Trainer.fit` is a turn."""
     trainer = assemble(options(arguments, folder, plain=True, workers=0, epochs=10**6), torch.device("cpu"))
     batch = first_batch(arguments)
-    trainer.loader = repeated = Repeated(batch, arguments.steps + 1)
+    repeated = Repeated(batch, arguments.steps + 1)
+    epoch = epoch_of(trainer, repeated)
     trainer.detector.network.train()
     with torch.no_grad(), trainer.arithmetic():
         loss = float(sum(trainer.detector.losses(batch.images, batch.targets).terms.values()))
 
-    def between() -> None:
-        answer(times=repeated.times[1:], rss=peak_memory())
-        repeated.times.clear()
-        if not sys.stdin.readline():
-            sys.exit()
-
     answer(loss=loss, best=best_rate(torch.bfloat16))
-    sys.stdin.readline()
-    without_files(trainer, between).fit(Interrupt())
+    while sys.stdin.readline():
+        repeated.times.clear()
+        epoch()
+        answer(times=repeated.times[1:], rss=peak_memory())
 
 
 def plain(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
@@ -184,33 +189,20 @@ def plain(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
         answer(times=times[1:], rss=peak_memory())
 
 
-def clock(step: Step) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
-
-
 def epochs(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
-    """Epochs with data, and between two of them one of bare steps; an answer holds the images per second of both."""
+    """Answers the line `epoch` with the images per second of an epoch with data, `bare` with those of bare steps."""
     trainer = assemble(options(arguments, folder, workers=arguments.workers, epochs=10**6), torch.device("cpu"))
-    with_data, bare = trainer.loader, Repeated(first_batch(arguments), arguments.steps + 1)
-    rates: list[float] = []
+    images, repeated = trainer.loader.batches.images, Repeated(first_batch(arguments), arguments.steps + 1)
+    with_data, bare = epoch_of(trainer, trainer.loader), epoch_of(trainer, repeated)
 
-    def between() -> None:
-        if trainer.loader is with_data:
-            rates.append(with_data.batches.images / trainer.progress.seconds)
-            trainer.loader = bare
-            return
-        answer(epoch=rates.pop(), bare=arguments.batch / statistics.median(bare.times[1:]))
-        bare.times.clear()
-        trainer.loader = with_data
-        if not sys.stdin.readline():
-            sys.exit()
-
-    answer(images=with_data.batches.images)
-    sys.stdin.readline()
-    without_files(trainer, between).fit(Interrupt())
+    answer(images=images)
+    for line in sys.stdin:
+        if line.strip() == "epoch":
+            answer(rate=images / clock(with_data))
+        else:
+            repeated.times.clear()
+            bare()
+            answer(rate=arguments.batch / statistics.median(repeated.times[1:]))
 
 
 def work(arguments: argparse.Namespace, folder: Path) -> None:
@@ -242,42 +234,46 @@ def workers(arguments: argparse.Namespace, data: Path, *kinds: str) -> Iterator[
         yield found
 
 
-def race(arguments: argparse.Namespace) -> None:
+def compare(arguments: argparse.Namespace) -> None:
     """Both contenders on one cfg, and their table."""
+    memory: dict[str, float] = {}
+
+    def take(kind: str, worker: Worker) -> list[float]:
+        answer = worker.ask("")
+        memory[kind] = answer["rss"]
+        return [arguments.batch / seconds for seconds in answer["times"]]
+
     with tempfile.TemporaryDirectory() as name:
         write_data(Path(name), arguments.batch)
         with workers(arguments, Path(name), "plain", "ours") as found:
-            times: list[list[float]] = [[], []]
-            memory = [0.0, 0.0]
-            for _ in range(arguments.rounds):
-                for k, worker in enumerate(found):
-                    turn = worker.ask("")
-                    times[k] += turn["times"]
-                    memory[k] = turn["rss"]
+            turns = {kind: partial(take, kind, worker) for kind, worker in zip(("plain", "ours"), found, strict=True)}
+            rates = race(turns, arguments.rounds)
             losses, best = [worker.ready["loss"] for worker in found], found[1].ready["best"]
-    medians, fastest = ([choose(values) for values in times] for choose in (statistics.median, min))
+    medians = rates["ours"].median / rates["plain"].median
+    fastest = {kind: max(figures.values) for kind, figures in rates.items()}
     print("              min  median     max images/s | peak MB")
-    for kind, values, peak in zip(("plain", "ours"), times, memory, strict=True):
-        rates = " ".join(f"{arguments.batch / pick(values):7.2f}" for pick in (max, statistics.median, min))
-        print(f"{kind:<9} {rates}            | {peak:7.0f}")
+    for kind, figures in rates.items():
+        print(f"{kind:<9} {figures.spread('7.2f')}            | {memory[kind]:7.0f}")
     size = (arguments.size, arguments.size)
-    gflop = 3 * arguments.batch * make_plan(network_cfg(arguments), size).flops / 1e9
-    print(f"ours: x plain {medians[0] / medians[1]:.2f} (median), {fastest[0] / fastest[1]:.2f} (fastest); ", end="")
-    print(f"{gflop / fastest[1]:.0f} GFLOP/s, {gflop / fastest[1] / best:.0%} of the limit, {best:.0f}")
+    gflops = 3 * make_plan(network_cfg(arguments), size).flops / 1e9 * fastest["ours"]
+    print(f"ours: x plain {medians:.2f} (median), {fastest['ours'] / fastest['plain']:.2f} (fastest); ", end="")
+    print(f"{gflops:.0f} GFLOP/s, {gflops / best:.0%} of the limit, {best:.0f}")
     print(f"loss apart: {abs(losses[1] / losses[0] - 1):.1e} of {losses[0]:.4g}")
 
 
 def race_with_data(arguments: argparse.Namespace) -> None:
     """Whole epochs beside bare steps."""
     with workers(arguments, arguments.data, "epochs") as (worker,):
-        turns = [worker.ask("") for _ in range(arguments.rounds)]
+
+        def take(kind: str) -> list[float]:
+            return [worker.ask(kind)["rate"]]
+
+        rates = race({kind: partial(take, kind) for kind in ("epoch", "bare")}, arguments.rounds)
         images = worker.ready["images"]
     print(f"epochs of {images} images, {arguments.workers} workers:")
-    for kind in ("epoch", "bare"):
-        rates = [turn[kind] for turn in turns]
-        print(f"{kind:<9} {min(rates):7.2f} {statistics.median(rates):7.2f} {max(rates):7.2f} images/s")
-    shares = [turn["epoch"] / turn["bare"] for turn in turns]
-    print(f"share     {min(shares):7.1%} {statistics.median(shares):7.1%} {max(shares):7.1%}")
+    for kind, figures in rates.items():
+        print(f"{kind:<9} {figures.spread('7.2f')} images/s")
+    print(f"share     {Figures([rates['epoch'].over(rates['bare'])]).spread('7.1%')}")
 
 
 def main() -> None:
@@ -300,7 +296,7 @@ def main() -> None:
         arguments.cfg, batch = net.rsplit(":", 1)
         arguments.batch = int(batch)
         print(f"\n{arguments.cfg} at {arguments.size}, batch {arguments.batch}")
-        race(arguments)
+        compare(arguments)
         if arguments.data:
             race_with_data(arguments)
 
