@@ -86,7 +86,7 @@ class YoloDetector(Detector):
         Counted are labels, positives, and labels that no anchor is responsible for.
         """
         labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(images.device, non_blocking=True)
-        raw = (through or self.network)(images / 255)
+        raw = (self.network if through is None else through)(images / 255)
         with torch.autocast(images.device.type, enabled=False):
             found = assign(raw, labels, self.network.heads, self.loss.assign)
             terms = compute_loss(raw, labels, self.network, self.loss, assignment=found)
