@@ -25,31 +25,31 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from measure import Figures, Worker, clock, peak_memory, race
+
+if TYPE_CHECKING:  # competitors have no torch
+    from yolo.darknet.network import Darknet
 
 OURS = ("plain", "fp32", "bf16")
 PEERS = ("opencv", "onnxruntime", "openvino fp32", "openvino bf16")
 Forward = Callable[[], list[np.ndarray]]
 
 
-def write_network(cfg: str, size: int, folder: Path) -> tuple[float, bool]:
-    """Writes net.cfg, net.weights, image.npy, and net.onnx if it can. Returns GFLOP and whether it could."""
+def random_network(cfg: str, size: int) -> Darknet:
+    """Return the network of a cfg, for another input size, with random weights that keep activations finite."""
     import torch
 
     from yolo.darknet.cfg import parse_cfg, read_cfg
     from yolo.darknet.layers import Add
     from yolo.darknet.network import Darknet
-    from yolo.darknet.onnx_file import export_onnx
-    from yolo.darknet.weights import save_weights
 
     net = read_cfg(cfg).net
     text = read_cfg(cfg).to_text()
     for key, value in (("width", net.width), ("height", net.height)):
         text = text.replace(f"{key}={value}", f"{key}={size}", 1)
-    (folder / "net.cfg").write_text(text)
     torch.manual_seed(0)
     network = Darknet(parse_cfg(text, cfg))
     layers: Any = network.layers
@@ -57,8 +57,20 @@ def write_network(cfg: str, size: int, folder: Path) -> tuple[float, bool]:
         for k, layer in enumerate(layers):
             if isinstance(layer, Add):
                 layers[k - 1].bn.weight.mul_(0.3)
+    return network
+
+
+def write_network(cfg: str, size: int, folder: Path) -> tuple[float, bool]:
+    """Writes net.cfg, net.weights, image.npy, and net.onnx if it can. Returns GFLOP and whether it could."""
+    import torch
+
+    from yolo.darknet.onnx_file import export_onnx
+    from yolo.darknet.weights import save_weights
+
+    network = random_network(cfg, size)
+    (folder / "net.cfg").write_text(network.cfg.to_text())
     save_weights(network, folder / "net.weights")
-    np.save(folder / "image.npy", torch.rand(1, net.channels, size, size).numpy())
+    np.save(folder / "image.npy", torch.rand(1, network.cfg.net.channels, size, size).numpy())
     try:
         export_onnx(network, folder / "net.onnx", dynamic_batch=False)
     except ImportError as error:

@@ -26,10 +26,15 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from measure import Figures, clock, peak_memory, race
+
+if TYPE_CHECKING:  # competitors have no torch
+    import torch
+
+    from yolo.boxes import Detections
 
 Arrays = dict[str, np.ndarray]
 CLASSES, OBJECTS = 80, 36_221
@@ -94,12 +99,11 @@ def results(data: Arrays) -> list[dict[str, Any]]:
     ]
 
 
-def ours(data: Arrays, folder: Path) -> Callable[[], list[float]]:
-    """Prepare a list of `Detections` and one of targets, as training and evaluation have them."""
+def per_image(data: Arrays) -> tuple[list[Detections], list[dict[str, Any]]]:
+    """Return one `Detections` and one target per image, as training and evaluation have them."""
     import torch
 
     from yolo.boxes import Detections
-    from yolo.metrics.coco import CocoMetrics
 
     def split(key: str, by: str) -> list[torch.Tensor]:
         ends = np.searchsorted(data[by], np.arange(1, len(data["images"])))
@@ -119,7 +123,7 @@ def ours(data: Arrays, folder: Path) -> Callable[[], list[float]]:
             strict=True,
         )
     ]
-    found = [
+    detections = [
         Detections(box, score, label)
         for box, score, label in zip(
             corners(split("found_box", "found_image")),
@@ -129,13 +133,21 @@ def ours(data: Arrays, folder: Path) -> Callable[[], list[float]]:
         )
     ]
 
-    def run() -> list[float]:
-        metrics = CocoMetrics([f"class {k}" for k in range(CLASSES)])
-        for k in range(0, len(targets), 16):
-            metrics.update(found[k : k + 16], targets[k : k + 16])
-        return list(metrics.compute().numbers().values())
+    return detections, targets
 
-    return run
+
+def twelve_of_ours(found: list[Detections], targets: list[dict[str, Any]], device: str = "cpu") -> list[float]:
+    """Return COCO's twelve numbers from batches of 16 images."""
+    from yolo.metrics.coco import CocoMetrics
+
+    metrics = CocoMetrics([f"class {k}" for k in range(CLASSES)], device)
+    for k in range(0, len(targets), 16):
+        metrics.update(found[k : k + 16], targets[k : k + 16])
+    return list(metrics.compute().numbers().values())
+
+
+def ours(data: Arrays, folder: Path) -> Callable[[], list[float]]:
+    return partial(twelve_of_ours, *per_image(data))
 
 
 def pycocotools(data: Arrays, folder: Path) -> Callable[[], list[float]]:

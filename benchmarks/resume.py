@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measure import ROOT
 
 from yolo.data.shapes.scenes import make_shapes
 from yolo.training.run_folder import read_metrics
@@ -55,11 +56,16 @@ sys.exit(main(["train", *sys.argv[2:]]))
 
 
 def start(note: Path, *words: object) -> subprocess.Popen[bytes]:
-    """A process that trains, with one thread."""
+    """Start a process that trains, with one thread; `words` are its options."""
     note.unlink(missing_ok=True)
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(note), *map(str, words)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            "OMP_NUM_THREADS": "1",
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS asks for it with --deterministic
+        },
         stdout=subprocess.DEVNULL,
     )
 
@@ -71,12 +77,17 @@ def where(note: Path) -> tuple[int, int]:
     return epoch, batch
 
 
-def kill_within(process: subprocess.Popen[bytes], note: Path, draw: random.Random) -> tuple[float, int, int] | None:
-    """Kills the process some time from a drawn place on; its age in seconds and where it was, None if it was done."""
-    target, began = (draw.randint(1, EPOCHS), draw.randint(1, BATCHES + 1)), time.monotonic()
-    while where(note) < target and process.poll() is None:
+def kill_at(
+    process: subprocess.Popen[bytes], note: Path, place: tuple[int, int], delay: float
+) -> tuple[float, int, int] | None:
+    """Kill a process `delay` seconds after it has reached a place, an epoch and a batch.
+
+    Returns its age in seconds and where it was, or None if it had ended by itself.
+    """
+    began = time.monotonic()
+    while where(note) < place and process.poll() is None:
         time.sleep(0.001)
-    time.sleep(draw.uniform(0, 0.05))
+    time.sleep(delay)
     process.kill()
     age, status = time.monotonic() - began, process.wait()
     if status not in (0, -signal.SIGKILL):
@@ -91,7 +102,8 @@ def disturbed(folder: Path, words: list[object], draw: random.Random) -> tuple[l
         there = (folder / "last.pt").exists()
         resumed += there
         process = start(note, *(["--resume", folder] if there else words))
-        if found := kill_within(process, note, draw):
+        place, delay = (draw.randint(1, EPOCHS), draw.randint(1, BATCHES + 1)), draw.uniform(0, 0.05)
+        if found := kill_at(process, note, place, delay):
             kills.append(found)
     there = (folder / "last.pt").exists()
     resumed += there
@@ -119,7 +131,14 @@ def leaves(value: Any) -> Iterator[bytes]:
 def outcome(folder: Path) -> list[bytes]:
     """All that must be equal."""
     metrics = [{k: v for k, v in row.items() if k not in TIMES} for row in read_metrics(folder)]
-    return list(leaves([torch.load(folder / "last.pt", weights_only=True), metrics]))
+    return list(leaves([torch.load(folder / "last.pt", map_location="cpu", weights_only=True), metrics]))
+
+
+def recipe(data: Path, device: str, precision: str) -> list[object]:
+    """Return the options of a run: augmentation, averaged weights, two batches a step, an evaluation every 2 epochs."""
+    words: list[object] = ["--data", data, "--size", 64, "--batch-size", 4, "--accumulate", 2, "--epochs", EPOCHS]
+    words += ["--ema", 0.9, "--eval-every", 2, "--warmup-steps", 5]
+    return [*words, "--device", device, "--precision", precision]
 
 
 def main() -> int:
@@ -130,8 +149,7 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp())
     data, draw = make_shapes(folder / "shapes", train=4 * BATCHES, val=8), random.Random(arguments.seed)
-    words: list[object] = ["--data", data, "--size", 64, "--batch-size", 4, "--accumulate", 2, "--epochs", EPOCHS]
-    words += ["--ema", 0.9, "--eval-every", 2, "--device", "cpu", "--precision", "fp32", "--warmup-steps", 5]
+    words = recipe(data, "cpu", "fp32")
     expected = {}
     for workers in (0, 2):
         whole = folder / f"undisturbed-{workers}"

@@ -1,0 +1,88 @@
+"""The benchmark of a GPU, in small and on the CPU: every part reports, and a part that fails does not end it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.paths import ROOT
+from tests.support.small_sets import DrawnImage, write_coco
+
+ON_A_GPU = {
+    "compiled, toy.cfg, batch 1": "needs a GPU",
+    "compiled, toy.cfg, batch 2": "needs a GPU",
+    "compiled training, toy.cfg, batch 2": "needs a GPU",
+}
+
+CHECKS = ("NMS", "loss", "COCO metrics", "folded copy", "exact resume")
+
+SPEEDS = ("peak", "inference, toy.cfg, batch 1", "inference, toy.cfg, batch 2", "training, toy.cfg, batch 2")
+
+PRESETS = ("preset blog", "preset small-data")
+
+
+def table(text: str) -> list[list[str]]:
+    """Return the rows of the table of figures in a text."""
+    _, found, rest = text.partition("| part | what | figure |\n|---|---|---|\n")
+    assert found, text
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in rest.splitlines() if line.startswith("|")]
+
+
+def run(*arguments: object, more: str = "") -> tuple[int, str]:
+    """Run the benchmark in small, after the Python text `more`, and return its exit status and what it prints."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'benchmarks')!r})\nimport gpu\n{more}\nsys.exit(gpu.main())"
+    command = [sys.executable, "-c", code, "--quick", "--device", "cpu", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    for part, what, figure in table(done.stdout):  # each was printed before the table, too, as soon as it was known
+        assert f"{part}: {what}: {figure}\n" in done.stdout.partition("\n| part")[0]
+    return done.returncode, done.stdout
+
+
+def test_every_part_reports(tmp_path: Path) -> None:
+    """Checks say yes, speeds are above 0, the presets' runs are kept; what needs a GPU is skipped by name."""
+    data = write_coco(tmp_path / "set", [DrawnImage((64, 48), [(k, 4, 4, 40, 40)]) for k in range(3)])
+    status, text = run("--data", data, "--keep", tmp_path / "kept")
+    assert status == 0, text
+    rows = table(text)
+    figures = {part: [(what, figure) for name, what, figure in rows if name == part] for part, _, _ in rows}
+    assert set(figures) == {*CHECKS, *SPEEDS, *PRESETS, *ON_A_GPU}
+    for part in CHECKS:
+        assert figures[part][0][1].startswith(("yes", "up to")), part
+    for part in SPEEDS:
+        for _, figure in figures[part]:
+            rate = re.search(r"([\d,.]+) (?:TFLOP/s|images/s)", figure)
+            assert rate is not None, figure
+            assert float(rate[1].replace(",", "")) > 0
+    assert len(figures["inference, toy.cfg, batch 1"]) == 4
+    for part in PRESETS:
+        assert re.match(r"AP50 0\.\d{3}, AP 0\.\d{3} after 2 epochs; \d+ s", figures[part][0][1]), figures[part]
+        assert (tmp_path / "kept" / part.removeprefix("preset ") / "metrics.jsonl").is_file()
+    assert {part: figures[part] for part in ON_A_GPU} == {part: [("skipped", why)] for part, why in ON_A_GPU.items()}
+
+
+def test_a_part_that_fails_and_parts_without_time_or_data() -> None:
+    """The error is in the table, the other parts go on, the exit status is 1; skipped parts have their reason.
+
+    The page of results has a row for each part of a whole run, in the same order.
+    """
+    broken = (
+        "def broken(bench):\n    yield 'one row', 'before it'\n    raise ValueError('lost | found')\n"
+        "whole = gpu.parts\n"
+        "print('whole:', *[part.name for part in whole(gpu.FULL)], sep=' | ')\n"
+        "kept = [gpu.Part('broken', 0, broken), gpu.Part('long', 1e6, broken)]\n"
+        "gpu.parts = lambda scale: kept + [part for part in whole(scale) if part.name.startswith(('preset', 'peak'))]"
+    )
+    status, text = run(more=broken)
+    assert status == 1
+    rows = table(text)
+    assert rows[:2] == [["broken", "one row", "before it"], ["broken", "FAILED", "ValueError: lost / found"]]
+    assert rows[2][:2] == ["long", "skipped"]
+    assert re.fullmatch(r"4\d\d s left, it may need 1000000 s", rows[2][2])
+    assert [row[0] for row in rows[3:]] == ["peak", *PRESETS]
+    assert [row[1:] for row in rows[4:]] == [["skipped", "no --data"]] * 2
+    page = table((ROOT / "docs" / "gpu.md").read_text())
+    assert list(dict.fromkeys(row[0] for row in page)) == text.partition("whole: | ")[2].splitlines()[0].split(" | ")
