@@ -33,7 +33,7 @@ def data_set(folder: Path) -> ImageDataset:
     """Return all JPEG files below a folder, in the order of their names, as images without objects."""
     paths = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")]
     if not paths:
-        raise SystemExit(f"{folder}: no JPEG files there")
+        raise SystemExit(f"{folder}: no JPEG files in it; give a folder with .jpg or .jpeg files")
     nothing = np.zeros(0)
     return ImageDataset(
         Index(

@@ -19,13 +19,12 @@ from inference import random_network
 from loss import problem
 from measure import race, timed
 from metrics import draw_set, per_image, twelve_of_ours
-from nms import CONFIDENCE, IOU, KEEP, SIZE, heads, predictions
+from nms import CONFIDENCE, IOU, KEEP, SIZE, heads, ours, predictions
 from resume import BATCHES, kill_at, outcome, recipe, start
 
 from yolo.boxes import Detections
 from yolo.darknet.inference import inference_copy
 from yolo.detection.loss import compute_loss
-from yolo.detection.nms import nms
 from yolo.detection.postprocess import candidates, postprocess
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
@@ -43,11 +42,12 @@ def same_nms(bench: Bench) -> Rows:
     yolo_heads = heads()
     raws = predictions(yolo_heads, bench.scale.candidates)
     found = candidates(raws, yolo_heads, SIZE, CONFIDENCE)
-    moved = [field.to(bench.device) for field in found]
-    kinds: list[dict[str, Any]] = [{"kind": "iou"}, {"kind": "diou", "beta": 0.6}, {"agnostic": True}]
-    for chosen, limit in itertools.product(kinds, (KEEP, None)):
-        expected, kept = (nms(*fields, threshold=IOU, limit=limit, **chosen).cpu() for fields in (found, moved))
-        require(kept.equal(expected), f"{chosen}, limit {limit}: not the {len(expected)} boxes that the CPU keeps")
+    fields = (found.boxes, found.scores, found.labels)
+    moved = [field.to(bench.device) for field in fields]
+    for (kind, agnostic), limit in itertools.product((("iou", False), ("diou", False), ("iou", True)), (KEEP, None)):
+        expected, kept = (ours(part, kind, agnostic, limit).cpu() for part in (fields, moved))
+        variant = f"{kind}, {'across' if agnostic else 'within'} classes, limit {limit}"
+        require(kept.equal(expected), f"{variant}: not the {len(expected)} boxes that the CPU keeps")
     yield "boxes that the CPU keeps", f"yes, 6 variants, {len(found.scores):,} candidates"
 
     placed, limits = (

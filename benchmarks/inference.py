@@ -1,17 +1,19 @@
-"""One forward pass of the same network: ours against plain PyTorch, OpenCV's dnn, onnxruntime and OpenVINO.
+"""One forward pass of the same network: ours beside plain PyTorch, OpenCV's dnn, onnxruntime and OpenVINO.
 
     python benchmarks/inference.py [--cfg yolov3.cfg yolov3-tiny.cfg] [--size 416] [--peers PYTHON] [--rounds 10]
 
-PYTHON is the interpreter of an environment with opencv-python-headless<5 (OpenCV 5 reads no darknet files any more),
-onnxruntime, openvino and numpy, without torch. What it lacks is left out, and all peers are without it. The ONNX file
-for two of them is written by `yolo.darknet.onnx_file`, which needs the extra `onnx` here.
+PYTHON is the interpreter of an environment with opencv-python-headless<5 (OpenCV 5 no longer reads darknet files),
+onnxruntime, openvino and numpy, without torch. A competitor that is missing there is left out; without `--peers` all
+are. The ONNX file for two of them is written by `yolo.darknet.onnx_file`, which needs the extra `onnx` here.
 
-Random weights (He, residual branches times 0.3, so that activations stay finite) go into one .weights file, which all
-read. Every contender is a process of its own with `--threads` threads, from a float image to the raw predictions of
-all heads, without decoding. They take turns within one run: a turn is one forward that is not counted, then
-`--forwards` that are. Milliseconds: minimum, median, maximum. Ratios and GFLOP/s are those of the minimum. `peak MB`
-is the resident memory of the whole process; ours hold the training network beside the copy, as the detector does.
-The last column compares the outputs with plain PyTorch's.
+All contenders read one .weights file of random weights (He, residual branches times 0.3, so that activations stay
+finite). Each is a process of its own with `--threads` threads. It computes the raw predictions of all heads from a
+float image, without decoding. Contenders take turns; a turn is one forward pass that does not count, then `--forwards`
+that do.
+
+Milliseconds are minimum, median, maximum; ratios and GFLOP/s are those of the minimum. `peak MB` is the resident memory
+of the whole process; ours holds the training network beside the copy, as the detector does. The last column compares
+the outputs with plain PyTorch's.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ def random_network(cfg: str, size: int) -> Darknet:
 
 
 def write_network(cfg: str, size: int, folder: Path) -> tuple[float, bool]:
-    """Writes net.cfg, net.weights, image.npy, and net.onnx if it can. Returns GFLOP and whether it could."""
+    """Write net.cfg, net.weights, image.npy and, if possible, net.onnx; return GFLOP and whether net.onnx is there."""
     import torch
 
     from yolo.darknet.onnx_file import export_onnx
@@ -74,13 +76,13 @@ def write_network(cfg: str, size: int, folder: Path) -> tuple[float, bool]:
     try:
         export_onnx(network, folder / "net.onnx", dynamic_batch=False)
     except ImportError as error:
-        print(f"no onnxruntime and OpenVINO: {error}")
+        print(f"without onnxruntime and OpenVINO: {error}")
         return network.plan.flops / 1e9, False
     return network.plan.flops / 1e9, True
 
 
 def ours(kind: str, folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward, float]:
-    """The detector's way: the training network stays in memory beside its inference copy."""
+    """Return version, forward pass and best rate of ours; the training network stays in memory, as in the detector."""
     import torch
 
     import yolo
@@ -102,7 +104,7 @@ def ours(kind: str, folder: Path, image: np.ndarray, threads: int) -> tuple[str,
 
 
 def best_rate(dtype: Any) -> float:
-    """GFLOP/s of one large convolution by our path (256 to 512 channels, 3x3, at 26x26), the fastest of many."""
+    """Return the GFLOP/s of one large convolution by our path (256 to 512 channels, 3x3, 26x26), the fastest of 60."""
     import torch
 
     from yolo.darknet.cfg import parse_cfg
@@ -118,7 +120,7 @@ def best_rate(dtype: Any) -> float:
 
 
 def opencv(folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward]:
-    """Asked for the convolutions before its region layers, which decode."""
+    """Return version and forward pass, up to the convolutions before the region layers, which would decode."""
     cv2 = importlib.import_module("cv2")
     cv2.setNumThreads(threads)
     net = cv2.dnn.readNetFromDarknet(str(folder / "net.cfg"), str(folder / "net.weights"))
@@ -133,6 +135,7 @@ def opencv(folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward]
 
 
 def onnxruntime(folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward]:
+    """Return version and forward pass."""
     ort = importlib.import_module("onnxruntime")
 
     options = ort.SessionOptions()
@@ -142,6 +145,7 @@ def onnxruntime(folder: Path, image: np.ndarray, threads: int) -> tuple[str, For
 
 
 def openvino(folder: Path, image: np.ndarray, threads: int, hint: str) -> tuple[str, Forward]:
+    """Return version and forward pass; `hint` is its precision, f32 or bf16."""
     ov = importlib.import_module("openvino")
 
     settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
@@ -156,7 +160,7 @@ def openvino(folder: Path, image: np.ndarray, threads: int, hint: str) -> tuple[
 
 
 def work(kind: str, folder: Path, threads: int) -> None:
-    """A contender: says when it is ready, then for every line on stdin, a number n, the times of n forwards."""
+    """Run a contender: print when it is ready, then answer each number n on stdin with the times of n forwards."""
     image, best = np.load(folder / "image.npy"), 0.0
     if kind in OURS:
         version, forward, best = ours(kind, folder, image, threads)
@@ -177,7 +181,7 @@ def work(kind: str, folder: Path, threads: int) -> None:
 
 
 class Contender:
-    """A worker process, its versions, memory and outputs."""
+    """A worker process with its version, memory and outputs."""
 
     def __init__(self, kind: str, python: str, folder: Path, threads: int) -> None:
         self.kind, self.folder = kind, folder
@@ -187,14 +191,14 @@ class Contender:
         self.rss = 0.0
 
     def turn(self, forwards: int) -> list[float]:
-        """Milliseconds of some forwards, while the others wait."""
+        """Return the milliseconds of n forward passes; the other contenders wait meanwhile."""
         answer = self.worker.ask(str(forwards))
         self.rss = answer["rss"]
         times: list[float] = answer["times"]
         return times
 
     def outputs(self) -> list[np.ndarray]:
-        """Raw predictions of every head, flattened to the order `[A, 5 + C, H, W]`, smallest grid first."""
+        """Return the raw predictions of every head, flattened in the order `[A, 5 + C, H, W]`, smallest grid first."""
         arrays = np.load(self.folder / f"{self.kind}.npz")
         heads = [arrays[name] for name in arrays.files]
         heads = [np.moveaxis(head, -1, 2) if head.ndim == 5 else head for head in heads]
@@ -202,7 +206,7 @@ class Contender:
 
 
 def compare(cfg: str, arguments: argparse.Namespace) -> None:
-    """All contenders on one cfg, and its table."""
+    """Race all contenders on one cfg and print its table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         gflop, has_onnx = write_network(cfg, arguments.size, folder)
@@ -225,7 +229,7 @@ def compare(cfg: str, arguments: argparse.Namespace) -> None:
 
 
 def report(contenders: list[Contender], times: dict[str, Figures], gflop: float) -> None:
-    """Times, ratios of the minima, and how far the outputs are from plain PyTorch's."""
+    """Print times, ratios of the minima, and the difference of the outputs to plain PyTorch's."""
     expected = next(contender for contender in contenders if contender.kind == "plain").outputs()
     fastest = {kind: min(figures.values) for kind, figures in times.items()}
     print("contender            min   median      max ms | x opencv  x ort | GFLOP/s | peak MB | rms difference / std")

@@ -1,14 +1,13 @@
-"""The loss alone, forward and backward, against the same loss in plain indexing and against the floor, in one run.
+"""The loss alone, forward and backward, beside the same loss in plain indexing and beside the least possible time.
 
     python benchmarks/loss.py [--batch 16] [--labels 120] [--repeats 30]
 
-Raw predictions have the shape and memory layout of yolov3 at 416 with 80 classes. Every step starts from fresh leaves
-(no copy, so nothing is subtracted) and ends with their gradients. Contenders alternate; milliseconds are minimum,
-median, maximum.
+Raw predictions have the shape and memory layout of yolov3 at 416 with 80 classes. Every step starts from new leaves,
+which are not copied, and ends with their gradients. Contenders take turns; milliseconds are minimum, median, maximum.
 
-- `floor`: zeroing the gradient of each scale. Every loss must, since almost all of it stays zero.
-- `plain`: the default loss with matches picked out by boolean masks, plain indexing and its own gradients.
-- the others: `compute_loss` under the options that are named.
+- `floor`: zeroing the gradient of each scale. Every loss has to, since almost all of the gradient stays zero.
+- `plain`: the default loss with boolean masks and plain indexing, and PyTorch's gradients of these.
+- the others: `compute_loss` with the options in their name.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ SIZE = 416
 
 
 def problem(B: int, N: int, seed: int = 0) -> tuple[list[Head], list[Tensor], Tensor]:
-    """Heads of yolov3, raw predictions in channels_last memory, labels `[N, 6]` of COCO-like sizes."""
+    """Return the heads of yolov3, raw predictions in channels_last memory, and labels `[N, 6]` of COCO-like sizes."""
     g = torch.Generator().manual_seed(seed)
     layers = make_plan(read_cfg("yolov3.cfg"), (SIZE, SIZE)).layers
     heads = [Head(layer.section, layer.stride) for layer in layers if isinstance(layer.section, Yolo)]
@@ -52,7 +51,7 @@ def problem(B: int, N: int, seed: int = 0) -> tuple[list[Head], list[Tensor], Te
 
 
 def plain_loss(raws: list[Tensor], labels: Tensor, heads: list[Head]) -> Tensor:
-    """The default loss as one writes it without a thought for its gradient."""
+    """Return the default loss, written without regard to the cost of its gradient."""
     s, n, b, a, i, j = assign(raws, labels, heads, "ratio").compact()
     slots = sum(raw[0, ..., 0].numel() for raw in raws)
     weight = torch.tensor(max(1.0, 0.5 * (slots - len(labels)) / len(labels)))

@@ -147,6 +147,7 @@ def twelve_of_ours(found: list[Detections], targets: list[dict[str, Any]], devic
 
 
 def ours(data: Arrays, folder: Path) -> Callable[[], list[float]]:
+    """Prepare a list of `Detections` and one of targets, as training and evaluation have them."""
     return partial(twelve_of_ours, *per_image(data))
 
 
@@ -224,7 +225,7 @@ def turn(name: str, python: str, folder: Path, threads: int) -> dict[str, Any]:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        raise RuntimeError(f"{name}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        raise RuntimeError(f"{name}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 

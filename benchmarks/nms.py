@@ -1,17 +1,19 @@
-"""NMS of one image at confidence 0.001: ours against torchvision's `batched_nms`, in one run.
+"""NMS of one image at confidence 0.001: ours beside torchvision's `batched_nms`.
 
     python benchmarks/nms.py [--candidates 26000] [--repeats 50]
 
-The predictions have the shape of yolov3 at 416 (10,647 boxes, 80 classes): 30 objects, boxes scattered around
-them, class scores such that about the asked number of (box, class) pairs exceeds the confidence. Both contenders
-keep the best 300 boxes at IoU 0.6. Times are milliseconds per image: minimum, median and maximum of the repeats,
-alternating. `threshold` is what comes before both: decoding and picking candidates out of the raw predictions.
-`total` is the way from predictions to Detections; with a limit it decodes only the boxes that it needs.
+The predictions have the shape of yolov3 at 416 (10,647 boxes, 80 classes). Boxes are scattered around 30 objects, with
+class scores such that about `--candidates` pairs of box and class exceed the confidence. Both contenders keep the best
+300 boxes at IoU 0.6. Contenders take turns; milliseconds per image are minimum, median, maximum.
+
+`threshold` is what comes before either: decoding, and selecting candidates from the raw predictions. `total` is
+everything from predictions to Detections; with a limit it decodes only the boxes that it needs.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import torch
 import torchvision
@@ -34,13 +36,13 @@ CONFIDENCE, IOU, KEEP, OBJECTS = 0.001, 0.6, 300, 30
 
 
 def heads() -> list[Head]:
-    """The three heads of yolov3.cfg."""
+    """Return the three heads of yolov3.cfg."""
     layers = make_plan(read_cfg("yolov3.cfg"), SIZE).layers
     return [Head(layer.section, layer.stride) for layer in layers if isinstance(layer.section, Yolo)]
 
 
 def predictions(all_heads: list[Head], wanted: int, seed: int = 0) -> list[Tensor]:
-    """Raw predictions `[A, H, W, 85]` per head in which about `wanted` (box, class) pairs exceed the confidence."""
+    """Return raw predictions `[A, H, W, 85]` per head with about `wanted` (box, class) pairs above the confidence."""
     g = torch.Generator().manual_seed(seed)
     objects = torch.rand(OBJECTS, 2, generator=g)
     kinds = torch.randint(80, (OBJECTS,), generator=g)
@@ -55,14 +57,20 @@ def predictions(all_heads: list[Head], wanted: int, seed: int = 0) -> list[Tenso
         classes.scatter_(-1, kinds[nearest].unsqueeze(-1), 0.9)
         rows.append((boxes, objectness, classes))
     scores = torch.cat([(o[..., None] * c).flatten() for _, o, c in rows])
-    scale = CONFIDENCE / scores.topk(wanted).values[-1]  # exactly `wanted` scores are above, up to rounding
+    scale = CONFIDENCE / scores.topk(wanted).values[-1]  # `wanted` scores are above the confidence, up to rounding
     return [
         head.encode(Decoded(b[None], (o * scale).clamp(max=0.99)[None], c[None]), SIZE)[0]
         for head, (b, o, c) in zip(all_heads, rows, strict=True)
     ]
 
 
-@torch.inference_mode()  # as the detector
+def ours(candidates: Sequence[Tensor], kind: str = "iou", agnostic: bool = False, limit: int | None = KEEP) -> Tensor:
+    """Return the indices of the kept candidates, whose boxes, scores and labels are given."""
+    boxes, scores, labels = candidates
+    return nms(boxes, scores, labels, Suppression(IOU, kind, 0.6, agnostic), limit)
+
+
+@torch.inference_mode()  # as in the detector
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--candidates", type=int, default=26_000)
@@ -71,19 +79,17 @@ def main() -> None:
     all_heads = heads()
     raw = predictions(all_heads, arguments.candidates)
     found = candidates(raw, all_heads, SIZE, CONFIDENCE)
+    fields = (found.boxes, found.scores, found.labels)
     corners = cxcywh_to_xyxy(found.boxes)
     batch = [r.unsqueeze(0) for r in raw]
     placements = [Placement.letterbox(Size(480, 640), SIZE)]
     options = Filter(confidence=CONFIDENCE, nms=IOU, max_detections=KEEP)
 
-    def ours(kind: str = "iou", agnostic: bool = False) -> Tensor:
-        return nms(*found[:3], Suppression(IOU, kind, 0.6, agnostic), KEEP)
-
     functions = {
         "threshold": lambda: candidates(raw, all_heads, SIZE, CONFIDENCE).scores,
-        "ours": ours,
-        "ours, greedynms": lambda: ours("diou"),
-        "ours, agnostic": lambda: ours(agnostic=True),
+        "ours": lambda: ours(fields),
+        "ours, greedynms": lambda: ours(fields, "diou"),
+        "ours, agnostic": lambda: ours(fields, agnostic=True),
         "total": lambda: postprocess(batch, all_heads, SIZE, placements, options)[0].scores,
         "torchvision": lambda: torchvision.ops.batched_nms(corners, found.scores, found.labels, IOU)[:KEEP],
     }

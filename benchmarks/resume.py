@@ -1,13 +1,15 @@
-"""Runs that are killed and resumed until they are done, against one that nobody disturbed.
+"""Runs that are killed and resumed until they are complete, compared with one that was not disturbed.
 
     python benchmarks/resume.py [--runs 20] [--seed 0] [--folder FOLDER]
 
 Each run is `python -m yolo train` on the embedded set with toy.cfg: augmentation, averaged weights, two batches a step,
-evaluation after every second epoch. From outside it gets SIGKILL one to three times, at an epoch and batch that are
-drawn, or in what follows the epoch (evaluation, saving), plus up to 50 ms; then it is resumed with --resume. Every
-second run has two worker processes. At the end everything in last.pt (network, average, optimizer, random numbers,
-place in the data) and in metrics.jsonl but times and memory must be that of the undisturbed run, to the bit. A run
-that is not makes the exit status 1.
+an evaluation after every second epoch. Every second run has two worker processes. A run gets SIGKILL one to three
+times, at a drawn epoch and batch or in what follows the epoch (evaluation, saving), up to 50 ms later. Each time it is
+resumed with --resume.
+
+At the end everything in last.pt (network, average, optimizer, random numbers, position in the data) and in
+metrics.jsonl, except times and memory, must equal the undisturbed run, bit for bit. If a run differs, the exit status
+is 1.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def noted_finish(self, epoch):
 Trainer._batch, Trainer._finish = noted_batch, noted_finish
 sys.exit(main(["train", *sys.argv[2:]]))
 """
-"""`python -m yolo train`, which notes where it is in a file: epoch and batch from 1; one batch more behind the last."""
+"""`python -m yolo train` that writes its position to a file: epoch and batch from 1; after the last batch one more."""
 
 
 def start(note: Path, *words: object) -> subprocess.Popen[bytes]:
@@ -71,7 +73,7 @@ def start(note: Path, *words: object) -> subprocess.Popen[bytes]:
 
 
 def where(note: Path) -> tuple[int, int]:
-    """Epoch and batch that a process is in; (0, 0) before its first."""
+    """Return epoch and batch that a process is in; (0, 0) before its first."""
     text = note.read_text() if note.exists() else ""
     epoch, batch = map(int, text.split()) if len(text) == 9 else (0, 0)
     return epoch, batch
@@ -96,7 +98,7 @@ def kill_at(
 
 
 def disturbed(folder: Path, words: list[object], draw: random.Random) -> tuple[list[tuple[float, int, int]], int]:
-    """A run in `folder` that is killed one to three times and resumed until done; the kills, and how many resumes."""
+    """Run in `folder`, killed one to three times and resumed; return the kills and the number of resumes."""
     note, kills, resumed = folder.with_suffix(".note"), [], 0
     for _ in range(draw.randint(1, 3)):
         there = (folder / "last.pt").exists()
@@ -113,7 +115,7 @@ def disturbed(folder: Path, words: list[object], draw: random.Random) -> tuple[l
 
 
 def leaves(value: Any) -> Iterator[bytes]:
-    """Every tensor and number within, bit for bit, in order."""
+    """Yield every tensor and number in nested values, bit for bit, in their order."""
     if isinstance(value, torch.Tensor):
         yield f"{value.dtype} {list(value.shape)}".encode()
         yield value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""
@@ -129,7 +131,7 @@ def leaves(value: Any) -> Iterator[bytes]:
 
 
 def outcome(folder: Path) -> list[bytes]:
-    """All that must be equal."""
+    """Return everything that must be equal."""
     metrics = [{k: v for k, v in row.items() if k not in TIMES} for row in read_metrics(folder)]
     return list(leaves([torch.load(folder / "last.pt", map_location="cpu", weights_only=True), metrics]))
 

@@ -1,24 +1,24 @@
-"""Training steps of one network, as `python -m yolo train` takes them and in plain PyTorch; and whole epochs with data.
+"""Training steps of one network by `python -m yolo train` and in plain PyTorch; and whole epochs with data.
 
     python benchmarks/train.py [--net yolov3-tiny.cfg:16 yolov3.cfg:4] [--size 416] [--rounds 6]
     python benchmarks/train.py --data FOLDER                   # the same, and epochs on the images of a data set
 
-A step is forward, loss, backward and optimizer (SGD) on one batch that lies in memory as a loader hands it out, uint8.
+A step is forward, loss, backward and optimizer (SGD) on one batch, uint8, in the memory layout of a loader's batches.
 
-- `plain`: float32, contiguous memory, `torch.optim.SGD` as it comes, the loss of benchmarks/loss.py in plain indexing.
-- `ours`: `Trainer.fit` as `assemble` makes it with the default options, evaluation and checkpoints left out:
-  bfloat16 where the processor is made for it, channels_last, fused optimizer, large blocks kept by the allocator, check
-  of every gradient, log. Only its loader is replaced, by one that gives the same batch again and again.
+- `plain`: float32, contiguous memory, `torch.optim.SGD` with its defaults, the plain loss of benchmarks/loss.py.
+- `ours`: `Trainer.fit` as `assemble` makes it with the default options, without evaluation and checkpoints: bfloat16
+  where the processor is made for it, channels_last, fused optimizer, large blocks kept by the allocator, a check of
+  every gradient, the log. Only the loader is replaced, by one that repeats the same batch.
 
-Both are processes that take turns within one run; a turn is a step that is not counted, then `--steps` that are. Both
-start from the same weights; `loss apart` is how far their losses are before the first step. Images per second:
+Both are processes that take turns; a turn is a step that does not count, then `--steps` that do. Both start from the
+same weights; `loss apart` is the relative difference of their losses before the first step. Images per second are
 minimum, median, maximum. Ratios are those of the median and of the fastest steps. `peak MB` is the resident memory of
-the whole process. `limit`: the GFLOP/s of one large bfloat16 convolution alone (benchmarks/inference.py); a step is
-three forwards (backward is one for the inputs and one for the weights).
+the whole process. `limit` is the rate of one large bfloat16 convolution alone (benchmarks/inference.py). A step counts
+three forward passes, because the backward pass computes one for the inputs and one for the weights.
 
-With data an epoch is everything from the start of the worker processes to the last step: reading, augmentation by
-default, batches. Between two epochs bare steps are taken in the same process; the share is the median of the epochs'
-rates to the bare rate beside them.
+With data, an epoch is everything from the start of the worker processes to the last step: reading, the default
+augmentation, batches. Epochs with data and epochs of bare steps take turns in the same process; the share is the ratio
+of their rates in the same round.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from yolo.training.interrupt import Interrupt
 
 
 def write_data(folder: Path, count: int) -> None:
-    """A COCO set of drawn noise with seven objects an image, as many as COCO has."""
+    """Write a COCO data set of noise images with seven objects each, about COCO's mean."""
     g = np.random.default_rng(0)
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
@@ -82,7 +82,7 @@ def write_data(folder: Path, count: int) -> None:
 
 
 class Repeated(Loader):
-    """Stands in for a loader: the same batch `steps` times an epoch, and how long the trainer took with each."""
+    """A loader that repeats one batch `steps` times an epoch, and notes the seconds that the trainer took with each."""
 
     def __init__(self, batch: Batch, steps: int) -> None:
         self.batch, self.steps, self.epoch, self.position = batch, steps, 0, 0
@@ -101,7 +101,7 @@ class Repeated(Loader):
 
 
 def options(arguments: argparse.Namespace, folder: Path, **others: Any) -> Train:
-    """What both contenders have in common is set, the rest is the default."""
+    """Return the options of a run: the settings that both contenders share, else the defaults."""
     return Train(
         data=str(arguments.data),
         cfg=Path(arguments.cfg),
@@ -117,12 +117,12 @@ def options(arguments: argparse.Namespace, folder: Path, **others: Any) -> Train
 
 
 def network_cfg(arguments: argparse.Namespace) -> Cfg:
-    """The cfg for the classes of the drawn set."""
+    """Return the cfg with COCO's number of classes, as in the drawn set."""
     return with_classes(read_cfg(arguments.cfg), len(COCO))
 
 
 def first_batch(arguments: argparse.Namespace) -> Batch:
-    """The first images of the data, without augmentation."""
+    """Return the first images of the data as a batch, without augmentation."""
     data = open_data(arguments.data, split="train")
     batches = Batches(len(data), arguments.batch, (arguments.size, arguments.size))
     return next(iter(Loader(Augmented(data, PLAIN), batches)))
@@ -149,7 +149,7 @@ def epoch_of(trainer: Trainer, loader: Loader) -> Callable[[], None]:
 
 
 def ours(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
-    """Every epoch of `Trainer.fit` is a turn."""
+    """Run our contender: each line on stdin is a turn, one epoch of `Trainer.fit`."""
     trainer = assemble(options(arguments, folder, plain=True, workers=0, epochs=10**6), torch.device("cpu"))
     batch = first_batch(arguments)
     repeated = Repeated(batch, arguments.steps + 1)
@@ -166,7 +166,7 @@ def ours(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None
 
 
 def plain(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
-    """The loop that one writes first."""
+    """Run the plain contender: the loop that one writes first."""
     torch.manual_seed(0)
     network = Darknet(network_cfg(arguments)).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
@@ -190,7 +190,7 @@ def plain(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
 
 
 def epochs(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
-    """Answers the line `epoch` with the images per second of an epoch with data, `bare` with those of bare steps."""
+    """Answer the line `epoch` with the images per second of an epoch with data, `bare` with those of bare steps."""
     trainer = assemble(options(arguments, folder, workers=arguments.workers, epochs=10**6), torch.device("cpu"))
     images, repeated = trainer.loader.batches.images, Repeated(first_batch(arguments), arguments.steps + 1)
     with_data, bare = epoch_of(trainer, trainer.loader), epoch_of(trainer, repeated)
@@ -206,14 +206,14 @@ def epochs(arguments: argparse.Namespace, folder: Path, answer: Callable[..., No
 
 
 def work(arguments: argparse.Namespace, folder: Path) -> None:
-    """A contender: says when it is ready, then answers every line on stdin with the figures of a turn."""
+    """Run a contender: print when it is ready, then answer each line on stdin with the figures of a turn."""
     torch.set_num_threads(arguments.threads)
     out = sys.stdout
 
     def answer(**values: object) -> None:
         print(json.dumps(values), file=out, flush=True)
 
-    with contextlib.redirect_stdout(sys.stderr):  # what the trainer says is no answer
+    with contextlib.redirect_stdout(sys.stderr):  # what the trainer prints is not an answer
         if arguments.worker == "plain":
             plain(arguments, answer)
         else:
@@ -222,7 +222,7 @@ def work(arguments: argparse.Namespace, folder: Path) -> None:
 
 @contextlib.contextmanager
 def workers(arguments: argparse.Namespace, data: Path, *kinds: str) -> Iterator[list[Worker]]:
-    """The processes of these contenders on a data set."""
+    """Start the processes of these contenders on a data set, and close them at the end of the block."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         found = []
         for kind in kinds:
@@ -235,7 +235,7 @@ def workers(arguments: argparse.Namespace, data: Path, *kinds: str) -> Iterator[
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Both contenders on one cfg, and their table."""
+    """Race both contenders on one cfg and print their table."""
     memory: dict[str, float] = {}
 
     def take(kind: str, worker: Worker) -> list[float]:
@@ -262,7 +262,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def race_with_data(arguments: argparse.Namespace) -> None:
-    """Whole epochs beside bare steps."""
+    """Race whole epochs with bare steps and print their rates."""
     with workers(arguments, arguments.data, "epochs") as (worker,):
 
         def take(kind: str) -> list[float]:

@@ -1,8 +1,8 @@
-"""Draws docs/training.png: AP50 and AP over the epochs of finished runs, a panel for each.
+"""Draw docs/training.png: AP50 and AP over the epochs of complete runs, one panel for each.
 
     python docs/training.py "the quick start=runs/train" "100 images of COCO=runs/small-data" --out docs/training.png
 
-Several runs of a panel are given as `TITLE=FOLDER,FOLDER`; lines then carry the names of the folders.
+`TITLE=FOLDER,FOLDER` draws several runs in one panel; their lines are then labelled with the names of the folders.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ METRICS = {"AP50": "-", "AP": "--"}
 
 
 def main() -> None:
-    """Reads the runs, writes the image."""
+    """Read the runs and write the image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("panels", nargs="+", metavar="TITLE=FOLDER[,FOLDER]")
     parser.add_argument("--out", type=Path, default=Path("docs/training.png"))
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def draw(axes: Axes, title: str, runs: list[Path]) -> None:
-    """The curves of some runs: a colour each, AP50 as a line, AP dashed."""
+    """Draw the curves of some runs, one colour for each: AP50 solid, AP dashed."""
     for number, run in enumerate(runs):
         rows = [row for row in read_metrics(run) if "AP" in row]
         for metric, style in METRICS.items():

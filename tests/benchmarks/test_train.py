@@ -1,4 +1,4 @@
-"""The benchmark of training runs, and both of its contenders train the same network on the same loss."""
+"""The benchmark of training: it runs, and both contenders train the same network with the same loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.small_sets import DrawnImage, write_coco
 
 
 def benchmark(*arguments: str) -> str:
-    """What it prints for toy.cfg, one round of one step."""
+    """Return what it prints for toy.cfg, one round of one step."""
     command = [sys.executable, str(ROOT / "benchmarks" / "train.py"), "--net", "toy.cfg:2", "--size", "64"]
     command += ["--threads", "1", "--rounds", "1", "--steps", "1", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -23,7 +23,7 @@ def benchmark(*arguments: str) -> str:
 
 
 def test_table_and_epochs(tmp_path: Path) -> None:
-    """Rates of both contenders and of epochs are above 0; before the first step the losses differ by rounding only."""
+    """Rates of both contenders and of epochs are positive; before the first step the losses differ by rounding only."""
     data = write_coco(tmp_path, [DrawnImage((40, 40), [(0, 4, 4, 30, 30)])] * 3)
     text = benchmark("--data", str(data), "--workers", "0")
     for kind in ("plain", "ours", "epoch", "bare"):
@@ -36,8 +36,8 @@ def test_table_and_epochs(tmp_path: Path) -> None:
     assert float(apart[1]) < 0.02  # bfloat16 has 8 bits
 
 
-def test_failure_of_a_worker_is_told(tmp_path: Path) -> None:
-    """A contender that ends without an answer ends the benchmark with the last line of its log."""
+def test_failure_of_a_worker_is_reported(tmp_path: Path) -> None:
+    """If a contender ends without an answer, the benchmark fails with the last line of its log."""
     fails = (
         "import sys; print(1, flush=True); sys.stdin.readline(); print('first', file=sys.stderr); raise OSError('lost')"
     )
