@@ -29,6 +29,7 @@ from yolo.ablation.study import StudyRun, finished, read_status, read_study
 from yolo.ablation.variants import variant_options
 from yolo.data.loader import Batch
 from yolo.options.train import Train
+from yolo.options.training import Training
 from yolo.options.yaml_file import read_yaml
 from yolo.training.assemble import assemble
 from yolo.training.diagnose import NotFiniteError
@@ -109,7 +110,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 # ----------------------------------------------------------------------------------------------------------- paired
 
 
-def beginning(train: Train, name: str) -> tuple[dict[str, torch.Tensor], list[Batch]]:
+def beginning(train: Training, name: str) -> tuple[dict[str, torch.Tensor], list[Batch]]:
     """Return the weights before the first step, and the batches of two epochs."""
     trainer = assemble(replace(train, out=Path(name)), torch.device("cpu"))
     weights = {name: value.clone() for name, value in trainer.detector.network.state_dict().items()}
@@ -137,6 +138,7 @@ def test_variants_are_paired(place: list[str], tmp_path: Path) -> None:
 def test_a_variant_of_the_start_changes_only_that(place: list[str]) -> None:
     """`obj_bias` changes the biases of the heads, and nothing else: the runs remain paired."""
     train = variant_options(read_grid(Path("grid.yaml"), Path("x"), 1, tuple(place)))["iou"]
+    assert isinstance(train, Train)
     (plain, batches), (biased, same) = beginning(train, "plain"), beginning(replace(train, obj_bias=-4.5), "biased")
     changed = [name for name in plain if difference(plain[name], biased[name])]
     assert len(changed) == 2

@@ -83,6 +83,7 @@ def test_shipped_grids(name: str, tmp_path: Path) -> None:
     assert set(study.question) == set(study.figures)
     assert {variant for figure in study.figures.values() for variant in figure} == set(options)
     for variant, train in options.items():
+        assert isinstance(train, Train)
         word = variant.removesuffix("-ignore").removeprefix("objectness-")
         assert word in (train.loss.bbox_loss, train.loss.obj_label, train.loss.assign)
         assert (train.loss.ignore_thresh == 0.5) == variant.endswith("-ignore")
@@ -219,5 +220,5 @@ def test_none_is_too_few(name: str) -> None:
     few: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"{name}=0: expected at least 1"):
         Ablate(grid="blog", **few)
-    with pytest.raises(ValueError, match="expected at most 1,000,000"):
+    with pytest.raises(ValueError, match="seeds=1000001: expected at least 1, at most 1,000,000"):
         Ablate(grid="blog", seeds=PILOT_SEED + 1)

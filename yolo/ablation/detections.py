@@ -28,8 +28,8 @@ from yolo.metrics.records import Found
 from yolo.models.load import load
 from yolo.options.commands import Evaluate
 from yolo.options.detection import EVALUATION, Filter
-from yolo.options.train import Train
-from yolo.options.yaml_file import read_yaml
+from yolo.options.presets import read_options
+from yolo.options.training import Training
 from yolo.size import Size
 from yolo.training.assemble import open_sets
 from yolo.training.run_folder import BEST, OPTIONS
@@ -68,9 +68,9 @@ class Albums:
 
     def of(self, run: Path) -> ImageDataset:
         """Return the images on which a run was evaluated. Raises ValueError or OSError if they are missing."""
-        options = read_yaml(run / OPTIONS, Train())
+        options = read_options(run / OPTIONS)
         names = ("data", "split", "val_split", "limit", "eval_on", "bad")
-        return self._open(replace(Train(), **{name: getattr(options, name) for name in names}))
+        return self._open(replace(Training(), **{name: getattr(options, name) for name in names}))
 
 
 def detected(run: Path, albums: Albums) -> Detected:

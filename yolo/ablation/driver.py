@@ -15,14 +15,15 @@ from yolo.ablation.study import Study, StudyRun, finished, read_status, write_st
 from yolo.ablation.study_report import write_report
 from yolo.ablation.variants import decided, differences, option_of, pilot_runs
 from yolo.options.commands import Ablate
-from yolo.options.train import Train
-from yolo.options.yaml_file import read_yaml, write_yaml
+from yolo.options.presets import read_options
+from yolo.options.training import Training
+from yolo.options.yaml_file import write_yaml
 from yolo.training.diagnose import NotFiniteError
 from yolo.training.interrupt import Interrupt, interruptible
 from yolo.training.run_folder import OPTIONS, read_metrics
 
 
-def work_through(study: Study, variants: dict[str, Train], options: Ablate, machine: Machine) -> int:
+def work_through(study: Study, variants: dict[str, Training], options: Ablate, machine: Machine) -> int:
     """Run pilots and runs that are not finished, and write the report.
 
     Args:
@@ -68,13 +69,13 @@ def _launch(runs: Sequence[StudyRun], options: Ablate, machine: Machine, interru
     return console
 
 
-def _files(study: Study, variants: dict[str, Train]) -> dict[Path, Train]:
+def _files(study: Study, variants: dict[str, Training]) -> dict[Path, Training]:
     """Return the files of options that the study needs now: of open pilots, and of variants with decided options."""
     files = {run.options: train for run, train in pilot_runs(study, variants)}
     return files | {study.folder / name / OPTIONS: train for name, train in decided(study, variants).items()}
 
 
-def _write(study: Study, variants: dict[str, Train]) -> None:
+def _write(study: Study, variants: dict[str, Training]) -> None:
     """Write study.yaml, and those files of options that do not exist yet."""
     write_study(study)
     for file, train in _files(study, variants).items():
@@ -82,7 +83,7 @@ def _write(study: Study, variants: dict[str, Train]) -> None:
             write_yaml(file, train)
 
 
-def grown(old: Study, new: Study, variants: dict[str, Train]) -> Study:
+def grown(old: Study, new: Study, variants: dict[str, Training]) -> Study:
     """Return the study on disk, `old`, with the seeds of the `new` one that this command asks for.
 
     Raises ValueError if anything else of its runs differs.
@@ -100,7 +101,7 @@ def grown(old: Study, new: Study, variants: dict[str, Train]) -> Study:
         for file, train in _files(new, variants).items():
             if file.is_file():
                 own = f"{file.parent.name}: " if file.name == OPTIONS else f"{file.parent.name}/{file.stem}: "
-                found += [own + change for change in differences(train, read_yaml(file, Train()))]
+                found += [own + change for change in differences(train, read_options(file))]
     if found:
         raise ValueError(
             f"{old.folder} is another study, this command asks for {'; '.join(found)}. Repeat its first command "
@@ -109,7 +110,7 @@ def grown(old: Study, new: Study, variants: dict[str, Train]) -> Study:
     return new
 
 
-def _chosen(study: Study, pilots: list[tuple[StudyRun, Train]], console: Console) -> Study:
+def _chosen(study: Study, pilots: list[tuple[StudyRun, Training]], console: Console) -> Study:
     """Return the study with the best value of every variant whose pilots have ended; of equal ones the first.
 
     If all pilots of a variant diverged, they count as failed.

@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from yolo.atomic import replacing
-from yolo.options.train import Train
-from yolo.options.yaml_file import read_yaml, yaml_errors
+from yolo.options.presets import read_options
+from yolo.options.yaml_file import yaml_errors
 
 STUDY, LOG, STATUS = "study.yaml", "train.log", "exit_status"
 
@@ -67,7 +67,7 @@ class Study:
     folder: Path
     seeds: int
     variants: dict[str, dict[str, Any]]
-    """Name -> the options of `Train` that are its own, nested as in files of options."""
+    """Name -> the options of a training that are its own, nested as in files of options."""
     preset: str = "default"
     base: dict[str, Any] = field(default_factory=dict)
     """Options of all variants, nested."""
@@ -178,7 +178,7 @@ def finished(folder: Path) -> bool:
     files = [folder / name for name in ("options.yaml", "metrics.jsonl", "best.safetensors")]
     if not all(file.is_file() for file in files):
         return False
-    epochs = read_yaml(files[0], Train()).epochs
+    epochs = read_options(files[0]).epochs
     *_, last = [b"", *files[1].read_bytes().split(b"\n")[:-1]]  # a last line without newline was cut off
     try:
         return bool(json.loads(last)["epoch"] + 1 >= epochs) if last else False

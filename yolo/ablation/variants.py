@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
@@ -13,7 +13,8 @@ from yolo.ablation.grid import dotted, merged, nested
 from yolo.ablation.study import Study, StudyRun
 from yolo.options.commands import PILOT_SEED
 from yolo.options.presets import find_preset, parse_train
-from yolo.options.train import Train
+from yolo.options.registry import find_model
+from yolo.options.training import Training
 from yolo.options.yaml_file import read_values, read_yaml
 
 OF_A_RUN = ("seed", "out", "resume")
@@ -44,20 +45,21 @@ def common_and_own(variants: Mapping[str, Mapping[str, str]]) -> tuple[dict[str,
     return common, [key for key in keys if key not in common]
 
 
-def variant_options(study: Study) -> dict[str, Train]:
+def variant_options(study: Study) -> dict[str, Training]:
     """Return the options of every variant by name, except seed and folder, before the pilot.
 
     The last of these wins: the preset, `base`, the variant, the words of the command line. Words may not undo what a
     variant is about. Raises ValueError that names the variant; SystemExit for words that `train` does not know.
     """
     _check_words(study)
-    preset = read_yaml(find_preset(study.preset), Train())
-    found: dict[str, Train] = {}
+    model = study.base.get("model", Training.model)
+    preset = read_yaml(find_preset(study.preset), replace(find_model(model).options(), model=model))
+    found: dict[str, Training] = {}
     for name, changes in study.variants.items():
         # Words are read last, so they must not change what the variant has set.
         train = read_values(merged(study.base, changes), preset, f"variant {name}")
         try:
-            train = cast(Train, parse_train(study.words, train))
+            train = parse_train(study.words, train)
         except ValueError as problem:
             raise ValueError(f"variant {name}: {problem}") from None
         if undone := differences(read_values(changes, train, f"variant {name}"), train):
@@ -75,14 +77,14 @@ def variant_options(study: Study) -> dict[str, Train]:
     return found
 
 
-def decided(study: Study, options: dict[str, Train]) -> dict[str, Train]:
+def decided(study: Study, options: dict[str, Training]) -> dict[str, Training]:
     """Return the options of every variant with the pilot's choice; variants without a choice yet are left out."""
     if study.pilot is None:
         return options
     return {name: with_option(options[name], study.pilot.option, value) for name, value in study.chosen.items()}
 
 
-def pilot_runs(study: Study, options: dict[str, Train]) -> list[tuple[StudyRun, Train]]:
+def pilot_runs(study: Study, options: dict[str, Training]) -> list[tuple[StudyRun, Training]]:
     """Return the pilot runs, with their options, of the variants for which nothing is chosen yet. Raises ValueError."""
     if study.pilot is None:
         return []
@@ -103,12 +105,12 @@ def pilot_runs(study: Study, options: dict[str, Train]) -> list[tuple[StudyRun, 
     return found
 
 
-def with_option(train: Train, option: str, value: Any) -> Train:
+def with_option(train: Training, option: str, value: Any) -> Training:
     """Return the options with another value of one, such as `schedule.peak_lr`. Raises ValueError for a wrong value."""
     return read_values(nested(option, value), train, f"pilot, {option}={value}")
 
 
-def option_of(train: Train, option: str) -> Any:
+def option_of(train: Training, option: str) -> Any:
     """Return the value of an option such as `schedule.peak_lr`."""
     value: Any = train
     for part in option.split("."):
@@ -116,7 +118,7 @@ def option_of(train: Train, option: str) -> Any:
     return value
 
 
-def differences(one: Train, other: Train) -> list[str]:
+def differences(one: Training, other: Training) -> list[str]:
     """Return the options in which two runs differ, and how: `loss.bbox_loss: mse, not iou`."""
     before = dict(dotted(asdict(other)))
     return [f"{name}: {value}, not {before[name]}" for name, value in dotted(asdict(one)) if value != before[name]]
