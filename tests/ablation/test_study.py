@@ -88,7 +88,9 @@ def test_shipped_grids(name: str, tmp_path: Path) -> None:
         assert word in (train.loss.bbox_loss, train.loss.obj_label, train.loss.assign)
         assert (train.loss.ignore_thresh == 0.5) == variant.endswith("-ignore")
         assert (train.limit, train.shuffle, train.cfg) == (100, False, Path("yolov3-tiny.cfg"))
-        assert replace(train, loss=LossOptions()) == replace(options[next(iter(options))], loss=LossOptions())
+        first = options[next(iter(options))]
+        assert isinstance(first, Train)
+        assert replace(train, loss=LossOptions()) == replace(first, loss=LossOptions())
     for (run, train), value in zip(pilots, values, strict=True):
         assert run.seed == PILOT_SEED
         assert (train.epochs, train.schedule.peak_lr, train.early_metric) == (75, float(value), "AP50")
