@@ -114,7 +114,7 @@ def _merged(node: yaml.Node, base: T, source: _Source) -> T:
     for key_node, value in node.value:
         # The key: one of the fields, and given once.
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else _shown(key_node)
-        key = key if key in kinds else OPTIONS.get(key, key)
+        key = OPTIONS[key] if OPTIONS.get(key) in kinds else key
         if key not in kinds:
             raise ValueError(f"{source.at(key_node)}: unknown option {key!r}{_hint(key, source.keys)}")
         if key in changes:
