@@ -106,6 +106,7 @@ def test_the_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> None: 
     found = numbers()
     with_objects = [float(row["AP"]) for row in rows if int(row["objects"])]
     assert found["AP"] == pytest.approx(np.mean(with_objects), abs=1e-12)
+    assert "own" not in found, "YOLO has no metrics of its own"
     assert float(rows[3]["AP"]) == -1
     assert set(found["errors"]) == {"duplicate", "classification", "localisation", "both", "background", "missed"}
     assert found["interval95"]["AP"][0] <= found["AP"] <= found["interval95"]["AP"][1]

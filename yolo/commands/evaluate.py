@@ -24,9 +24,13 @@ from yolo.options.commands import Evaluate
 
 
 class Case(NamedTuple):
-    """What is evaluated: the data's class `names`, `image_ids` int64 `[I]`, the objects and detections in them, and the
-    `conditions` of these in words. `annotations` gives the objects as COCO's annotation file has them, with the ids
-    `category_ids`, for pycocotools."""
+    """What is evaluated.
+
+    `names` are the data's classes, `image_ids` int64 `[images]`, `truths` and `found` the objects and detections in
+    these images. `conditions` is what the numbers depend on, in words by topic. `annotations` returns the objects as
+    COCO's annotation file has them, for pycocotools; `category_ids` are the ids of `names` in it. `scores` are the
+    metrics of the model's own by name.
+    """
 
     names: list[str]
     image_ids: Tensor
@@ -35,10 +39,14 @@ class Case(NamedTuple):
     conditions: dict[str, str]
     annotations: Callable[[], dict[str, Any]]
     category_ids: list[int]
+    scores: dict[str, float]
 
 
 def run(options: Evaluate) -> None:
-    """Evaluate, print the tables, write the files. Raises ValueError or OSError that name the file and the fault."""
+    """Evaluate, print the tables and write the files.
+
+    Raises ValueError or OSError with the file and what is wrong with it.
+    """
     case = _of_model(options) if options.results is None else _of_results(options)
     collected = Collector(case.names, case.found.boxes.device)
     collected.add(case.image_ids, case.truths, case.found)
@@ -46,13 +54,13 @@ def run(options: Evaluate) -> None:
         collected.records(), case.names, case.conditions, confidence=options.matrix_conf, resamples=options.resamples
     )
     print(table(report))
+    for name, value in case.scores.items():
+        print(f"{name}  {value:.4f}")
     print(f"\n{class_table(report)}")
-    write_report(report, options.out)
+    write_report(report, options.out, case.scores)
     if options.pycocotools:
-        difference = referee(case.annotations(), rows_of(case)).difference(report.result)
-        print(
-            f"\npycocotools: the largest difference, over all precisions, recalls and the twelve, is {difference:.1e}"
-        )
+        gap = referee(case.annotations(), rows_of(case)).difference(report.result)
+        print(f"\npycocotools: the largest difference, over all precisions, recalls and the twelve, is {gap:.1e}")
     print(f"\nwritten to {options.out}: metrics.json, per_class.csv, four plots")
 
 
@@ -67,7 +75,7 @@ def rows_of(case: Case) -> list[dict[str, Any]]:
 
 
 def _of_results(options: Evaluate) -> Case:
-    """A results file against an annotation file."""
+    """Return the case of a results file and an annotation file."""
     assert options.annotations is not None
     assert options.results is not None
     given = read_annotations(options.annotations)
@@ -81,29 +89,29 @@ def _of_results(options: Evaluate) -> Case:
         {"those of": f"{options.results}{lowest}"},
         partial(_as_pycocotools_reads, options.annotations),
         given.category_ids,
+        scores={},
     )
 
 
 def _of_model(options: Evaluate) -> Case:
-    """A model on a data set."""
+    """Return the case of a model and a data set, after detecting in all its images."""
     assert options.data is not None
     data = open_data(options.data, split=options.split, data_format=options.data_format, limit=options.limit)
     model = load_trained(options.model)
-    found = detect_all(model, data, options.batch_size, options.filter)
-    scores = {name: f"{value:.4f}" for name, value in model.score(data, options.batch_size).items()}
     return Case(
         data.names,
         torch.from_numpy(data.index.image_ids),
         truths_in(data),
-        found,
-        model.conditions(options.filter) | scores,
+        detect_all(model, data, options.batch_size, options.filter),
+        model.conditions(options.filter),
         partial(_as_annotations, data),
         list(range(1, len(data.names) + 1)),
+        model.score(data, options.batch_size),
     )
 
 
 def _as_annotations(data: ImageDataset) -> dict[str, Any]:
-    """A data set as COCO's annotation file; ids count from 1, those of images are their own."""
+    """Return a data set as COCO's annotation file. Images keep their ids; those of classes and objects count from 1."""
     ids = data.index.image_ids.tolist()
     fields = (field.tolist() for field in truths_in(data))
     return {
@@ -117,8 +125,10 @@ def _as_annotations(data: ImageDataset) -> dict[str, Any]:
 
 
 def _as_pycocotools_reads(path: Path) -> dict[str, Any]:
-    """The annotation file, with what pycocotools needs and does not check for: `iscrowd`, `area`, ids from 1 on (to it
-    an object of id 0 is one that was not found)."""
+    """Return the content of an annotation file with what pycocotools needs and does not check.
+
+    That is `iscrowd`, `area`, and ids of objects from 1: to pycocotools, an object with id 0 was not found.
+    """
     content: dict[str, Any] = read_json(path)
     for k, entry in enumerate(content["annotations"]):
         entry.setdefault("iscrowd", 0)

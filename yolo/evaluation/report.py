@@ -156,14 +156,17 @@ def summary_dict(report: Report) -> dict[str, Any]:
     }
 
 
-def write_report(report: Report, folder: Path) -> None:
+def write_report(report: Report, folder: Path, own: Mapping[str, float]) -> None:
     """Write metrics.json, per_class.csv and four plots into a folder.
+
+    `own` are the metrics of the model's own; unless empty they are in metrics.json under "own".
 
     Raises:
         OSError: A file cannot be written.
     """
+    content = summary_dict(report) | ({"own": dict(own)} if own else {})
     with replacing(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(summary_dict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     rows = class_rows(report)
     with replacing(folder / "per_class.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
