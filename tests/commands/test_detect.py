@@ -117,6 +117,30 @@ def test_lines_and_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert not np.array_equal(read_image("out/a.png"), read_image("in/a.png"))
 
 
+@pytest.mark.parametrize(
+    ("sources", "start", "end"),
+    [
+        (["a.png"], "1 image, median load ", f"; drawn: {Path('out', 'a.png')}"),
+        (["in"], "1 image, median load ", f"; drawn: {Path('out', 'b.png')}"),
+        (["a.png", "in"], "2 images, median load ", "; drawn in out"),
+        (["a.png", "missing.png"], "1 image, median load ", "; drawn in out"),
+        (["clip.mp4"], "5 images, median load ", f"; drawn: {Path('out', 'clip.mp4')}"),
+    ],
+)
+def test_the_last_line(
+    sources: list[str], start: str, end: str, constant: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last line has the number of images and, of a single source, the file with the drawing; the file exists."""
+    image(Path("a.png"))
+    image(Path("in/b.bmp"))
+    write_video(Path("clip.mp4"))
+    assert detect(constant, *sources, "--max-det", "1") == ("missing.png" in sources)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(start)
+    assert last.endswith(end)
+    assert Path(end.rpartition("drawn: ")[2] if ": " in end else "out").exists()
+
+
 @needs_shared
 @pytest.mark.parametrize("placement", ["letterbox", "stretch"])
 @pytest.mark.parametrize("confidence", ["0.25", "0.005"])

@@ -7,15 +7,15 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from yolo.boxes import Detections
 from yolo.commands.result_files import ResultFiles, inputs, targets
@@ -44,58 +44,55 @@ class Times(NamedTuple):
 
 
 def run(options: Detect) -> int:
-    """Detect in all sources. Returns 1 if one of them could not be read (it is named, the others follow), else 0."""
+    """Detect in all sources. Returns 1 if one of them cannot be read, else 0.
+
+    A source that cannot be read is named, and detection continues with the next one. Raises ValueError or OSError for
+    wrong options, and OSError if results cannot be written.
+    """
     if not options.sources:
         raise ValueError("no source; give images, videos, folders, globs or camera numbers")
     sources = find_sources(options.sources)
     model = _model(options)
     wanted = chosen(options.classes, model.names) if options.classes else None
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # whatever the names, whatever the terminal
+    if isinstance(sys.stdout, io.TextIOWrapper):  # any name on any terminal, each line at once
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         return _run(options, sources, model, wanted)
-    except BrokenPipeError:  # the reader has left, as in `python detect.py photos | head`
+    except BrokenPipeError:  # the reader has ended, as in `python detect.py photos | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as problem:  # a source that cannot be read raises nothing
+    except OSError as problem:  # of the results only: a source that cannot be read raises nothing
         raise OSError(f"{options.out}: results cannot be written: {problem}") from problem
 
 
 def _run(options: Detect, sources: list[Source], model: Detector, wanted: list[int] | None) -> int:
+    """Detect in all sources, print and write what is found, and return the exit status."""
     failed, done, times = 0, 0, deque[Times](maxlen=10_000)
-    with ExitStack() as stack:
-        files = stack.enter_context(
-            ResultFiles(
-                options.out,
-                model.names,
-                as_json=options.json,
-                as_txt=options.txt,
-                as_csv=options.csv,
-                crops=options.crops,
-                spare=inputs(sources),
-            )
-        )
-        say, advance = stack.enter_context(_progress(len(sources)))
+    kinds = {"as_json": options.json, "as_txt": options.txt, "as_csv": options.csv, "crops": options.crops}
+    # Several sources get a progress bar, if somebody watches.
+    quiet = len(sources) < 2 or not sys.stderr.isatty()
+    bar = tqdm(total=len(sources), unit="file", dynamic_ncols=True, disable=quiet)
+    with ResultFiles(options.out, model.names, spare=inputs(sources), **kinds) as files, bar:
         names = targets(sources, options.out)
-        drawings = [path for _, path in names]
         for source, (stem, path) in zip(sources, names, strict=True):
             with _Drawing(path) as drawing:
                 for number, (shot, load_ms) in enumerate(_timed(source, model)):
                     if shot.pixels is None:
                         failed += 1
-                        say(f"not read: {shot.error}", sys.stderr)
+                        bar.write(f"not read: {shot.error}", file=sys.stderr)
                         continue
                     found, spent = _detect(model, options.filter, shot.pixels, load_ms, wanted)
                     times.append(spent)
                     done += 1
                     files.add(shot.name, f"{stem}/{number}" if source.moving else stem, shot.pixels, found)
                     drawing.write(draw(shot.pixels, found, model.names), shot.rate)
-                    say(report(shot, found, model.names, spent), sys.stdout)
-            advance()
+                    # Printed last: a line means that the results of its image are written.
+                    bar.write(report(shot, found, model.names, spent), file=sys.stdout)
+            bar.update()
     if times:
         median = Times(*np.median(np.array(times), axis=0))
-        drawn = f"drawn: {drawings[0]}" if len(drawings) == 1 else f"drawn in {options.out}"
-        print(f"{done} image{'s' * (done > 1)}, median {median}; {drawn}", flush=True)
+        drawn = f"drawn: {names[0][1]}" if len(sources) == 1 else f"drawn in {options.out}"
+        print(f"{done} image{'s' * (done > 1)}, median {median}; {drawn}")
     return 1 if failed else 0
 
 
@@ -108,38 +105,29 @@ def report(shot: Shot, found: Detections, names: list[str], spent: Times) -> str
 
 
 def _frame(shot: Shot) -> str:
+    """Return "#17" for frame 17 of a video file, and an empty text for an image."""
     _, mark, number = shot.name.rpartition("#")
     return f"#{number}" if mark and shot.path and shot.path.name != shot.name else ""
 
 
 def _model(options: Detect) -> Detector:
-    """The detector that the options describe; by default that of the newest run, or the official weights."""
-    chosen = options.model
-    cfg, weights = chosen.cfg, chosen.weights
+    """Return the detector that the options describe; by default that of the newest run, else of official weights."""
+    cfg, weights = options.model.cfg, options.model.weights
     if cfg is not None and cfg.suffix == ".safetensors" and weights is None:
         weights = cfg  # holds both
+    # Without a word about the model: the newest run. Of a cfg alone: its official weights.
     if weights is None:
         weights = newest_run() if cfg is None else None
         weights = weights or _official(cfg or Path("yolov3.cfg"))
+    # Other files than safetensors say nothing of their network: it is taken for YOLOv3.
     if cfg is None and weights.suffix not in (".safetensors", "") and not weights.is_dir():
         cfg = Path("yolov3.cfg")
     cfg = None if cfg == weights else cfg
-    return load_trained(replace(chosen, weights=weights, cfg=cfg), exact=options.exact)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[str, TextIO], None], Callable[[], object]]]:
-    """Two functions: one prints lines, one counts a source. On a terminal, several sources get a progress bar."""
-    if total < 2 or not sys.stderr.isatty():
-        yield lambda text, stream: print(text, file=stream, flush=True), lambda: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="file", file=sys.stderr, dynamic_ncols=True) as bar:
-        yield lambda text, stream: tqdm.write(text, file=stream), bar.update
+    return load_trained(replace(options.model, weights=weights, cfg=cfg), exact=options.exact)
 
 
 def _official(cfg: Path) -> Path:
+    """Return the file of a cfg's official weights, downloaded if necessary. Raises ValueError if there are none."""
     read_cfg(cfg)  # a wrong cfg is an error before anything is downloaded
     if cfg.stem not in WEIGHTS:
         raise ValueError(f"{cfg}: there are no official weights of that name; give --weights FILE")
@@ -147,7 +135,7 @@ def _official(cfg: Path) -> Path:
 
 
 def _timed(source: Source, model: Detector) -> Iterator[tuple[Shot, float]]:
-    """The shots of a source and the milliseconds that reading each took."""
+    """Yield the shots of a source, each with the milliseconds that reading it took."""
     flow = shots(source, model.channels)
     while True:
         start = time.perf_counter()
@@ -160,15 +148,15 @@ def _timed(source: Source, model: Detector) -> Iterator[tuple[Shot, float]]:
 def _detect(
     model: Detector, options: Filter, pixels: np.ndarray, load_ms: float, wanted: list[int] | None
 ) -> tuple[Detections, Times]:
-    """The detections in an image, and what they took; `wanted` are the only class indices to keep."""
-    # A limit counts what the user sees, so with `wanted` it waits until those are picked.
+    """Return the detections in an image `[h, w, channels]` and their times; `wanted` are the class indices to keep."""
+    # A limit counts what the user sees, so with `wanted` it applies after the classes are selected.
     unlimited = options if wanted is None else replace(options, max_detections=None)
     start = time.perf_counter()
     image, placement = model.prepare(pixels)
     prepared = time.perf_counter()
     raw = model.predict(image[None])
     if next(model.network.parameters()).is_cuda:
-        torch.cuda.synchronize()  # else the network's time would count as postprocessing
+        torch.cuda.synchronize()  # otherwise the network's time would count as postprocessing
     predicted = time.perf_counter()
     found = model.select(raw, [placement], unlimited)[0].to("cpu")
     if wanted is not None:
