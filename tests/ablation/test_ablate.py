@@ -387,7 +387,7 @@ def test_two_commands_in_one_study(toy: None, capsys: pytest.CaptureFixture[str]
         assert ablate() == 1
     finally:
         os.close(lock)
-    assert "error: study: another `ablate` works at this study" in capsys.readouterr().err
+    assert "error: study: another `ablate` works on this study" in capsys.readouterr().err
     assert ablate() == 0
 
 

@@ -1,4 +1,4 @@
-"""`python -m yolo ablate`: trains every variant of a grid with several seeds, in processes, and writes the report."""
+"""`python -m yolo ablate`: train every variant of a grid with several seeds, in processes, and write the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from yolo.options.commands import Ablate
 
 
 def run(options: Ablate) -> int:
-    """Run what is not finished yet; return 0 at the end, 1 if runs failed, 130 if interrupted.
+    """Run what is not finished yet. Returns 0 if the study is complete, 1 if runs failed, 130 if it was interrupted.
 
     Raises ValueError or OSError for wrong options or files.
     """
@@ -35,11 +35,11 @@ def run(options: Ablate) -> int:
     if options.dry:
         _show(study, pilots)
         return 0
-    # Two commands must not work at one study.
+    # Two commands must not work on one study.
     folder.mkdir(parents=True, exist_ok=True)
     lock = hold(folder / LOCK)
     if lock is None:
-        raise OSError(f"{folder}: another `ablate` works at this study; wait for its end, or stop it")
+        raise OSError(f"{folder}: another `ablate` works on this study; wait until it ends, or stop it")
     try:
         cpu = all(train.device == "cpu" for train in variants.values())
         return work_through(study, variants, options, find_machine(options.jobs, options.threads, cpu=cpu))
@@ -53,7 +53,5 @@ def _show(study: Study, pilots: list[StudyRun]) -> None:
     rest = [run for run in runs if not finished(run.folder)]
     for run in rest:
         print(shlex.join(["python", *command(run)[1:]]))
-    print(
-        f"{len(rest)} runs: {len(study.variants)} variants times {study.seeds} seeds, {len(pilots)} pilots, "
-        f"{len(runs) - len(rest)} are finished"
-    )
+    parts = f"{len(study.variants)} variants times {study.seeds} seeds, {len(pilots)} pilots"
+    print(f"{len(rest)} runs: {parts}, {len(runs) - len(rest)} are finished")

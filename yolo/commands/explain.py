@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from yolo.explain.draw import draw_explanation
 from yolo.explain.text import as_json, as_text
 from yolo.images.files import read_image, write_image
 from yolo.models.load import load_yolo
+from yolo.names import did_you_mean
 from yolo.options.commands import Explain
 from yolo.options.presets import read_options
 from yolo.options.train import Train
@@ -20,19 +20,19 @@ from yolo.training.run_folder import OPTIONS
 
 
 def run(options: Explain) -> None:
-    """Explain one image: print it, write explain.json and a drawing. Raises ValueError or OSError."""
+    """Explain one image: print the explanation, write explain.json and a drawing. Raises ValueError or OSError."""
     data, k = find_image(options)
+    # No result replaces an image of the data set.
     drawing = options.out / f"{data.path(k).stem}.png"
-    if any(
-        path.name == drawing.name and path.resolve() == drawing.resolve() for path in map(data.path, range(len(data)))
-    ):
-        raise ValueError(
-            f"{drawing} is an image of the data set and would be replaced; choose another folder with --out"
-        )
-    assert options.model.weights is not None
+    same_name = (path for path in map(data.path, range(len(data))) if path.name == drawing.name)
+    if any(path.resolve() == drawing.resolve() for path in same_name):
+        raise ValueError(f"{drawing} is an image of the data set and would be replaced; give another folder with --out")
+    # The assignment is not in the weights, so it comes from the options or from the run.
+    assert options.model.weights is not None, "`Explain` makes sure of it"
     model = load_yolo(options.model, "explain")
     rule = options.assign or _rule_of(options.model.weights)
     explained = explain(model, data, k, options.filter, rule=rule, match_iou=options.match_iou)
+    # The result: text, numbers, drawing.
     print(as_text(explained))
     with replacing(options.out / "explain.json") as temporary:
         temporary.write_text(json.dumps(as_json(explained), indent=1, allow_nan=False), encoding="utf-8")
@@ -41,7 +41,8 @@ def run(options: Explain) -> None:
 
 
 def find_image(options: Explain) -> tuple[ImageDataset, int]:
-    """Return the split that holds the image, and its number there. Raises ValueError if none or several fit."""
+    """Return the split that holds the image, and the image's index in it. Raises ValueError if none or several fit."""
+    # All splits are searched: an id or a name may be in several of them.
     hits: list[tuple[ImageDataset, int]] = []
     known: list[str] = []
     there = splits(options.data, options.split)
@@ -54,23 +55,24 @@ def find_image(options: Explain) -> tuple[ImageDataset, int]:
         else:
             assert options.image is not None
             wanted = Path(options.image)
+            # A path means one file; a name without folder may also be that of an image in another folder.
             chosen = [k for k, path in enumerate(paths) if path.resolve() == wanted.resolve()]
             if not chosen and wanted.name == options.image:
                 chosen = [k for k, path in enumerate(paths) if wanted.name in (path.name, path.stem)]
         hits += [(data, k) for k in chosen]
     if len(hits) == 1:
         return hits[0]
+    # Several: their paths. None: the most similar names, or an example.
     what = f"id {options.image_id}" if options.image_id is not None else str(options.image)
     if hits:
         places = ", ".join(str(data.path(k)) for data, k in hits)
         raise ValueError(f"{what}: {len(hits)} images of {options.data} fit: {places}; give the path or --split")
-    near = difflib.get_close_matches(Path(what).name, known, n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {known[0]} and {len(known) - 1:,} others"
-    raise ValueError(f"{what}: no such image in {options.data} ({', '.join(there)}){hint}")
+    hint = did_you_mean(Path(what).name, known, 3) or f"it has {known[0]} and {len(known) - 1:,} others"
+    raise ValueError(f"{what}: no such image in {options.data} ({', '.join(there)}); {hint}")
 
 
 def _rule_of(weights: Path) -> str:
-    """The assignment in the options of a run; without a run, that of YOLOv3."""
+    """Return the assignment in the options of the run that the weights belong to; without a run, that of YOLOv3."""
     file = (weights if weights.is_dir() else weights.parent) / OPTIONS
     options = read_options(file) if file.is_file() else None
     return options.loss.assign if isinstance(options, Train) else "prior"

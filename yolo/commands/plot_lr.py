@@ -18,9 +18,10 @@ from yolo.training.schedule import make_schedule
 def run(options: PlotLr) -> None:
     """Print the rates of a few steps and write the drawing. Raises ValueError for settings that do not fit."""
     total, epoch = options.total_steps, options.epoch_steps
-    make_schedule(options.schedule, total, epoch)  # raises before anything is printed
+    make_schedule(options.schedule, total, epoch)  # raises ValueError before anything is printed
     schedules = {name: comparable(options.schedule, name, total, epoch) for name in get_args(ScheduleName)}
     rates = {name: make_schedule(schedule, total, epoch) for name, schedule in schedules.items()}
+    # The numbers, a column for each schedule, then the curves.
     print("      step", *(f"{name:>12}" for name in rates))
     for t in _marks(schedules, total):
         print(f"{t:10,}", *(f"{rate(t):12.4g}" for rate in rates.values()))
@@ -32,15 +33,17 @@ def run(options: PlotLr) -> None:
 def comparable(chosen: Schedule, name: ScheduleName, total: int, epoch: int) -> Schedule:
     """Return the schedule `name` that starts, rises and peaks as `chosen` does; `chosen` itself if it has that name.
 
-    `total` and `epoch` are optimizer steps. Settings that `chosen` lacks: darknet's stairs lie at 80 and 90 % of the
-    steps, as in YOLOv3's own cfg; those of step at thirds of the training.
+    `total` and `epoch` are optimizer steps. `chosen` has no settings for the falls of the others: darknet falls after
+    80 and 90 % of the steps, as in YOLOv3's cfg, and step after each third of the training.
     """
     if name == chosen.schedule:
         return chosen
+    # What the schedules share: where the rate starts, how many steps it rises, what it reaches.
     ramp = chosen.schedule in ("warmup", "cosine")
     peak = chosen.peak_lr if ramp else chosen.lr
     start = min(chosen.lr, peak) if ramp else 0.0
     rise = min(chosen.burn_in if chosen.schedule == "darknet" else chosen.warmup_steps, total - 1)
+    # The rest is each schedule's own.
     if name == "darknet":
         stairs = tuple(sorted({max(1, total * part // 10) for part in (8, 9)}))
         return Schedule(schedule=name, lr=peak, burn_in=rise, steps=stairs, scales=(0.1,) * len(stairs))
@@ -52,7 +55,7 @@ def comparable(chosen: Schedule, name: ScheduleName, total: int, epoch: int) -> 
 
 
 def _marks(schedules: dict[ScheduleName, Schedule], total: int) -> list[int]:
-    """The steps at which a schedule changes, and tenths of the training between them."""
+    """Return the steps at which a schedule changes, and every tenth of the training, ascending."""
     corners: set[int] = set()
     for name, schedule in schedules.items():
         corners |= {getattr(schedule, part) for part in ("warmup_steps", "burn_in") if part in USED[name]}
@@ -62,7 +65,7 @@ def _marks(schedules: dict[ScheduleName, Schedule], total: int) -> list[int]:
 
 
 def _words(schedule: Schedule) -> str:
-    """A line that describes the schedule."""
+    """Return a line that describes the schedule."""
     s = schedule
     match s.schedule:
         case "warmup":
@@ -81,14 +84,14 @@ def _words(schedule: Schedule) -> str:
 
 
 def plot_schedules(path: Path, curves: Mapping[str, Sequence[float]], chosen: str) -> None:
-    """Draw learning rates over the optimizer steps 1, 2, ...: a diagram for each, on the same axes.
+    """Draw learning rates over the optimizer steps 1, 2, ...: a diagram for each, all with the same axes.
 
-    `curves` maps titles to rates; `chosen` is the title of the one with the thick line.
+    `curves` maps titles to rates. `chosen` is the title of the curve with the thick line.
     """
     figure = Figure(figsize=(11, 6.5), layout="constrained", dpi=110)
     diagrams = figure.subplots((len(curves) + 1) // 2, 2, sharex=True, sharey=True, squeeze=False)
     for axes in diagrams.flat[len(curves) :]:
-        axes.set_axis_off()
+        axes.set_axis_off()  # an odd number of curves leaves one diagram empty
     for axes, (title, rates) in zip(diagrams.flat, curves.items(), strict=False):
         width = 2.5 if title == chosen else 1.3
         axes.plot(range(1, len(rates) + 1), rates, color=colormaps["tab10"](0), linewidth=width)

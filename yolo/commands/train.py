@@ -23,9 +23,10 @@ from yolo.training.run_folder import BEST, LAST, OPTIONS
 def run(options: Training) -> int:
     """Train. Returns 0 if training is complete, 130 if it was interrupted and can be resumed.
 
-    Raises ValueError or OSError that say what is wrong.
+    Raises ValueError or OSError with what is wrong.
     """
     with together(options.device) as device, interruptible() as interrupt:
+        # A new run has no state; a resumed one brings its options as well.
         state = None
         if options.resume:
             options, state = _resumed(options)
@@ -33,6 +34,7 @@ def run(options: Training) -> int:
         trainer = assemble(options, find_device(device), state)
         with trainer.run as folder:
             done = trainer.fit(interrupt)
+        # What to do next.
         if done:
             print_once(f"done: {folder.folder / BEST}; python detect.py IMAGE uses it, as the newest run")
             return 0
@@ -42,9 +44,13 @@ def run(options: Training) -> int:
 
 
 def _resumed(given: Training) -> tuple[Training, dict[str, Any]]:
-    """The options and the checkpoint of the run to resume. ValueError for other options next to --resume."""
+    """Return the options and the checkpoint of the run to resume.
+
+    Raises ValueError for other options next to --resume, and if options.yaml has changed since the run started.
+    """
     folder = given.resume
     assert folder is not None
+    # --resume alone: all other options come from the run.
     plain = type(given)(resume=folder)
     others = [f.name for f in fields(given) if getattr(given, f.name) != getattr(plain, f.name)]
     if others:
@@ -54,7 +60,7 @@ def _resumed(given: Training) -> tuple[Training, dict[str, Any]]:
         )
     state = load_checkpoint(folder / LAST)
     options = replace(read_options(folder / OPTIONS), out=None)
-    # Compared as values: an older version wrote the same options in another order.
+    # They are compared as values: an older version wrote the same options in another order.
     began = read_values(yaml.safe_load(state["options"]), type(options)(), f"{folder / LAST}, its options")
     if options != began:
         raise ValueError(
