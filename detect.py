@@ -1,4 +1,4 @@
-"""`python detect.py image.jpg`, which is `python -m yolo detect image.jpg`."""
+"""`python detect.py image.jpg`, the same as `python -m yolo detect image.jpg`."""
 
 import sys
 

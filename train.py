@@ -1,4 +1,4 @@
-"""`python train.py`, which is `python -m yolo train`."""
+"""`python train.py`, the same as `python -m yolo train`."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """Exact YOLOv3: darknet's detectors in PyTorch, with darknet's numbers.
 
-`yolo.load("yolov3.cfg", "yolov3.weights").detect("image.jpg")` is most of it. Importing this package costs
-nothing: torch is imported with the first name that needs it.
+The usual way in is `yolo.load("yolov3.cfg", "yolov3.weights").detect("image.jpg")`. Importing this package is fast:
+torch is imported with the first name that needs it.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ __all__ = ["Augment", "CocoMetrics", "Detections", "Detector", "Loader", "comput
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported now."""
+    """Import a public name at its first use and return it."""
     if name in HOME:
         return getattr(import_module(HOME[name]), name)
     raise AttributeError(f"module 'yolo' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """For completion in a notebook."""
+    """Return all names, so that a notebook completes the public ones."""
     return [*globals(), *__all__]

@@ -36,20 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         options = parse(given)
-    except (ValueError, OSError) as problem:  # files of options; options within options, tyro reports only outer ones
+    except (ValueError, OSError) as problem:  # of files, and of nested options; tyro reports the other ones
         print(f"error: {problem}", file=sys.stderr)
         return 1
     return run(options)
 
 
 def parse(arguments: Sequence[str]) -> object:
-    """Return the options of a verb; those of training come from presets and files too.
+    """Return the options that a command line describes, an instance of its verb's dataclass.
 
-    Raises ValueError, OSError, SystemExit.
+    Those of training come from presets and files too. Raises ValueError or OSError for wrong options or files, and
+    SystemExit after `--help` or for words that tyro does not accept.
     """
     if arguments[:1] == ["train"]:
         return parse_train(arguments[1:])
-    if arguments[:1] == ["ablate"] and "--" in arguments:  # after it come options of `train`
+    if arguments[:1] == ["ablate"] and "--" in arguments:  # what follows are options of `train`
         cut = list(arguments).index("--")
         options = parse(arguments[:cut])
         assert isinstance(options, Ablate)
@@ -60,7 +61,10 @@ def parse(arguments: Sequence[str]) -> object:
 
 
 def run(options: object) -> int:
-    """Run the verb that the options belong to. Its module is imported only now, so that `--help` needs no torch."""
+    """Run the verb that the options belong to, and return the exit status.
+
+    The verb's module is imported only now, so that `--help` does not import torch.
+    """
     module = importlib.import_module(next(module for kind, module in VERBS.values() if isinstance(options, kind)))
     try:
         return int(module.run(options) or 0)
@@ -69,7 +73,7 @@ def run(options: object) -> int:
         return 130
     except (ValueError, OSError, ImportError) as problem:
         print(f"error: {problem}", file=sys.stderr)
-        return getattr(problem, "status", 1)  # a training that diverged has one of its own
+        return getattr(problem, "status", 1)  # a training that diverged has a status of its own
 
 
 if __name__ == "__main__":

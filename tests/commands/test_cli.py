@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from tests.support.paths import ROOT
-from yolo.__main__ import main
+from yolo.__main__ import VERBS, main
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import load_safetensors
@@ -21,22 +22,26 @@ from yolo.size import Size
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """Random weights for toy.cfg."""
+    """Return a file of random weights for toy.cfg."""
     torch.manual_seed(0)
     save_weights(Darknet(read_cfg("toy.cfg")), tmp_path / "toy.weights")
     return tmp_path / "toy.weights"
 
 
 def test_help_lists_the_verbs() -> None:
-    """As a process of its own, from another folder, with every verb and its first sentence."""
-    found = subprocess.run([sys.executable, "-m", "yolo", "--help"], capture_output=True, text=True, cwd=ROOT)
+    """`python -m yolo --help`, as a process of its own, has every verb with the first words of its help."""
+    environment = {**os.environ, "COLUMNS": "200"}
+    command = [sys.executable, "-m", "yolo", "--help"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert found.returncode == 0
-    assert "summary" in found.stdout
-    assert "convert" in found.stdout
+    text = " ".join(found.stdout.split())
+    for verb, (options, _) in VERBS.items():
+        assert f"• {verb} {' '.join(str(options.__doc__).split()[:6])}" in text
+    assert "train Train a detector on a data set" in text
 
 
 def test_summary_of_one_cfg(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every layer, the totals that darknet's own tables give, the heads."""
+    """The output has every layer, the totals of darknet's own tables, and the heads."""
     assert main(["summary", "yolov3.cfg"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "yolov3.cfg at 416x416"
@@ -47,7 +52,7 @@ def test_summary_of_one_cfg(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_summary_of_a_folder_and_another_size(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line each; `--size` is width x height."""
+    """Each cfg is one line; `--size` is width x height."""
     assert main(["summary", str(ROOT / "config"), "--size", "640x384"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["toy.cfg", "yolov3-spp.cfg", "yolov3-tiny.cfg", "yolov3.cfg"]
@@ -56,7 +61,7 @@ def test_summary_of_a_folder_and_another_size(capsys: pytest.CaptureFixture[str]
 
 
 def test_summary_says_whether_weights_fit(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The table of what was loaded, or one line of error and exit status 1."""
+    """The output has the table of what was loaded, or the error is one line with exit status 1."""
     assert main(["summary", "toy.cfg", "--weights", str(weights)]) == 0
     assert "layers 0 to 36          929,939 floats  loaded" in capsys.readouterr().out
     assert main(["summary", "yolov3-tiny.cfg", "--weights", str(weights)]) == 1
@@ -66,7 +71,7 @@ def test_summary_says_whether_weights_fit(weights: Path, capsys: pytest.CaptureF
 
 
 def test_a_bad_cfg_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The others are still shown; the exit status tells."""
+    """The others are printed, and the exit status is 1."""
     (tmp_path / "a.cfg").write_text((ROOT / "config" / "toy.cfg").read_text().replace("leaky", "leeky", 1))
     (tmp_path / "b.cfg").write_text((ROOT / "config" / "toy.cfg").read_text())
     assert main(["summary", str(tmp_path)]) == 1
@@ -78,7 +83,7 @@ def test_a_bad_cfg_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_convert_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """.weights to safetensors and back is the same file; names go into the metadata; a backbone is cut off."""
+    """.weights to safetensors and back gives the same file, with names in the metadata; a backbone is cut off."""
     names = tmp_path / "six.names"
     names.write_text("a\nb\nc\nd\ne\nf\n")
     converted = tmp_path / "toy.safetensors"
@@ -93,7 +98,7 @@ def test_convert_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_convert_to_onnx(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Checked against PyTorch when it is written; without the extra the error says what to install."""
+    """The file is compared with PyTorch; without the extra, the error says what to install."""
     arguments = ["convert", str(weights), str(tmp_path / "toy.onnx"), "--cfg", "toy.cfg", "--size", "96x64"]
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None:
         assert main(arguments) == 1
@@ -123,7 +128,7 @@ def test_convert_to_onnx(weights: Path, tmp_path: Path, capsys: pytest.CaptureFi
     ],
 )
 def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """No traceback: what is wrong and what to do, on stderr, exit status 1."""
+    """The line on stderr has what is wrong and what to do, without a traceback; the exit status is 1."""
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -132,7 +137,7 @@ def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.
 
 
 def test_parse_size() -> None:
-    """`N` is square, `WIDTHxHEIGHT` becomes (height, width)."""
+    """`N` means a square, and `WIDTHxHEIGHT` becomes (height, width)."""
     assert Size.parse("416") == (416, 416)
     assert Size.parse("640x384") == (384, 640)
     for text in ("", "x", "4x", "axb", "-3", "1.5", "²"):

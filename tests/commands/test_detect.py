@@ -1,4 +1,4 @@
-"""`python detect.py`, as a user types it: what it prints, writes, survives and leaves alone."""
+"""`python detect.py` as a user types it: what it prints and writes, and how it fails."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ NAMES = ["..", "motorbike", "c/d", "犬", "e", "f"]
 
 @pytest.fixture(scope="session")
 def constant(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy network that finds the same in every image: in its 25 large cells classes 0 (0.907) and 1 (0.696)."""
+    """Return the file of a toy network with equal detections in every image.
+
+    It has 25 large cells. In each it detects class 0 with score 0.907 and class 1 with score 0.696.
+    """
     network = Darknet(read_cfg("toy.cfg"))
     last = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels == 33]
     assert len(last) == 3
@@ -55,12 +58,12 @@ def constant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test has a working directory of its own."""
+    """Give every test a working directory of its own."""
     monkeypatch.chdir(tmp_path)
 
 
 def image(path: Path, width: int = 160, height: int = 160, channels: int = 3) -> Path:
-    """An image of smooth noise."""
+    """Write an image of smooth noise and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     small = np.random.default_rng(len(path.name)).integers(0, 256, (4, 4, channels), dtype=np.uint8)
     cv2.imwrite(str(path), cv2.resize(small, (width, height)))
@@ -68,30 +71,30 @@ def image(path: Path, width: int = 160, height: int = 160, channels: int = 3) ->
 
 
 def rows(folder: Path | str = "out") -> list[dict[str, Any]]:
-    """What `detections.json` holds."""
+    """Return the rows of `detections.json`."""
     found = json.loads((Path(folder) / "detections.json").read_text(encoding="utf-8"))
     assert isinstance(found, list)
     return found
 
 
 def detect(weights: Path, *words: str | Path, out: str | Path = "out") -> int:
-    """The exit status of `detect.py WORDS --weights WEIGHTS --out OUT --device cpu`."""
+    """Return the exit status of `detect.py WORDS --weights WEIGHTS --out OUT --device cpu`."""
     given = [str(word) for word in words]
     return main(["detect", *given, "--weights", str(weights), "--out", str(out), "--device", "cpu"])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files below a folder."""
+    """Return all files below a folder, with their bytes."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def parts() -> list[Path]:
-    """Temporary files that were left behind."""
+    """Return the temporary files that were not removed."""
     return [*Path.cwd().rglob("*.part"), *Path.cwd().rglob(".*.part")]
 
 
 def test_lines_and_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line for the image with its three times, one for each object, the median; all kinds of files."""
+    """An image gets a line with its three times and a line for each object; the median follows. All files are there."""
     image(Path("in/a.png"))
     image(Path("in/12.jpg"), 200, 100)
     assert detect(constant, "in", "--json", "--txt", "--csv", "--crops", "--max-det", "2") == 0
@@ -145,7 +148,7 @@ def test_the_last_line(
 @pytest.mark.parametrize("placement", ["letterbox", "stretch"])
 @pytest.mark.parametrize("confidence", ["0.25", "0.005"])
 def test_exact_gives_darknets_numbers(confidence: str, placement: str) -> None:
-    """The JSON file of the command line against darknet's own detections of seven images."""
+    """The JSON file has the detections that darknet itself finds in seven images."""
     model = "yolo-fastest-1.1"
     cfg, names, golden = DARKNET / f"{model}.cfg", DARKNET / "coco.names", SHARED / "yolo-fastest"
     words: list[str | Path] = [
@@ -185,7 +188,7 @@ def test_exact_gives_darknets_numbers(confidence: str, placement: str) -> None:
 
 @needs_shared
 def test_old_spellings_have_cocos_ids_and_can_be_chosen() -> None:
-    """darknet's coco.names says `tvmonitor` and `motorbike`; the user may say `motorcycle`, or either."""
+    """darknet's coco.names has `motorbike`; a user may choose it by this name or as COCO's `motorcycle`."""
     model = "yolo-fastest-1.1"
     words: list[str | Path] = [
         "--cfg",
@@ -203,7 +206,7 @@ def test_old_spellings_have_cocos_ids_and_can_be_chosen() -> None:
 
 
 def save_images(folder: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Good images of all kinds with their upright sizes (width, height), and bad ones."""
+    """Write images of all kinds. Returns the upright size (width, height) of good ones, and the names of bad ones."""
     folder.mkdir()
     good: dict[str, tuple[int, int]] = {}
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
@@ -229,7 +232,7 @@ def save_images(folder: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
 def test_images_of_all_kinds_in_one_run(
     constant: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Good ones are detected and drawn upright, bad ones are named, the status is 1."""
+    """Good images are drawn upright, bad ones are named, and the exit status is 1. Sources are not modified."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     good, bad = save_images(Path("in"))
     before = {name: Path("in", name).stat().st_mtime_ns for name in (*good, *bad)}
@@ -250,7 +253,7 @@ def test_images_of_all_kinds_in_one_run(
 
 
 def test_all_orientations_show_the_same(constant: Path) -> None:
-    """An image that eight cameras held in eight ways is drawn upright every time."""
+    """An image stored in each of the eight EXIF orientations is drawn upright."""
     upright = np.zeros((40, 60, 3), np.uint8)
     upright[:20, :30] = 255
     turned = {
@@ -269,7 +272,7 @@ def test_all_orientations_show_the_same(constant: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="NOT TESTED: memory is read from Linux's /proc")
 def test_memory_is_flat_over_a_thousand_images(constant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of an image stays once its results are written."""
+    """An image is not kept in memory after its results are written."""
     Path("in").mkdir()
     for k in range(1000):
         cv2.imwrite(f"in/{k:04}.png", np.full((24, 32, 3), k % 256, np.uint8))
@@ -287,7 +290,7 @@ def test_memory_is_flat_over_a_thousand_images(constant: Path, monkeypatch: pyte
 
 
 def test_an_own_folder_keeps_its_images(constant: Path) -> None:
-    """`--out` where the images are: equal names, other case, other endings, and names that results would take."""
+    """With `--out` in the folder of the images no image is replaced, whatever the names, their case and endings."""
     for name in ("in/a.png", "in/a.jpg", "in/A.PNG", "in/a-2.png", "in/a_1.png", "in/b.bmp", "in/b.png", "more/a.png"):
         image(Path(name))
     write_video(Path("in/b.avi"))
@@ -298,7 +301,7 @@ def test_an_own_folder_keeps_its_images(constant: Path) -> None:
     after = contents(Path("in"))
     assert {name: after[name] for name in before} == before
     drawn = [name for name in after if name not in before and Path(name).parent == Path(".") and "." in name]
-    assert len(drawn) == len(before) + 1 + 1  # a drawing each, and detections.json
+    assert len(drawn) == len(before) + 1 + 1  # one drawing for each source, and detections.json
     frames = sum(5 for name in before if name.endswith((".avi", ".mp4")))
     stills = sum(name.endswith((".png", ".jpg", ".PNG", ".bmp")) for name in before) + 1
     assert len([name for name in after if name.startswith("txt")]) == stills + frames
@@ -307,7 +310,7 @@ def test_an_own_folder_keeps_its_images(constant: Path) -> None:
 
 
 def test_a_second_run_replaces_the_results_of_the_first(constant: Path) -> None:
-    """The same names again, no second set; also beside the image itself."""
+    """Results have the same names again, also in the folder of the image."""
     path = image(Path("in/a.png"))
     for out in ("out", "in"):
         assert detect(constant, path, "--json", "--txt", "--csv", "--crops", "--max-det", "3", out=out) == 0
@@ -317,7 +320,7 @@ def test_a_second_run_replaces_the_results_of_the_first(constant: Path) -> None:
 
 
 def test_a_missing_source_of_an_earlier_run(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its old drawing does not confuse the new run."""
+    """It is named, although a drawing of it exists."""
     path = image(Path("a.png"))
     image(Path("b.png"))
     assert detect(constant, path) == 0
@@ -329,7 +332,7 @@ def test_a_missing_source_of_an_earlier_run(constant: Path, capsys: pytest.Captu
 
 @pytest.mark.parametrize("ending", [".mp4", ".avi"])
 def test_a_video_is_written_as_a_video(constant: Path, ending: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """As many frames, of the same size, at the same rate; a name and an image_id for each frame."""
+    """The video has the same number of frames, size and rate; each frame has a name and an image_id."""
     write_video(Path(f"2024{ending}"), frames=7, rate=12.5, size=(96, 64))
     assert detect(constant, f"2024{ending}", "--json", "--txt", "--max-det", "1") == 0
     video = cv2.VideoCapture("out/2024.mp4")
@@ -345,7 +348,7 @@ def test_a_video_is_written_as_a_video(constant: Path, ending: str, capsys: pyte
 
 
 def test_a_broken_video_is_named(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And no video is written for it."""
+    """The message names the file, and no video is written for it."""
     Path("clip.mp4").write_text("no film")
     image(Path("a.png"))
     assert detect(constant, "clip.mp4", "a.png") == 1
@@ -354,7 +357,7 @@ def test_a_broken_video_is_named(constant: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_one_channel_network_reads_images_and_videos() -> None:
-    """Grey in, colour out."""
+    """The network gets grey images, and drawings are in colour."""
     Path("grey.cfg").write_text((ROOT / "config" / "toy.cfg").read_text().replace("channels=3", "channels=1"))
     save_weights(Darknet(read_cfg("grey.cfg")), "grey.weights")
     image(Path("a.png"), 60, 40)
@@ -365,7 +368,7 @@ def test_a_one_channel_network_reads_images_and_videos() -> None:
 
 
 def test_choices_limits_and_classes_together(constant: Path) -> None:
-    """25 cells, two classes each: NMS across classes leaves one, a limit counts what was chosen."""
+    """Of two classes in each of 25 cells, NMS across classes keeps one. A limit counts only the chosen classes."""
     image(Path("a.png"))
 
     def found(*words: str) -> list[str]:
@@ -401,7 +404,7 @@ def test_choices_limits_and_classes_together(constant: Path) -> None:
 def test_wrong_options_are_one_line(
     words: list[str], message: str, constant: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is wrong, before anything is detected or written."""
+    """The line has what is wrong, and nothing is detected or written before it."""
     image(Path("in/a.png"))
     assert detect(constant, "in/a.png", *words) == 1
     error = capsys.readouterr().err
@@ -413,7 +416,7 @@ def test_wrong_options_are_one_line(
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta"])
 def test_a_device_that_is_not_there(device: str, constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, no traceback."""
+    """The error is one line without a traceback."""
     image(Path("a.png"))
     assert main(["detect", "a.png", "--weights", str(constant), "--device", device]) == 1
     error = capsys.readouterr().err
@@ -422,13 +425,13 @@ def test_a_device_that_is_not_there(device: str, constant: Path, capsys: pytest.
 
 
 def test_nothing_given(capsys: pytest.CaptureFixture[str]) -> None:
-    """Says what to give."""
+    """The message lists what can be given."""
     assert main(["detect"]) == 1
     assert "give images, videos, folders" in capsys.readouterr().err
 
 
 def test_out_is_a_file(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Said before the first image."""
+    """The error comes before the first image."""
     image(Path("a.png"))
     Path("out").write_text("mine")
     assert detect(constant, "a.png", "--json") == 1
@@ -441,7 +444,7 @@ def test_out_is_a_file(constant: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes everywhere")
 def test_out_is_read_only(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Said before the first image."""
+    """The error comes before the first image."""
     image(Path("a.png"))
     Path("out").mkdir(mode=0o555)
     assert detect(constant, "a.png", "--json") == 1
@@ -452,7 +455,7 @@ def test_out_is_read_only(constant: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def small_disk() -> Iterator[None]:
-    """Files of more than 20,000 bytes cannot be written."""
+    """Make writing of files above 20,000 bytes fail."""
     resource = pytest.importorskip("resource", reason="NOT TESTED: no limits on this system")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -466,7 +469,7 @@ def small_disk() -> Iterator[None]:
 def test_a_full_disk(
     words: list[str], constant: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
-    """In a drawing, in the JSON, in the csv: one line, status 1, the old results stay, nothing half is left."""
+    """In a drawing, in the JSON or in the csv: one line, status 1, old results are kept, no partial file is left."""
     noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
     cv2.imwrite("a.png", noise)
     image(Path("b.png"), 8, 8)
@@ -485,7 +488,7 @@ def test_a_full_disk(
 def test_a_full_disk_under_a_video(
     constant: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
-    """OpenCV writes on without a word; the user hears of it."""
+    """OpenCV does not report it, so the frames of the file are counted."""
     write_video(Path("clip.mp4"), frames=60, size=(320, 240))
     request.getfixturevalue("small_disk")
     assert detect(constant, "clip.mp4") == 1
@@ -497,7 +500,7 @@ def test_a_full_disk_under_a_video(
 def test_ctrl_c_keeps_what_was_found(
     constant: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the middle of the third image: valid JSON of the first two, whole drawings, status 130."""
+    """After Ctrl-C while the third image is drawn: valid JSON, two complete drawings, status 130."""
     for k in range(5):
         image(Path(f"in/{k}.png"))
     calls = 0
@@ -518,7 +521,7 @@ def test_ctrl_c_keeps_what_was_found(
 
 
 def start(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
-    """`python detect.py` as a process of its own, without a screen."""
+    """Start `python detect.py` as a process of its own, without a screen."""
     hidden = ("DISPLAY", "WAYLAND_DISPLAY")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
     environment |= {"OMP_NUM_THREADS": "1"} | options.pop("env", {})
@@ -530,7 +533,7 @@ def start(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes end differently there")
 def test_pipes_interrupts_and_plain_terminals(constant: Path) -> None:
-    """Three processes at once: a reader that goes away, a real Ctrl-C, a terminal that knows ASCII only."""
+    """Three processes at once: a pipe whose reader ends, a real Ctrl-C, a terminal with ASCII only."""
     for k in range(200):
         image(Path(f"in/{k:03}.png"))
     image(Path("собака.png"))
@@ -559,7 +562,7 @@ def test_pipes_interrupts_and_plain_terminals(constant: Path) -> None:
 
 
 def test_help_does_without_torch() -> None:
-    """`detect.py --help` and `-m yolo --help`: status 0 and neither torch nor OpenCV."""
+    """`detect.py --help` and `-m yolo --help` end with status 0 and import neither torch nor OpenCV."""
     code = (
         "import sys\nfrom yolo.__main__ import main\n"
         "try:\n    main({words})\nexcept SystemExit as end:\n"
@@ -579,7 +582,7 @@ def test_help_does_without_torch() -> None:
 def test_a_bar_only_on_a_terminal(
     constant: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Many sources and a terminal show progress on stderr; one source or a pipe does not."""
+    """Several sources on a terminal have a progress bar on stderr; one source or a pipe has none."""
     for k in range(3):
         image(Path(f"in/{k}.png"))
     for terminal, sources, bar in ((False, "in", False), (True, "in/0.png", False), (True, "in", True)):
@@ -592,7 +595,7 @@ def test_a_bar_only_on_a_terminal(
 
 
 def test_the_newest_run_is_the_default(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without weights: the last trained ones in the working directory, which is said; they bring cfg and names."""
+    """Without weights those of the newest run in runs/ are used, with its cfg and names; a message says so."""
     image(Path("a.png"))
     for k, name in enumerate(("new", "old")):
         Path("runs", name).mkdir(parents=True)
@@ -607,7 +610,7 @@ def test_the_newest_run_is_the_default(constant: Path, capsys: pytest.CaptureFix
 def test_official_weights_are_the_last_resort(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Those of the cfg, yolov3's by default; a cfg that nobody published weights for is an error."""
+    """They are those of the cfg, by default yolov3's. A cfg without official weights is an error."""
     image(Path("a.png"))
     asked = []
 
@@ -631,14 +634,14 @@ def test_official_weights_are_the_last_resort(
 
 
 def test_safetensors_alone_as_cfg(constant: Path) -> None:
-    """As `yolo.load` takes it."""
+    """It holds the weights too, as for `yolo.load`."""
     image(Path("a.png"))
     assert main(["detect", "a.png", "--cfg", str(constant), "--device", "cpu"]) == 0
     assert Path("runs/detect/a.png").is_file()
 
 
 def test_weights_of_another_network(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line that names both."""
+    """The error is one line with both files."""
     image(Path("a.png"))
     assert detect(constant, "a.png", "--cfg", "yolov3-tiny.cfg") == 1
     error = capsys.readouterr().err

@@ -136,13 +136,10 @@ def _official(cfg: Path) -> Path:
 
 def _timed(source: Source, model: Detector) -> Iterator[tuple[Shot, float]]:
     """Yield the shots of a source, each with the milliseconds that reading it took."""
-    flow = shots(source, model.channels)
-    while True:
-        start = time.perf_counter()
-        shot = next(flow, None)
-        if shot is None:
-            return
+    start = time.perf_counter()
+    for shot in shots(source, model.channels):
         yield shot, (time.perf_counter() - start) * 1e3
+        start = time.perf_counter()  # detection has taken time since
 
 
 def _detect(

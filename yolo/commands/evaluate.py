@@ -76,8 +76,7 @@ def rows_of(case: Case) -> list[dict[str, Any]]:
 
 def _of_results(options: Evaluate) -> Case:
     """Return the case of a results file and an annotation file."""
-    assert options.annotations is not None
-    assert options.results is not None
+    assert options.annotations and options.results, "`Evaluate` makes sure of it"
     given = read_annotations(options.annotations)
     results = read_results(options.results, given, read_names(options.model.names) if options.model.names else None)
     lowest = f", lowest score {results.scores.min():.4g}" if len(results.scores) else ""
@@ -95,7 +94,7 @@ def _of_results(options: Evaluate) -> Case:
 
 def _of_model(options: Evaluate) -> Case:
     """Return the case of a model and a data set, after detecting in all its images."""
-    assert options.data is not None
+    assert options.data is not None, "`Evaluate` makes sure of it"
     data = open_data(options.data, split=options.split, data_format=options.data_format, limit=options.limit)
     model = load_trained(options.model)
     return Case(

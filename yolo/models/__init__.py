@@ -1,6 +1,6 @@
-"""What the rest of the program knows of a model, and the models.
+"""The interface of a model, and the models.
 
-detector.py  the interface
+detector.py  the interface, Detector
 yolo.py      YOLO as a Detector
 build.py     options -> the Detector to train
 load.py      files -> a Detector

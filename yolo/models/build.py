@@ -21,7 +21,7 @@ from yolo.size import Size
 
 
 def build_detector(options: Training, names: list[str], device: torch.device) -> Detector:
-    """Return the detector that the options describe, of the registered model, with the data's class `names`.
+    """Return the detector to train, with the data's class `names`: the registered model with its options, on `device`.
 
     It has initial weights, or those of `options.weights`. Raises ValueError for weights that do not fit.
     """
@@ -30,19 +30,21 @@ def build_detector(options: Training, names: list[str], device: torch.device) ->
     network = detector.network.to(device)
     if options.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    made = {} if model.restore else {"options": options}  # a file is restored from the options, unless it says more
+    # A model that does not restore its own files is built again from its options.
+    made = {} if model.restore else {"options": options}
     return detector.replace(network=network, **made)
 
 
 def build_yolo(options: Train, names: list[str]) -> YoloDetector:
     """Return a YOLO: the network of the cfg with the data's number of classes."""
+    # The cfg, with the classes of the data.
     cfg = read_cfg(options.cfg)
     before = {layer.classes for layer in cfg.layers if isinstance(layer, (Yolo, Region))}
     cfg = with_classes(cfg, len(names))
     if before != {len(names)}:
-        print_once(
-            f"{options.cfg}: {len(names)} classes as in the data, in place of {', '.join(map(str, sorted(before)))}"
-        )
+        old = ", ".join(map(str, sorted(before)))
+        print_once(f"{options.cfg}: {len(names)} classes as in the data, in place of {old}")
+    # The weights: initial ones, then those of the file where they fit.
     network = Darknet(cfg, init=options.init)
     fresh = frozenset(range(len(network.layers)))
     if options.weights is not None:
@@ -55,11 +57,11 @@ def build_yolo(options: Train, names: list[str]) -> YoloDetector:
 
 
 def set_objectness_bias(network: Darknet, bias: float, fresh: Collection[int]) -> None:
-    """Set the objectness that a slot begins with, before it has learned anything; a logit, -4.5 is 1 %.
+    """Set the bias of every slot's objectness, as a logit: -4.5 is a probability of 1 %.
 
     Only heads whose convolution is among the `fresh` sections of the cfg, those with initial weights, are changed.
 
-    Nearly all slots see nothing. With a bias of 0 the first steps go into learning that, with gradients that drown
+    Nearly all slots contain no object. With a bias of 0, training first has to learn this, and its gradients drown
     those of the objects (Lin et al. 2017, §3.3).
     """
     for index, head in zip(network.cfg.heads, network.heads, strict=True):

@@ -1,7 +1,8 @@
-"""What the rest of the program knows of a model.
+"""The interface of a model, `Detector`.
 
-Training, evaluation, detection, saving and loading use a `Detector` and never ask which. A further model is a subclass
-in this package, its options (a subclass of `Training`) and a line in the table of `yolo/options/registry.py`.
+Training, evaluation, detection, saving and loading use a `Detector` and do not depend on its class. A further model is
+a subclass in this package, its options (a subclass of `Training`) and a line in the table of
+`yolo/options/registry.py`.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection d
     from yolo.options.training import Training
 
 ImageLike = str | os.PathLike[str] | np.ndarray
-"""A path, or RGB pixels uint8 `[h, w, 3]` (`[h, w, channels]` for a network of other channels)."""
+"""A path, or RGB pixels uint8 `[h, w, 3]` (`[h, w, channels]` for a network with another number of channels)."""
 
 
 class Losses(NamedTuple):
     """The loss of a batch.
 
-    `terms` are scalars by name, with gradient where gradients are on; their sum is what training lowers. `counts` are
-    integer scalars by name, numbers of the batch that add up over batches.
+    `terms` are scalars by name, with gradients unless they are disabled. Training minimizes their sum. `counts` are
+    integer scalars by name, which are summed over batches.
     """
 
     terms: dict[str, Tensor]
@@ -54,17 +55,17 @@ class Losses(NamedTuple):
 class Detector(ABC):
     """A model that finds objects in images.
 
-    What it is made with does not change afterwards; `replace` gives another one. `network` is the trainable module, in
-    float32; `names` are the class names, `names[label]` that of a detection; `size` is the network input; `letterbox`
-    keeps the proportions of images (grey bars), False stretches them.
+    Its attributes do not change; `replace` returns another detector. `network` is the trainable module, in float32.
+    `names` are the class names: that of a detection is `names[label]`. `size` is the network input. `letterbox` keeps
+    the proportions of images (grey bars), False stretches them.
     """
 
     model: ClassVar[str]
-    """The name under which the model is registered; a saved file says it."""
+    """The name under which the model is registered; it is in every saved file."""
     terms: ClassVar[tuple[str, ...]]
-    """Names of the terms of the loss, in their order."""
+    """Names of the terms of the loss, in the order in which they are logged."""
     metrics: ClassVar[tuple[str, ...]] = ()
-    """Names of the metrics of its own, which `score` gives; a "/" in a name means that lower is better."""
+    """Names of the model's own metrics, which `score` returns; a "/" in a name means that lower is better."""
 
     network: nn.Module
     names: list[str]
@@ -73,30 +74,31 @@ class Detector(ABC):
     channels: int = 3
     """Channels of an image: 3 for RGB, 1 for grey."""
     options: Training | None = None
-    """What a detector is built from again, where its saved file does not say it in another way."""
+    """The options that a saved file keeps and the detector is built from again; None if the file has other means."""
 
     @abstractmethod
     def losses(self, images: Tensor, targets: Sequence[Target], through: nn.Module | None = None) -> Losses:
         """Return the loss of a batch, the same in training and evaluation mode.
 
         Args:
-            images: `[B, channels, h, w]` on the network's device, uint8 unless `samples` gives something else.
+            images: `[B, channels, h, w]` on the network's device, uint8 unless `samples` returns something else.
             targets: B targets with boxes in pixels of `images`.
             through: `network` within DDP or torch.compile, which the forward pass must go through; None is the network.
         """
 
     @abstractmethod
     def predict(self, images: Tensor) -> Any:
-        """Return what the network makes of prepared images `[B, channels, h, w]`, on its device."""
+        """Return the network's predictions for prepared images `[B, channels, h, w]`, on its device."""
 
     @abstractmethod
     def select(self, predictions: Any, placements: Sequence[Placement], options: Filter) -> list[Detections]:
         """Turn the predictions for B images into detections, boxes in original pixels, on the device."""
 
     def prepare(self, image: ImageLike) -> tuple[Tensor, Placement]:
-        """Return an image as network input `[channels, h, w]`, uint8, and where it lies there. Touches no network.
+        """Return an image as network input `[channels, h, w]`, uint8, and its place in it. Does not use the network.
 
-        Raises FileNotFoundError or ValueError with the name of a file that is not an image, or for other pixels.
+        Raises FileNotFoundError or ValueError with the name of a file that is not an image, and ValueError for pixels
+        of another shape or type.
         """
         pixels = self.pixels_of(image)
         placement = (Placement.letterbox if self.letterbox else Placement.stretch)(Size.of(pixels), self.size)
@@ -125,10 +127,10 @@ class Detector(ABC):
     def detect(
         self, images: ImageLike | Sequence[ImageLike], options: Filter | None = None
     ) -> Detections | list[Detections]:
-        """Return the detections in one image (a path or pixels), or in a sequence of them, taken as one batch.
+        """Return the detections in one image (a path or pixels), or a list of them for a sequence of images.
 
-        `options` are the thresholds, those of `Filter()` by default. Raises FileNotFoundError or ValueError with the
-        name of a file that is not an image.
+        A sequence is one batch. `options` are the thresholds, by default those of `Filter()`. Raises FileNotFoundError
+        or ValueError with the name of a file that is not an image.
         """
         if isinstance(images, (str, os.PathLike, np.ndarray)):
             return self.detect([images], options)[0]
@@ -138,7 +140,7 @@ class Detector(ABC):
         return self.detect_batch(torch.stack(prepared), placements, options)
 
     def replace(self, **changes: Any) -> Self:
-        """Return this detector with other attributes (`network`, `size`, `letterbox`, ...); all else is shared.
+        """Return a copy with other attributes (`network`, `size`, `letterbox`, ...); the others are shared.
 
         Raises TypeError for an attribute that it does not have.
         """
@@ -149,22 +151,22 @@ class Detector(ABC):
             setattr(other, name, value)
         return other
 
-    # ---- what a model may add: training asks for these, the defaults are those of an ordinary detector
+    # ---- what a model may change; the defaults are those of an ordinary detector
 
     def order(self, data: ImageDataset, options: Training) -> Order | None:
-        """Return the order of images of every epoch, a pure function of the epoch; None is the usual one."""
+        """Return the order of images as a pure function of the epoch; None is the usual one."""
         return None
 
     def samples(self, seen: Augmented) -> Drawn:
-        """Return what a batch is made of: the augmented images, or something that is computed from them."""
+        """Return what a batch is made from: the augmented images, or something computed from them."""
         return seen
 
     def score(self, data: ImageDataset, batch_size: int) -> dict[str, float]:
-        """Return the metrics of its own on a data set, those of `metrics` by name."""
+        """Return the model's own metrics on a data set, those of `metrics` by name."""
         return {}
 
     def conditions(self, options: Filter) -> dict[str, str]:
-        """Return what the numbers of an evaluation depend on, in words."""
+        """Return what the numbers of an evaluation depend on, in words by topic."""
         limit = options.max_detections
         return {
             "confidence": f"{options.confidence:g}",
@@ -174,7 +176,7 @@ class Detector(ABC):
         }
 
     def metadata(self) -> Mapping[str, str]:
-        """Return what a saved file says of the model besides its name and weights."""
+        """Return what a saved file holds besides the model's name and weights."""
         own = self.options and {"options": yaml_text(dataclasses.replace(self.options, out=None, weights=None))}
         return {
             **(own or {}),
@@ -184,5 +186,5 @@ class Detector(ABC):
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights and the metadata as a safetensors file, whole or not at all."""
+        """Write the weights and the metadata as a safetensors file, completely or not at all."""
         save_tensors(path, self.network.state_dict(), {"model": self.model, **self.metadata()})

@@ -1,4 +1,4 @@
-"""The one way from files to a Detector."""
+"""Files -> a Detector, for every command and for `yolo.load`."""
 
 from __future__ import annotations
 
@@ -48,19 +48,23 @@ def load(
             network; None gives initial weights.
         names: class names, as a list or as a `.names` file; None takes those in the safetensors file, COCO's for
             80 classes, or `class 0`, `class 1`, ...
-        device: where the network lives; None takes a GPU if there is one, else the CPU.
-        size: network input (height, width) in pixels; None takes what the file says, else the cfg's.
-        letterbox: keep the proportions of images (grey bars) or stretch them; None takes what the file says, else True.
-        exact: darknet's own resize in float32, for darknet's numbers. Darknet's networks only.
-        precision: "fp32", "bf16", or "auto", which is fp32. Darknet's networks only.
+        device: device of the network; None takes a GPU if there is one, else the CPU.
+        size: network input (height, width) in pixels; None takes that of the safetensors file, else the cfg's.
+        letterbox: keep the proportions of images (grey bars) or stretch them; None takes what the safetensors file has,
+            else True.
+        exact: use darknet's own resize in float32, for darknet's numbers. Only for darknet's networks.
+        precision: "fp32", "bf16", or "auto", which is fp32. Only for darknet's networks.
 
-    Raises ValueError (cfg or weights that do not fit, with file and place; a device that this machine lacks) or
-    FileNotFoundError.
+    Raises:
+        ValueError: cfg and weights do not fit (with file and place), or this machine does not have the device.
+        FileNotFoundError: A file does not exist.
     """
+    # A safetensors file alone holds the whole model.
     if Path(cfg).suffix == ".safetensors":
         if weights is not None:
             raise ValueError(f"{cfg} holds its own weights; give it alone, or give a .cfg with {weights}")
         cfg, weights = "", cfg
+    # The detector, on the CPU: from its own file, or from a cfg with darknet's weights.
     if weights is not None and Path(weights).suffix == ".safetensors":
         detector = _from_safetensors(Path(weights), cfg, names)
     else:
@@ -71,6 +75,7 @@ def load(
             if not report.complete:
                 log.warning("%s", report)
         detector = YoloDetector(network, class_names(names, network.heads[-1].classes if network.heads else 0))
+    # What the caller chooses replaces what the files say.
     made: dict[str, Any] = {"network": detector.network.to(find_device(device))}
     made |= {"size": Size(*size)} if size is not None else {}
     made |= {"letterbox": letterbox} if letterbox is not None else {}
@@ -82,33 +87,30 @@ def load(
 
 
 def load_trained(files: ModelFiles, *, exact: bool = False) -> Detector:
-    """Return the detector that a user's options describe.
+    """Return the detector that a command's options describe.
 
-    `files.weights` are the folder of a run, a `.safetensors` file, or a `.weights` file with `files.cfg`. Raises
-    ValueError and FileNotFoundError as `load`, and ValueError for a `.weights` file without cfg.
+    `files.weights` is the folder of a run, a `.safetensors` file, or a `.weights` file with `files.cfg`. Raises as
+    `load`, and ValueError for a `.weights` file without cfg.
     """
     weights, cfg = files.weights, files.cfg
     assert weights is not None, "the options of every command make sure of it"
+    # A folder is a run. A safetensors file is its own cfg.
     if weights.is_dir():
         weights = weights / "best.safetensors"
     if cfg is None:
         if weights.suffix != ".safetensors":
             raise ValueError(f"{weights} does not say what network it belongs to; give --cfg FILE")
         cfg = weights
+    given = None if cfg == weights else weights
+    size = Size.parse(files.size) if files.size else None
+    letterbox = files.placement == "letterbox" if files.placement else None
     return load(
-        cfg,
-        None if cfg == weights else weights,
-        files.names,
-        files.device,
-        size=Size.parse(files.size) if files.size else None,
-        letterbox=files.placement == "letterbox" if files.placement else None,
-        exact=exact,
-        precision=files.precision,
+        cfg, given, files.names, files.device, size=size, letterbox=letterbox, exact=exact, precision=files.precision
     )
 
 
 def load_yolo(files: ModelFiles, command: str) -> YoloDetector:
-    """Return the detector as `load_trained` does. Raises ValueError for another model: `command` needs YOLO's heads."""
+    """Return the detector as `load_trained` does. Raises ValueError, which names `command`, for a model but YOLO."""
     detector = load_trained(files)
     if not isinstance(detector, YoloDetector):
         raise ValueError(f"{files.weights} holds a {detector.model}; {command} is for YOLO, whose anchors it shows")
@@ -116,9 +118,12 @@ def load_yolo(files: ModelFiles, command: str) -> YoloDetector:
 
 
 def _from_safetensors(path: Path, cfg: str | Path, names: Sequence[str] | str | Path | None) -> Detector:
-    """The detector of a file, of the model that its metadata name: a registered one, or else it is refused."""
+    """Return the detector in a file, of the registered model that its metadata name.
+
+    Raises ValueError for a model that is not registered, and for another `cfg` than the one in the file.
+    """
     metadata = read_metadata(path)
-    name = metadata.get("model", YoloDetector.model)  # files of version 0.1 name none
+    name = metadata.get("model", YoloDetector.model)  # files of version 0.1 have no name
     restore = find_model(name, f"{path}: a file of model").restore
     detector: Detector = resolve(restore or _restore)(path, metadata)
     if cfg and not (isinstance(detector, YoloDetector) and read_cfg(cfg) == detector.network.cfg):
@@ -133,25 +138,31 @@ def restore_yolo(path: Path, metadata: Mapping[str, str]) -> YoloDetector:
 
 
 def _restore(path: Path, metadata: Mapping[str, str]) -> Detector:
-    """The detector that a builder makes with the options in the metadata, with these weights."""
+    """Return the detector that the model's builder makes from the options in the metadata, with the file's tensors.
+
+    Raises ValueError for metadata or tensors that are missing or do not fit.
+    """
     model = find_model(metadata["model"])
     try:
-        options: Training = read_values(
-            yaml.safe_load(metadata["options"]), model.options(), f"{path}, options in its metadata"
-        )
+        # The detector as it was built, with initial weights.
+        given = yaml.safe_load(metadata["options"])
+        options: Training = read_values(given, model.options(), f"{path}, options in its metadata")
         names = list(map(str, json.loads(metadata["names"])))
         detector: Detector = resolve(model.builder)(replace(options, weights=None), names)
+        # What has changed since: weights, input, placement.
         detector.network.load_state_dict(read_tensors(path)[0])
         height, width = json.loads(metadata["size"])
         made = {"size": Size(int(height), int(width)), "letterbox": bool(json.loads(metadata["letterbox"]))}
         return detector.replace(options=options, **made)
     except (KeyError, TypeError, RuntimeError) as problem:
-        raise ValueError(f"{path}: not a whole file of model {metadata['model']!r}: {problem}") from None
+        raise ValueError(f"{path}: not a complete file of model {metadata['model']!r}: {problem}") from None
 
 
 def find_device(name: str | torch.device | None) -> torch.device:
-    """Return a device that this machine has; for None a GPU if there is one. Raises ValueError if it has none of that
-    name."""
+    """Return the device of that name; for None a GPU if there is one, else the CPU.
+
+    Raises ValueError for a device that this machine does not have.
+    """
     device = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=device).cpu()

@@ -33,14 +33,14 @@ class YoloDetector(Detector):
     """A Darknet network that detects.
 
     Args:
-        network: unfolded, float32; it stays the training module. An inference copy is made at the first
-            detection, and again when weights, device or precision have changed.
+        network: unfolded, float32; it stays the training module. An inference copy is made at the first detection,
+            and again after weights, device or precision have changed.
         names: one class name for each class.
         size: height and width of the network input in pixels, by default those of the cfg.
         letterbox: keep the proportions of images (grey bars); False stretches them to the input.
-        exact: darknet's own resize in float32 (`prepare` then gives float32), for darknet's numbers.
-        precision: "fp32", "bf16", or "auto" (see `yolo.darknet.inference.resolve_precision`), of the inference copy.
-        loss: what training lowers.
+        exact: use darknet's own resize in float32 (`prepare` then returns float32), for darknet's numbers.
+        precision: of the inference copy, "fp32", "bf16", or "auto" (see `yolo.darknet.inference.resolve_precision`).
+        loss: the options of the loss that training minimizes.
     """
 
     model = "yolo"
@@ -60,15 +60,17 @@ class YoloDetector(Detector):
     ) -> None:
         if not network.heads:
             raise network.cfg.error(-1, "no [yolo] or [region] section follows, so there is nothing to detect with")
-        self.network, self.names, self.channels = network, names, network.cfg.net.channels
-        self.size = size or network.size
+        self.network, self.names = network, names
+        self.channels, self.size = network.cfg.net.channels, size or network.size
         self.letterbox, self.exact, self.precision = letterbox, exact, precision
         self.loss = loss or LossOptions()
         self._inference: Darknet | None = None
-        self._copied: tuple[object, ...] = ()  # what the inference copy was made of
+        self._copied: tuple[
+            object, ...
+        ] = ()  # the weights that the inference copy was made from, as `_state` gives them
 
     def prepare(self, image: ImageLike) -> tuple[Tensor, Placement]:
-        """Return an image as network input `[channels, h, w]`, uint8 (float32 in [0, 1] where `exact`), and its place.
+        """Return an image as network input `[channels, h, w]`, uint8 (`exact`: float32 in [0, 1]), and its place.
 
         Raises as `Detector.prepare`.
         """
@@ -81,9 +83,10 @@ class YoloDetector(Detector):
         return torch.from_numpy(darknet_place(pixels, placement)), placement
 
     def losses(self, images: Tensor, targets: Sequence[Target], through: nn.Module | None = None) -> Losses:
-        """Return `box`, `obj` and `cls` of `compute_loss` with their gains, in the arithmetic of autocast.
+        """Return `box`, `obj` and `cls` of `compute_loss`, multiplied by their gains.
 
-        Counted are labels, positives, and labels that no anchor is responsible for.
+        The counts are `labels`, `positives`, and `unmatched`, the labels that no anchor is responsible for. The network
+        runs in the arithmetic of autocast, the loss in float32.
         """
         labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(images.device, non_blocking=True)
         raw = (self.network if through is None else through)(images / 255)
@@ -96,20 +99,20 @@ class YoloDetector(Detector):
         return Losses({name: gain * getattr(terms, name) for name, gain in gains.items()}, counts)
 
     def predict(self, images: Tensor) -> list[Tensor]:
-        """Return the raw predictions `[B, A, H, W, 5 + C]` of every head, by the inference copy.
+        """Return the raw predictions `[B, A, H, W, 5 + C]` of every head, computed by the inference copy.
 
-        `images` are prepared ones, `[B, channels, h, w]`.
+        `images` are as `prepare` returns them, `[B, channels, h, w]`.
         """
         device = next(self.network.parameters()).device
         dtype = torch.float32 if self.exact else resolve_precision(self.precision)
-        # The copy is made again when a weight was moved or written since.
+        # The copy is made again if a weight was moved or written after it.
         state = (dtype, *map(_state, self.network.state_dict(keep_vars=True).values()))
         if self._inference is None or state != self._copied:
             self._inference, self._copied = inference_copy(self.network, dtype), state
         images = images.to(device, memory_format=torch.channels_last)
         if images.dtype == torch.uint8:
             images = images.float() / 255
-        # A GPU rounds the inputs of float32 convolutions to 10 bits unless it is told not to.
+        # By default a GPU rounds the inputs of float32 convolutions to 10 bits of mantissa.
         exactly = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.exact else nullcontext()
         with torch.inference_mode(), exactly:
             return self._inference(images)
@@ -117,18 +120,21 @@ class YoloDetector(Detector):
     def select(
         self, predictions: Sequence[Tensor], placements: Sequence[Placement], options: Filter
     ) -> list[Detections]:
-        """Turn raw predictions into detections: decoding, thresholds, NMS. Boxes in original pixels, on the device."""
+        """Turn raw predictions into detections by decoding, thresholds and NMS.
+
+        Boxes are in original pixels, on the device of the predictions.
+        """
         if not placements:
             return []
         with torch.inference_mode():
             return postprocess(predictions, self.network.heads, placements[0].input, placements, options)
 
     def metadata(self) -> Mapping[str, str]:
-        """Return the cfg and darknet's header as well: a saved network needs no other file."""
+        """Return the cfg and darknet's header too, so that a saved network needs no other file."""
         own = {"cfg": self.network.cfg.to_text(), "darknet_header": json.dumps(Header())}
         return {**own, **super().metadata()}
 
 
 def _state(tensor: Tensor) -> tuple[int, int]:
-    """Where a tensor lies and how often it was written: changes with training, loading and moving."""
+    """Return the address of a tensor and the number of writes: training, loading and moving change the pair."""
     return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version

@@ -1,12 +1,12 @@
-"""Every option once: default, unit, reason. The command line is generated from these dataclasses. No torch.
+"""All options with default, unit and reason; the command line is generated from these dataclasses. No torch.
 
-bounds.py     the numbers that an option accepts
+bounds.py     which numbers an option accepts
 detection.py  which predictions become detections, and the files of a model
 augment.py    how training images are changed
 loss.py       the loss of YOLO
 train.py      training of YOLO
 commands.py   all other commands
-yaml_file.py  YAML files of differences <-> dataclasses
+yaml_file.py  YAML files <-> dataclasses
 presets.py    options of training: defaults < preset < file < command line
 shipped.py    the files of config/, installed or in a clone
 aliases.py    old names of options, presets and checkpoint keys

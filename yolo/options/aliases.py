@@ -1,6 +1,6 @@
-"""Names that older versions of this program used, and those that they have now. No torch.
+"""Names that older versions of this program used, with the names of today. No torch.
 
-What was written with an old name is still read: command lines, YAML files of options, checkpoints.
+Command lines, YAML files of options and checkpoints with old names are still read.
 """
 
 from __future__ import annotations
@@ -9,22 +9,22 @@ from collections.abc import Mapping
 from typing import Any
 
 OPTIONS = {"conf": "confidence", "iou": "nms", "max_det": "max_detections", "pictures": "images"}
-"""Options of command lines and of YAML files. The first three stay as short forms."""
+"""Options of command lines and YAML files. The first three are also short forms of today."""
 
 PRESETS: dict[str, str] = {}
-"""Presets; none was renamed so far."""
+"""Presets. None has been renamed so far."""
 
 CHECKPOINT = {"pictures": "images", "watcher": "watchers.glance", "memory": "watchers.probe"}
-"""Keys of a checkpoint. A dot leads into a dictionary within it."""
+"""Keys of a checkpoint. In a new name, the part before a dot is a dictionary and the part after it a key there."""
 
 
 def spellings(option: str) -> list[str]:
-    """Return the other words for an option on the command line, such as `--conf` for `confidence`."""
+    """Return the short or old flags of an option, such as `--conf` for `confidence`."""
     return [f"--{old.replace('_', '-')}" for old, new in OPTIONS.items() if new == option]
 
 
 def renamed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the dictionary with the keys of today; dictionaries within it stay as they are."""
+    """Return a checkpoint with the keys of today; dictionaries within it are unchanged."""
     found: dict[str, Any] = {}
     for key, value in state.items():
         *folders, name = CHECKPOINT.get(key, key).split(".")

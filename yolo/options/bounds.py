@@ -1,4 +1,4 @@
-"""Bounds of options, written where the option is. No torch."""
+"""Bounds of options, which are a part of the option's type. No torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Factor = Annotated[float, Bound("a factor from 1 (off) to 10", low=1, high=10)]
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A dataclass that raises ValueError for a number out of its bounds, and for a word that is not a choice."""
+    """A dataclass that raises ValueError for a number out of its bounds and for a word that is not a choice."""
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self), include_extras=True).items():

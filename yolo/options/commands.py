@@ -18,7 +18,7 @@ from yolo.options.schedule import Schedule
 class Summary:
     """Print what a cfg describes: its layers, shapes, parameters and operations; with weights, whether they fit.
 
-    Nothing is allocated but the weights. Several cfgs, or a folder, give one line each.
+    Only weights take memory; layers are not allocated. Several cfgs, or a folder, are printed as one line each.
     """
 
     cfgs: Annotated[Positional[tuple[Path, ...]], arg(metavar="CFG")] = (Path("yolov3.cfg"),)
@@ -54,8 +54,8 @@ class Convert:
 class Detect:
     """Find objects in images, videos and camera streams: draw them, print a line for each, write result files.
 
-    Without --weights the newest trained run is used; without one, the official weights of the cfg (yolov3 by default),
-    which are downloaded once.
+    Without --weights and --cfg the newest trained run is used, or yolov3 if there is no run. With --cfg alone its
+    official weights are used. Official weights are downloaded once.
     """
 
     sources: Annotated[Positional[tuple[str, ...]], arg(metavar="IMAGE")]
@@ -85,7 +85,7 @@ class ShowData(Checked):
     path: Positional[Path]
     """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
     split: str | None = None
-    """One split, or the beginning of its name; by default all, one after the other."""
+    """A split, by its name or the beginning of it; by default all, one after the other."""
     data_format: Literal["coco", "voc", "yolo"] | None = None
     """Format of the annotations; by default it follows from the path, COCO before VOC before YOLO."""
     cfg: Path = Path("yolov3.cfg")
@@ -103,7 +103,7 @@ class ShowData(Checked):
     seed: int = 0
     """Seed of the random part, and of the augmentation on the second sheet."""
     images: Annotated[int, Bound("at least 1 on the sheet", low=1), arg(aliases=spellings("images"))] = 12
-    """Number of images on the sheet, evenly spread over the split."""
+    """Number of images on the sheet, spread evenly over the split."""
     out: Path = Path("runs/data")
     """Folder for the sheets, NAME-SPLIT.png and NAME-SPLIT-augmented.png."""
 
@@ -117,8 +117,8 @@ class Evaluate(Checked):
     """
 
     results: Path | None = None
-    """Results file in COCO's json format; images and classes are matched by name where its rows have names. --names
-    gives the classes if its category_id counts the lines of a .names file from 0."""
+    """Results file in COCO's json format; images and classes are matched by name where its rows have names. Give
+    --names if its category_id counts the lines of a .names file from 0."""
     annotations: Path | None = None
     """Annotation file in COCO's json format, for --results."""
     data: Path | None = None
@@ -158,26 +158,26 @@ class Evaluate(Checked):
 class Get:
     """Download official weights into the cache, or a data set into data/, and print where it is.
 
-    What is there and complete is not downloaded again; after a failure the same command continues. `shapes` is drawn,
-    not downloaded.
+    Complete files are not downloaded again; after a failure the same command resumes. `shapes` is drawn, not
+    downloaded.
     """
 
     kind: Positional[Literal["weights", "shapes", "coco", "voc", "bccd", "penn-fudan"]]
     """What to get."""
     names: Positional[tuple[str, ...]] = ()
-    """Names of weights, such as yolov3-tiny; a wrong name lists them all."""
+    """Names of weights, such as yolov3-tiny; a wrong name prints them all."""
     split: str | None = None
-    """Of coco: val2017 (the default) or train2017. Of voc: trainval2007, test2007 or trainval2012; by default all."""
+    """coco: val2017 (the default) or train2017. voc: trainval2007, test2007 or trainval2012; by default all three."""
     images: int | None = None
     """Get only the first N images of coco; by default all."""
     out: Path | None = None
-    """Folder of the data set; by default a folder of its name in data/."""
+    """Folder of the data set; by default the folder with its name in data/."""
     mirror: str | None = None
     """Server to use in place of the official one: an address to which the official path is added, http://host/a."""
 
 
 PILOT_SEED = 1_000_000
-"""Seed of pilot runs, which no study reaches."""
+"""Seed of pilot runs; the seeds of a study are all lower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,12 +192,12 @@ class Ablate(Checked):
     grid: Annotated[Positional[str], arg(metavar="GRID")]
     """What to compare: a name of config/ablations/ (box-loss, objectness, assignment, blog, full) or a YAML file."""
     out: Path | None = None
-    """Folder of the study; by default runs/ablate-NAME. With --launcher ray every machine must see it, and the data,
-    under this path."""
+    """Folder of the study; by default runs/ablate-NAME. With --launcher ray, the folder and the data must have the same
+    path on every machine."""
     seeds: Annotated[int, Bound(f"at least 1, at most {PILOT_SEED:,}", low=1, high=PILOT_SEED)] = 5
-    """Runs of each variant, with the seeds 0, 1, ...; below 5, no difference is reported as one."""
+    """Runs of each variant, with the seeds 0, 1, ...; with fewer than 5, no difference is reported as significant."""
     jobs: MaybeCount = None
-    """Runs at once; by default one on a CPU, one for each GPU. A Ray cluster that is there decides by itself."""
+    """Runs at once; by default one on a CPU, one for each GPU. An existing Ray cluster decides by itself."""
     threads: MaybeCount = None
     """Cores of each run; by default all, divided by the number of runs at once."""
     launcher: Literal["local", "ray"] = "local"
@@ -213,7 +213,7 @@ class Explain(Checked):
     """Explain why each object of one image was found or missed, and what its false detections are: text, json, drawing.
 
     For every object: the scale, anchor and cell that are responsible under each assignment, the network's output there,
-    and the one reason.
+    and the reason.
     """
 
     image: Annotated[Positional[str | None], arg(metavar="IMAGE")] = None
@@ -223,7 +223,7 @@ class Explain(Checked):
     data: Path
     """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
     split: str | None = None
-    """Split of the data: its name or the beginning of it; by default the image is searched in all."""
+    """Split of the data: its name or the beginning of it; by default the image is searched in all splits."""
     model: ModelFiles = field(default_factory=ModelFiles)
     filter: Annotated[Filter, arg(name="")] = field(default_factory=Filter)
     match_iou: Annotated[float, Bound("an IoU above 0 and up to 1", above=0, high=1)] = 0.5
@@ -254,6 +254,6 @@ class PlotLr(Checked):
     total_steps: Annotated[int, Bound("at least 2, or there is nothing to draw", low=2)] = 3330
     """Optimizer steps of the training: epochs times batches, divided by `accumulate`."""
     epoch_steps: Count = 111
-    """Optimizer steps of an epoch, for the schedule step."""
+    """Optimizer steps of an epoch, for the schedule `step`."""
     out: Path = Path("runs/plot-lr/schedules.png")
     """The drawing to write."""

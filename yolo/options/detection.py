@@ -34,7 +34,7 @@ EVALUATION = Filter(confidence=0.001, nms=0.6, max_detections=100)
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFiles:
-    """The model: its files, its input, where and how it computes."""
+    """The model: its files, its input, its device and arithmetic."""
 
     weights: Path | None = None
     """.weights or .safetensors file, or the folder of a run."""

@@ -11,10 +11,7 @@ from yolo.options.bounds import Bound, Checked, Number
 
 @dataclass(frozen=True, kw_only=True)
 class LossOptions(Checked):
-    """The loss; `yolo/detection/loss.py` has the formulas and `yolo/detection/assign.py` the three assignments.
-
-    Raises ValueError for unknown words and for numbers out of range.
-    """
+    """The loss; `yolo/detection/loss.py` has the formulas and `yolo/detection/assign.py` the three assignments."""
 
     bbox_loss: Literal["mse", "iou", "giou", "diou", "ciou"] = "iou"
     """Box loss: mse (squared errors of centre, width and height), or 1 minus iou, giou, diou or ciou."""
@@ -31,7 +28,7 @@ class LossOptions(Checked):
     """Factor of a positive's objectness loss. auto: positives weigh half as much as all other predictions together,
     max(1, (P - N) / 2N) for P predictions per image and N labels in the batch."""
     obj_reduction: Literal["mean", "sum"] = "mean"
-    """Objectness loss of a scale: the mean over all its predictions, ignored ones included, or the sum per image."""
+    """Objectness loss of a scale: the mean over all its predictions, including ignored ones, or the sum per image."""
     box_gain: Number = 1.0
     """Weight of the box loss in the total."""
     obj_gain: Number = 1.0
@@ -50,7 +47,7 @@ class LossOptions(Checked):
             raise ValueError(f"pos_weight={self.pos_weight}: expected a factor above 0, or auto")
 
     def replace(self, **changes: Any) -> LossOptions:
-        """Return these options with some fields changed. TypeError for a name that is not an option of the loss."""
+        """Return these options with some fields changed. Raises TypeError for an unknown option."""
         known = [field.name for field in fields(self)]
         unknown = [name for name in changes if name not in known]
         if unknown:

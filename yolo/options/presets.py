@@ -19,7 +19,7 @@ from yolo.options.training import Training
 from yolo.options.yaml_file import read_yaml
 
 DEFAULT = "default"
-"""The recipe of YOLO where no other is chosen; another model's is the one of its own name, if there is one."""
+"""The preset of YOLO if no other is chosen. The preset of another model is the one with the model's name, if any."""
 
 T = TypeVar("T", bound=Training)
 
@@ -41,13 +41,12 @@ class _Command(Generic[T]):
 
 
 def parse_train(arguments: Sequence[str], base: Training | None = None) -> Training:
-    """Return the options of training that a command line means; `base`, where given, replaces preset and file.
+    """Return the options of training that a command line describes, an instance of the model's dataclass of options.
 
-    They are of the class of the model that is trained.
-
-    Raises ValueError (with file and line) and OSError; SystemExit after `--help` or for a wrong word.
+    `base`, if given, replaces preset and file. Raises ValueError (with file and line) or OSError for wrong files, and
+    SystemExit after `--help` or for words that tyro does not accept.
     """
-    # The model decides which options there are, so it is looked for first, in the order in which sources win.
+    # The model decides which options there are, so it comes first; where it is named twice, the later source wins.
     early = argparse.ArgumentParser(prog="python -m yolo train", add_help=False, allow_abbrev=False)
     for name in ("--model", "--preset", "--resume"):
         early.add_argument(name)
@@ -56,6 +55,7 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
     file = None if given.preset is None else find_preset(given.preset)
     model = given.model or _model_in(given.options) or _model_in(file) or Training.model
     train = base or replace(find_model(model).options(), model=model)
+    # The preset, then the file, then the command line.
     preset = given.preset
     if preset is None and base is None and given.resume is None:  # a resumed run has its own options
         preset = DEFAULT if model == Training.model else model if model in presets() else None
@@ -74,7 +74,7 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
 
 
 def read_options(file: Path) -> Training:
-    """Return the options in a file that says all of them, such as the options.yaml of a run; raises as `read_yaml`."""
+    """Return the options in a file that has all of them, such as the options.yaml of a run. Raises as `read_yaml`."""
     model = _model_in(file) or Training.model
     return read_yaml(file, find_model(model, f"{file}: model").options())
 
@@ -85,17 +85,15 @@ def presets() -> dict[str, Path]:
 
 
 def find_preset(name: str) -> Path:
-    """Return the file of a preset. Raises ValueError that lists them if there is none of that name."""
+    """Return the file of a preset. Raises ValueError with the names of all presets for an unknown one."""
     name = PRESETS.get(name, name)
     if name not in presets():
-        raise ValueError(
-            f"preset {name!r}: expected one of {', '.join(presets())}; a file of one's own is --options FILE"
-        )
+        raise ValueError(f"preset {name!r}: expected one of {', '.join(presets())}; give your own with --options FILE")
     return presets()[name]
 
 
 def _model_in(file: Path | None) -> str | None:
-    """The model that a YAML file names; None if it names none. What is wrong with the file `read_yaml` reports."""
+    """Return the model's name in a YAML file, or None. Faults of the file are left for `read_yaml` to report."""
     try:
         node = yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader) if file is not None else None
     except (yaml.YAMLError, OSError, ValueError, OverflowError, RecursionError):

@@ -1,6 +1,6 @@
-"""The models by name: for each its options, and what builds it. No torch: a builder is imported when it is needed.
+"""The models by name, each with its options and its builder. No torch: a builder is imported when it is needed.
 
-A file or a command line only chooses among these names; nothing that a file names is ever imported.
+Files and command lines only choose among these names: no module is ever imported because a file names it.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def register_model(
     restore: Builder | None = None,
     watchers: Sequence[Builder] = (),
 ) -> None:
-    """Add a model, so that every command knows it under this name.
+    """Add a model, so that every command accepts its name.
 
     Args:
-        name: what `--model` and the metadata of saved files say.
+        name: the name for `--model`, which is also in the metadata of saved files.
         builder: `builder(options, names) -> Detector`, on the CPU, with initial weights or those of `options.weights`.
         options: a subclass of `Training`; its additional fields become options of the command line and of YAML files.
         restore: `restore(path, metadata) -> Detector` of a saved file; by default the builder is called with the
             options in the metadata, and the tensors of the file are loaded into the network.
-        watchers: each `watcher(detector, options, validation, arithmetic) -> {name: Watcher}`, of the training.
+        watchers: for training, each `watcher(detector, options, validation, arithmetic) -> {name: Watcher}`.
 
-    Raises ValueError for a name that is taken.
+    Raises ValueError for a name that is registered already.
     """
     if name in MODELS:
         raise ValueError(f"a model {name!r} is registered already; choose another name")
@@ -60,7 +60,10 @@ def register_model(
 
 
 def find_model(name: str, source: str = "model") -> Model:
-    """Return the model of that name. Raises ValueError that lists the names if there is none; `source` says where."""
+    """Return the model of that name.
+
+    Raises ValueError with the names of all models for an unknown one. The message begins with `source`.
+    """
     if name not in MODELS:
         hint = did_you_mean(name, MODELS) or "a model of your own has to be registered first"
         raise ValueError(f"{source} {name!r}: expected one of {', '.join(MODELS)}; {hint}")
@@ -68,7 +71,7 @@ def find_model(name: str, source: str = "model") -> Model:
 
 
 def resolve(builder: Builder) -> Callable[..., Any]:
-    """Return the function itself, importing its module if it was given in words."""
+    """Return the function, after importing its module if `builder` is a text."""
     if callable(builder):
         return builder
     module, _, function = builder.partition(":")

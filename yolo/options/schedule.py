@@ -19,19 +19,19 @@ USED: dict[ScheduleName, tuple[str, ...]] = {
     "constant": ("lr", "warmup_steps"),
     "step": ("lr", "warmup_steps", "step_epochs", "gamma"),
 }
-"""The settings that each schedule reads; the others have no effect on it."""
+"""The settings that each schedule reads. The others have no effect on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(Checked):
     """The learning rate over the steps of the optimizer; `yolo/training/schedule.py` has the formulas.
 
-    A setting that the schedule does not read must keep its default, so that no setting is without effect.
+    A setting that the chosen schedule does not read is an error unless it has its default.
     """
 
     schedule: ScheduleName = "cosine"
-    """warmup rises to a peak, then falls as 1/step. darknet falls in stairs at given steps. cosine falls along half a
-    cosine. constant stays. step is multiplied by gamma every few epochs."""
+    """warmup rises to a peak, then falls as 1/step. darknet falls in stairs at given steps. cosine rises to a peak and
+    then falls along half a cosine. constant stays. step is multiplied by gamma every few epochs."""
     lr: Rate = 1e-4
     """warmup, cosine: the rate at the start. darknet, constant, step: the full rate."""
     peak_lr: Rate = 6e-3
@@ -55,13 +55,14 @@ class Schedule(Checked):
 
     @property
     def read(self) -> tuple[str, ...]:
-        """The settings that have an effect, in their order."""
-        skipped = self.schedule == "cosine" and self.warmup_steps == 0  # the first step has the peak already
+        """The settings that have an effect, in the order of `USED`."""
+        skipped = self.schedule == "cosine" and self.warmup_steps == 0  # the first step already has the peak rate
         return tuple(name for name in USED[self.schedule] if not (skipped and name == "lr"))
 
     def __post_init__(self) -> None:
         self._refuse_without_effect()
         super().__post_init__()
+        # The highest rate is above 0, and no other rate is above it.
         top = "peak_lr" if "peak_lr" in self.read else "lr"
         if not getattr(self, top) > 0:
             raise ValueError(f"{top}={getattr(self, top)} with schedule={self.schedule}: expected a rate above 0")
@@ -74,21 +75,16 @@ class Schedule(Checked):
         self._check_stairs()
 
     def _refuse_without_effect(self) -> None:
-        """ValueError that names the changed settings which the schedule does not read."""
+        """Raise ValueError with the changed settings that the schedule does not read, if there are any."""
         unread = [f for f in fields(self) if f.name not in ("schedule", *self.read)]
-        changed = [
-            f"{f.name}={getattr(self, f.name)} (by default {f.default})"
-            for f in unread
-            if getattr(self, f.name) != f.default
-        ]
+        values = [(f, getattr(self, f.name)) for f in unread]
+        changed = [f"{f.name}={value} (by default {f.default})" for f, value in values if value != f.default]
         if changed:
-            raise ValueError(
-                f"without effect: {', '.join(changed)} with schedule={self.schedule}, which reads "
-                f"{', '.join(self.read)}; leave it out"
-            )
+            reads = f"schedule={self.schedule}, which reads {', '.join(self.read)}"
+            raise ValueError(f"without effect: {', '.join(changed)} with {reads}; leave it out")
 
     def _check_stairs(self) -> None:
-        """ValueError unless `steps` ascend and each has its factor."""
+        """Raise ValueError unless `steps` ascend and each has its factor."""
         if len(self.steps) != len(self.scales):
             raise ValueError(f"{len(self.steps)} steps and {len(self.scales)} scales: expected a factor for each step")
         if list(self.steps) != sorted({*self.steps}) or any(step < 1 for step in self.steps):

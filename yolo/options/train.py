@@ -1,4 +1,4 @@
-"""Training of YOLO: its network, its loss, what is logged of it. No torch."""
+"""Training of YOLO: its network, its loss, what is logged. No torch."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Train(Training):
     cfg: Path = Path("toy.cfg")
     """Darknet .cfg; its classes, and the filters before its heads, become those of the data."""
     init: Literal["darknet", "torch"] = "darknet"
-    """Initial weights that no file fills: as darknet draws them (normal, variance 2 / inputs) or as PyTorch does
-    (uniform, a sixth of it). Where batch norm follows, the scale only decides how fast they turn; with Adam small ones
-    turn faster."""
+    """How weights that are not in a file are drawn: as in darknet (normal, variance 2 / inputs) or as in PyTorch
+    (uniform, a sixth of that variance). Before batch norm the scale only decides how fast training turns them: with
+    Adam, small weights turn faster."""
     loss: LossOptions = field(default_factory=LossOptions)
     obj_bias: Annotated[float | None, Bound("a number, or None", above=-math.inf, below=math.inf)] = None
     """Objectness bias at the start, in heads that `weights` do not fill: -4.5 means that a prediction is an object once
     in 90; None is 0."""
     probe: bool = False
-    """Log at every evaluation what the network makes of labels: IoU of positives, calibration, anchors that changed,
+    """Log at every evaluation how the network predicts labels: IoU of positives, calibration, anchors that changed,
     near misses, duplicates (`yolo/training/probe.py`)."""
     glance: MaybeCount = None
-    """Log the AP50 of every N-th batch, right after its step, at confidence 0.3 and NMS 0.5. Not an evaluation: the way
+    """Log the AP50 of every N-th batch right after its step, at confidence 0.3 and NMS 0.5. Not an evaluation: the way
     many published curves are made (`yolo/training/glance.py`)."""

@@ -1,4 +1,4 @@
-"""Training, whatever the model: data, learning rate, hardware, evaluation. No torch."""
+"""Training of any model: data, learning rate, hardware, evaluation. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from yolo.size import Size
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Checked):
-    """The options that every model shares; a model's own are fields of a subclass."""
+    """Train a detector on a data set and evaluate it as it goes.
+
+    These are the options of every model; those of one model are fields of a subclass.
+    """
 
     model: str = "yolo"
     """Name of the model to train, one of the registered models."""
@@ -31,7 +34,7 @@ class Training(Checked):
     weights: Path | None = None
     """Weights to start from: .weights, .safetensors or a backbone such as darknet53.conv.74; by default random ones."""
     epochs: Count = 30
-    """Number of times that every image is seen."""
+    """Number of passes over all images."""
     batch_size: Count = 16
     """Images per batch, over all processes."""
     accumulate: Count = 1
@@ -41,16 +44,16 @@ class Training(Checked):
     seed: int = 0
     """Seed of weights, order and augmentation: the same seed gives the same run."""
     shuffle: bool = True
-    """Draw a new order of images in each epoch; off keeps the order of the annotations."""
+    """Draw a new order of images in each epoch; --no-shuffle keeps the order of the annotations."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
     workers: Annotated[int | None, Bound("at least 0, or None", low=0)] = None
-    """Processes that read and augment images; 0 does so between the steps. By default one for each core beyond two, at
-    most 8: on two cores they would take from the network what they give."""
+    """Number of processes that read and augment images; 0 reads them between the steps. By default one for each core
+    beyond two, at most 8: with only two cores they would slow the network down."""
     cache: Literal["none", "ram", "disk"] = "none"
-    """Keep images decoded and shrunk to the input: in memory, or in a file that later runs use too."""
+    """Keep images decoded and shrunk to the input: in memory, or in a file that later runs use as well."""
     bad: Literal["error", "skip"] = "error"
-    """Faults in annotations and damaged images: stop before the training starts, or list them and leave them out."""
+    """What to do about faults in annotations and damaged images: stop before training starts, or list and skip them."""
     out: Path | None = None
     """Folder of the run; by default a new one in runs/."""
     resume: Path | None = None
@@ -66,19 +69,20 @@ class Training(Checked):
     clip: Annotated[float | None, Bound("a norm above 0, or None for none", above=0, below=math.inf)] = None
     """Shorten a longer gradient to this norm, taken over all parameters; None is off."""
     ema: Decay = 0.0
-    """Decay per step of the moving average of the weights, which is what is evaluated and saved, such as 0.999; 0 is
-    off."""
+    """Decay per step of the moving average of the weights, such as 0.999; 0 is off. The average is what is evaluated
+    and saved."""
     freeze: str | None = None
     """Layers that are not trained, batch norm included: names or a range of cfg sections, such as 0-73."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network; auto is bf16 where the device is made for it, else fp32."""
     channels_last: bool = True
-    """Memory order of the network: faster nearly everywhere, same numbers up to rounding."""
+    """Store channels last in memory: faster on nearly all devices, same numbers up to rounding; --no-channels-last is
+    off."""
     compile: bool = False
     """Use torch.compile: a minute before the first step, then faster steps."""
     deterministic: bool = False
-    """Use only algorithms that give the same bits again, where PyTorch has them; slower."""
+    """Use only algorithms that repeat every result bit by bit, where PyTorch has them; slower."""
     sync_bn: bool = False
     """Compute batch norm over the images of all processes instead of each process's own."""
 
@@ -99,7 +103,7 @@ class Training(Checked):
 
     @property
     def augmentation(self) -> Augment:
-        """How images are changed, `plain` considered; the size of the input may vary all the same."""
+        """How images are changed, after `plain`, which leaves only the varying size of the network input."""
         return replace(PLAIN, multi_scale=self.augment.multi_scale) if self.plain else self.augment
 
     def __post_init__(self) -> None:
@@ -110,4 +114,4 @@ class Training(Checked):
             raise ValueError("early_stop without effect: eval_every=0 evaluates after the last epoch only")
         self.augment.ends_plain(0, self.epochs)
         if self.plain and replace(self.augment, multi_scale=1.0) != Augment():
-            raise ValueError("plain means no augmentation, but settings of it were changed; leave one of them out")
+            raise ValueError("plain means no augmentation, but settings of augment were changed; leave one of them out")
