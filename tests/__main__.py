@@ -1,8 +1,8 @@
-"""The one command that checks everything: `python -m tests`; with `--fix` it formats first instead of complaining.
+"""Check everything: `python -m tests`. With `--fix` files are formatted and corrected first.
 
-Formatter, linter, type checker, tests, in this order, all of them, then exit status 1 if one complained. Other
-arguments go to pytest: `python -m tests -k nms`. Tests run in a process for each core, with a thread each: small
-networks gain nothing from more threads, and threads of several processes wait for each other.
+It runs formatter, linter, type checker and tests, in this order. All of them run, and the exit status is 1 if one
+failed. Other arguments go to pytest: `python -m tests -k nms`. Tests run in one process per core with one thread each:
+small networks gain nothing from more threads, and threads of several processes wait for each other.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main(arguments: list[str]) -> int:
+    """Run all checks and return the exit status."""
     fix = "--fix" in arguments
     pytest_arguments = [argument for argument in arguments if argument != "--fix"]
     commands = [

@@ -9,16 +9,16 @@ import torch
 
 
 def pytest_configure() -> None:
-    """One thread: the tensors of tests are small, and two threads wait for each other on a machine with other work."""
+    """Use one thread: the tensors of tests are small, and on a busy machine threads wait for each other."""
     torch.set_num_threads(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--cfgs=FOLDER`, any number of times."""
+    """Add `--cfgs=FOLDER`, which can be given several times."""
     parser.addoption(
         "--cfgs",
         action="append",
         type=Path,
         metavar="FOLDER",
-        help="test_counts: build every .cfg in this folder and below, say darknet's own cfg/, instead of those at hand",
+        help="test_counts: build every .cfg in this folder and below, for example darknet's cfg/, instead of the available ones",
     )

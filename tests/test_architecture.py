@@ -1,6 +1,6 @@
-"""The architecture: packages in their order, no cycles, every file in its package's table, budgets of lines.
+"""The architecture: order of the packages, no cycles, every file in its package's table, budgets of lines.
 
-`docs/design.md` lists the packages from the ground up; a file imports only from its own package and from those above
+`docs/design.md` lists the packages from the ground up. A file imports only from its own package and from those above
 it in the list. Imports inside functions and under TYPE_CHECKING count.
 """
 
@@ -36,7 +36,7 @@ BUDGET = {
     "yolo/ablation": 1430,
     "yolo/commands": 880,
 }
-"""The most lines of code of each package, subpackages included; a commit that raises a row says why."""
+"""The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 
 NO_TORCH = [
     "yolo",
@@ -56,19 +56,19 @@ NO_TORCH = [
     "yolo.ablation.document",
     "yolo.ablation.tethered",
 ]
-"""Modules that are imported without torch, so that `--help` and `summary` start at once."""
+"""Modules that do not import torch, so that `--help` and `summary` start at once."""
 
 FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "yolo").rglob("*.py"))
 
 
 def package_of(file: str) -> str:
-    """The package that a file belongs to, `yolo/data` for `yolo/data/formats/coco.py`; a top-level file is its own."""
+    """Return the package of a file, `yolo/data` for `yolo/data/formats/coco.py`; for a top-level file, the file."""
     parts = file.split("/")
     return "/".join(parts[:2])
 
 
 def floors() -> list[set[str]]:
-    """The floors of docs/design.md from the ground up, each a set of packages and top-level files."""
+    """Return the floors of docs/design.md from the ground up, each a set of packages and top-level files."""
     page = (ROOT / "docs" / "design.md").read_text()
     block = re.search(r"```\n(yolo/\n.*?)```", page, re.DOTALL)
     assert block, "docs/design.md lost the list that begins with 'yolo/'"
@@ -77,7 +77,7 @@ def floors() -> list[set[str]]:
 
 
 def imported_by(source: str, importer: str = "") -> set[str]:
-    """The files of `yolo/` that a text imports, wherever the statement stands."""
+    """Return the files of `yolo/` that a text imports, at any place in it."""
     files: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
@@ -94,7 +94,7 @@ def imported_by(source: str, importer: str = "") -> set[str]:
 
 
 def lines_of_code(text: str) -> int:
-    """The lines that hold code: blank ones, comments and docstrings (those of fields, too) do not count."""
+    """Return the number of lines of code, without blank lines, comments and docstrings (also those of fields)."""
     nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)]
     prose = [node for node in nodes if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)]
     told = {line for node in prose for line in range(node.lineno, (node.end_lineno or 0) + 1)}
@@ -104,7 +104,7 @@ def lines_of_code(text: str) -> int:
 
 
 def in_order(graph: dict[str, set[str]]) -> str:
-    """The cycle of a graph in words; empty if there is none."""
+    """Return a cycle of the graph as text; empty if there is none."""
     try:
         list(TopologicalSorter(graph).static_order())
     except CycleError as problem:
@@ -113,7 +113,7 @@ def in_order(graph: dict[str, set[str]]) -> str:
 
 
 def test_every_package_is_on_one_floor() -> None:
-    """No package or top-level file outside the list of docs/design.md, no line without one, none twice."""
+    """Every package and top-level file is in the list of docs/design.md once, and the list has no others."""
     listed = [name for floor in floors() for name in floor]
     there = {package_of(file) for file in FILES}
     assert sorted(listed) == sorted(there)
@@ -121,7 +121,7 @@ def test_every_package_is_on_one_floor() -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_imports_go_down(file: str) -> None:
-    """A file imports from its own package and from floors below."""
+    """A file imports only from its own package and from lower floors."""
     floor_of = {name: number for number, floor in enumerate(floors()) for name in floor}
     own = package_of(file)
     for target in imported_by((ROOT / file).read_text(), file):
@@ -130,12 +130,12 @@ def test_imports_go_down(file: str) -> None:
 
 
 def test_no_cycle_between_files() -> None:
-    """Not within a package either."""
+    """Files do not import each other in a cycle, not even within a package."""
     assert not in_order({file: imported_by((ROOT / file).read_text()) for file in FILES})
 
 
 def test_every_file_is_in_its_packages_table() -> None:
-    """The docstring of a package lists its files, each with what it is for, and nothing else."""
+    """The docstring of a package lists exactly its files, each with its purpose."""
     for init in (file for file in FILES if file.endswith("__init__.py") and file != "yolo/__init__.py"):
         table = ast.get_docstring(ast.parse((ROOT / init).read_text())) or ""
         rows = re.findall(r"^(\w+\.py) +\S", table, re.MULTILINE)
@@ -144,7 +144,7 @@ def test_every_file_is_in_its_packages_table() -> None:
 
 
 def test_budgets() -> None:
-    """Each package has at most the lines of code of the table."""
+    """No package has more lines of code than in the table."""
     size: Counter[str] = Counter()
     for file in FILES:
         package = package_of(file)
@@ -155,7 +155,7 @@ def test_budgets() -> None:
 
 
 def test_the_checks_can_fail() -> None:
-    """Imports within functions and under TYPE_CHECKING are found, a cycle is named, prose is no code."""
+    """Imports inside functions and under TYPE_CHECKING are found, a cycle is named, and prose does not count."""
     source = (
         "if TYPE_CHECKING:\n    from yolo.darknet.heads import Head\ndef f():\n    from yolo.darknet import plan\n"
         "    import yolo.darknet.cfg\n"
@@ -166,7 +166,7 @@ def test_the_checks_can_fail() -> None:
 
 
 def test_every_package_is_installed() -> None:
-    """The list in pyproject.toml: what is missing there works in a clone and fails where it is installed."""
+    """pyproject.toml lists all packages and files: a missing one works in a clone and fails after installation."""
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     there = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "yolo").rglob("__init__.py")}
     files = [path.relative_to(ROOT) for path in (ROOT / "config").rglob("*") if path.is_file()]
@@ -178,7 +178,7 @@ def test_every_package_is_installed() -> None:
 
 
 def test_oracles_import_nothing_of_ours() -> None:
-    """The slow references know nothing of the code that they judge."""
+    """The slow references do not import the code that they check."""
     assert not imported_by((ROOT / "tests" / "support" / "oracles.py").read_text())
 
 
@@ -186,7 +186,7 @@ def test_oracles_import_nothing_of_ours() -> None:
     ("modules", "banned"), [(NO_TORCH, "torch"), (["yolo.models.load", "yolo.commands.detect"], "torchvision")]
 )
 def test_imports_are_light(modules: list[str], banned: str) -> None:
-    """`--help` and `summary` do without torch, a detection without torchvision: a second or two of start-up each."""
+    """`--help` and `summary` do not import torch, nor detection torchvision: each takes a second or two to start."""
     code = f"import sys\nfor name in {modules}:\n    __import__(name)\n    assert {banned!r} not in sys.modules, name"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""`yolo.load` and the Detector that it returns, as a user meets them."""
+"""`yolo.load` and the Detector that it returns, as a user calls them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ needs_shared = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is a
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """A PNG of 70 x 50 noise pixels."""
+    """Write a PNG of 70 x 50 noise pixels and return its path."""
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "image.png"), pixels)
     return tmp_path / "image.png"
 
 
 def test_three_lines_of_the_readme(image: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A shipped cfg by name, an image by path; names and device have sensible defaults."""
+    """A shipped cfg is loaded by name and an image by path, with default names and device and without a warning."""
     model = yolo.load("toy.cfg")
     found = model.detect(image)
     assert isinstance(found, yolo.Detections)
@@ -46,15 +46,15 @@ def test_three_lines_of_the_readme(image: Path, caplog: pytest.LogCaptureFixture
     assert not caplog.records
 
 
-def test_coco_names_are_said_aloud(caplog: pytest.LogCaptureFixture) -> None:
-    """80 classes without names are taken for COCO's, and the user hears of it."""
+def test_coco_names_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """80 classes without names are taken for COCO's, with a warning."""
     assert yolo.load("config/yolov3-tiny.cfg", device="cpu").names == list(COCO)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "80 classes are taken for COCO's" in caplog.text
 
 
 def test_names_from_a_file_or_a_list(tmp_path: Path) -> None:
-    """One per line; a count that does not fit and an empty line in between are errors."""
+    """A file has one name per line. Another number of names than classes, or an empty line between, is an error."""
     file = tmp_path / "six.names"
     file.write_text("a\nb\r\nc c\nd\ne\nf\n\n")
     assert yolo.load("toy.cfg", names=file).names == ["a", "b", "c c", "d", "e", "f"]
@@ -71,7 +71,7 @@ def test_names_from_a_file_or_a_list(tmp_path: Path) -> None:
 
 
 def test_a_batch_equals_its_images(image: Path) -> None:
-    """Several images of different sizes at once, by path and as pixels, each with its own placement."""
+    """Images of different sizes in one batch, by path and as pixels, have the detections that each has alone."""
     torch.manual_seed(0)
     model, options = yolo.load("toy.cfg", device="cpu"), Filter(confidence=0.97)
     wide = np.random.default_rng(1).integers(0, 256, (40, 200, 3), dtype=np.uint8)
@@ -87,7 +87,7 @@ def test_a_batch_equals_its_images(image: Path) -> None:
 
 
 def test_prepare_is_uint8_and_letterboxed(image: Path) -> None:
-    """Contract: uint8 `[3, h, w]` with grey bars; stretched, or darknet's own float32, on request."""
+    """`prepare` returns uint8 `[3, h, w]` with grey bars; stretched, or as darknet's own float32, if requested."""
     model = yolo.load("toy.cfg", device="cpu")
     prepared, placement = model.prepare(image)
     assert (prepared.dtype, list(prepared.shape)) == (torch.uint8, [3, 160, 160])
@@ -102,7 +102,7 @@ def test_prepare_is_uint8_and_letterboxed(image: Path) -> None:
 
 
 def test_an_input_that_is_chosen_when_it_is_loaded(image: Path, tmp_path: Path) -> None:
-    """Size, placement and arithmetic are arguments of `load`; without them a safetensors file's own hold."""
+    """Size, placement and arithmetic are arguments of `load`; without them those of the safetensors file are used."""
     source = load_yolo("toy.cfg", device="cpu")
     save_safetensors(source.network, tmp_path / "a.safetensors", list("abcdef"), size=Size(96, 128), letterbox=False)
     kept = load_yolo(tmp_path / "a.safetensors", device="cpu")
@@ -121,13 +121,13 @@ def test_an_input_that_is_chosen_when_it_is_loaded(image: Path, tmp_path: Path) 
     [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)],
 )
 def test_other_pixels_are_refused(pixels: np.ndarray) -> None:
-    """Grey without an axis, RGBA, floats, nothing: what we got and what is expected."""
+    """Grey without an axis, RGBA, floats and an empty image are errors, with what was given and what is expected."""
     with pytest.raises(ValueError, match=r"got pixels of shape .* expected uint8 \[h, w, 3\]"):
         yolo.load("toy.cfg").detect(pixels)
 
 
 def test_the_network_is_the_training_module(image: Path, tmp_path: Path) -> None:
-    """`.network` stays unfolded float32, in training mode, after a detection, and every change of it counts at once."""
+    """After a detection `.network` is still unfolded and in training mode; the next detection uses every change."""
     torch.manual_seed(0)
     model, options = load_yolo("toy.cfg", device="cpu"), Filter(confidence=0.01, max_detections=50)
     save_weights(model.network, tmp_path / "a.weights")
@@ -137,7 +137,7 @@ def test_the_network_is_the_training_module(image: Path, tmp_path: Path) -> None
     assert any("running_mean" in key for key in model.network.state_dict())
     copy = model._inference
     assert model.detect(image, options).scores.equal(before.scores)
-    assert model._inference is copy, "nothing has changed, yet the copy was made again"
+    assert model._inference is copy, "nothing has changed, but the copy was made again"
     optimizer = torch.optim.SGD(model.network.parameters(), lr=1e-3)
     torch.stack([raw.square().mean() for raw in model.network.eval()(torch.rand(1, 3, 64, 64))]).sum().backward()
     optimizer.step()
@@ -150,7 +150,7 @@ def test_the_network_is_the_training_module(image: Path, tmp_path: Path) -> None
 
 
 def test_precision_and_exact_count_at_once(image: Path) -> None:
-    """Replaced after a detection they hold for the next one, and the detector before keeps its own."""
+    """Replaced after a detection, they apply to the next one; the first detector keeps its own."""
     torch.manual_seed(0)
     model, options = load_yolo("toy.cfg", device="cpu"), Filter(confidence=0.01, max_detections=50)
     fp32 = model.detect(image, options).scores
@@ -158,14 +158,14 @@ def test_precision_and_exact_count_at_once(image: Path) -> None:
     assert not half.detect(image, options).scores.equal(fp32)
     exact = half.replace(exact=True).detect(image, options).scores
     again = model.replace(exact=True, precision="fp32").detect(image, options).scores
-    assert again.equal(exact), "exact is fp32 whatever the precision says"
+    assert again.equal(exact), "exact is fp32, whatever `precision` is"
     assert not exact.equal(fp32)
     assert half.replace(precision="fp32").detect(image, options).scores.equal(fp32)
     assert model.detect(image, options).scores.equal(fp32)
 
 
 def test_thresholds_are_an_argument(image: Path) -> None:
-    """Each call has its own; without any they are those of `Filter()`."""
+    """Each call has its own; by default they are those of `Filter()`."""
     torch.manual_seed(0)
     model = yolo.load("toy.cfg", device="cpu")
     many, few = model.detect(image, Filter(confidence=0.01)), model.detect(image, Filter(confidence=0.2))
@@ -183,7 +183,7 @@ def test_thresholds_are_an_argument(image: Path) -> None:
 
 
 def test_replace_shares_and_refuses() -> None:
-    """A copy with other attributes and the same network; a name that it lacks, or a private one, is an error."""
+    """`replace` returns a copy with the same network; an unknown or private attribute is an error."""
     model = load_yolo("toy.cfg", device="cpu")
     other = model.replace(size=Size(64, 64), letterbox=False)
     assert type(other) is YoloDetector
@@ -198,7 +198,7 @@ def test_replace_shares_and_refuses() -> None:
 @pytest.mark.parametrize("name", ["load", "Detector", "Detections", "compute_loss", "CocoMetrics", "open_data",
                                   "Augment", "Loader"])  # fmt: skip
 def test_public_names(name: str) -> None:
-    """Those of the README: each is what its own module has, is listed, and is completed in a notebook."""
+    """Each name of the README is that of its own module, is in `__all__`, and is completed in a notebook."""
     found = getattr(yolo, name)
     assert found.__name__ == name
     assert found is getattr(importlib.import_module(found.__module__), name)
@@ -207,14 +207,14 @@ def test_public_names(name: str) -> None:
 
 
 def test_other_names_are_no_attributes() -> None:
-    """An AttributeError, as of any module; nothing is missing in the list above."""
+    """Other names raise AttributeError, as for any module; the list above is complete."""
     with pytest.raises(AttributeError, match="module 'yolo' has no attribute 'Yolo'"):
         yolo.Yolo  # noqa: B018
     assert sorted(yolo.HOME) == sorted(yolo.__all__)
 
 
 def test_from_weights_backbone_and_safetensors(image: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """All ways to the same network; a backbone is loaded as far as it goes, which is said."""
+    """All files give the same network. A backbone fills the first layers, with a warning about the others."""
     torch.manual_seed(0)
     source, options = load_yolo("toy.cfg", device="cpu"), Filter(confidence=0.2)
     expected = source.detect(image, options)
@@ -238,7 +238,7 @@ def test_from_weights_backbone_and_safetensors(image: Path, tmp_path: Path, capl
 
 
 def test_errors_name_the_file(tmp_path: Path) -> None:
-    """A missing cfg, missing weights, a headless cfg, an unreadable image."""
+    """The errors for a missing cfg, missing weights, a cfg without heads and a missing image have the file's name."""
     with pytest.raises(FileNotFoundError, match=r"yolov9.cfg: no such file; .* toy.cfg, yolov3-spp.cfg"):
         yolo.load("yolov9.cfg")
     with pytest.raises(FileNotFoundError, match=r"none.weights: no such file"):
@@ -252,7 +252,7 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
 
 
 def test_a_one_channel_network_reads_images(image: Path, tmp_path: Path) -> None:
-    """`channels=1` gets the luminance of an image file; other counts take arrays."""
+    """`channels=1` gets the luminance of an image file; other numbers of channels need arrays."""
     text = (ROOT / "config" / "toy.cfg").read_text()
     for channels in (1, 5):
         (tmp_path / f"{channels}.cfg").write_text(text.replace("channels=3", f"channels={channels}"))
@@ -266,7 +266,7 @@ def test_a_one_channel_network_reads_images(image: Path, tmp_path: Path) -> None
 
 @needs_shared
 def test_a_trained_model_sees_the_dog() -> None:
-    """The fast path (letterbox, OpenCV's resize, uint8) finds what darknet finds in its own sample image."""
+    """The fast path (letterbox, OpenCV's resize, uint8) finds the objects that darknet finds in its sample image."""
     model = load_yolo(
         DATA / "darknet" / "yolo-fastest-1.1-xl.cfg", DATA / "darknet" / "yolo-fastest-1.1-xl.weights", device="cpu"
     )
@@ -277,13 +277,13 @@ def test_a_trained_model_sees_the_dog() -> None:
 
 
 def test_safetensors_of_a_trained_run_are_the_weights(tmp_path: Path) -> None:
-    """What is saved from a network and loaded into another is bit-equal, batch norm statistics included."""
+    """Weights saved from a network and loaded into another are bit-equal, including batch norm statistics."""
     torch.manual_seed(0)
     model = load_yolo("toy.cfg", device="cpu")
     model.network.train()(torch.rand(2, 3, 64, 64))  # moves the statistics
     save_weights(model.network, tmp_path / "a.weights")
     other = Darknet(model.network.cfg)
     load_weights(other, tmp_path / "a.weights")
-    skipped = "num_batches_tracked"  # a counter of PyTorch's that darknet does not know
+    skipped = "num_batches_tracked"  # a counter of PyTorch, which darknet does not have
     for key, value in model.network.state_dict().items():
         assert skipped in key or other.state_dict()[key].equal(value), key

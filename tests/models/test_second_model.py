@@ -1,4 +1,4 @@
-"""A second model through every command, in one process: nothing but its own file and `register_model` is needed."""
+"""A second model in every command, in one process: it needs only its own file and `register_model`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORDS += ["--schedule", "constant", "--lr", "0.05", "--warmup-steps", "0", "--si
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A small data set, in a folder of its own, with the model registered."""
+    """Write a small data set into a folder of its own, and register the model."""
     monkeypatch.chdir(tmp_path)
     mean_box.register()
     yield shapes(tmp_path)
@@ -35,13 +35,13 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def train(data: Path, out: str, *more: str) -> int:
-    """The exit status of a training."""
+    """Return the exit status of a training."""
     return main(["train", *WORDS, "--data", str(data), "--out", out, *more])
 
 
 def test_the_whole_trip(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Trained, interrupted and resumed to the bit, evaluated, saved, loaded, detected with."""
-    # Trained: the box leaves its start, the model's own terms and metrics are logged.
+    """The model is trained, interrupted, resumed bit by bit, saved, loaded and evaluated, and detects."""
+    # Trained: the box has changed, and the model's own terms and metrics are logged.
     assert train(data, "whole") == 0
     rows = numbers(Path("whole"))
     assert [row["epoch"] for row in rows] == [0, 1, 2]
@@ -50,7 +50,7 @@ def test_the_whole_trip(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert rows[-1]["val/loss"] < rows[0]["val/loss"]
     assert "mean_side 0." in capsys.readouterr().out
 
-    # Interrupted in the second epoch, resumed: the same numbers and the same weights, to the bit.
+    # Interrupted in the second epoch and resumed: the same numbers and the same weights, bit by bit.
     step = Trainer._step
 
     def stopping(trainer: Trainer, batches: list[Batch]) -> None:
@@ -66,7 +66,7 @@ def test_the_whole_trip(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     one, other = (yolo.load(f"{run}/best.safetensors", device="cpu") for run in ("whole", "parts"))
     assert difference(one.network.state_dict(), other.network.state_dict()) == ""
 
-    # Loaded: the registered model, its names and its input, from the file alone.
+    # Loaded from the file alone: the registered model, its names and its input.
     assert isinstance(one, mean_box.MeanBoxDetector)
     assert one.size == (64, 64)
     assert one.names[0] in {"disc", "ring", "square", "triangle", "cross", "star"}
@@ -83,7 +83,7 @@ def test_the_whole_trip(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert written["AP"] == pytest.approx(best["AP"], rel=1e-6)
     assert "mean_side" not in written["conditions"]
 
-    # Detected with: one box for an image, drawn.
+    # Used for detection: one box in an image, which is drawn.
     image = str(next((data / "images" / "val").iterdir()))
     assert main(["detect", image, "--weights", "whole", "--confidence", "0.01", "--device", "cpu", "--out", "d"]) == 0
     assert "1 objects" in capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_the_whole_trip(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_options_of_another_model(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What only YOLO has is unknown to this model, and the other way round; a misspelled name is answered."""
+    """An option of YOLO is an error for this model, and vice versa; a misspelled model gets a hint."""
     with pytest.raises(SystemExit):
         train(data, "out", "--bbox-loss", "giou")
     assert "bbox-loss" in capsys.readouterr().err
@@ -106,7 +106,7 @@ def test_options_of_another_model(data: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_file_names_only_registered_models(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its metadata choose among the names; another one is refused, and nothing that it names is imported."""
+    """A file whose model is not registered is an error, and so is a run; a name can be registered only once."""
     assert train(data, "run", "--epochs", "1") == 0
     kept = MODELS.pop("mean-box")
     try:
@@ -120,8 +120,8 @@ def test_a_file_names_only_registered_models(data: Path, capsys: pytest.CaptureF
         register_model("yolo", mean_box.build, mean_box.MeanBoxOptions)
 
 
-def test_what_only_yolo_has(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Commands about darknet's networks refuse the file in a sentence."""
+def test_commands_for_yolo_only(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands for darknet's networks end with an error that names the file."""
     assert train(data, "run", "--epochs", "1") == 0
     assert main(["explain", "--image-id", "1", "--data", str(data), "--split", "val", "--weights", "run"]) == 1
     assert "holds a mean-box; explain is for YOLO" in capsys.readouterr().err

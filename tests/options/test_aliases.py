@@ -1,4 +1,4 @@
-"""What older versions wrote or understood: command lines, options of a run, keys of a checkpoint."""
+"""Old names are still read: in command lines, options of a run, keys of a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from yolo.options.train import Train
 from yolo.options.yaml_file import read_yaml
 
 SAVED = ROOT / "tests" / "options" / "version_0_1.yaml"
-"""Options of a run, as version 0.1 wrote them."""
+"""The options of a run, written by version 0.1."""
 
 PLACES = {
     "conf": (["detect", "a.jpg"], "0.3"),
@@ -26,12 +26,12 @@ PLACES = {
     "max_det": (["explain", "a.jpg", "--weights", "w.safetensors", "--data", "d"], "7"),
     "pictures": (["show-data", "d"], "7"),
 }
-"""A command that has the option, and a value that is not its default."""
+"""For each old name a command that has the option, and a value that is not its default."""
 
 
 @pytest.mark.parametrize("old", OPTIONS)
 def test_old_words_of_the_command_line(old: str) -> None:
-    """They give the options that the new ones give, and not the defaults."""
+    """Old flags give the same options as new ones, and not the defaults."""
     command, value = PLACES[old]
     before, now = (f"--{name.replace('_', '-')}" for name in (old, OPTIONS[old]))
     found = parse([*command, before, value])
@@ -40,7 +40,7 @@ def test_old_words_of_the_command_line(old: str) -> None:
 
 
 def test_where_the_words_lead() -> None:
-    """All four at once: thresholds go into the filter, files into the model."""
+    """Used together, thresholds are in the filter and files in the model."""
     found = parse(
         [
             "detect",
@@ -72,7 +72,7 @@ def test_where_the_words_lead() -> None:
 
 @pytest.mark.parametrize(("old", "value"), [("conf", 0.3), ("iou", 0.3), ("max_det", 7)])
 def test_old_keys_of_a_yaml_file(old: str, value: Any, tmp_path: Path) -> None:
-    """They are read as the new ones; both at once are one option that is given twice."""
+    """Old keys are read as the new ones; both in one file are an option that is given twice."""
     file = tmp_path / "a.yaml"
     file.write_text(f"{old}: {value}\n")
     assert read_yaml(file, Filter()) == replace(Filter(), **{OPTIONS[old]: value})
@@ -82,7 +82,7 @@ def test_old_keys_of_a_yaml_file(old: str, value: Any, tmp_path: Path) -> None:
 
 
 def test_old_names_of_presets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A renamed preset is found by both names."""
+    """A renamed preset is found by either name."""
     monkeypatch.setitem(PRESETS, "post", "blog")
     assert find_preset("post") == find_preset("blog")
     assert parse_train(["--preset", "post"]) == parse_train(["--preset", "blog"])
@@ -101,7 +101,7 @@ def test_old_names_of_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_keys_of_a_checkpoint(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Old keys get the names of today, at the outermost level only; names of today stay, and nothing is changed."""
+    """Only old keys at the outermost level are renamed, and the given dictionary is not changed."""
     before = dict(old)
     assert renamed(old) == new
     assert renamed(new) == new
@@ -109,7 +109,7 @@ def test_keys_of_a_checkpoint(old: dict[str, Any], new: dict[str, Any]) -> None:
 
 
 def test_options_of_version_0_1() -> None:
-    """Another order, no `model`, no settings of the schedule `step`: the same options as from today's command line."""
+    """The file has another order, no `model` and no settings of the schedule `step`, and gives today's options."""
     text = SAVED.read_text()
     assert "model:" not in text
     assert "step_epochs" not in text

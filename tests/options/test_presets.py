@@ -1,4 +1,4 @@
-"""The options of training: what a command line means, which recipes there are, which settings cannot be."""
+"""The options of training: the command line, the presets, settings that are errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PRESETS = sorted(file.stem for file in (ROOT / "config" / "presets").glob("*.yam
 
 
 def test_without_arguments_it_is_the_defaults() -> None:
-    """The quick start: the embedded set and the toy network, by the default recipe."""
+    """The quick start is the embedded data set and the toy network, with the default preset."""
     assert parse_train([]) == read_yaml(find_preset("default"), Train())
     found = parse_train([])
     assert isinstance(found, Train)
@@ -32,7 +32,7 @@ def test_without_arguments_it_is_the_defaults() -> None:
 
 
 def test_flags_have_no_prefix() -> None:
-    """Loss, schedule and augmentation are parts of the options, not of the names of the flags."""
+    """Loss, schedule and augmentation are groups of options, but not parts of the flags' names."""
     words = "--obj-label 1 --pos-weight 2.5 --schedule cosine --final-lr 1e-5 --flip 0 --no-shuffle --freeze 0-73"
     plain = parse_train([])
     assert isinstance(plain, Train)
@@ -47,7 +47,7 @@ def test_flags_have_no_prefix() -> None:
 
 
 def test_what_comes_last_counts(tmp_path: Path) -> None:
-    """Defaults, preset, file, command line: each overrides those before it, in what it names."""
+    """Of defaults, preset, file and command line, each overrides the ones before it in the options that it has."""
     (tmp_path / "a.yaml").write_text("epochs: 7\nbatch_size: 9\nschedule:\n  peak_lr: 0.5\n")
     found = parse_train(["--epochs", "3", "--preset", "blog", "--options", str(tmp_path / "a.yaml")])
     assert (found.epochs, found.batch_size, found.schedule.peak_lr) == (3, 9, 0.5)
@@ -56,7 +56,7 @@ def test_what_comes_last_counts(tmp_path: Path) -> None:
 
 
 def test_every_option_can_be_given_on_the_command_line() -> None:
-    """With its own value it is accepted and changes nothing: no two flags share a name."""
+    """Each option is accepted with its default, and no two options have the same flag."""
     arguments = []
     for part in (Train(), Train().loss, Train().schedule, Train().augment):
         for field in fields(part):
@@ -70,7 +70,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
 
 
 def test_the_blogs_recipe() -> None:
-    """As the post has it, whatever the defaults are some day."""
+    """The preset has the settings of the post and does not depend on the defaults."""
     assert parse_train(["--preset", "blog"]) == Train(
         limit=100, epochs=150, init="torch", batch_size=4, accumulate=1, shuffle=False, size="416", precision="fp32",
         plain=True, eval_on="train", early_metric="AP50",
@@ -81,7 +81,7 @@ def test_the_blogs_recipe() -> None:
 
 
 def test_darknets_recipe() -> None:
-    """64 images a step, its rates, its loss."""
+    """The preset has darknet's 64 images per step, its learning rates and its loss."""
     found = parse_train(["--preset", "darknet"])
     assert isinstance(found, Train)
     assert found.batch_size * found.accumulate == 64
@@ -97,7 +97,7 @@ def test_darknets_recipe() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset(name: str, tmp_path: Path) -> None:
-    """It differs from the defaults, and what is written of it is read again, onto whatever preset."""
+    """A preset differs from the defaults, and is equal after writing and reading, also onto another preset."""
     found = parse_train(["--preset", name])
     assert found != Train()
     write_yaml(tmp_path / "options.yaml", found)
@@ -106,7 +106,7 @@ def test_every_preset(name: str, tmp_path: Path) -> None:
 
 
 def test_presets_are_found_by_name() -> None:
-    """From any folder; a wrong name lists them, a path is none."""
+    """A preset is found by its name; a wrong name or a path is an error with all names."""
     assert PRESETS == ["blog", "darknet", "default", "fine-tune", "small-data"]
     assert find_preset("blog").read_text().startswith("# The recipe of the blog")
     for wrong in ("blok", "../presets/blog", ""):
@@ -115,7 +115,7 @@ def test_presets_are_found_by_name() -> None:
 
 
 def test_help_shows_the_presets_values_without_torch(tmp_path: Path) -> None:
-    """As a process of its own, from another folder."""
+    """`train --preset blog --help` in a process of its own, started in another folder."""
     code = (
         "import sys; from yolo.__main__ import main\n"
         "try: main(['train', '--preset', 'blog', '--help'])\n"
@@ -147,8 +147,8 @@ def test_help_shows_the_presets_values_without_torch(tmp_path: Path) -> None:
         ({"epochs": 5, "augment": Augment(last_plain=5)}, "last_plain=5 of 5 epochs"),
     ],
 )
-def test_settings_that_cannot_be(changed: dict[str, Any], message: str) -> None:
-    """Each is named, with what was expected."""
+def test_wrong_settings(changed: dict[str, Any], message: str) -> None:
+    """The error has the setting, its value and what was expected."""
     with pytest.raises(ValueError, match=message):
         Train(**changed)
 
@@ -164,14 +164,14 @@ def test_settings_that_cannot_be(changed: dict[str, Any], message: str) -> None:
         ({"label_smoothing": 1.0}, "label_smoothing=1.0: expected a share"),
     ],
 )
-def test_losses_that_cannot_be(changed: dict[str, Any], message: str) -> None:
-    """Each is named, with what was expected."""
+def test_wrong_settings_of_the_loss(changed: dict[str, Any], message: str) -> None:
+    """The error has the setting, its value and what was expected."""
     with pytest.raises(ValueError, match=message):
         LossOptions(**changed)
 
 
 def test_plain_leaves_the_size_of_the_input() -> None:
-    """No augmentation of an image; the input may still vary from batch to batch."""
+    """Images are not augmented, but the size of the network input may vary from batch to batch."""
     found = Train(plain=True, augment=Augment(multi_scale=1.5)).augmentation
     assert found.plain
     assert found.multi_scale == 1.5
@@ -180,7 +180,7 @@ def test_plain_leaves_the_size_of_the_input() -> None:
 
 
 def test_errors_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line with status 1 from files; tyro's own box for the words themselves."""
+    """A wrong file is an error of one line with status 1; wrong words are reported by tyro with status 2."""
     (tmp_path / "a.yaml").write_text("\npeek_lr: 1\n")
     assert main(["train", "--options", str(tmp_path / "a.yaml")]) == 1
     assert capsys.readouterr().err == (

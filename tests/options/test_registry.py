@@ -1,4 +1,4 @@
-"""The models by name: which there are, and what a name that is none of them says."""
+"""The registered models, and the errors for other names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from yolo.options.training import Training
 
 @pytest.fixture(autouse=True)
 def unchanged() -> Iterator[None]:
-    """What a test registers is gone afterwards."""
+    """Remove the models that a test registers."""
     kept = dict(MODELS)
     yield
     MODELS.clear()
@@ -24,7 +24,7 @@ def unchanged() -> Iterator[None]:
 
 
 def test_yolo() -> None:
-    """Its options are `Train`; its builder is imported when it is asked for."""
+    """The options of YOLO are `Train`, and its builder is imported when it is resolved."""
     model = find_model("yolo")
     assert model.options is Train
     assert resolve(model.builder) is build_yolo
@@ -32,7 +32,7 @@ def test_yolo() -> None:
 
 
 def test_a_model_of_ones_own() -> None:
-    """It is found by its name, with what it was registered with; a function is resolved to itself."""
+    """A registered model is found by its name. A function is resolved to itself. A name is registered only once."""
     register_model("other", len, Training, restore=print)
     model = find_model("other")
     assert (model.builder, model.options, model.restore, list(model.watchers)) == (len, Training, print, [])
@@ -52,14 +52,14 @@ def test_a_model_of_ones_own() -> None:
         ("yolo.models.build:build_yolo", "model 'yolo.models.build:build_yolo': expected one of yolo; "),
     ],
 )
-def test_a_name_that_is_no_model(name: str, message: str) -> None:
-    """The names that there are, and what helps. A name never leads to an import."""
+def test_an_unknown_model(name: str, message: str) -> None:
+    """The error has all names and a hint. A name is never imported."""
     with pytest.raises(ValueError, match="expected one of") as error:
         find_model(name)
     assert str(error.value).startswith(message)
 
 
-def test_a_file_that_names_another_model(tmp_path: Path) -> None:
+def test_a_file_with_an_unknown_model(tmp_path: Path) -> None:
     """The error begins with the file."""
     file = tmp_path / "options.yaml"
     file.write_text('epochs: 3\nmodel: "yolo5"\n')

@@ -76,7 +76,8 @@ def rows_of(case: Case) -> list[dict[str, Any]]:
 
 def _of_results(options: Evaluate) -> Case:
     """Return the case of a results file and an annotation file."""
-    assert options.annotations and options.results, "`Evaluate` makes sure of it"
+    assert options.annotations is not None, "`Evaluate` makes sure of it"
+    assert options.results is not None
     given = read_annotations(options.annotations)
     results = read_results(options.results, given, read_names(options.model.names) if options.model.names else None)
     lowest = f", lowest score {results.scores.min():.4g}" if len(results.scores) else ""

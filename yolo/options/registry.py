@@ -75,5 +75,4 @@ def resolve(builder: Builder) -> Callable[..., Any]:
     if callable(builder):
         return builder
     module, _, function = builder.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), function)
-    return found
+    return getattr(import_module(module), function)
