@@ -20,5 +20,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         type=Path,
         metavar="FOLDER",
-        help="test_counts: build every .cfg in this folder and below, for example darknet's cfg/, instead of the available ones",
+        help="test_counts: build every .cfg in this folder and below, such as darknet's cfg/, instead of those here",
     )

@@ -69,10 +69,11 @@ def _run(options: Detect, sources: list[Source], model: Detector, wanted: list[i
     """Detect in all sources, print and write what is found, and return the exit status."""
     failed, done, times = 0, 0, deque[Times](maxlen=10_000)
     kinds = {"as_json": options.json, "as_txt": options.txt, "as_csv": options.csv, "crops": options.crops}
-    # Several sources get a progress bar, if somebody watches.
-    quiet = len(sources) < 2 or not sys.stderr.isatty()
-    bar = tqdm(total=len(sources), unit="file", dynamic_ncols=True, disable=quiet)
-    with ResultFiles(options.out, model.names, spare=inputs(sources), **kinds) as files, bar:
+    quiet = len(sources) < 2 or not sys.stderr.isatty()  # a progress bar is for several sources, on a terminal
+    with (
+        ResultFiles(options.out, model.names, spare=inputs(sources), **kinds) as files,
+        tqdm(total=len(sources), unit="file", dynamic_ncols=True, disable=quiet) as bar,
+    ):
         names = targets(sources, options.out)
         for source, (stem, path) in zip(sources, names, strict=True):
             with _Drawing(path) as drawing:

@@ -17,7 +17,7 @@ from yolo.size import Size
 class Training(Checked):
     """Train a detector on a data set and evaluate it as it goes.
 
-    These are the options of every model; those of one model are fields of a subclass.
+    These options belong to every model. A model adds its own (fields of a subclass): see `train --model NAME --help`.
     """
 
     model: str = "yolo"
@@ -77,8 +77,8 @@ class Training(Checked):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network; auto is bf16 where the device is made for it, else fp32."""
     channels_last: bool = True
-    """Store channels last in memory: faster on nearly all devices, same numbers up to rounding; --no-channels-last is
-    off."""
+    """Store channels last in memory: faster on nearly all devices, same numbers up to rounding; with --no-channels-last
+    they are first."""
     compile: bool = False
     """Use torch.compile: a minute before the first step, then faster steps."""
     deterministic: bool = False
