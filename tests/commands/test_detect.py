@@ -344,7 +344,7 @@ def test_a_video_is_written_as_a_video(constant: Path, ending: str, capsys: pyte
     assert [frame.shape for frame in frames] == [(64, 96, 3)] * 7
     assert [row["image_id"] for row in rows()] == [f"2024{ending}#{k}" for k in range(7)]
     assert sorted(contents(Path("out/txt"))) == [f"2024/{k}.txt" for k in range(7)]
-    assert f"2024{ending}#6: 1 objects" in capsys.readouterr().out
+    assert f"2024{ending}#6: 1 object" in capsys.readouterr().out
 
 
 def test_a_broken_video_is_named(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -591,7 +591,7 @@ def test_a_bar_only_on_a_terminal(
         captured = capsys.readouterr()
         assert ("3/3" in captured.err) == bar
         assert "3/3" not in captured.out
-        assert f"{Path('in', '0.png')}: 1 objects" in captured.out
+        assert f"{Path('in', '0.png')}: 1 object" in captured.out
 
 
 def test_the_newest_run_is_the_default(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:

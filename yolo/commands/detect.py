@@ -99,7 +99,7 @@ def _run(options: Detect, sources: list[Source], model: Detector, wanted: list[i
 
 def report(shot: Shot, found: Detections, names: list[str], spent: Times) -> str:
     """Return a line for the image and one for each object: name, score, left, top, right, bottom in pixels."""
-    lines = [f"{shot.path or shot.name}{_frame(shot)}: {len(found)} objects, {spent}"]
+    lines = [f"{shot.path or shot.name}{_frame(shot)}: {len(found)} object{'s' * (len(found) != 1)}, {spent}"]
     rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
     lines += [f"  {names[label]:<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box) for label, score, box in rows]
     return "\n".join(lines)
