@@ -239,7 +239,7 @@ def test_a_full_disk(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     error = capsys.readouterr().err
     assert status == 1
     assert error.count("\n") == 1, error
-    assert "run/last.pt: not written, the checkpoint before it stays" in error
+    assert "run/last.pt: not written, the previous one stays" in error
     assert (Path("run") / "last.pt").read_bytes() == kept
     assert {path.name for path in Path("run").iterdir() if not path.name.startswith("events")} == {
         name for name in files if not name.startswith("events")
@@ -341,5 +341,5 @@ def test_a_checkpoint_holds_nothing_but_data(place: Place, tmp_path: Path) -> No
 def test_a_checkpoint_that_runs_code_is_refused(tmp_path: Path) -> None:
     """A pickled object of another class is not unpickled."""
     torch.save({"format": 1, "trainer": Path("x")}, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="not a whole checkpoint"):
+    with pytest.raises(ValueError, match="not a complete checkpoint"):
         load_checkpoint(tmp_path / "a.pt")

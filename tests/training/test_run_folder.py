@@ -99,7 +99,7 @@ def test_a_run_that_can_be_resumed_is_not_overwritten() -> None:
     """The error has the very command; folders with blanks are quoted."""
     folder = trained("my runs/a")
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(FileExistsError, match="can go on: python train.py --resume 'my runs/a'; for a new one"):
+    with pytest.raises(FileExistsError, match="can be resumed: python train.py --resume 'my runs/a'; for a new run"):
         Run.create(folder, "seed: 2\n")
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -190,7 +190,7 @@ def test_a_damaged_line_in_the_middle(line: bytes) -> None:
     before = path.read_bytes()
     with pytest.raises(ValueError, match="metrics.jsonl:2: "):
         read_metrics(folder)
-    with pytest.raises(ValueError, match="delete it to go on"):
+    with pytest.raises(ValueError, match="delete it to resume"):
         Run.open(folder, epoch=3, step=30)
     assert path.read_bytes() == before
 

@@ -1,21 +1,21 @@
-"""The training loop and all that it needs. `engine` knows a Detector, never which.
+"""The training loop and everything it needs. `engine` works with any Detector and never asks which one.
 
 engine.py      the training loop
-assemble.py    options -> a whole run
+assemble.py    builds a whole run from its options
 validation.py  the evaluation between epochs
-schedule.py    learning-rate schedules, pure functions of the step. No torch
+schedule.py    learning-rate schedules: pure functions of the step, without torch
 optimizer.py   the optimizer, its weight decay, frozen layers
 ema.py         the exponential moving average of a network
-precision.py   float32, bfloat16 or float16
-checkpoint.py  last.pt: written whole or not at all, nothing unpickled; random numbers
+precision.py   training in float32, bfloat16 or float16
+checkpoint.py  last.pt, written completely or not at all, read without unpickling; random numbers
 run_folder.py  the folder of a run: options, metrics line by line, TensorBoard
-readback.py    numbers of a step on their way from the device
-interrupt.py   Ctrl-C and SIGTERM between two steps
-progress.py    the bar, the lines, what limits the speed
-diagnose.py    where the first non-finite number appeared
-allocator.py   glibc's memory allocator, told to keep what training frees
-probe.py       what a network makes of its labels
-glance.py      AP50 as many curves are drawn
-totals.py      what an epoch adds up to; the best epoch so far
-watch.py       watchers of steps and evaluations
+readback.py    copies the numbers of a step from the device without waiting
+interrupt.py   stops after a complete step at Ctrl-C or SIGTERM
+progress.py    the progress bar, a line per epoch, what limits the speed
+diagnose.py    finds where the first non-finite number appeared
+allocator.py   makes glibc's memory allocator keep the blocks that training frees
+probe.py       how well a network fits its labels: positives, near misses, sure detections
+glance.py      AP50 right after a step, as many published curves are made
+totals.py      sums and means of an epoch; the best epoch so far
+watch.py       watchers, which see every step and evaluation
 """

@@ -1,4 +1,4 @@
-"""glibc's memory allocator, told to keep what training frees: the same blocks are asked for again a moment later."""
+"""glibc's memory allocator: keep the blocks that training frees, because the next step needs the same ones again."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_large_blocks() -> bool:
-    """From now on large blocks come from the heap and stay there when they are freed; False where nothing changed.
+    """Serve large blocks from the heap and keep them there when they are freed. Returns False where nothing changed.
 
-    Left alone, glibc maps every block above a bound (32 MiB at most) afresh from the system and unmaps it when it is
-    freed, and gives the end of the heap back. Activations of a training step are such blocks, so in every step the
-    system hands out gigabytes of zeroed pages, 4 KiB at a time, which takes a large part of a small network's step on a
-    CPU. The price is that the process keeps the most that it ever had. Detection gains nothing from it.
+    By default glibc maps every block above a threshold (32 MiB at most) from the system, unmaps it when it is freed,
+    and gives free memory at the end of the heap back. The activations of a training step are such blocks. In every step
+    the system then hands out gigabytes of zeroed pages, 4 KiB at a time, which takes a large part of a small network's
+    step on a CPU. The price: the process keeps its peak memory. Detection gains nothing from it.
 
-    For training on a CPU, before the first step; it lasts as long as the process. It needs glibc: with musl, macOS or
-    Windows, whose allocators work in other ways, it does nothing and says so.
+    Call it before the first step of a training on a CPU; it lasts as long as the process. It needs glibc. With musl, on
+    macOS and on Windows, whose allocators work in other ways, it does nothing and returns False.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -26,5 +26,5 @@ def keep_large_blocks() -> bool:
     if not (hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "mallopt")):
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
-    accepted = [libc.mallopt(parameter, value) == 1 for parameter, value in settings]
-    return all(accepted)
+    # Each setting helps on its own, so all are tried even if one is refused.
+    return [libc.mallopt(parameter, value) for parameter, value in settings] == [1, 1, 1]

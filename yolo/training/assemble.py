@@ -1,4 +1,4 @@
-"""Options -> a whole run."""
+"""Build a whole run from its options."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from yolo.training.allocator import keep_large_blocks
 from yolo.training.engine import Trainer
 from yolo.training.optimizer import freeze, make_optimizer
 from yolo.training.precision import autocast, training_precision
-from yolo.training.run_folder import BEST, Run, next_folder
+from yolo.training.run_folder import Run, next_folder
 from yolo.training.schedule import make_schedule
 from yolo.training.validation import Validation
 from yolo.training.watch import watchers
 
 SHAPES = Path("data/shapes")
-"""Where the embedded set is drawn, under the folder that the command runs in."""
+"""Folder of the embedded data set, below the working directory of the command; it is made on first use."""
 
 
 def assemble(options: Training, device: torch.device, state: dict[str, Any] | None = None) -> Trainer:
-    """Return the whole run: a new one, or with the `state` of a checkpoint that of the folder `options.out`."""
-    # Nothing here draws from NumPy's or Python's random numbers; a user's transform may.
+    """Return a new run, or with the `state` of a checkpoint the run of the folder `options.out`, as it was then."""
+    # This program does not use NumPy's and Python's random numbers, but a user's transform may.
     torch.manual_seed(options.seed)
     np.random.seed(options.seed % 2**32)
     random.seed(options.seed)
     data, held_out = open_sets(options)
-    # A resumed run has its weights in the checkpoint.
+    # The weights of a resumed run are in its checkpoint: the file that it started from may be gone.
     detector = build_detector(options if state is None else replace(options, weights=None), data.names, device)
     _check_metric(options.early_metric, detector)
     detector, wrapped = _wrap(detector, options)
@@ -56,17 +56,19 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
     seen, batches = _batches(options, data, detector)
     workers = loader_workers(options.workers)
     loader = Loader(detector.samples(seen), batches, workers=workers, pin=device.type == "cuda")
+    # Rounded up: the last step of an epoch may have fewer batches.
     epoch_steps = -(-len(loader) // options.accumulate)
     schedule = make_schedule(options.schedule, options.epochs * epoch_steps, epoch_steps)
     optimizer = make_optimizer(
         detector.network, options.optimizer, options.schedule.lr, options.momentum, options.weight_decay
     )
+    # Before the first step: from then on blocks are mapped and unmapped.
     if device.type == "cpu":
         keep_large_blocks()
     arithmetic = partial(autocast, device, precision)
     validation = Validation(held_out, detector, arithmetic=arithmetic, workers=workers)
     watching = watchers(detector, options, validation, arithmetic)
-    # The folder comes last: what is wrong with the options is reported before anything is written.
+    # The folder comes last: errors in the options are reported before anything is written.
     run = _folder(options, state)
     trainer = Trainer(
         detector,
@@ -74,13 +76,13 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
         optimizer,
         schedule,
         evaluate=partial(_evaluate, validation, run),
-        keep=lambda best: best.save(run.folder / BEST),
         run=run,
         options=options,
         precision=precision,
         wrapped=wrapped,
         watchers=watching,
     )
+    # Only a new run writes the sheet: a resumed one has it.
     if state is None:
         _first_batch(seen, batches, run)
     else:
@@ -94,27 +96,28 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
 
 
 def open_sets(options: Training) -> tuple[ImageDataset, ImageDataset]:
-    """What is trained on, and what is evaluated on. The classes of both are those of the training images."""
+    """Return the data sets for training and for evaluation. Both have the classes of the training images."""
     path = Path(options.data)
     if options.data == "shapes":
+        # One process draws the embedded set; the others wait until it is complete.
         path = make_shapes(SHAPES) if rank() == 0 else SHAPES
         wait_for_all()
     data = open_data(path, split=options.split, limit=options.limit, bad=options.bad)
     if not len(data):
-        raise ValueError(f"{path}: no images in the split {options.split!r}; nothing to train on")
+        raise ValueError(f"{path}: the split {options.split!r} has no images to train on")
     if options.eval_on == "train":
         return data, data
     found = splits(path)
     if not any(name.startswith(options.val_split) for name in found):
         raise ValueError(
-            f"{path}: no split begins with {options.val_split!r} to evaluate on; there is {', '.join(found)}: "
-            f"give --val-split NAME, or --eval-on train for the training images"
+            f"{path}: no split begins with {options.val_split!r} to evaluate on; it has {', '.join(found)}: "
+            f"give --val-split NAME, or --eval-on train to evaluate on the training images"
         )
     return data, open_data(path, split=options.val_split, bad=options.bad, names=data.names)
 
 
 def _check_metric(name: str, detector: Detector) -> None:
-    """Raise ValueError now, and not after the first epoch, if no metric has this name."""
+    """Raise ValueError if no metric has this name: before training, not after the first epoch."""
     losses = [f"{part}/{term}" for part in ("val", "train") for term in ("loss", *detector.terms)]
     known = [*METRICS, *detector.metrics, *losses]
     if name not in known:
@@ -122,7 +125,8 @@ def _check_metric(name: str, detector: Detector) -> None:
 
 
 def _wrap(detector: Detector, options: Training) -> tuple[Detector, nn.Module | None]:
-    """Freeze, compile and distribute the network: the detector, and what training goes through if not the network."""
+    """Freeze, compile and distribute the network. Returns the detector and the wrapped network, None if not wrapped."""
+    # The order matters: frozen layers must be the converted ones, and DDP wraps the compiled network.
     if options.sync_bn and world_size() > 1:
         detector = detector.replace(network=nn.SyncBatchNorm.convert_sync_batchnorm(detector.network))
     if options.freeze:
@@ -137,10 +141,11 @@ def _wrap(detector: Detector, options: Training) -> tuple[Detector, nn.Module | 
 
 
 def _batches(options: Training, data: ImageDataset, detector: Detector) -> tuple[Augmented, Batches]:
-    """The images as training sees them, and which of them make a batch of this process."""
+    """Return the augmented images, and the batches of this process as indices of images."""
     share, rest = divmod(options.batch_size, world_size())
     if rest or not share:
         raise ValueError(f"batch_size={options.batch_size} over {world_size()} processes: expected a multiple of them")
+    # The cache comes before augmentation: it holds decoded images, which are the same in every epoch.
     images: DataSet = data
     if options.cache != "none":
         images = Cached(data, detector.size, options.cache, Path("runs/cache"))
@@ -161,7 +166,7 @@ def _batches(options: Training, data: ImageDataset, detector: Detector) -> tuple
 
 
 def loader_workers(workers: int | None) -> int:
-    """Return the number of worker processes of one training process: by default one for each core beyond two."""
+    """Return the number of workers of one training process. By default its share of the cores minus 2, at most 8."""
     if workers is not None:
         return workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -169,7 +174,7 @@ def loader_workers(workers: int | None) -> int:
 
 
 def _folder(options: Training, state: dict[str, Any] | None) -> Run:
-    """The run's folder, new, or where the state left it."""
+    """Return the folder of the run: a new one, or the existing one without what is newer than the checkpoint."""
     if state is not None:
         assert options.out is not None
         return Run.open(options.out, state["trainer"]["loader"]["epoch"], state["trainer"]["step"])
@@ -177,7 +182,7 @@ def _folder(options: Training, state: dict[str, Any] | None) -> Run:
 
 
 def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -> dict[str, float]:
-    """The numbers; and a sheet of objects beside detections, which replaces the earlier one in the folder."""
+    """Return the metrics, and write a sheet of objects and detections, which replaces the one before."""
     numbers = validation(detector)
     if rank() == 0:
         sheet = validation.sheet(detector)
@@ -187,7 +192,7 @@ def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -
 
 
 def _first_batch(seen: Augmented, batches: Batches, run: Run) -> None:
-    """A sheet of the very first batch as the network gets it, boxes drawn: what is wrong with the data shows here."""
+    """Write a sheet of the first batch as the network gets it, with boxes: it shows errors in the data."""
     if rank() > 0:
         return
     draws = batches.epoch(0)[0][:16]

@@ -1,15 +1,15 @@
-"""`last.pt`: everything that a resumed run needs, written whole or not at all, read without unpickling anything.
+"""`last.pt`: everything that a resumed run needs, written completely or not at all, read without unpickling objects.
 
-Tensors, numbers, strings, lists and dictionaries only, so that `torch.load(weights_only=True)` reads it. What is in it
-is what `Trainer.state_dict` says; here are the file and the random numbers.
+It holds tensors, numbers, strings, lists and dictionaries only, so that `torch.load(weights_only=True)` reads it.
+`Trainer.state_dict` decides what is in it. This file writes and reads it, and has the state of the random numbers.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import pickle
 import random
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,59 +20,63 @@ import torch
 from yolo.atomic import replacing
 
 FORMAT = 1
-"""Of the file; a program that wrote another one kept other things in it."""
+"""The format of the file. A file of another format has other contents and is refused."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes `state`, then gives it the name; OSError if there is no room, and the old file stays."""
+    """Write `state` to a temporary file, then rename it.
+
+    Raises OSError if it cannot be written, for example because the disk is full. The previous file then stays.
+    """
     with replacing(path) as temporary:
         try:
             torch.save({"format": FORMAT, **state}, temporary)
-        except RuntimeError as problem:  # PyTorch's writer does not say which error it met
-            free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize if hasattr(os, "statvfs") else 0
+        except RuntimeError as problem:  # PyTorch's writer does not report which error occurred
+            free = shutil.disk_usage(path.parent).free / 1e6
             raise OSError(
-                errno.EIO, f"{path}: not written, the checkpoint before it stays; {free / 1e6:,.0f} MB are free here"
+                errno.EIO, f"{path}: not written, the previous one stays; {free:,.0f} MB are free"
             ) from problem
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote, on the CPU. ValueError for other and damaged files, FileNotFoundError for none."""
+    """Return what `save_checkpoint` wrote, on the CPU.
+
+    Raises ValueError for a damaged file or one of another kind, FileNotFoundError if there is no file.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, so there is no run to resume; give a folder of runs/")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+        with zipfile.ZipFile(path) as archive:  # torch.load does not check the checksums
             if (broken := archive.testzip()) is not None:
                 raise RuntimeError(f"{broken} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError, EOFError) as problem:
         why = (str(problem) or type(problem).__name__).splitlines()[0]
-        raise ValueError(f"{path}: not a whole checkpoint of this program ({why}); was the copy cut short?") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path}: not a complete checkpoint ({why}); was the copy cut short?") from None
+    found = state.get("format") if isinstance(state, dict) else type(state).__name__
+    if found != FORMAT:
         raise ValueError(f"{path}: a checkpoint of format {found}; this program reads format {FORMAT}")
     return state
 
 
 def random_state() -> dict[str, Any]:
-    """Where the random numbers of PyTorch (every device), NumPy and Python stand, as tensors and numbers."""
+    """Return the state of the random numbers of PyTorch (every device), NumPy and Python, as tensors and numbers."""
     numpy = np.random.get_state(legacy=False)
-    words, position = numpy["state"]["key"], numpy["state"]["pos"]
+    words = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     version, own, own_gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [
-            torch.from_numpy(words.astype(np.int64)),
-            int(position),
-            int(numpy["has_gauss"]),
-            float(numpy["gauss"]),
-        ],
+        "numpy": [words, int(numpy["state"]["pos"]), int(numpy["has_gauss"]), float(numpy["gauss"])],
         "python": [version, list(own), own_gauss],
     }
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Goes on there. Another number of GPUs keeps its own numbers: nothing in training draws from them."""
+    """Continue with the random numbers of `random_state()`.
+
+    With another number of GPUs theirs are left as they are: nothing in training draws from them.
+    """
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

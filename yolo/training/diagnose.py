@@ -1,9 +1,9 @@
-"""Where the first number went wrong: a report on a step whose loss or gradient is NaN or infinite."""
+"""The report on a step whose loss or gradient is NaN or infinite: where the first such number appeared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from yolo.data.loader import Batch
 from yolo.models.detector import Detector
+from yolo.training.precision import Arithmetic
 
 
 class NotFiniteError(ValueError):
     """The loss or a gradient of a step is NaN or infinite."""
 
     status = 3
-    """Exit status of a training that ends with this error."""
+    """Exit status of a training that stops with this error."""
 
 
 def diagnosis(
@@ -26,43 +27,43 @@ def diagnosis(
     step: int,
     terms: Mapping[str, float],
     norm: float,
-    arithmetic: Callable[[], AbstractContextManager[None]],
+    arithmetic: Arithmetic,
 ) -> str:
-    """The report: step, images, terms, the first module whose output is no number, and what to try.
+    """Return the report: step, images, loss terms, the first module whose output is not finite, and what to try.
 
-    The batches of the step go through the network once more, with the weights that they met: such a step changes none.
-    Processes that train together call it together, and each tells of its own images.
+    The batches of the step go through the network once more. The weights are still those of the step, because a step
+    with a non-finite number changes none. Processes that train together all call this; each reports its own images.
     """
     network = detector.network
     weights = [name for name, p in network.named_parameters() if not bool(p.isfinite().all())]
-    found = [_first_broken(detector, batch, arithmetic) for batch in batches]  # all: losses are a collective call
+    # Every batch, even if the first one is broken: computing losses is a collective call.
+    found = [_first_broken(detector, batch, arithmetic) for batch in batches]
+    # Name the images of the first broken batch only; of all batches if none, or no batch in particular, is to blame.
     guilty = [batch for batch, where in zip(batches, found, strict=True) if where][:1] or batches
-    where = next(filter(None, found), "The same images give finite numbers now.")
+    where = next(filter(None, found), "This time the same images gave finite numbers.")
     if weights:
         guilty, where = batches, f"The weights {weights[0]} themselves are not finite."
     images = ", ".join(str(target["image_id"]) for batch in guilty for target in batch.targets)
     losses = ", ".join(f"{name} {value:g}" for name, value in terms.items())
     return (
         f"step {step}: a loss or a gradient is not a finite number ({losses}, gradient norm {norm:g}). Images with "
-        f"the ids {images}. {where} The weights are those before this step, the last checkpoint is good. Try a lower "
+        f"the ids {images}. {where} This step did not change the weights, and the last checkpoint is good. Try a lower "
         f"learning rate, --clip 10, or --precision fp32; python -m yolo show-data shows the images and their boxes"
     )
 
 
-def _first_broken(detector: Detector, batch: Batch, arithmetic: Callable[[], AbstractContextManager[None]]) -> str:
-    """The first module, in the order of the network, whose output is not finite; or the first such gradient; or ""."""
+def _first_broken(detector: Detector, batch: Batch, arithmetic: Arithmetic) -> str:
+    """Return a sentence on the first layer with a non-finite output, else on the last with such a gradient, else ""."""
     network = detector.network
     broken: list[str] = []
 
-    def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if not broken and isinstance(output, Tensor) and not bool(output.isfinite().all()):
-                broken.append(name)
+    def check(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        if not broken and isinstance(output, Tensor) and not bool(output.isfinite().all()):
+            broken.append(name)
 
-        return hook
-
+    # Only modules without children: the output of a container is that of its last module.
     leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
-    hooks = [module.register_forward_hook(look(name)) for name, module in leaves]
+    hooks = [module.register_forward_hook(partial(check, name)) for name, module in leaves]
     images = batch.images.to(next(network.parameters()).device)
     network.zero_grad(set_to_none=True)
     try:
@@ -71,6 +72,7 @@ def _first_broken(detector: Detector, batch: Batch, arithmetic: Callable[[], Abs
     finally:
         for hook in hooks:
             hook.remove()
+    # Also where the forward pass found something: SyncBatchNorm exchanges gradients with the other processes.
     torch.stack(list(terms.values())).sum().backward()
     if broken:
         return f"The first layer with such an output is {broken[0]}."

@@ -1,4 +1,4 @@
-"""The exponential moving average of a network, which is what is evaluated and kept.
+"""The exponential moving average of a network; the average is evaluated and saved as the best weights.
 
 Letters: `t` updates so far; `d(t)` the decay, the share of the old average that update `t` keeps.
 """
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """An average over the states that a network had after its optimizer steps: average ← d · average + (1 - d) · state.
+    """The average of a network's states after its optimizer steps: average ← d · average + (1 - d) · state.
 
-    d(t) = min(decay, (1 + t) / (warmup + t)) with t = 0, 1, 2, ...: the first update keeps only a tenth, so that the
-    initial weights are forgotten within a few steps and not after 1 / (1 - decay) of them. With `warmup` 10 that is
-    `num_updates` of TensorFlow's `tf.train.ExponentialMovingAverage`; with 1 there is no ramp.
+    d(t) = min(decay, (1 + t) / (warmup + t)) with t = 0, 1, 2, ... With `warmup` 10 the first update keeps only a tenth
+    of the initial weights, so they are forgotten within a few steps instead of 1 / (1 - decay) steps. This is
+    `num_updates` of TensorFlow's `tf.train.ExponentialMovingAverage`. With `warmup` 1 there is no ramp.
 
-    Parameters and floating-point buffers (running means and variances) are averaged, other buffers (counts) are
-    copied. What stands still in the network, such as frozen layers, is equal to the bit in the average.
+    Parameters and floating-point buffers (running means and variances) are averaged. Other buffers (counts) are copied.
+    Values that do not change in the network, such as frozen layers, are equal in the average, bit for bit.
 
     Args:
         network: the module that is trained, on its device; not its DDP or compiled wrapper.
-        decay: d in the long run, in [0, 1).
+        decay: d after the ramp, in [0, 1).
         warmup: how slowly the ramp rises, at least 1: d is 1/2 at t = warmup - 2.
     """
 
@@ -40,12 +40,13 @@ class Ema:
 
     @property
     def next_decay(self) -> float:
-        """d(t) of the next update."""
+        """Return d(t) of the next update."""
         return min(self.decay, (1 + self.updates) / (self.warmup + self.updates))
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes in the present state of the network, after an optimizer step. Nothing waits for the device."""
+        """Add the network's state to the average, after an optimizer step. Nothing waits for the device."""
+        # Collect first: one call for all tensors is a few kernels on a GPU, not one per tensor.
         averages: list[Tensor] = []
         states: list[Tensor] = []
         for average, state in zip(_tensors(self.network), _tensors(self._source), strict=True):
@@ -59,15 +60,15 @@ class Ema:
         self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs, tensors and an int: `updates` and the state of `network`."""
+        """Return everything that a resumed run needs: `updates` (int) and the state of `network` (tensors)."""
         return {"updates": self.updates, "network": self.network.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from `state_dict()`, exactly. RuntimeError from PyTorch if the network is another one."""
+        """Continue exactly from `state_dict()`. Raises RuntimeError, from PyTorch, if it is of another network."""
         self.network.load_state_dict(state["network"])
         self.updates = int(state["updates"])
 
 
 def _tensors(network: nn.Module) -> Iterator[Tensor]:
-    """Looked up at each update: moving a network to another device replaces its buffers."""
+    """Return parameters and buffers, looked up at each update: moving a network to a device replaces its buffers."""
     return chain(network.parameters(), network.buffers())

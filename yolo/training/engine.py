@@ -1,11 +1,11 @@
-"""The training loop. It knows a `Detector`, and never which.
+"""The training loop. It works with any `Detector` and never asks which one.
 
 A *batch* goes forward and backward; `accumulate` batches make a *step* of the optimizer; an *epoch* is every image
-once. A checkpoint is taken between two steps, so nothing of an unfinished step has to be saved, and the rest of the run
-depends on nothing but the checkpoint: `state_dict` names all of it.
+once. Checkpoints are taken between two steps, so they hold no part of an unfinished step. The rest of a run depends
+only on the checkpoint; `state_dict` lists everything in it.
 
-Nothing in a step waits for the device. A step whose loss or gradient is not finite would do harm: the optimizer's own
-kernel leaves it out, and the host learns of it when the numbers of the step arrive (`yolo/training/readback.py`).
+Nothing in a step waits for the device. A step whose loss or gradient is not finite would spoil the weights. So the
+optimizer's own kernel skips it, and the host notices when the numbers of the step arrive (`yolo/training/readback.py`).
 """
 
 from __future__ import annotations
@@ -34,30 +34,29 @@ from yolo.training.ema import Ema
 from yolo.training.interrupt import Interrupt
 from yolo.training.precision import autocast
 from yolo.training.progress import Progress
-from yolo.training.readback import Reading, Readings
-from yolo.training.run_folder import LAST, Run
+from yolo.training.readback import Readings
+from yolo.training.run_folder import BEST, LAST, Run
 from yolo.training.totals import Best, Totals
 from yolo.training.watch import Watcher
 
 Evaluate = Callable[[Detector, int], Mapping[str, float]]
-"""The metrics of a detector after so many steps, by name: `AP`, `val/box`, ..."""
+"""Returns the metrics of a detector by name (`AP`, `val/box`, ...), given the number of optimizer steps done."""
 
 
 class Trainer:
-    """A run: what is trained, with what, and its progress.
+    """Trains a detector: the state of a run and its loop.
 
     Args:
-        detector: its `network` is trained.
-        loader: batches of every epoch; it knows which is next.
-        optimizer: of the network's parameters.
-        schedule: the learning rate of a step, counted from 1.
-        evaluate: the metrics of a detector after so many steps.
-        keep: saves a detector as the best one so far.
+        detector: the detector whose `network` is trained.
+        loader: the batches of every epoch; its position is saved in checkpoints.
+        optimizer: the optimizer of the network's parameters.
+        schedule: returns the learning rate of a step, counted from 1.
+        evaluate: returns the metrics of a detector, given the number of steps done.
         run: the folder that everything is written to.
         options: epochs, accumulation, clipping and how often to evaluate and save.
-        precision: arithmetic of the network; bfloat16 and float16 by autocast.
-        wrapped: the network within DDP or torch.compile, through which training goes; None is the network itself.
-        watchers: of steps and evaluations, by name.
+        precision: the dtype in which the network computes; bfloat16 and float16 by autocast.
+        wrapped: the network within DDP or torch.compile, used for training; None is the network itself.
+        watchers: watchers of steps and evaluations, by name.
     """
 
     def __init__(
@@ -68,16 +67,15 @@ class Trainer:
         schedule: Callable[[int], float],
         *,
         evaluate: Evaluate,
-        keep: Callable[[Detector], None],
         run: Run,
         options: Training,
-        precision: torch.dtype = torch.float32,
-        wrapped: nn.Module | None = None,
-        watchers: Mapping[str, Watcher] | None = None,
+        precision: torch.dtype,
+        wrapped: nn.Module | None,
+        watchers: dict[str, Watcher],
     ) -> None:
         self.detector, self.loader, self.optimizer, self.schedule = detector, loader, optimizer, schedule
-        self.evaluate, self.keep, self.run, self.options = evaluate, keep, run, options
-        self.wrapped, self.watchers = wrapped, dict(watchers or {})
+        self.evaluate, self.run, self.options = evaluate, run, options
+        self.wrapped, self.watchers = wrapped, watchers
         self.device = next(detector.network.parameters()).device
         self.ema = Ema(detector.network, options.ema) if options.ema else None
         self.arithmetic = partial(autocast, self.device, precision)
@@ -86,27 +84,27 @@ class Trainer:
         self.step = 0  # optimizer steps done
         self.totals = Totals(self.device)
         self.best = Best(options.early_metric)
-        self._terms = torch.zeros(0)  # mean of the terms over the batches of this step
-        self._broken = torch.zeros((), device=self.device)  # 1 from the first step on that must not change the weights
+        self._terms = torch.zeros(0)  # means of the loss terms over the batches of this step
+        self._broken = torch.zeros((), device=self.device)  # 1 from the first non-finite step on
         self.progress = Progress(len(loader), options, loader.workers)
 
-    def fit(self, asked: Interrupt) -> bool:
-        """Train until the last epoch or a stop request. Returns True if training is complete; a checkpoint is there
-        in both cases.
+    def fit(self, interrupt: Interrupt) -> bool:
+        """Train until the last epoch or a stop request. Returns True if training is complete.
 
-        Raises NotFiniteError with a diagnosis when a loss or gradient is not finite; the last checkpoint is older.
+        In both cases `last.pt` holds the final state. Raises NotFiniteError with a diagnosis if a loss or gradient is
+        not finite; `last.pt` is then from before that step.
         """
         while not self._done(self.loader.epoch):
             epoch = self.loader.epoch
-            if not self._epoch(asked):
-                self._read_all()
+            if not self._epoch(interrupt):
+                self._read(everything=True)
                 self.save()
                 return False
             self._finish(epoch)
         return True
 
     def averaged(self) -> Detector:
-        """Return the detector that is evaluated and kept: with the averaged weights, where there are some."""
+        """Return the detector that is evaluated and saved: with averaged weights, if `ema` is on."""
         return self.detector.replace(network=self.ema.network) if self.ema else self.detector
 
     def state_dict(self) -> dict[str, Any]:
@@ -125,7 +123,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from there, to the bit. Raises ValueError, RuntimeError or KeyError for the state of another run."""
+        """Continue from `state_dict()`, to the bit. Raises ValueError, RuntimeError or KeyError for another run."""
         state = renamed(state)
         self.detector.network.load_state_dict(state["network"])
         if self.ema:
@@ -146,26 +144,28 @@ class Trainer:
         if rank() == 0:
             save_checkpoint(self.run.folder / LAST, {"trainer": state, "options": run_text(self.options)})
 
-    def _epoch(self, asked: Interrupt) -> bool:
+    def _epoch(self, interrupt: Interrupt) -> bool:
         """Train the rest of the epoch. Returns False if it was interrupted, between two steps."""
         self.detector.network.train()
         step: list[Batch] = []
+        # A resumed epoch begins at the loader's position, which is between two steps.
         with self.progress.epoch(self.loader.epoch, self.loader.position) as bar:
             for batch in bar.timed(self.loader):
+                # The last step of an epoch may have fewer batches; its mean is over those.
                 first = (self.loader.position - 1) // self.options.accumulate * self.options.accumulate
-                size = min(self.options.accumulate, len(self.loader) - first)  # batches of this step
+                size = min(self.options.accumulate, len(self.loader) - first)
                 last = self.loader.position == first + size
                 self._batch(batch, size, first=not step, last=last)
                 step.append(batch)
                 if last:
                     self._step(step)
                     step = []
-                    if self._all_agree(asked):
+                    if self._all_agree(interrupt):
                         return False
         return True
 
     def _batch(self, batch: Batch, size: int, *, first: bool, last: bool) -> None:
-        """Go forward and backward; the gradients of `size` batches add up to that of their mean."""
+        """Run a batch forward and backward. The gradients of `size` batches add up to the gradient of their mean."""
         images = batch.images.to(self.device, non_blocking=True)
         with self.arithmetic(), self._communication(last):
             losses = self.detector.losses(images, batch.targets, self.wrapped)
@@ -176,17 +176,20 @@ class Trainer:
         self._terms = mean if first else self._terms + mean
 
     def _step(self, batches: list[Batch]) -> None:
-        """Take a step of the optimizer, unless a number of this step or of one not read yet is not finite."""
+        """Take an optimizer step, unless this step or one that was not read yet has a number that is not finite."""
         self.step += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule(self.step)
+        # The norm is that of the true gradients, before clipping.
         self.scaler.unscale_(self.optimizer)
         gradients = [p for p in self.detector.network.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in gradients if p.grad is not None])
         if self.options.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(gradients, self.options.clip, norm)
         terms = sum_over_ranks(self._terms) / world_size()
-        if not self.scaler.is_enabled():  # with float16 the scaler looks, and infinite gradients are ordinary
+        # A fused optimizer skips a step where found_inf is 1. In float16 infinite gradients are normal, and the scaler
+        # sets found_inf.
+        if not self.scaler.is_enabled():
             finite = terms.isfinite().all() & norm.isfinite()
             self._broken = torch.maximum(self._broken, (~finite).float())
             self.optimizer.grad_scale = None  # type: ignore[attr-defined]
@@ -194,34 +197,29 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        # Average and watchers see the new weights.
         if self.ema:
             self.ema.update()
         for watcher in self.watchers.values():
             watcher.step(self.loader.position - len(batches), batches)
         self.readings.put(self.step, torch.cat((terms, norm[None].to(terms.dtype))), batches)
-        for reading in self.readings.take():
-            self._read(reading)
+        self._read()
 
-    def _read(self, reading: Reading) -> None:
-        """Log the numbers of a step, which have arrived."""
-        *values, norm = reading.values
-        terms = dict(zip(self.detector.terms, values, strict=True))
-        if not all(map(math.isfinite, values if self.scaler.is_enabled() else reading.values)):
-            report = diagnosis(self.detector, reading.about, reading.step, terms, norm, self.arithmetic)
-            raise NotFiniteError(report)
-        self.totals.add_step(norm)
-        self.progress.show(terms)
-        numbers = {f"step/{name}": value for name, value in terms.items()}
-        self.run.scalars(reading.step, {**numbers, "step/gradient": norm, "step/lr": self.schedule(reading.step)})
-
-    def _read_all(self) -> None:
-        """Log the numbers of every step, before something is saved that a broken one may have touched."""
-        for reading in self.readings.take(everything=True):
-            self._read(reading)
+    def _read(self, *, everything: bool = False) -> None:
+        """Log the numbers of the steps that have arrived, or wait for all steps: always before something is saved."""
+        for step, (*values, norm), batches in self.readings.take(everything=everything):
+            terms = dict(zip(self.detector.terms, values, strict=True))
+            # In float16 an infinite gradient is normal: the scaler skipped the step.
+            if not all(map(math.isfinite, values if self.scaler.is_enabled() else [*values, norm])):
+                raise NotFiniteError(diagnosis(self.detector, batches, step, terms, norm, self.arithmetic))
+            self.totals.add_step(norm)
+            self.progress.show(terms)
+            numbers = {f"step/{name}": value for name, value in terms.items()}
+            self.run.scalars(step, {**numbers, "step/gradient": norm, "step/lr": self.schedule(step)})
 
     def _finish(self, epoch: int) -> None:
-        """End an epoch: its numbers, the evaluation where it is due, the checkpoints."""
-        self._read_all()
+        """End an epoch: log its numbers, evaluate if it is due, save checkpoints."""
+        self._read(everything=True)
         values = self.totals.take()
         values["lr"] = self.schedule(self.step)
         for watcher in self.watchers.values():
@@ -229,44 +227,46 @@ class Trainer:
         if self._evaluated(epoch + 1):
             start = time.perf_counter()
             shown = self.averaged()
-            copy_from_rank_0(shown.network.buffers())  # batch norm counts in each process on its own; one is evaluated
+            # Each process has batch norm statistics of its own images; all must evaluate the same network.
+            copy_from_rank_0(shown.network.buffers())
             values |= self.evaluate(shown, self.step)
             for watcher in self.watchers.values():
                 values |= watcher.evaluated(shown)
             values["eval_seconds"] = time.perf_counter() - start
             if self.best.better(epoch, values) and rank() == 0:
-                self.keep(shown)
+                shown.save(self.run.folder / BEST)
+        # The line comes before the checkpoint: a resume drops a line that is too new and cannot replace a missing one.
         self.run.log(epoch, self.step, values | self.progress.measured())
         if (epoch + 1) % self.options.save_every == 0 or self._done(epoch + 1):
             self.save()
         self.progress.epoch_line(epoch, self.detector, values, str(self.best) if self.best.epoch >= 0 else "")
 
     def _evaluated(self, done: int) -> bool:
-        """Whether an evaluation is due after `done` epochs."""
+        """Return whether an evaluation is due after `done` epochs."""
         every = self.options.eval_every
         return done == self.options.epochs or (every > 0 and done % every == 0)
 
     def _done(self, done: int) -> bool:
-        """Whether training ends after `done` epochs: it was the last, or `early_stop` epochs brought nothing better."""
+        """Return whether training ends after `done` epochs: all, or `early_stop` epochs without improvement."""
         if done >= self.options.epochs:
             return True
-        patience = self.options.early_stop
-        if patience is None or self.best.epoch < 0 or not self._evaluated(done):
+        # Only an evaluation can end the patience: the epochs since the previous one may have improved.
+        if self.options.early_stop is None or self.best.epoch < 0 or not self._evaluated(done):
             return False
-        return done - 1 - self.best.epoch >= patience
+        return done - 1 - self.best.epoch >= self.options.early_stop
 
-    def _all_agree(self, asked: Interrupt) -> bool:
-        """Whether any process has a stop request; then all of them stop, after the same step."""
+    def _all_agree(self, interrupt: Interrupt) -> bool:
+        """Return whether any process has a stop request; then all of them stop after the same step."""
         if world_size() == 1:
-            return bool(asked)
-        return bool(sum_over_ranks(torch.tensor(float(bool(asked)), device=self.device)))
+            return bool(interrupt)
+        return bool(sum_over_ranks(torch.tensor(float(bool(interrupt)), device=self.device)))
 
     def _communication(self, last: bool) -> AbstractContextManager[None]:
-        """Exchange gradients with the last batch of a step only."""
+        """Return a context in which processes exchange gradients after the last batch of a step only."""
         wrapped = self.wrapped
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
 
 
 def run_text(options: Training) -> str:
-    """Return the options of a run as YAML, without its folder, which may be moved."""
+    """Return the options of a run as YAML, without its folder: that may be moved."""
     return yaml_text(replace(options, out=None))

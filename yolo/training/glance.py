@@ -1,9 +1,9 @@
 """AP50 of confident detections in images that were just learned.
 
-This is not an evaluation, but the way many published curves of mAP are made, those of the blog post included.
-`--glance N` logs it beside the proper numbers, to show where the two differ:
+This is not an evaluation. It is how many published curves of mAP are made, including those of the blog post.
+`--glance N` logs it next to the metrics of the evaluation, to show where the two differ:
 
-    glance/AP50         of the batches 0, N, 2N, ... of an epoch, each right after its step, network in evaluation mode
+    glance/AP50         of batches 0, N, 2N, ... of an epoch, right after its step, network in evaluation mode
     glance/AP50_batch   the same in training mode: batch norm takes the statistics of the batch, not its running ones
 
 Letters: `B, A, H, W, C`.
@@ -12,38 +12,36 @@ Letters: `B, A, H, W, C`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from yolo.data.loader import Batch
 from yolo.images.placement import Placement
 from yolo.metrics.coco import Rules, evaluate
 from yolo.metrics.collect import Collector
 from yolo.models.yolo import YoloDetector
 from yolo.options.detection import Filter
 from yolo.size import Size
-from yolo.training.watch import Arithmetic, Watcher
-
-if TYPE_CHECKING:
-    from yolo.data.loader import Batch
-
+from yolo.training.precision import Arithmetic
+from yolo.training.watch import Watcher
 
 SURE = Filter(confidence=0.3, nms=0.5)
-"""The post's thresholds. A curve drawn with them does not show objects that are found with less confidence."""
+"""The thresholds of the blog post. Objects that are found with less confidence do not count."""
 
 AT_HALF = Rules(thresholds=(0.5,), areas={"all": (0.0, 1e10)})
-"""AP50 and nothing else."""
+"""The rules of AP50 alone."""
 
 
 def collect_sure(seen: Collector, detector: YoloDetector, raw: Sequence[Tensor], batch: Batch) -> None:
-    """Add the sure detections in a batch to those seen before, all boxes in pixels of the input.
+    """Add the confident detections in a batch to those seen before, all boxes in pixels of the network input.
 
     Args:
-        seen: what to add to.
-        detector: turns predictions into detections.
-        raw: the predictions for the batch, `[B, A, H, W, 5 + C]` of each head.
+        seen: collects detections and targets.
+        detector: selects detections from predictions.
+        raw: the raw predictions for the batch, `[B, A, H, W, 5 + C]` of each head.
         batch: the images and their targets.
     """
     size = Size(*batch.images.shape[2:])
@@ -56,9 +54,9 @@ class Glance(Watcher):
     """A watcher that examines every N-th batch. It changes neither weights, batch norm nor random numbers.
 
     Args:
-        detector: the one that is trained.
+        detector: the detector that is trained.
         every: N; the first batch of an epoch is examined.
-        arithmetic: of the network.
+        arithmetic: the arithmetic of the network.
     """
 
     def __init__(self, detector: YoloDetector, every: int, arithmetic: Arithmetic) -> None:
@@ -83,11 +81,11 @@ class Glance(Watcher):
         return numbers
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was seen in this epoch."""
+        """Return the detections and targets of this epoch so far."""
         return {name: seen.state_dict() for name, seen in self._seen.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue with that."""
+        """Continue from `state_dict()`."""
         for name, seen in self._seen.items():
             seen.load_state_dict(state[name])
 
@@ -95,8 +93,9 @@ class Glance(Watcher):
         self._seen = {name: Collector(self.detector.names, self.device) for name in ("AP50", "AP50_batch")}
 
     def _predict(self, images: Tensor, training: bool) -> list[Tensor]:
-        """Raw predictions in either mode; what batch norm writes and dropout draws for it is thrown away."""
+        """Return raw predictions in either mode. Buffers, mode and random numbers of the training do not change."""
         network, was_training = self.detector.network, self.detector.network.training
+        # In training mode batch norm updates its statistics; here it updates these copies.
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
         devices = [self.device] if self.device.type == "cuda" else []
         network.train(training)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after the step that is under way, not within it."""
+"""Ctrl-C and SIGTERM stop a run after the current step, not within it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class Interrupt:
-    """Whether somebody asked for the end; `name` of the signal that did."""
+    """A stop request: true after a signal, whose name is `name`."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -20,14 +20,15 @@ class Interrupt:
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Within the block the first SIGINT or SIGTERM only sets the `Interrupt`; a second one acts at once.
+    """Within the block, let the first SIGINT or SIGTERM only set the `Interrupt`; a second one acts immediately.
 
-    Worker processes that are forked within it do not fall to a Ctrl-C that is meant for all of the terminal's.
+    A terminal sends Ctrl-C to all its processes. Worker processes that are forked within the block survive the first.
     """
-    asked = Interrupt()
+    interrupt = Interrupt()
 
     def note(number: int, _frame: FrameType | None) -> None:
-        asked.name = signal.Signals(number).name
+        interrupt.name = signal.Signals(number).name
+        # From here on the handlers from before the block are in place again.
         for known, handler in before.items():
             signal.signal(known, handler)
 
@@ -35,7 +36,7 @@ def interruptible() -> Iterator[Interrupt]:
     for number in before:
         signal.signal(number, note)
     try:
-        yield asked
+        yield interrupt
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,9 +1,8 @@
-"""What training changes and how: the optimizer, its weight decay, layers that stand still."""
+"""The optimizer, its weight decay, and frozen layers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from types import MethodType
 from typing import Literal
@@ -17,26 +16,26 @@ OptimizerName = Literal["sgd", "adam", "adamw"]
 def make_optimizer(
     network: nn.Module, name: OptimizerName, lr: float, momentum: float = 0.9, weight_decay: float = 0.0
 ) -> torch.optim.Optimizer:
-    """An optimizer of all parameters, frozen ones included, as one fused kernel where the device has it.
+    """Return an optimizer of all parameters, including frozen ones; it is fused where the device supports it.
 
-    Weights of convolutions and matrices decay; biases and the scales of batch norm do not, as in darknet (its
-    update_convolutional_layer adds the decay to weight_updates only). So there are two groups, the first with decay.
+    Weights of convolutions and matrices decay. Biases and the scales of batch norm do not, as in darknet, whose
+    update_convolutional_layer adds the decay to weight_updates only. So there are two groups; the first has the decay.
 
-    What the decay does depends on the optimizer:
+    The effect of the decay depends on the optimizer:
     `sgd`: decay · w is added to the gradient. With momentum and darknet's numbers this is darknet's update.
-    `adam`: the same, so it goes through Adam's normalisation too: weights with large gradients hardly decay.
-    `adamw`: w shrinks by lr · decay per step beside Adam's update (Loshchilov and Hutter, arXiv:1711.05101); numbers
-    in use are 0.01 to 0.05, where `sgd` has darknet's 0.0005.
+    `adam`: the same, so Adam normalises it together with the gradient: weights with large gradients hardly decay.
+    `adamw`: w shrinks by lr · decay per step, separately from Adam's update (Loshchilov and Hutter, arXiv:1711.05101).
+    Common values are 0.01 to 0.05; for `sgd` darknet's value is 0.0005.
 
     Args:
-        network: on its device; another one needs another optimizer.
-        name: which one.
-        lr: learning rate of all groups.
-        momentum: of SGD, dampening 0; Adam's beta 1. Adam's beta 2 is 0.999.
-        weight_decay: of the first group.
+        network: the network, on its device. After a move to another device it needs a new optimizer.
+        name: the kind of optimizer.
+        lr: the learning rate of all groups.
+        momentum: the momentum of SGD, with dampening 0; beta 1 of Adam. Beta 2 is 0.999.
+        weight_decay: the weight decay of the first group.
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: if a number is out of range.
     """
     if not weight_decay >= 0:
         raise ValueError(f"weight_decay={weight_decay}: expected a number of at least 0")
@@ -52,47 +51,48 @@ def make_optimizer(
 
 
 def freeze(network: nn.Module, spec: str) -> list[str]:
-    """Stops the training of layers for good; returns the names of their parameters.
+    """Freeze layers for the whole training. Returns the names of their parameters, in the order of the network.
 
-    They get no gradients any more. A batch norm that is frozen whole computes with its running statistics, which stand
-    still, whatever `network.train()` says later. Copies of the network (`copy.deepcopy`) are frozen as well. Convert
-    to SyncBatchNorm before, not after.
+    Frozen parameters get no gradients. A batch norm whose parameters are all frozen uses its running statistics and
+    does not update them, even after `network.train()`. Copies of the network (`copy.deepcopy`) are frozen too. Convert
+    to SyncBatchNorm before freezing, not after.
 
     Args:
-        network: is changed in place.
+        network: the network; it is changed in place.
         spec: parts separated by commas. A part is a section number of the cfg, `12`; a range with both ends, `0-73`
             (darknet-53 in yolov3.cfg); or a name with wildcards, such as `layers.12.*` or `*.bn.*`.
 
     Raises:
-        ValueError: a part that matches nothing, with what there is; a spec that leaves nothing to train.
+        ValueError: if a part matches nothing (the message lists what exists), or if nothing would be left to train.
     """
+    # All parts are checked before anything changes.
     parameters = dict(network.named_parameters())
     frozen: set[str] = set()
     for part in (piece.strip() for piece in spec.split(",")):
         found = {name for name in parameters if _matches(name, part)}
         if not found:
-            raise ValueError(f"freeze {part!r} matches nothing; {_what_there_is(parameters)}")
+            raise ValueError(f"freeze {part!r} matches nothing; {_existing(list(parameters))}")
         frozen |= found
     if all(name in frozen or not p.requires_grad for name, p in parameters.items()):
-        raise ValueError(f"freeze {spec!r} leaves nothing to train; {_what_there_is(parameters)}")
+        raise ValueError(f"freeze {spec!r} leaves nothing to train; {_existing(list(parameters))}")
     for name in frozen:
         parameters[name].requires_grad_(False).grad = None
+    # Without this, batch norm would still update its statistics in training mode.
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            own = list(module.parameters())
-            if own and not any(p.requires_grad for p in own):
-                module.train = MethodType(_stay_in_evaluation, module)  # type: ignore[method-assign]
-                module.eval()
+        trained = {p.requires_grad for p in module.parameters()}
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and trained == {False}:
+            module.train = MethodType(_stay_in_evaluation, module)  # type: ignore[method-assign]
+            module.eval()
     return [name for name in parameters if name in frozen]
 
 
 def _stay_in_evaluation(module: nn.Module, mode: bool = True) -> nn.Module:
-    """Takes the place of `train` in a frozen batch norm."""
+    """Replace `train` of a frozen batch norm: it stays in evaluation mode."""
     return nn.Module.train(module, False)
 
 
 def _matches(name: str, part: str) -> bool:
-    """Whether a parameter belongs to a part of the spec: section number, range of them, or pattern."""
+    """Return whether a parameter belongs to a part of the spec: a section number, a range of numbers, or a pattern."""
     numbers = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
     if not numbers:
         return fnmatchcase(name, part)
@@ -101,14 +101,13 @@ def _matches(name: str, part: str) -> bool:
 
 
 def _layer(name: str) -> int | None:
-    """The section that a parameter belongs to, None where modules are not numbered so."""
+    """Return the section number of a parameter, None where modules are not numbered like `layers.12`."""
     match = re.match(r"layers\.([0-9]+)\.", name)
     return int(match[1]) if match else None
 
 
-def _what_there_is(names: Iterable[str]) -> str:
-    """Numbers and names, for messages."""
-    names = list(names)
+def _existing(names: list[str]) -> str:
+    """Return layer numbers and parameter names as text for error messages."""
     layers = [layer for layer in map(_layer, names) if layer is not None]
     numbers = f"layers {min(layers)} to {max(layers)} have parameters, " if layers else ""
     return f"{numbers}names are {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"

@@ -1,17 +1,21 @@
-"""In which arithmetic a network trains."""
+"""The arithmetic of training: float32, bfloat16 or float16."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
 
+Arithmetic = Callable[[], AbstractContextManager[None]]
+"""Returns a context manager; the network computes in its arithmetic within the block."""
+
 
 def training_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype for `auto`, `fp32`, `bf16` or `fp16`; `auto` is bfloat16 where the device multiplies it faster.
+    """Return the dtype for `auto`, `fp32`, `bf16` or `fp16`; `auto` is bfloat16 where the device multiplies it faster.
 
-    The weights stay float32, so what one step rounds away is not lost over many; the inputs of convolutions are
-    rounded. ValueError for float16 on a CPU, which has no fast way to multiply it.
+    The weights stay float32, so that small updates add up over many steps; only the inputs of convolutions are rounded.
+    Raises ValueError for float16 on a CPU, which has no fast way to multiply it.
     """
     if name == "fp16" and device.type == "cpu":
         raise ValueError("precision fp16 on a CPU: expected bf16 or fp32; float16 is for GPUs")
@@ -21,14 +25,15 @@ def training_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """The block computes in this arithmetic where that is safe; float32 leaves all as it is."""
+    """Return a context manager: within its block PyTorch computes in `dtype` where that is safe. float32: no effect."""
     reduced = dtype != torch.float32
     return torch.autocast(device.type, dtype if reduced else None, enabled=reduced)
 
 
 def _fast_bfloat16(device: torch.device) -> bool:
-    """Ampere and later GPUs; x86 CPUs with AVX512_BF16 or AMX."""
+    """Return whether the device is an Ampere or later GPU, or an x86 CPU with AVX512_BF16 or AMX."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    known = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return device.type == "cpu" and any(ask() for ask in known if ask is not None)
+    # Private functions of PyTorch: a version without them counts as a CPU without fast bfloat16.
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device.type == "cpu" and any(supported() for supported in checks if supported is not None)

@@ -1,24 +1,24 @@
-"""What a network makes of labels: numbers that show why a loss trains or does not.
+"""How well a network fits its labels: numbers that show why a loss trains or does not.
 
-They are measured at an evaluation, in evaluation mode, without augmentation, under the run's own assignment. All are
-means over the images:
+They are measured at an evaluation, in evaluation mode, without augmentation, with the assignment of the run. All are
+means over the evaluated images:
 
     probe/iou               IoU of a positive's box with its label
-    probe/low_iou           share of positives with an IoU below 0.1: 1 - IoU gives them next to no direction
+    probe/low_iou           share of positives with an IoU below 0.1, where the loss 1 - IoU has almost no gradient
     probe/objectness        probability that a positive is an object
-    probe/calibration       its distance from the positive's IoU, which is its target with `obj_label=iou`
-    probe/moved             share of labels whose responsible anchor or scale is another than at the evaluation before
+    probe/calibration       distance of that from the positive's IoU, which is the target with `obj_label=iou`
+    probe/moved             share of labels with another responsible anchor or scale than at the previous evaluation
     probe/scale_S           share of labels for which an anchor of scale S is responsible, heads in the order of the cfg
-    probe/near_misses       for each label, predictions that overlap it by 0.5 or more and are responsible for none
+    probe/near_misses       predictions per label that overlap it by 0.5 or more and are not responsible for any label
     probe/near_objectness   probability that such a near miss is an object
-    probe/near_share        part of the no-object loss that comes from near misses (none with `ignore_thresh`)
+    probe/near_share        share of the no-object loss that comes from near misses (none with `ignore_thresh`)
 
-And of the sure detections, those with confidence 0.3 after NMS at 0.5 (`yolo/training/glance.py`), at an IoU of 0.5:
+And for confident ("sure") detections, confidence 0.3 after NMS at 0.5 (`yolo/training/glance.py`), at an IoU of 0.5:
 
-    probe/sure_AP50         their AP50, which those with less confidence would raise
-    probe/sure_found        share of the objects that one of them finds
-    probe/duplicates        for each object, sure detections of it beside the one that finds it
-    probe/false             for each object, sure detections that are wrong in another way
+    probe/sure_AP50         their AP50; detections with less confidence would raise it
+    probe/sure_found        share of the objects that a sure detection finds
+    probe/duplicates        sure detections per object that find it again
+    probe/false             sure detections per object that are wrong in another way
 
 Letters: `N` labels of the data set, `S` scales, `B, A, H, W`; R = S · N rows of an assignment, or N.
 """
@@ -46,21 +46,22 @@ from yolo.models.detector import Detector
 from yolo.models.yolo import YoloDetector
 from yolo.options.train import Train
 from yolo.training.glance import AT_HALF, Glance, collect_sure
+from yolo.training.precision import Arithmetic
 from yolo.training.validation import Validation
-from yolo.training.watch import Arithmetic, Watcher
+from yolo.training.watch import Watcher
 
 LOW, NEAR = 0.1, 0.5
-"""IoU below which a positive's box has lost its label; above which a prediction is a near miss."""
+"""Below an IoU of LOW the box of a positive has lost its label; from NEAR on a prediction is a near miss."""
 
 
 class Probe(Watcher):
     """A watcher that measures at every evaluation.
 
+    It remembers which anchor was responsible for each label, int64 `[S, N]` (-1: none), until the next evaluation.
+
     Args:
         batches: the images to measure on, with their labels.
-        arithmetic: of the network.
-
-    It remembers which anchor was responsible for each label, int64 `[S, N]` (-1: none), until the next evaluation.
+        arithmetic: the arithmetic of the network.
     """
 
     def __init__(self, batches: Iterable[Batch], arithmetic: Arithmetic) -> None:
@@ -68,7 +69,7 @@ class Probe(Watcher):
         self.before: Tensor | None = None
 
     def evaluated(self, detector: Detector) -> dict[str, float]:
-        """Return the numbers of a YOLO. Numbers without data (no positives, no evaluation before) are left out."""
+        """Return the numbers of a YOLO. Numbers without data (no positives, first evaluation) are left out."""
         assert isinstance(detector, YoloDetector)
         network, rule = detector.network, detector.loss.assign
         device, was_training = next(network.parameters()).device, network.training
@@ -77,17 +78,17 @@ class Probe(Watcher):
         answers, detections = [], Collector(detector.names, device)
         with torch.no_grad():
             for batch in self.batches:
-                images, targets = batch
-                labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(device)
+                labels = pack_labels(batch.targets, (batch.images.shape[2], batch.images.shape[3])).to(device)
+                # Only the network computes in the arithmetic of training; the rest is float32, as in the loss.
                 with self.arithmetic():
-                    raw = network(images.to(device) / 255)
+                    raw = [scale.float() for scale in network(batch.images.to(device) / 255)]
                 collect_sure(detections, detector, raw, batch)
-                raw = [scale.float() for scale in raw]
                 found = assign(raw, labels, network.heads, rule)
                 answers.append(_answers(found, len(network.heads), len(labels)))
                 for s, grid in enumerate(make_grids(raw, network.heads, labels.dtype)):
                     sums += _sums(raw[s], grid, labels, found, s)
         network.train(was_training)
+        # Images and their order are the same at each evaluation, so columns can be compared.
         now, before = torch.cat(answers, dim=1), self.before
         numbers = _means(sums.tolist(), now.shape[1]) | _sure(detections)
         if now.shape[1]:
@@ -98,18 +99,18 @@ class Probe(Watcher):
         return numbers
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what is remembered."""
+        """Return the responsible anchors of the latest evaluation; empty before the first."""
         return {} if self.before is None else {"answers": self.before}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue with that."""
+        """Continue from `state_dict()`."""
         self.before = state.get("answers")
 
 
 def watchers(
     detector: YoloDetector, options: Train, validation: Validation, arithmetic: Arithmetic
 ) -> dict[str, Watcher]:
-    """Return the watchers of a YOLO's training that the options ask for."""
+    """Return the watchers of a YOLO's training that the options enable."""
     found: dict[str, Watcher] = {}
     if options.glance is not None:
         found["glance"] = Glance(detector, options.glance, arithmetic)
@@ -119,7 +120,7 @@ def watchers(
 
 
 def _answers(found: Assignment, scales: int, N: int) -> Tensor:
-    """The anchor that is responsible for each label at each scale, `[S, N]`; -1 for none."""
+    """Return the anchor that is responsible for each label at each scale, int64 `[S, N]`; -1 for none."""
     answers = torch.full((scales, N), -1, device=found.n.device)
     on = found.matched
     answers[found.s[on], found.n[on]] = found.a[on]
@@ -127,12 +128,16 @@ def _answers(found: Assignment, scales: int, N: int) -> Tensor:
 
 
 def _sums(raw: Tensor, grid: Grid, labels: Tensor, found: Assignment, s: int) -> Tensor:
-    """Of one scale: positives, their IoUs, low ones, objectness, distance of the two; near misses, their objectness and
-    loss; the loss of all that is no object. float64 `[9]`."""
+    """Return the sums of one scale, float64 `[9]`.
+
+    Of positives: number, IoUs, number of low ones, objectness, distance of objectness and IoU. Of near misses: number,
+    objectness, loss. Of everything that is not an object: loss.
+    """
     on = found.matched & (found.s == s)
     n, b, a, i, j = (index[on] for index in found[1:6])
     overlap = iou(grid.boxes(raw[b, a, i, j, :4], a, i, j), grid.truths(labels)[n])
     sure = raw[b, a, i, j, 4].sigmoid()
+    # Near misses are predictions in slots without a positive.
     nothing = torch.ones(raw.shape[:4], dtype=torch.bool, device=raw.device)
     nothing[b, a, i, j] = False
     near = near_labels(raw, labels, grid, NEAR) & nothing
@@ -152,7 +157,7 @@ def _sums(raw: Tensor, grid: Grid, labels: Tensor, found: Assignment, s: int) ->
 
 
 def _sure(detections: Collector) -> dict[str, float]:
-    """The numbers of the sure detections."""
+    """Return the numbers of the sure detections; empty without objects."""
     result = evaluate(detections.records(), detections.names, AT_HALF)
     found = verdict(result)
     objects, wrong = int(found.objects.sum()), int((found.counted & ~found.hit).sum())
@@ -168,7 +173,7 @@ def _sure(detections: Collector) -> dict[str, float]:
 
 
 def _means(sums: list[float], N: int) -> dict[str, float]:
-    """The sums as means."""
+    """Return the means of the sums that `_sums` lists; `N` is the number of labels."""
     positives, overlap, low, sure, off, near, near_sure, near_loss, loss = sums
     means: dict[str, float] = {}
     if positives:

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar in a terminal, a line an epoch, and once a word on what limits the speed."""
+"""The output of a run: a progress bar in a terminal, a line per epoch, and once a line on what limits the speed."""
 
 from __future__ import annotations
 
@@ -7,76 +7,73 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from yolo.data.loader import Batch
 from yolo.distributed import rank
 from yolo.models.detector import Detector
 from yolo.options.training import Training
 
-T = TypeVar("T")
-
 MEASURED = range(2, 12)
-"""Batches of a run that the word on its speed rests on; the first ones warm up."""
+"""Batches of a run whose time is measured; the first two only warm up."""
 
 
 class Progress:
-    """Of a run with so many `batches` an epoch, made by so many `workers`."""
+    """Shows the progress of a run with `batches` batches per epoch, which `workers` processes load."""
 
     def __init__(self, batches: int, options: Training, workers: int = 0) -> None:
         self.batches, self.options, self.workers = batches, options, workers
         self.quiet = rank() > 0
-        self.seen = 0  # batches since this process began
-        self.left = batches * options.epochs  # batches to the end of the run
-        self.waited = self.worked = 0.0  # seconds for data and for everything else, over MEASURED
+        self.seen = 0  # batches since this process started
+        self.left = batches * options.epochs  # batches until the end of the run
+        self.waited = self.worked = 0.0  # seconds waiting for data, and all other seconds, over MEASURED
         self._bar: tqdm[Any] | None = None
-        self.seconds = self._start = 0.0
+        self.seconds = 0.0
 
     @contextmanager
     def epoch(self, epoch: int, position: int) -> Iterator[Progress]:
-        """An epoch, from batch `position` on."""
-        self._start = time.perf_counter()
+        """Show a progress bar within the block, for an epoch from batch `position` on."""
+        start = time.perf_counter()
         self.left = self.batches * (self.options.epochs - epoch) - position
         title = f"epoch {epoch + 1}/{self.options.epochs}"
-        disable = True if self.quiet else None  # None: not where nobody looks
+        disable = True if self.quiet else None  # None: only in a terminal
         with tqdm(total=self.batches, initial=position, desc=title, unit="batch", leave=False, disable=disable) as bar:
             self._bar = bar
             yield self
             self._bar = None
-        self.seconds = time.perf_counter() - self._start
+        self.seconds = time.perf_counter() - start
 
-    def timed(self, batches: Iterable[T]) -> Iterator[T]:
-        """The batches, while it is measured how long the loop waits for them and how long for the rest."""
-        source = iter(batches)
-        while True:
-            start = time.perf_counter()
-            batch = next(source, None)
-            if batch is None:
-                return
+    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches. Measures how long the loop waits for them, and how long everything else takes."""
+        start = time.perf_counter()
+        for batch in batches:
             came = time.perf_counter()
             yield batch
             if self.seen in MEASURED:
                 self.waited += came - start
                 self.worked += time.perf_counter() - came
             self.seen, self.left = self.seen + 1, self.left - 1
+            # Only once per process, when all of MEASURED is done.
             if self.seen == MEASURED.stop:
                 self._say(self._advice())
             if self._bar is not None:
                 self._bar.update()
+            start = time.perf_counter()
 
     def show(self, terms: Mapping[str, float]) -> None:
-        """The terms of the loss of a step that was read."""
+        """Show the loss terms of the latest step that was read."""
         if self._bar is not None and not self._bar.disable:
             self._bar.set_postfix({**terms, "MB": round(memory_mb())}, refresh=False)
 
     def measured(self) -> dict[str, float]:
-        """How fast the epoch was, evaluation not counted, and the most memory so far."""
+        """Return the seconds of the epoch without its evaluation, and the peak memory in MB so far."""
         return {"seconds": self.seconds, "memory_mb": memory_mb()}
 
     def epoch_line(self, epoch: int, detector: Detector, values: Mapping[str, float], best: str) -> None:
-        """Print the numbers of an epoch: the terms of the loss, the metrics, the best epoch in words, if any."""
+        """Print the numbers of an epoch: loss, its terms, metrics, and `best`, the text on the best epoch, if any."""
         shown = [f"epoch {epoch + 1}/{self.options.epochs}"]
         shown += [f"{name} {values[f'train/{name}']:.4g}" for name in ("loss", *detector.terms)]
         shown += [f"{name} {values[name]:.4f}" for name in ("AP", "AP50", *detector.metrics) if name in values]
@@ -90,26 +87,23 @@ class Progress:
             sys.stdout.flush()
 
     def _advice(self) -> str:
-        """What limits the speed, when it will end, what would help."""
+        """Return a line: the speed, the time left, what limits the speed, and what would help."""
         each = (self.waited + self.worked) / len(MEASURED)
         share = self.waited / (self.waited + self.worked)
         if share > 0.15:
             remedy = "--cache ram" if self.workers else "--workers 2, or --cache ram"
-            limit = f"the data are the limit, {share:.0%} of the time is waiting for them; {remedy} would help"
+            limit = f"data loading is the limit, {share:.0%} of the time is spent waiting for it; {remedy} would help"
         else:
-            fp32 = self.options.precision == "fp32"
-            remedy = (
-                "--precision bf16 would help, where the device is made for it"
-                if fp32
-                else "a smaller --size would help"
-            )
-            limit = f"the network is the limit ({share:.0%} is waiting for data); {remedy}"
+            remedy = "a smaller --size would help"
+            if self.options.precision == "fp32":
+                remedy = "--precision bf16 would help, where the device supports it"
+            limit = f"the network is the limit ({share:.0%} of the time is spent waiting for data); {remedy}"
         rate = self.options.batch_size / each
-        return f"{rate:.1f} images/s, about {clock(each * self.left)} to the end without evaluation: {limit}"
+        return f"{rate:.1f} images/s, about {clock(each * self.left)} left, without evaluations: {limit}"
 
 
 def memory_mb() -> float:
-    """The most memory so far, in MB: of the GPU if one is used, else of the process."""
+    """Return the peak memory so far in MB: of the GPU if one is used, else of the process; 0 where it is unknown."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 1e6
     status = Path("/proc/self/status")
@@ -120,7 +114,7 @@ def memory_mb() -> float:
 
 
 def clock(seconds: float) -> str:
-    """Return a time in words: 45 s, 2 min 5 s, 3 h 20 min."""
+    """Return a time as text: 45 s, 2 min 5 s, 3 h 20 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,6 +1,6 @@
-"""Numbers of a step on their way from the device to the host, which does not wait for them.
+"""Copy the numbers of a step from the device to the host without waiting for them.
 
-On a GPU they are read some steps later, when they have long arrived; on a CPU at once.
+On a GPU they are read two steps later, when the copy is complete; on a CPU immediately.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 LAG = 2
-"""Steps that a GPU may be behind the host before the host waits for it."""
+"""Number of steps that the host may be ahead of a GPU before it waits."""
 
 
 class Reading(NamedTuple):
-    """The numbers of a step, and what it was about."""
+    """The numbers of a step, and what they are about: for training the batches of the step."""
 
     step: int
     values: list[float]
@@ -27,8 +27,8 @@ class Reading(NamedTuple):
 class Readings:
     """A queue of readings.
 
-    Which step is read when depends on the number of steps alone, not on the speed of a device: processes that train
-    together read the same step at the same moment, and so decide alike.
+    When a step is read depends only on the number of steps, not on the speed of a device. So processes that train
+    together read the same step at the same time and make the same decisions.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -36,16 +36,13 @@ class Readings:
         self._waiting: deque[tuple[int, Tensor, torch.cuda.Event | None, Any]] = deque()
 
     def put(self, step: int, values: Tensor, about: Any) -> None:
-        """Sends numbers `[n]` of a step on their way."""
-        event = None
+        """Start copying the numbers of a step, `[numbers]`, to the host."""
         host = values.detach().to("cpu", non_blocking=True)
-        if values.is_cuda:
-            event = torch.cuda.Event()
-            event.record()
+        event = torch.cuda.current_stream().record_event() if values.is_cuda else None
         self._waiting.append((step, host, event, about))
 
     def take(self, *, everything: bool = False) -> Iterator[Reading]:
-        """Those that are due, or all."""
+        """Yield the readings that are due, or all, in the order of their steps."""
         while len(self._waiting) > (0 if everything else self.lag):
             step, host, event, about = self._waiting.popleft()
             if event is not None:

@@ -1,8 +1,8 @@
-"""The folder of a training run: options, metrics line by line, TensorBoard's events; and which run is the newest.
+"""The folder of a training run: options, metrics line by line, TensorBoard's events; and the newest run.
 
-A run lives in `options.yaml`, `metrics.jsonl` (a json object per epoch), events of TensorBoard, `last.pt` (what a
-resume needs) and `best.safetensors` (what detection takes); the last two are written elsewhere. The step on every axis
-is the number of optimizer steps done, also for numbers of an epoch, so that one number says what a resumed run drops.
+A run has `options.yaml`, `metrics.jsonl` (a json object per epoch), events of TensorBoard, `last.pt` (for resuming) and
+`best.safetensors` (for detection); the last two are written by other files. The step on every axis is the number of
+optimizer steps done, also for the numbers of an epoch. So one number decides what a resumed run drops.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _MARK = "# options of a run of exact-yolov3\n"
 
 
 class Run:
-    """Writes into the folder of a run. Of several processes only the first one writes; all of them may call.
+    """Writes into the folder of a run. All processes may call its methods; only process 0 writes.
 
-    Made by `Run.create` or `Run.open`; `close` it, or use it in a `with` statement.
+    Make it with `Run.create` or `Run.open`. `close` it, or use it in a `with` statement.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -44,20 +44,21 @@ class Run:
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], options: str) -> Run:
-        """A new run, with the YAML text of its options; a folder that is not there is made.
+        """Return a new run, with the YAML text of its options. The folder is made if it does not exist.
 
-        What a run left that ended before its first `last.pt` is replaced. Raises FileExistsError for a folder with a
-        run that can be resumed (with the command), with trained weights, or with files of these names that are none
-        of a run's.
+        Leftovers of a run that never saved a checkpoint are overwritten. Raises FileExistsError for a folder with a run
+        that can be resumed (the message has the command), with trained weights, or with files of these names that no
+        run wrote.
         """
         folder = Path(folder)
         if (folder / LAST).exists():
             raise FileExistsError(
-                f"{folder} has a run that can go on: python train.py --resume {shlex.quote(str(folder))}; "
-                f"for a new one give another folder with --out"
+                f"{folder} has a run that can be resumed: python train.py --resume {shlex.quote(str(folder))}; "
+                f"for a new run give another folder with --out"
             )
         if (folder / BEST).exists():
-            raise FileExistsError(f"{folder / BEST}: trained weights are there; give another folder with --out")
+            raise FileExistsError(f"{folder / BEST}: these are trained weights; give another folder with --out")
+        # Files with our mark and without a checkpoint are leftovers; others are somebody's work.
         ours = (folder / OPTIONS).is_file() and (folder / OPTIONS).read_bytes().startswith(_MARK.encode())
         for name in (OPTIONS, METRICS):
             if (folder / name).exists() and not ours:
@@ -71,29 +72,30 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], epoch: int, step: int) -> Run:
-        """Goes on with a run at `epoch`, the first that is not done, after `step` optimizer steps.
+        """Return an existing run, to be resumed at `epoch`, the first one that is not complete, after `step` steps.
 
-        Lines of that epoch and later ones are dropped, and a last line that a killed process wrote half; events of
-        later steps no longer count for TensorBoard. Raises FileNotFoundError where there is nothing to resume,
-        ValueError for a damaged line.
+        Lines of that epoch and of later ones are dropped, and so is an incomplete last line that a killed process left.
+        TensorBoard ignores events of later steps. Raises FileNotFoundError if there is nothing to resume, ValueError
+        for a damaged line.
         """
         folder = Path(folder)
         if not (folder / LAST).is_file():
             raise FileNotFoundError(f"{folder}: no {LAST} in it, so there is no run to resume; give a folder of runs/")
+        # The file is rewritten only if something is dropped.
         run = cls(folder, first_step=step + 1)
         metrics = folder / METRICS
         if run._writes and metrics.exists():
-            kept = [line for line, values in _lines(metrics) if values["epoch"] < epoch]
-            if b"".join(kept) != metrics.read_bytes():
+            kept = b"".join(line for line, values in _lines(metrics) if values["epoch"] < epoch)
+            if kept != metrics.read_bytes():
                 with replacing(metrics) as temporary:
-                    temporary.write_bytes(b"".join(kept))
+                    temporary.write_bytes(kept)
         return run
 
     def log(self, epoch: int, step: int, values: Mapping[str, float | None]) -> None:
-        """Numbers of an epoch (from 0) that ended with optimizer step `step`: a line of metrics.jsonl, and events.
+        """Log the numbers of an epoch (from 0) that ended with optimizer step `step`, in metrics.jsonl and as events.
 
-        The line is on the disk when this returns: log first, then write `last.pt`. None, NaN and infinities become
-        null in the file. Raises OSError if the disk is full.
+        The line is on the disk when this returns; write `last.pt` after it. None, NaN and infinities become null in the
+        file. Raises OSError if the disk is full.
         """
         assert not {"epoch", "step"} & values.keys(), "epoch and step have their own arguments"
         if not self._writes:
@@ -108,19 +110,19 @@ class Run:
         self._tensorboard().flush()
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Numbers after optimizer step `step`, for TensorBoard only; None is left out."""
+        """Log numbers after optimizer step `step`, for TensorBoard only; None is left out."""
         if self._writes:
             for name, value in values.items():
                 if value is not None:
                     self._tensorboard().add_scalar(name, value, step)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """An image `[h, w, 3]` uint8 RGB after optimizer step `step`, for TensorBoard."""
+        """Log an image, uint8 `[h, w, 3]` RGB, after optimizer step `step`, for TensorBoard."""
         if self._writes:
             self._tensorboard().add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Writes what is waiting. More may be logged afterwards."""
+        """Write pending events. More may be logged afterwards."""
         if self._events is not None:
             self._events.close()
             self._events = None
@@ -132,7 +134,7 @@ class Run:
         self.close()
 
     def _tensorboard(self) -> SummaryWriter:
-        """The events' writer. The first one tells TensorBoard that what is there from this step on does not count."""
+        """Return the writer of events. The first one makes TensorBoard ignore existing events from its step on."""
         if self._events is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -142,21 +144,20 @@ class Run:
 
 
 def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The objects of a run's metrics.jsonl in order, without a half-written last line.
+    """Return the objects of a run's metrics.jsonl in order, without an incomplete last line.
 
-    Each has `epoch`, `step` and what was logged; null is None. Raises FileNotFoundError, or ValueError with file and
-    line for what is no such object.
+    Each has `epoch`, `step` and the logged numbers; null is None. Raises FileNotFoundError, or ValueError with file and
+    line for a line that is not such an object.
     """
     return [values for _, values in _lines(Path(folder) / METRICS)]
 
 
 def next_folder(root: str | os.PathLike[str] = "runs", name: str = "train") -> Path:
-    """Makes the folder of the next run: runs/train, runs/train-2, ...; nobody else gets the same one.
+    """Make the folder of the next run: runs/train, runs/train-2, ... No other program gets the same one.
 
-    A collective call: every process makes it and gets the folder that the first one made.
+    A collective call: every process returns the folder that process 0 made.
     """
-    root = Path(root)
-    return Path(from_rank_0(str(_make_next(root, name)) if rank() == 0 else ""))
+    return Path(from_rank_0(str(_make_next(Path(root), name)) if rank() == 0 else ""))
 
 
 def _make_next(root: Path, name: str) -> Path:
@@ -173,7 +174,7 @@ def _make_next(root: Path, name: str) -> Path:
 
 
 def newest_run(root: str | os.PathLike[str] = "runs") -> Path | None:
-    """The best weights of the run that wrote them last, which is said on stderr; None if there is no trained run."""
+    """Return the newest best weights of all runs and print their path to stderr; None if there is no trained run."""
     runs = sorted(Path(root).glob(f"*/{BEST}"), key=lambda file: file.stat().st_mtime)
     if runs:
         print(f"weights: {runs[-1]}, the newest trained run", file=sys.stderr)
@@ -181,24 +182,22 @@ def newest_run(root: str | os.PathLike[str] = "runs") -> Path | None:
 
 
 def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
-    """The whole lines of a metrics.jsonl as they stand, and what they say. What no newline ends was cut off."""
+    """Return the complete lines of a metrics.jsonl and their objects. Text after the last newline was cut off."""
     *whole, _cut = path.read_bytes().split(b"\n")
     lines = []
     for number, line in enumerate(whole, start=1):
         try:
             values = json.loads(line)
         except ValueError as problem:
-            raise ValueError(f"{path}:{number}: not a line of metrics ({problem}); delete it to go on") from None
+            raise ValueError(f"{path}:{number}: not a line of metrics ({problem}); delete it to resume") from None
         if not isinstance(values, dict) or not isinstance(values.get("epoch"), int):
-            raise ValueError(
-                f"{path}:{number}: expected an object with an epoch, got {line[:60]!r}; delete it to go on"
-            )
+            raise ValueError(f"{path}:{number}: expected an object with epoch, got {line[:60]!r}; delete it to resume")
         lines.append((line + b"\n", values))
     return lines
 
 
 def _finite(value: float | None) -> float | None:
-    """A number as json has it: NaN and infinities become null. NumPy's and other kinds of numbers become Python's."""
+    """Return a number for json: None for NaN and infinities; NumPy's and other kinds become Python's."""
     if value is None or not math.isfinite(value):
         return None
     return value if isinstance(value, int) else float(value)

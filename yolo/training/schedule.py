@@ -1,9 +1,9 @@
 """Learning-rate schedules: pure functions of the step.
 
-Letters: `t` counts the steps of the optimizer (updates of the weights) and begins with 1: before the first update
-`t = 1`. With accumulation several batches make one step; epochs do not matter. `T` steps of warm-up, `p` its power.
+Letters: `t` counts the optimizer steps (updates of the weights) from 1: the first update has `t = 1`. With
+accumulation several batches make one step; epochs do not matter. `T` is the number of warm-up steps, `p` its power.
 
-A schedule has no memory, so a resumed run needs no more than `t` to go on as if it had never stopped.
+A schedule has no memory, so a resumed run needs only `t` to continue as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -15,51 +15,51 @@ from functools import partial
 from yolo.options.schedule import Schedule
 
 FLOOR = 1e-7
-"""The warm-up schedule never falls below this: with a lower rate nothing is learned."""
+"""The minimum of the warm-up schedule: with a lower rate nothing is learned."""
 
 BURN_IN_POWER = 4
-"""darknet's `power`: its default, which no published cfg of a detector changes."""
+"""Default of darknet's `power`; no published cfg of a detector changes it."""
 
 
 def warmup(t: int, initial: float, peak: float, T: int, p: float = 1.0) -> float:
-    """A straight rise from `initial` to `peak` at step `T`, then a fall as `1/t^p` back towards `initial`.
+    """Return the rate of a linear rise from `initial` to `peak` at step `T`, then a fall as `1/t^p` towards `initial`.
 
         lr(t) = min(1/t^p, t/T^(p+1)) · T^p · (peak - initial) + initial,      at least 1e-7
 
-    The rise is short, while the statistics of Adam and batch norm settle; the fall is long and never ends, so the
+    The rise is short, while the statistics of Adam and batch norm settle. The fall is long and never ends, so the
     number of epochs need not be known. It is the schedule of the Transformer ("Attention is all you need", eq. 3:
-    p = 1/2) between two rates of one's choice.
+    p = 1/2) between two given rates.
 
-    With `T^p` inside, the two terms are `(T/t)^p`, the smaller one from `t = T` on, and `t/T`, the smaller one
-    before: written so, no power overflows.
+    Multiplied by `T^p`, the two terms are `(T/t)^p`, which is smaller from `t = T` on, and `t/T`, which is smaller
+    before. In this form no power overflows.
 
     Args:
         t: step of the optimizer, from 1.
-        initial: the rate that the rise starts above and the fall tends to.
+        initial: the rate below the first step of the rise, and the limit of the fall.
         peak: the rate at step `T`.
         T: steps of the rise, at least 1.
-        p: power of the fall, from 0 (the rate stays at the peak).
+        p: power of the fall, at least 0 (0: the rate stays at the peak).
     """
     share = t / T if t < T else (T / t) ** p
     return max(FLOOR, share * (peak - initial) + initial)
 
 
 def darknet(t: int, rate: float, burn_in: int, steps: Sequence[int], scales: Sequence[float]) -> float:
-    """darknet's `policy=steps` with `burn_in`, exact to the step.
+    """Return the rate of darknet's `policy=steps` with `burn_in`, exact to the step.
 
         t < burn_in:  rate · (t / burn_in)^4
         else:         rate · scales[0] · scales[1] · ...   for every steps[k] ≤ t
 
-    darknet's iteration is "images seen, divided by the batch", computed after the counter went up: the first update
-    has `t = 1`, as here. The comparisons are its own: step `burn_in` is the first one with the full rate, step
-    `steps[k]` the first one with `scales[k]`. During the burn-in the stairs do not count.
+    darknet's iteration is "images seen, divided by the batch", computed after the counter was increased, so the first
+    update has `t = 1`, as here. The comparisons are those of darknet: step `burn_in` is the first one with the full
+    rate, step `steps[k]` the first one with `scales[k]`. During the burn-in, `steps` have no effect.
 
     Args:
         t: step of the optimizer, from 1.
         rate: `learning_rate` of the cfg.
-        burn_in: steps of the burn-in, 0 for none.
-        steps: ascending.
-        scales: a factor for each of `steps`.
+        burn_in: number of steps of the burn-in, 0 for none.
+        steps: the steps at which the rate changes, ascending.
+        scales: the factor for each of `steps`.
     """
     if t < burn_in:
         return rate * (t / burn_in) ** BURN_IN_POWER
@@ -70,21 +70,21 @@ def darknet(t: int, rate: float, burn_in: int, steps: Sequence[int], scales: Seq
 
 
 def cosine(t: int, initial: float, peak: float, T: int, final: float, total: int) -> float:
-    """A straight rise from `initial` to `peak` at step `T`, then half a cosine down to `final` at step `total`.
+    """Return the rate of a linear rise from `initial` to `peak` at step `T`, then half a cosine to `final` at `total`.
 
         t < T:  initial + (peak - initial) · t/T
         else:   final + (peak - final) · (1 + cos(π · (t - T)/(total - T))) / 2
 
-    The fall is slow at first, where a high rate is useful, and at the end, where the weights settle (SGDR, Loshchilov
-    and Hutter 2017, eq. 5, without restarts). After `total` the rate stays at `final`.
+    The fall is slow at the beginning, where a high rate is useful, and at the end, where the weights settle (SGDR,
+    Loshchilov and Hutter 2017, eq. 5, without restarts). After `total` the rate stays at `final`.
 
     Args:
         t: step of the optimizer, from 1.
-        initial: the rate that the rise starts above.
+        initial: the rate below the first step of the rise.
         peak: the rate at step `T`.
-        T: steps of the rise, 0 for none, below `total`.
+        T: number of steps of the rise, 0 for none, less than `total`.
         final: the rate at step `total`.
-        total: steps of the whole training.
+        total: number of steps of the whole training.
     """
     if t < T:
         return initial + (peak - initial) * t / T
@@ -93,19 +93,19 @@ def cosine(t: int, initial: float, peak: float, T: int, final: float, total: int
 
 
 def constant(t: int, rate: float, T: int) -> float:
-    """`rate`, after a straight rise from 0 in `T` steps (0 for none): `rate · min(1, t/T)`. `t` counts from 1."""
+    """Return `rate · min(1, t/T)`: `rate` after a linear rise from 0 in `T` steps (0 for none). `t` counts from 1."""
     return rate * t / T if t < T else rate
 
 
 def stairs(t: int, rate: float, T: int, every: int, gamma: float) -> float:
-    """`rate · gamma^k` after k times `every` steps, with a straight rise from 0 in the first `T` steps.
+    """Return `rate · gamma^k` after k times `every` steps, with a linear rise from 0 in the first `T` steps.
 
     Args:
         t: step of the optimizer, from 1.
         rate: the full rate.
-        T: steps of the rise, 0 for none; its factor is t/T.
-        every: steps between two falls: the first step with `gamma` is `every + 1`.
-        gamma: factor of each fall.
+        T: number of steps of the rise, 0 for none; its factor is t/T.
+        every: number of steps between two falls; the first step with `gamma` is `every + 1`.
+        gamma: the factor of each fall.
     """
     return constant(t, rate * gamma ** ((t - 1) // every), T)
 
@@ -126,7 +126,7 @@ def make_schedule(options: Schedule, total_steps: int, epoch_steps: int) -> Call
         return partial(stairs, rate=o.lr, T=o.warmup_steps, every=o.step_epochs * epoch_steps, gamma=o.gamma)
     if o.warmup_steps >= total_steps:
         raise ValueError(
-            f"warmup_steps={o.warmup_steps} of {total_steps} steps: a cosine falls after its warm-up, so expected "
-            f"fewer; lower warmup_steps or train longer"
+            f"warmup_steps={o.warmup_steps} of {total_steps} steps: expected fewer, because a cosine falls "
+            f"after its warm-up; lower warmup_steps or train longer"
         )
     return partial(cosine, initial=o.lr, peak=o.peak_lr, T=o.warmup_steps, final=o.final_lr, total=total_steps)

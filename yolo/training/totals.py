@@ -1,4 +1,4 @@
-"""What an epoch adds up to, and which epoch is the best one so far."""
+"""The sums and means of an epoch, and the best epoch so far."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from yolo.models.detector import Losses
 
 
 class Totals:
-    """The sums of an epoch so far, on the device; each process has those of its own images.
+    """The sums over images, on the device; each process has the sums of its own images.
 
-    `terms` are the sums of the loss terms over images, float64; `counts` what the detector counted, int64.
+    `terms` are the sums of the loss terms over images, float64 `[]`; `counts` the detector's counts, int64 `[]`.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -30,7 +30,7 @@ class Totals:
         self.steps, self.norms, self.largest_norm = 0, 0.0, 0.0
 
     def add(self, losses: Losses, images: int) -> None:
-        """Add a batch of this many images. Nothing waits for the device."""
+        """Add the mean losses and the counts of a batch of `images` images. Nothing waits for the device."""
         sums = {name: value.detach().double() * images for name, value in losses.terms.items()}
         for total, values in ((self.terms, sums), (self.counts, losses.counts)):
             for name, value in values.items():
@@ -38,23 +38,27 @@ class Totals:
         self.images += images
 
     def add_step(self, norm: float) -> None:
-        """Add an optimizer step by the norm of its gradient."""
+        """Add an optimizer step with the norm of its gradient."""
         self.steps, self.norms, self.largest_norm = self.steps + 1, self.norms + norm, max(self.largest_norm, norm)
 
-    def take(self) -> dict[str, float]:
-        """Return the means of the terms, the counts and the gradient norms over all processes, and start again at 0."""
+    def means(self, part: str) -> dict[str, float]:
+        """Return the means of the terms over the images of all processes, `part/loss` (their sum) first."""
         images = torch.tensor(float(self.images), dtype=torch.float64, device=self.device)
         *sums, images = sum_over_ranks(torch.stack([*self.terms.values(), images])).unbind()
-        means = {f"train/{name}": float(total / images) for name, total in zip(self.terms, sums, strict=True)}
-        counts = {f"train/{name}": int(sum_over_ranks(count)) for name, count in self.counts.items()}
-        values = {"train/loss": sum(means.values()), **means, **counts}
+        means = {f"{part}/{name}": float(total / images) for name, total in zip(self.terms, sums, strict=True)}
+        return {f"{part}/loss": sum(means.values()), **means}
+
+    def take(self) -> dict[str, float]:
+        """Return means of the terms, counts and gradient norms of the epoch over all processes, and reset to 0."""
+        values = self.means("train")
+        values |= {f"train/{name}": int(sum_over_ranks(count)) for name, count in self.counts.items()}
         if self.steps:
             values |= {"train/gradient": self.norms / self.steps, "train/gradient_max": self.largest_norm}
         self._clear()
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything. A collective call: each process has sums of its own."""
+        """Return the sums of all processes. A collective call."""
         return {
             "sums": {name: gather(value[None]) for name, value in self.terms.items()},
             "counts": {name: gather(value[None]) for name, value in self.counts.items()},
@@ -63,7 +67,7 @@ class Totals:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from there."""
+        """Continue from `state_dict()`, each process with its own sums."""
         self.terms = {name: values[rank()].to(self.device) for name, values in state["sums"].items()}
         self.counts = {name: values[rank()].to(self.device) for name, values in state["counts"].items()}
         self.images = state["images"]
@@ -72,13 +76,13 @@ class Totals:
 
 
 class Best:
-    """The best epoch so far, by one metric: the highest one, or the lowest where its name has a "/" (a loss)."""
+    """The best epoch so far: the one with the highest metric, or with the lowest if its name has a "/" (a loss)."""
 
     def __init__(self, metric: str) -> None:
         self.metric, self.value, self.epoch = metric, -math.inf, -1
 
     def better(self, epoch: int, values: Mapping[str, float]) -> bool:
-        """Return whether this epoch is better than all before, and remember it then."""
+        """Return whether this epoch is better than all before it; if so, it is the best from now on."""
         value = -values[self.metric] if "/" in self.metric else values[self.metric]
         if not (value > self.value or self.epoch < 0 or math.isnan(self.value)):
             return False
@@ -89,9 +93,9 @@ class Best:
         return f"best {self.metric} {abs(self.value):.4f} in epoch {self.epoch + 1}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return everything that a resumed run needs."""
         return {"best": self.value, "best_epoch": self.epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from there."""
+        """Continue from `state_dict()`."""
         self.value, self.epoch = state["best"], state["best_epoch"]

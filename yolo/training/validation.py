@@ -1,16 +1,12 @@
-"""The evaluation between epochs: the metrics of `python -m yolo eval`, the loss, images to look at.
+"""The evaluation between epochs: the metrics of `python -m yolo eval`, the loss, and a sheet of images.
 
 Letters: `I` images of the data set, `h, w` height and width of the network input in pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from yolo.boxes import Detections
 from yolo.data.datasets import ImageDataset
@@ -18,7 +14,7 @@ from yolo.data.loader import Loader
 from yolo.data.sampler import Batches
 from yolo.data.sheet import spread, tile
 from yolo.data.transforms import Augmented
-from yolo.distributed import rank, sum_over_ranks, world_size
+from yolo.distributed import rank, world_size
 from yolo.evaluation.detect_all import detect_all, truths_in
 from yolo.images.draw import draw
 from yolo.images.resize import place
@@ -27,43 +23,37 @@ from yolo.metrics.collect import Collector
 from yolo.models.detector import Detector
 from yolo.options.commands import Evaluate
 from yolo.options.detection import EVALUATION, Filter
+from yolo.training.precision import Arithmetic
+from yolo.training.totals import Totals
 
 BATCH = Evaluate.batch_size
-"""Images per batch, as in `eval`: with another number, sums could round differently."""
+"""Images per batch, as in `eval`: with another number sums could round differently."""
 
 SHOWN = 6
-"""Images whose detections are drawn."""
-
+"""Number of images whose detections are drawn."""
 
 MOST = 20
-"""The most detections drawn in an image: an untrained network finds hundreds."""
+"""Maximum number of detections drawn per image: an untrained network finds hundreds."""
 
 
 class Validation:
-    """Evaluates detectors on a data set; every process of a run calls it, and each takes its share of the images.
+    """Evaluates detectors on a data set. Every process of a run calls it and evaluates its share of the images.
 
     Args:
         data: the images, with annotations as they were read.
-        detector: the one that is trained; those that are evaluated have the same input.
-        arithmetic: of the loss, as in training.
-        workers: processes that read images for the loss.
+        detector: the detector that is trained; evaluated detectors have the same input.
+        arithmetic: the arithmetic of the loss, as in training. Metrics are computed in float32.
+        workers: number of processes that read images for the loss.
     """
 
-    def __init__(
-        self,
-        data: ImageDataset,
-        detector: Detector,
-        *,
-        arithmetic: Callable[[], AbstractContextManager[None]],
-        workers: int = 0,
-    ) -> None:
+    def __init__(self, data: ImageDataset, detector: Detector, *, arithmetic: Arithmetic, workers: int = 0) -> None:
         self.data, self.arithmetic = data, arithmetic
         self.share = ImageDataset(data.index.with_images(np.arange(rank(), len(data), world_size())))
         batches = Batches(len(data), BATCH, detector.size, shuffle=False, rank=rank(), world=world_size())
         self.loader = Loader(detector.samples(Augmented(data)), batches, workers=workers)
 
     def __call__(self, detector: Detector) -> dict[str, float]:
-        """Return `AP`, `AP50` and the rest of COCO's twelve, the model's own metrics, `val/loss` and its terms."""
+        """Return COCO's twelve metrics (`AP`, `AP50`, ...), the model's own metrics, `val/loss` and its terms."""
         collector = Collector(self.data.names, next(detector.network.parameters()).device)
         if len(self.share):
             ids = torch.from_numpy(self.share.index.image_ids)
@@ -72,26 +62,21 @@ class Validation:
         return numbers | detector.score(self.data, BATCH) | self._losses(detector)
 
     def _losses(self, detector: Detector) -> dict[str, float]:
-        """The mean of each term over the images, without augmentation, in evaluation mode."""
+        """Return the mean of each loss term over the images, without augmentation, in evaluation mode."""
         network = detector.network
         device, was_training = next(network.parameters()).device, network.training
         network.eval()
-        sums: dict[str, Tensor] = {}
-        seen = 0
+        totals = Totals(device)
         with torch.no_grad():
             for images, targets in self.loader:
                 with self.arithmetic():
-                    terms = detector.losses(images.to(device, non_blocking=True), targets).terms
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, value.new_zeros((), dtype=torch.float64)) + value.double() * len(images)
-                seen += len(images)
+                    losses = detector.losses(images.to(device, non_blocking=True), targets)
+                totals.add(losses, len(images))
         network.train(was_training)
-        total = sum_over_ranks(torch.stack([*sums.values(), torch.tensor(float(seen), device=device).double()]))
-        means = dict(zip(sums, (total[:-1] / total[-1]).tolist(), strict=True))
-        return {"val/loss": sum(means.values()), **{f"val/{name}": mean for name, mean in means.items()}}
+        return totals.means("val")
 
     def sheet(self, detector: Detector) -> np.ndarray:
-        """Return some images twice, one below the other: the objects, and the detections above confidence 0.25."""
+        """Return a sheet, uint8 `[height, width, 3]`: some images with their objects, below them the detections."""
         columns = []
         for k in spread(len(self.data), SHOWN):
             image, _ = sample = self.data[k]
@@ -99,6 +84,7 @@ class Validation:
             pixels = image.permute(1, 2, 0).numpy()
             _, placement = detector.prepare(pixels)
             found = detector.detect(pixels, Filter(max_detections=MOST)).to("cpu")
+            # The sheet shows the network input; `detect` returned boxes in pixels of the original image.
             found = Detections(placement.to_input(found.boxes), found.scores, found.labels)
             columns.append(np.concatenate((truth, draw(place(pixels, placement), found, detector.names))))
         return np.concatenate(columns, axis=1)
