@@ -17,7 +17,7 @@ from yolo.data.shapes.scenes import make_shapes
 from yolo.training.run_folder import read_metrics
 
 TIMES = ("seconds", "eval_seconds", "memory_mb")
-"""What a line of metrics.jsonl has that no two runs share."""
+"""Numbers in a line of metrics.jsonl that differ from run to run."""
 
 
 def _convolution(filters: int, size: int = 3, stride: int = 1, *, norm: bool = True) -> str:
@@ -46,26 +46,26 @@ def tiny_cfg(folder: Path, *, norm: bool = True, size: int = 64) -> Path:
 
 
 class Place(NamedTuple):
-    """A command line without `--out`, and the run that it makes in one process that nobody disturbs."""
+    """A command line without `--out`, and the run that it makes in one process without interruption."""
 
     words: list[str]
     run: Path
 
 
 def shapes(folder: Path) -> Path:
-    """The embedded set with 12 images to train on and 6 to evaluate on."""
+    """Return the embedded set with 12 images to train on and 6 to evaluate on."""
     return make_shapes(folder / "shapes", train=12, val=6)
 
 
 def words(data: Path, cfg: Path, *more: object) -> list[str]:
     """A command line: the tiny run, in two epochs of three batches, on the CPU in float32, without workers."""
-    told = [str(word) for word in more]
+    given = [str(word) for word in more]
     usual = {"--epochs": "2", "--batch-size": "4", "--workers": "0", "--device": "cpu", "--precision": "fp32"}
     usual |= {"--schedule": "constant", "--lr": "1e-3", "--warmup-steps": "0", "--eval-every": "1", "--ema": "0"}
     usual |= {"--clip": "None", "--obj-bias": "None", "--obj-reduction": "mean", "--box-gain": "1", "--cls-gain": "1"}
     usual |= {"--pos-weight": "auto", "--ignore-thresh": "None", "--weight-decay": "1e-4"}
-    rest = [word for name, value in usual.items() if name not in told for word in (name, value)]
-    return ["--data", str(data), "--cfg", str(cfg), *rest, *told]
+    rest = [word for name, value in usual.items() if name not in given for word in (name, value)]
+    return ["--data", str(data), "--cfg", str(cfg), *rest, *given]
 
 
 def process(*arguments: object, torchrun: list[str] | None = None, module: bool = True) -> subprocess.Popen[str]:
@@ -82,7 +82,7 @@ def process(*arguments: object, torchrun: list[str] | None = None, module: bool 
 
 
 def ended(child: subprocess.Popen[str], seconds: float = 120) -> tuple[str, str]:
-    """Stdout and stderr of a process that ends by itself. One that does not is killed, with its group, and fails."""
+    """Return stdout and stderr of a process that must end by itself; else its process group is killed, and it fails."""
     try:
         return child.communicate(timeout=seconds)
     finally:
@@ -92,23 +92,23 @@ def ended(child: subprocess.Popen[str], seconds: float = 120) -> tuple[str, str]
 
 
 def checkpoint(run: Path) -> dict[str, Any]:
-    """What last.pt holds of the trainer."""
+    """Return the trainer's state in last.pt."""
     state: dict[str, Any] = torch.load(run / "last.pt", weights_only=True)["trainer"]
     return state
 
 
 def numbers(run: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl without times and memory."""
+    """Return the lines of metrics.jsonl without times and memory."""
     return [{name: value for name, value in row.items() if name not in TIMES} for row in read_metrics(run)]
 
 
 def options_of(run: Path) -> str:
-    """The text of options.yaml."""
+    """Return the text of options.yaml."""
     return (run / "options.yaml").read_text()
 
 
 def difference(one: Any, other: Any, where: str = "") -> str:
-    """The first place where two nested values are not the same to the bit; "" if there is none."""
+    """Return the first place where two nested values differ in a bit; "" if they are equal."""
     if type(one) is not type(other):
         return f"{where}: {type(one).__name__} and {type(other).__name__}"
     if isinstance(one, torch.Tensor):
@@ -127,10 +127,10 @@ def difference(one: Any, other: Any, where: str = "") -> str:
 
 
 def same_run(one: Path, other: Path) -> str:
-    """The first difference in network, average, optimizer, random numbers or metrics of two runs; "" if none."""
+    """Return the first difference in network, average, optimizer, random numbers or metrics of two runs; "" if none."""
     return difference(checkpoint(one), checkpoint(other)) or difference(numbers(one), numbers(other), "metrics")
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
-    """Bit for bit, NaN included."""
+    """Return the bytes of a tensor, so that NaN equals NaN."""
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""

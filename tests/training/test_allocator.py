@@ -1,4 +1,4 @@
-"""What keep_large_blocks does, each time in a process of its own: it cannot be undone."""
+"""keep_large_blocks, each time in a process of its own: it cannot be undone."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_refused_by_the_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """glibc answers 0 where it does not know a parameter: False, after all were tried."""
-    asked: list[tuple[int, int]] = []
+    """glibc returns 0 for an unknown parameter: the result is False, after all were tried."""
+    calls: list[tuple[int, int]] = []
 
     class Refusing:
         def gnu_get_libc_version(self) -> bytes:
             return b"2.0"
 
         def mallopt(self, parameter: int, value: int) -> int:
-            asked.append((parameter, value))
+            calls.append((parameter, value))
             return 0 if parameter == -4 else 1
 
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Refusing())
     assert keep_large_blocks() is False
-    assert asked == [(-4, 0), (-1, 2**31 - 1), (-2, 64 * 2**20)]
+    assert calls == [(-4, 0), (-1, 2**31 - 1), (-2, 64 * 2**20)]

@@ -1,4 +1,4 @@
-"""The moving average against a plain loop, its ramp against a table, resume to the bit, what stands still."""
+"""The moving average against a plain loop, its ramp against a table, exact resume, frozen layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def small() -> nn.Sequential:
 
 
 def train(network: nn.Module, steps: int, seed: int = 0) -> Iterator[int]:
-    """So many steps of SGD on noise; yields after each of them."""
+    """Train `steps` steps of SGD on noise; yields after each."""
     dtype = next(network.parameters()).dtype
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
     noise = torch.Generator().manual_seed(seed)
@@ -87,7 +87,7 @@ def test_the_initial_weights_are_soon_forgotten() -> None:
 
 
 def test_resume_is_exact(tmp_path: Path) -> None:
-    """Saved after five of twelve steps, loaded into a new object and gone on: equal to the bit, ramp included."""
+    """Saved after five of twelve steps, loaded into a new object, continued: equal to the bit, including the ramp."""
     network = small()
     ema = Ema(network, 0.9)
     other = small()
@@ -105,7 +105,7 @@ def test_resume_is_exact(tmp_path: Path) -> None:
         assert tensor.equal(resumed.network.state_dict()[name]), name
 
 
-def test_what_stands_still_is_equal_to_the_bit() -> None:
+def test_frozen_layers_are_equal_to_the_bit() -> None:
     """A frozen convolution and a batch norm in evaluation mode, after a hundred updates in odd numbers."""
     network = small()
     assert isinstance(network[1], nn.BatchNorm2d)

@@ -59,7 +59,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def poisoned(image_id: int) -> Callable[..., Losses]:
-    """`YoloDetector.losses` with a class loss that is no number where that image is in the batch."""
+    """`YoloDetector.losses` with a class loss of NaN if that image is in the batch."""
     plain = YoloDetector.losses
 
     def losses(self: YoloDetector, images: Tensor, targets: list[Target], through: nn.Module | None = None) -> Losses:
@@ -72,7 +72,7 @@ def poisoned(image_id: int) -> Callable[..., Losses]:
 
 
 def finite(run: Path) -> bool:
-    """Whether all tensors of a checkpoint are finite."""
+    """Return whether all tensors of a checkpoint are finite."""
     state = checkpoint(run)
     tensors = [*state["network"].values(), *state["ema"]["network"].values()]
     tensors += [value for part in state["optimizer"]["state"].values() for value in part.values()]
@@ -80,7 +80,7 @@ def finite(run: Path) -> bool:
 
 
 @pytest.mark.parametrize("lag", [0, 2])
-def test_a_loss_that_is_no_number(
+def test_a_loss_that_is_not_finite(
     lag: int, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The seventh of twelve images in file order, in the first of the two batches of its step, from the second epoch
@@ -90,11 +90,11 @@ def test_a_loss_that_is_no_number(
     image_id = int(open_data(data, split="train").index.image_ids[6])
     begin = Trainer._epoch
 
-    def epoch(trainer: Trainer, asked: Interrupt) -> bool:
+    def epoch(trainer: Trainer, interrupt: Interrupt) -> bool:
         trainer.readings.lag = lag
         if trainer.loader.epoch == 1:
             monkeypatch.setattr(YoloDetector, "losses", poisoned(image_id))
-        return begin(trainer, asked)
+        return begin(trainer, interrupt)
 
     monkeypatch.setattr(Trainer, "_epoch", epoch)
     more = ["--no-shuffle", "--plain", "--batch-size", "2", "--accumulate", "2", "--ema", "0.9", "--epochs", "3"]
@@ -112,8 +112,8 @@ def test_a_loss_that_is_no_number(
     assert finite(Path("run"))
 
 
-def test_weights_stand_still_from_a_broken_step_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where numbers arrive late, the steps between are left out too: the report is about the present weights."""
+def test_weights_do_not_change_from_a_broken_step_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If numbers arrive late, the steps in between are skipped too: the report is about the current weights."""
     trainer = assemble(Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK), CPU)
     trainer.readings.lag = 2
     states = []
@@ -151,7 +151,7 @@ QUICK: dict[str, Any] = {
     ],
 )
 def test_the_first_bad_layer(name: str, value: float, message: str, data: Path) -> None:
-    """Named where it is the outputs, and where the weights themselves are broken."""
+    """It is named if its output is not finite, and if the weights themselves are not."""
     trainer = assemble(Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK), CPU)
     with torch.no_grad():
         trainer.detector.network.get_parameter(name).fill_(value)
@@ -159,14 +159,14 @@ def test_the_first_bad_layer(name: str, value: float, message: str, data: Path) 
         trainer.fit(Interrupt())
 
 
-def test_a_first_evaluation_without_a_number(data: Path) -> None:
-    """NaN is no best: the first number is better. Kept are the detectors of the epochs that are better."""
+def test_a_first_evaluation_without_a_number(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN is not a best value: any number is better. Weights are saved in the epochs that are better."""
     options = Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **{**QUICK, "epochs": 5})
     trainer = assemble(options, CPU)
     values = iter([float("nan"), 0.25, float("nan"), 0.125, 0.5])
     kept: list[int] = []
     trainer.evaluate = lambda _detector, _step: {"AP": next(values)}
-    trainer.keep = lambda _detector: kept.append(trainer.loader.epoch - 1)
+    monkeypatch.setattr(YoloDetector, "save", lambda _detector, _path: kept.append(trainer.loader.epoch - 1))
     with trainer.run:
         assert trainer.fit(Interrupt())
     assert kept == [0, 1, 4]
@@ -174,7 +174,7 @@ def test_a_first_evaluation_without_a_number(data: Path) -> None:
 
 
 class Noted(Watcher):
-    """A watcher that writes down what it is called with, and has a number of each kind."""
+    """A watcher that records its calls and has a number of each kind."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, object]] = []
@@ -221,11 +221,14 @@ def test_watchers(data: Path) -> None:
     assert seen.calls == [("loaded", 7)]
 
 
-def test_watchers_that_are_asked_for(data: Path) -> None:
-    """None by default; `glance` and `probe` by their options."""
+def test_options_enable_watchers(data: Path) -> None:
+    """There are none by default; `glance` and `probe` are enabled by their options."""
     options = Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK)
-    assert assemble(options, CPU).watchers == {}
+    neither = assemble(options, CPU)
     both = assemble(replace(options, out=Path("both"), glance=3, probe=True), CPU)
+    for trainer in (neither, both):
+        trainer.run.close()  # its thread writes until then, into a folder that the next test does not have
+    assert neither.watchers == {}
     assert {name: type(watcher).__name__ for name, watcher in both.watchers.items()} == {
         "glance": "Glance", "probe": "Probe"
     }  # fmt: skip
@@ -256,7 +259,7 @@ def test_losses_go_through_what_wraps_the_network(detector: YoloDetector, data: 
     assert int(own.counts["positives"]) >= objects - int(own.counts["unmatched"]) > 0
 
 
-def test_readings_of_a_cpu_come_at_once() -> None:
+def test_readings_of_a_cpu_arrive_immediately() -> None:
     """In order, with what they are about."""
     readings = Readings(CPU)
     for step in (1, 2):
@@ -266,7 +269,7 @@ def test_readings_of_a_cpu_come_at_once() -> None:
 
 
 def test_readings_that_lag() -> None:
-    """Each two steps later; at the end all that wait. What is written into the tensor afterwards does not count."""
+    """Each arrives two steps later, and at the end all that are left."""
     readings = Readings(CPU)
     readings.lag = 2
     came = []
@@ -278,7 +281,7 @@ def test_readings_that_lag() -> None:
 
 
 def test_the_arithmetic() -> None:
-    """bf16 rounds what convolutions get, fp32 changes nothing; float16 is not for CPUs."""
+    """bf16 rounds inputs, fp32 changes nothing; float16 is refused on a CPU."""
     assert training_precision("fp32", CPU) == torch.float32
     assert training_precision("bf16", CPU) == torch.bfloat16
     assert training_precision("auto", CPU) in (torch.float32, torch.bfloat16)
@@ -348,7 +351,7 @@ def test_transfer_from_another_network(network: Darknet, tmp_path: Path) -> None
 
 @pytest.fixture
 def detector(network: Darknet) -> YoloDetector:
-    """Of the embedded set's classes."""
+    """A detector for the classes of the embedded set."""
     from yolo.data.shapes.figures import NAMES
 
     return YoloDetector(network, list(NAMES))
@@ -391,18 +394,19 @@ def test_validation_leaves_no_trace(training: bool, detector: YoloDetector, data
 
 
 def test_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a run of 30 epochs of 12 batches that goes on in the last one: after ten measured batches of a second each,
-    half of it waiting, nothing is left, and the data are the limit."""
+    """A run of 30 epochs of 12 batches is resumed in the last epoch. After ten measured batches of a second each, half
+    of it waiting, no time is left, and data loading is the limit."""
     clock = iter(range(1000))
     monkeypatch.setattr("yolo.training.progress.time.perf_counter", lambda: next(clock) / 2)
     progress = Progress(12, Train(epochs=30, batch_size=8, workers=0))
+    batches: list[Any] = list(range(12))
     with progress.epoch(29, 0) as bar:
-        assert list(bar.timed(range(12))) == list(range(12))
+        assert list(bar.timed(batches)) == batches
     said = capsys.readouterr().out
-    assert said.startswith("8.0 images/s, about 0 s to the end")
-    assert "the data are the limit, 50% of the time is waiting for them; --workers 2, or --cache ram would help" in said
+    assert said.startswith("8.0 images/s, about 0 s left")
+    assert "data loading is the limit, 50% of the time is spent waiting for it; --workers 2, or --cache ram" in said
     with progress.epoch(0, 11) as bar:
-        list(bar.timed(range(1)))
+        list(bar.timed(batches[:1]))
     assert progress.left == 29 * 12
 
 

@@ -1,4 +1,4 @@
-"""What `--glance` logs: sure detections right after the step, and no trace in the run."""
+"""The numbers of `--glance`: sure detections right after the step, without effect on the run."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def told(folder: Path, objectness: float, *classes: float) -> YoloDetector:
-    """A detector that says the same everywhere in the fine head's anchor of 10 x 10: these logits."""
+def constant(folder: Path, objectness: float, *classes: float) -> YoloDetector:
+    """A detector with these logits everywhere in the fine head's anchor of 10 x 10."""
     detector = silent(folder)
     coarse, fine = biases(detector)
     with torch.no_grad():
@@ -46,13 +46,13 @@ def told(folder: Path, objectness: float, *classes: float) -> YoloDetector:
 
 
 def biases(detector: YoloDetector) -> list[Tensor]:
-    """What each head's convolution adds, `[A, 11]`."""
+    """Return the biases of the convolution before each head, `[A, 11]`."""
     blocks = [detector.network.layers[index - 1] for index in detector.network.cfg.heads]
     return [block.get_parameter("conv.bias").view(3, 11) for block in blocks]
 
 
 def glance(detector: YoloDetector, *boxes: tuple[float, float, float, float]) -> dict[str, float]:
-    """Of one image."""
+    """Return the numbers of `--glance` for one image."""
     look = Glance(detector, 1, nullcontext)
     look.step(0, [batch(*boxes)])
     assert look.evaluated(detector) == {}
@@ -60,19 +60,19 @@ def glance(detector: YoloDetector, *boxes: tuple[float, float, float, float]) ->
 
 
 def test_only_what_is_sure_counts(tmp_path: Path) -> None:
-    """64 boxes, of which one stands where the only object is; all are as sure as the others, and the object's comes
-    tenth in darknet's order: precision is 1/10 at recall 1. With a confidence below 0.3 nothing is seen."""
-    assert glance(told(tmp_path, 20, 20), (7, 7, 17, 17)) == {
+    """64 boxes, one of them at the only object. All have the same confidence, and that one is the tenth in darknet's
+    order: precision is 1/10 at recall 1. Boxes with a confidence below 0.3 do not count."""
+    assert glance(constant(tmp_path, 20, 20), (7, 7, 17, 17)) == {
         "glance/AP50": pytest.approx(0.1),
         "glance/AP50_batch": pytest.approx(0.1),
     }
-    assert glance(told(tmp_path, -0.9, 20), (7, 7, 17, 17))["glance/AP50"] == 0  # confidence 0.289
-    assert glance(told(tmp_path, -0.8, 20), (7, 7, 17, 17))["glance/AP50"] == pytest.approx(0.1)  # 0.310
+    assert glance(constant(tmp_path, -0.9, 20), (7, 7, 17, 17))["glance/AP50"] == 0  # confidence 0.289
+    assert glance(constant(tmp_path, -0.8, 20), (7, 7, 17, 17))["glance/AP50"] == pytest.approx(0.1)  # 0.310
 
 
 def test_which_batches(tmp_path: Path) -> None:
-    """Every third of ten, whatever the number of batches in a step."""
-    detector = told(tmp_path, 20, 20)
+    """Every third of ten batches, for any number of batches in a step."""
+    detector = constant(tmp_path, 20, 20)
     for size in (1, 2, 3, 5, 10):
         look = Glance(detector, 3, nullcontext)
         batches = [batch((7, 7, 17, 17)) for _ in range(10)]
@@ -87,7 +87,7 @@ def test_which_batches(tmp_path: Path) -> None:
 def test_sure_detections_in_the_probe(tmp_path: Path) -> None:
     """The object of class 0 in the second cell is found, with two classes: the one of class 1 is false, and so are the
     63 other boxes of each class. An object of 10 x 10 between two cells overlaps neither by 0.5."""
-    found, _ = probe(told(tmp_path, 20, 20, 15), [batch((7, 7, 17, 17))])
+    found, _ = probe(constant(tmp_path, 20, 20, 15), [batch((7, 7, 17, 17))])
     assert found["probe/sure_found"] == 1
     assert found["probe/sure_AP50"] == pytest.approx(0.1)
     assert found["probe/duplicates"] == 0
@@ -97,7 +97,7 @@ def test_sure_detections_in_the_probe(tmp_path: Path) -> None:
 def test_duplicates(tmp_path: Path) -> None:
     """Boxes of 20 x 20 every 8 pixels: an object of 20 x 20 is overlapped by its own box, and by 12/28 by the next,
     so none is a duplicate. A wider object of 28 x 20 over two cells is found by one, the other is its duplicate."""
-    detector = told(tmp_path, 20, 20)
+    detector = constant(tmp_path, 20, 20)
     with torch.no_grad():
         biases(detector)[1][1, 2:4] = math.log(2)
     found, _ = probe(detector, [batch((18, 18, 38, 38))])
@@ -140,8 +140,8 @@ def test_training_mode_has_the_statistics_of_the_batch(tmp_path: Path) -> None:
     assert not torch.equal(trained[0], evaluated[0])
 
 
-def test_goes_on_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupted behind the first of three steps, whose batch was looked at: the numbers are those of the whole."""
+def test_resume_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted after the first of three steps, whose batch was examined: the numbers are those of the whole run."""
     data, cfg = shapes(tmp_path), tiny_cfg(tmp_path)
     more = ["--glance", "2", "--eval-every", "0"]
     assert main(["train", *words(data, cfg, "--out", "whole", *more)]) == 0
@@ -153,7 +153,7 @@ def test_goes_on_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_process_only(tmp_path: Path) -> None:
-    """It would see the share of one process."""
+    """With several, it would see only the images of one."""
     data, cfg = shapes(tmp_path), tiny_cfg(tmp_path)
     child = process(*words(data, cfg, "--out", tmp_path / "run", "--glance", 2), torchrun=["--nproc-per-node=2"])
     _, error = ended(child)

@@ -1,4 +1,4 @@
-"""Optimizers against their formulas, which parameters decay, what freezing leaves alone and what it refuses."""
+"""Optimizers against their formulas, weight decay per parameter, frozen layers, errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def train(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:
-    """So many steps on noise, each after `network.train()`, as an epoch begins."""
+    """Train `steps` steps on noise, each after `network.train()`, as at the start of an epoch."""
     for _ in range(steps):
         network.train()
         optimizer.zero_grad()
@@ -100,7 +100,7 @@ def test_sgd_is_darknets_update() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("spec", ["0-3", "layers.0.*, layers.[12].*", "0,1-2"])
-def test_frozen_layers_stand_still(name: OptimizerName, spec: str, toy: Darknet) -> None:
+def test_frozen_layers_do_not_change(name: OptimizerName, spec: str, toy: Darknet) -> None:
     """Parameters and running statistics are equal to the bit after steps with decay; all other layers moved."""
     last = 3 if spec == "0-3" else 2
     frozen = freeze(toy, spec)
@@ -134,7 +134,7 @@ def test_a_copy_is_frozen_too(toy: Darknet) -> None:
 
 
 def test_synchronised_batch_norm(toy: Darknet) -> None:
-    """Converted first and frozen then, as the docstring asks: it stands still, and computes as before."""
+    """Converted first and frozen then, as the docstring requires: it does not change, and computes as before."""
     images = torch.rand(1, 3, 32, 64)
     expected = toy.eval().layers[0](images)
     network = nn.SyncBatchNorm.convert_sync_batchnorm(toy)
@@ -145,7 +145,7 @@ def test_synchronised_batch_norm(toy: Darknet) -> None:
 
 
 def test_half_a_batch_norm(toy: Darknet) -> None:
-    """Only its scale is frozen: its statistics go on. Together with its bias they stop, also in two calls."""
+    """Only its scale is frozen: its statistics are updated. With its bias frozen too they stop, also in two calls."""
     frozen = freeze(toy, "*.bn.weight")
     assert len(frozen) == sum(isinstance(m, nn.BatchNorm2d) for m in toy.modules()) > 1
     assert toy.train().get_submodule("layers.0.bn").training
@@ -176,7 +176,7 @@ def test_other_modules_go_by_name() -> None:
     ],
 )
 def test_what_is_refused(spec: str, message: str, toy: Darknet) -> None:
-    """With what there is; and nothing has been frozen then."""
+    """The error lists what exists; nothing is frozen."""
     with pytest.raises(ValueError, match=message):
         freeze(toy, spec)
     assert all(p.requires_grad for p in toy.parameters())

@@ -1,4 +1,4 @@
-"""What `--probe` logs: on labels and predictions made by hand, and in a run that goes on."""
+"""The numbers of `--probe`: for labels and predictions made by hand, and in a run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def probe(
 
 
 def test_by_hand(tmp_path: Path) -> None:
-    """A label of 10 x 10 in the middle of a cell of stride 8, where the anchor of 10 x 10 stands: IoU 1, objectness
+    """A label of 10 x 10 in the middle of a cell of stride 8, at the anchor of 10 x 10: IoU 1, objectness
     0.5. No other anchor has an IoU of 0.5 with it; those of the cells beside overlap 20 of 180."""
     numbers, answers = probe(silent(tmp_path), [batch((15, 15, 25, 25))])
     assert numbers["probe/iou"] == pytest.approx(1)
@@ -68,8 +68,8 @@ def test_by_hand(tmp_path: Path) -> None:
 
 
 def test_near_misses(tmp_path: Path) -> None:
-    """A label of 16 x 16 where its anchor stands: that of 10 x 10 in the same cell has IoU 100/256, those of cells
-    beside 1/3. When the small anchor says 20 x 20, with IoU 256/400, it is a near miss, and the only one."""
+    """A label of 16 x 16 at its anchor: that of 10 x 10 in the same cell has IoU 100/256, those of cells
+    beside 1/3. If the small anchor predicts 20 x 20, with IoU 256/400, it is a near miss, and the only one."""
     label, slots = batch((12, 12, 28, 28)), 3 * (8 * 8 + 4 * 4)
     numbers, _ = probe(silent(tmp_path), [label])
     assert numbers["probe/iou"] == pytest.approx(1)
@@ -116,14 +116,14 @@ def test_it_remembers_from_one_evaluation_to_the_next(tmp_path: Path) -> None:
 
 
 def test_without_labels(tmp_path: Path) -> None:
-    """Nothing can be said; an image without objects is ordinary."""
+    """There are no numbers and no error: images without objects are normal."""
     numbers, answers = probe(silent(tmp_path), [batch()])
     assert numbers == {}
     assert answers.shape == (2, 0)
 
 
 def test_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The numbers stand in metrics.jsonl, beside the gradient norms, which every epoch has."""
+    """The numbers are in metrics.jsonl, next to the gradient norms, which every epoch has."""
     monkeypatch.chdir(tmp_path)
     data, cfg = shapes(tmp_path), tiny_cfg(tmp_path)
     command = ["--data", str(data), "--cfg", str(cfg), "--epochs", "2", "--eval-every", "1", "--out", "run", "--probe"]

@@ -1,4 +1,4 @@
-"""Two processes that train together are one that trains alone."""
+"""Two processes that train together give the numbers of one that trains alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolo.__main__ import main
 from yolo.training.run_folder import read_metrics
 
 TWO = ["--standalone", "--nproc-per-node=2"]
-"""torchrun's options: two processes that meet on a port that is free."""
+"""Options of torchrun: two processes that meet on a free port."""
 
 RECIPE = ["--epochs", "10", "--batch-size", "6", "--schedule", "constant", "--lr", "1e-2", "--optimizer", "sgd"]
 RECIPE += ["--ema", "0.9", "--eval-every", "10"]
@@ -23,7 +23,7 @@ RECIPE += ["--ema", "0.9", "--eval-every", "10"]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Batches of six, with augmentation, batch norm frozen, so that it does not depend on who shares a batch."""
+    """Batches of six, with augmentation. Batch norm is frozen: it would depend on which images share a batch."""
     folder = tmp_path_factory.mktemp("processes")
     command = words(shapes(folder), tiny_cfg(folder), *RECIPE, "--freeze", "*.bn.*")
     assert main(["train", *command, "--out", str(folder / "one")]) == 0
@@ -37,7 +37,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def losses(run: Path) -> list[dict[str, float]]:
-    """The terms of every step, as TensorBoard has them."""
+    """Return the loss terms of every step from TensorBoard's events."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
@@ -50,7 +50,7 @@ def losses(run: Path) -> list[dict[str, float]]:
 
 
 def test_two_processes_are_one(place: Place) -> None:
-    """The terms of twenty steps within 1e-5, the epochs' numbers, the metrics; one writes, and says each line once."""
+    """The loss terms of twenty steps and the numbers of the epochs agree within 1e-5; each line is printed once."""
     child = process(*place.words, "--out", "two", torchrun=TWO)
     out, errors = ended(child)
     assert child.returncode == 0, errors
@@ -71,15 +71,15 @@ STOP = """
 import sys
 from yolo.__main__ import main
 from yolo.training.engine import Trainer
-Trainer._all_agree = lambda trainer, _asked: trainer.step == 9
+Trainer._all_agree = lambda trainer, _interrupt: trainer.step == 9
 sys.exit(main(["train", *sys.argv[1:]]))
 """
 """A run whose processes all stop after the first of the two steps of an epoch."""
 
 
-def test_two_processes_go_on(place: Place) -> None:
-    """With batch norm, stopped within an epoch: bit for bit the run that did not stop, and what `eval` says of it is
-    what was logged, although each process has seen other images."""
+def test_two_processes_resume(place: Place) -> None:
+    """With batch norm, stopped within an epoch and resumed: bit for bit the run that did not stop. `eval` gives the
+    logged metrics, although batch norm has seen other images in each process."""
     thawed = [word for word in place.words if word not in ("--freeze", "*.bn.*")]
     thawed += ["--optimizer", "adam", "--lr", "1e-3", "--early-metric", "val/loss"]
     Path("stop.py").write_text(STOP)
@@ -102,7 +102,7 @@ def test_two_processes_go_on(place: Place) -> None:
 
 
 def test_a_signal_stops_both(place: Place) -> None:
-    """torchrun passes it on; the step is finished by both, and saved once."""
+    """torchrun passes it on. Both complete the step, and it is saved once."""
     child = process(*place.words, "--epochs", "3000", "--eval-every", "0", "--out", "run", torchrun=TWO)
     metrics, deadline = Path("run/metrics.jsonl"), time.monotonic() + 120
     while not metrics.exists() or metrics.read_bytes().count(b"\n") < 2:

@@ -1,4 +1,4 @@
-"""A run that stops anywhere and goes on is the run that did not stop: bit for bit."""
+"""A run that is stopped anywhere and resumed equals the run that did not stop, bit for bit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from yolo.training.interrupt import interruptible
 from yolo.training.run_folder import Run, read_metrics
 
 STEPS = 3
-"""Of an epoch: six batches, in twos."""
+"""Steps per epoch: six batches, two per step."""
 
 RECIPE = ["--batch-size", "2", "--accumulate", "2", "--ema", "0.9", "--epochs", "2", "--limit", "11"]
 RECIPE += ["--eval-every", "2", "--multi-scale", "1.5", "--mosaic", "0.5"]
@@ -50,7 +50,7 @@ RECIPE += ["--eval-every", "2", "--multi-scale", "1.5", "--mosaic", "0.5"]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Augmentation, average, accumulation, sizes that change, an evaluation at the end."""
+    """A run with augmentation, average, accumulation, changing sizes and an evaluation at the end."""
     folder = tmp_path_factory.mktemp("resume")
     command = words(shapes(folder), tiny_cfg(folder), *RECIPE)
     assert main(["train", *command, "--out", str(folder / "whole")]) == 0
@@ -65,14 +65,14 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Killed(BaseException):
-    """Takes the place of SIGKILL: nothing of the program catches it."""
+    """Replaces SIGKILL: nothing in the program catches it."""
 
 
 @pytest.mark.parametrize("step", range(1, 7))
-def test_asked_to_stop_after_any_step(step: int, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also after the last one of an epoch, and of the run: it is saved there, and goes on with the next batch."""
+def test_a_stop_request_after_any_step(step: int, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after the last step of an epoch and of the run: it is saved there and resumes with the next batch."""
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == step)
+        patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.step == step)
         assert main(["train", *place.words, "--out", "run"]) == 130
     state = checkpoint(Path("run"))
     assert state["step"] == step
@@ -83,7 +83,7 @@ def test_asked_to_stop_after_any_step(step: int, place: Place, monkeypatch: pyte
 
 
 def before(method: Callable[..., Any], when: Callable[..., bool]) -> Callable[..., Any]:
-    """The method, killed at its start `when` its arguments say so."""
+    """Return the method; it is killed at its start if `when` is true for its arguments."""
 
     def killed(*arguments: Any, **options: Any) -> Any:
         if when(*arguments, **options):
@@ -94,7 +94,7 @@ def before(method: Callable[..., Any], when: Callable[..., bool]) -> Callable[..
 
 
 def only(number: int) -> Callable[[int], bool]:
-    """Whether this is the call of that number, from 1."""
+    """Return a function that is true in its call with that number, counted from 1."""
     calls = itertools.count(1)
     return lambda _: next(calls) == number
 
@@ -113,7 +113,7 @@ def only(number: int) -> Callable[[int], bool]:
 def test_killed_between_the_files(
     owner: Any, name: str, when: Callable[..., bool], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was written without the rest is written again."""
+    """Files that were written without the others are written again."""
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, before(getattr(owner, name), when))
         with pytest.raises(Killed):
@@ -125,7 +125,7 @@ def test_killed_between_the_files(
 
 
 def wait_until(true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
-    """Looks a thousand times a second. Fails if the process ends before, or takes two minutes."""
+    """Check a thousand times a second. Fails if the process ends before, or after two minutes."""
     deadline = time.monotonic() + 120
     while not true():
         assert child.poll() is None, child.communicate()
@@ -134,19 +134,19 @@ def wait_until(true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
 
 
 def reached(run: Path, epochs: int) -> bool:
-    """Whether a run that is being written has done so many epochs."""
+    """Return whether a run that is being written has completed `epochs` epochs."""
     return lines(run) >= epochs
 
 
 def lines(run: Path) -> int:
-    """Epochs in the metrics of a run that is being written."""
+    """Return the number of epochs in the metrics of a run that is being written."""
     path = run / "metrics.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 @pytest.fixture(scope="module")
 def long(place: Place) -> Place:
-    """The same in eight epochs."""
+    """The same run with eight epochs."""
     command, run = [*place.words, "--epochs", "8"], place.run.with_name("long")
     assert main(["train", *command, "--out", str(run)]) == 0
     return Place(command, run)
@@ -154,12 +154,12 @@ def long(place: Place) -> Place:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_kill_minus_nine(workers: int, long: Place) -> None:
-    """A process of its own, killed from outside somewhere behind its second epoch, resumed by another one."""
-    child = process(*long.words, "--workers", str(workers), "--out", "run")
-    wait_until(partial(reached, Path("run"), 2), child)
-    time.sleep(random.uniform(0, 0.1))
-    os.kill(child.pid, signal.SIGKILL)
-    child.communicate()
+    """A process that is killed from outside some time after its second epoch, resumed by another process."""
+    # Workers notice the death of their process seconds later and hold its pipes until then; the resume does not wait.
+    with process(*long.words, "--workers", str(workers), "--out", "run") as child:
+        wait_until(partial(reached, Path("run"), 2), child)
+        time.sleep(random.uniform(0, 0.1))
+        os.kill(child.pid, signal.SIGKILL)
     assert child.returncode == -signal.SIGKILL
     assert 2 <= lines(Path("run")) <= 8
     assert main(["train", "--resume", "run"]) == 0
@@ -167,7 +167,7 @@ def test_kill_minus_nine(workers: int, long: Place) -> None:
 
 
 def test_signals(place: Place) -> None:
-    """The whole group gets it, as at Ctrl-C and from job schedulers: one line, status 130, no traceback."""
+    """The whole process group gets it, as with Ctrl-C and job schedulers: one line, status 130, no traceback."""
     more = ["--epochs", "500", "--workers", "2", "--eval-every", "0"]
     signals = (signal.SIGINT, signal.SIGTERM)
     children = [process(*place.words, *more, "--out", number.name) for number in signals]
@@ -194,11 +194,11 @@ def crash(*_):
 _utils.signal_handling._set_SIGCHLD_handler = crash
 main(["train", *sys.argv[1:]])
 """
-"""A run whose first epoch fails when its workers have been started, and PyTorch does not yet know of them."""
+"""A run whose first epoch fails when its workers are started and PyTorch does not know of them yet."""
 
 
 def test_a_crash_ends_the_workers(place: Place) -> None:
-    """An error that nobody expects ends the whole run: the main process does not wait for workers for ever."""
+    """An unexpected error ends the whole run: the main process does not wait forever for its workers."""
     command = [sys.executable, "-c", CRASH, *place.words, "--workers", "2", "--out", str(Path.cwd() / "run")]
     child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     _, errors = ended(child, 60)
@@ -207,13 +207,13 @@ def test_a_crash_ends_the_workers(place: Place) -> None:
 
 
 def test_a_second_signal_acts_at_once() -> None:
-    """Whichever was the first."""
+    """Whichever signal was the first."""
     for first, second in ((signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)):
-        with interruptible() as asked:
-            assert not asked
+        with interruptible() as interrupt:
+            assert not interrupt
             os.kill(os.getpid(), first)
-            assert asked
-            assert asked.name == first.name
+            assert interrupt
+            assert interrupt.name == first.name
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), second)
     with pytest.raises(KeyboardInterrupt):
@@ -221,9 +221,9 @@ def test_a_second_signal_acts_at_once() -> None:
 
 
 def test_a_full_disk(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """The checkpoint before stays whole and nothing lies beside it; the error is one line. Later it goes on."""
+    """The previous checkpoint stays and no other file is left; the error is one line. The run can be resumed later."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == 2)
+        patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.step == 2)
         assert main(["train", *place.words, "--out", "run"]) == 130
     kept = (Path("run") / "last.pt").read_bytes()
     files = {path.name for path in Path("run").iterdir()}
@@ -249,10 +249,10 @@ def test_a_full_disk(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_weights_to_start_from_are_needed_once(place: Place) -> None:
-    """A run goes on without the file that it began with."""
+    """A run is resumed without the weights that it started from."""
     Path("start.safetensors").write_bytes((place.run / "best.safetensors").read_bytes())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == 2)
+        patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.step == 2)
         assert main(["train", *place.words, "--weights", "start.safetensors", "--out", "run"]) == 130
     Path("start.safetensors").unlink()
     assert main(["train", "--resume", "run"]) == 0
@@ -263,7 +263,7 @@ OLD_OPTIONS = [line.partition(":")[0] for line in SAVED.read_text().splitlines()
 
 
 def as_version_0_1(run: Path) -> None:
-    """Rewrite what is there as version 0.1 wrote it: the order of the options, the keys of the checkpoint."""
+    """Rewrite a run as version 0.1 wrote it: the order of the options, the keys of the checkpoint."""
     options = yaml.safe_load((run / "options.yaml").read_text())
     assert (options.pop("model"), options.keys()) == ("yolo", {*OLD_OPTIONS})
     assert (options["schedule"].pop("step_epochs"), options["schedule"].pop("gamma")) == (10, 0.1)
@@ -279,12 +279,12 @@ def as_version_0_1(run: Path) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--probe"], ["--glance", "2", "--probe"]], ids=["plain", "probe", "both"])
 def test_a_run_of_version_0_1(more: list[str], place: Place) -> None:
-    """Interrupted within its second epoch, it is resumed to the bit: what glance has seen of the epoch, and what the
-    probe remembers of the evaluation after the first."""
+    """Interrupted within its second epoch, it is resumed bit for bit, including the images that glance has seen in the
+    epoch and the anchors that the probe remembers from the evaluation after the first."""
     command = [*place.words, "--eval-every", "1", *more]
     assert main(["train", *command, "--out", "whole"]) == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == 4)
+        patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.step == 4)
         assert main(["train", *command, "--out", "run"]) == 130
     as_version_0_1(Path("run"))
     assert main(["train", "--resume", "run"]) == 0
@@ -293,9 +293,9 @@ def test_a_run_of_version_0_1(more: list[str], place: Place) -> None:
 
 
 def test_other_data(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """More images than when it was saved: the rest of the epoch would be another."""
+    """Another number of images than when it was saved: the rest of the epoch would differ."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_all_agree", lambda trainer, _asked: trainer.step == 2)
+        patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.step == 2)
         assert main(["train", *place.words, "--out", "run"]) == 130
         kept = yolo.training.assemble.open_sets
         patch.setattr(yolo.training.assemble, "open_sets", lambda options: (kept(options)[1], kept(options)[1]))
@@ -304,8 +304,8 @@ def test_other_data(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the run was saved with images 11, here 6" in capsys.readouterr().err
 
 
-def test_random_numbers_go_on(tmp_path: Path) -> None:
-    """PyTorch's, NumPy's and Python's, through the file, also between two normal numbers that are drawn in pairs."""
+def test_random_numbers_continue(tmp_path: Path) -> None:
+    """PyTorch's, NumPy's and Python's, through the file, also between two normal numbers that are drawn as a pair."""
     import numpy as np
 
     torch.manual_seed(3)
@@ -330,7 +330,7 @@ def test_random_numbers_go_on(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_holds_nothing_but_data(place: Place, tmp_path: Path) -> None:
-    """It is read without running code, and what it says comes back as it was."""
+    """It is read without running code, and its contents are unchanged."""
     state = load_checkpoint(place.run / "last.pt")
     save_checkpoint(tmp_path / "copy.pt", {name: value for name, value in state.items() if name != "format"})
     assert difference(load_checkpoint(tmp_path / "copy.pt"), state) == ""

@@ -1,4 +1,4 @@
-"""The folder of a run: what it refuses, what survives a killed process, what a resume drops, what TensorBoard reads."""
+"""The folder of a run: refused folders, killed processes, lines that a resume drops, events in TensorBoard."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has a working directory of its own, and event files whose names sort in the order of their making.
 
     TensorBoard reads them by name: second, host, process, a counter. Resumed runs are seconds apart; in the second that
-    a test takes the counter decides, and 9 sorts behind 10.
+    a test takes the counter decides, and 9 sorts after 10.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(10))
@@ -96,7 +96,7 @@ def test_images() -> None:
 
 
 def test_a_run_that_can_be_resumed_is_not_overwritten() -> None:
-    """The error has the very command; folders with blanks are quoted."""
+    """The error has the command; folder names with blanks are quoted."""
     folder = trained("my runs/a")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(FileExistsError, match="can be resumed: python train.py --resume 'my runs/a'; for a new run"):
@@ -105,7 +105,7 @@ def test_a_run_that_can_be_resumed_is_not_overwritten() -> None:
 
 
 def test_what_ended_before_its_first_checkpoint_is_replaced() -> None:
-    """Lines and events of the earlier attempt do not count any more."""
+    """Lines and events of the earlier attempt are gone."""
     folder = trained()
     (folder / "last.pt").unlink()
     with Run.create(folder, "seed: 2\n") as run:
@@ -167,7 +167,7 @@ def test_nothing_to_resume() -> None:
 
 
 def test_a_last_line_cut_anywhere() -> None:
-    """Wherever a killed process stopped writing: whole lines are read, and a resumed run goes on behind them."""
+    """Wherever a killed process stopped writing, complete lines are read, and a resumed run continues after them."""
     folder = trained(epochs=2)
     path = folder / "metrics.jsonl"
     data = path.read_bytes()
@@ -182,7 +182,7 @@ def test_a_last_line_cut_anywhere() -> None:
 
 @pytest.mark.parametrize("line", [b'{"epoch": 1, "st', b"[1]", b'{"step": 3}', b"\xff\xfe", b""])
 def test_a_damaged_line_in_the_middle(line: bytes) -> None:
-    """Nobody killed in writing leaves that: named with file and line, and nothing is dropped."""
+    """A killed process does not leave that: the error has file and line, and nothing is dropped."""
     folder = trained()
     path = folder / "metrics.jsonl"
     lines = path.read_bytes().split(b"\n")
@@ -196,7 +196,7 @@ def test_a_damaged_line_in_the_middle(line: bytes) -> None:
 
 
 def test_a_full_disk() -> None:
-    """The error is raised, whole lines stay, and the half one is gone after the resume."""
+    """The error is raised, complete lines stay, and the incomplete one is dropped by a resume."""
     folder = trained()
     path = folder / "metrics.jsonl"
     before = path.read_bytes()
@@ -229,7 +229,7 @@ for epoch in range(start, 100_000):
 
 
 def test_kill_minus_nine(tmp_path: Path) -> None:
-    """Killed in the middle of logging and gone on, three times: every epoch has one line, whole and in order."""
+    """Killed in the middle of logging and resumed, three times: every epoch has one complete line, in order."""
     folder, start = tmp_path / "a", 0
     for _ in range(3):
         worker = subprocess.Popen([sys.executable, "-c", LOGGING, str(folder), str(start)], cwd=ROOT)
@@ -259,7 +259,7 @@ def test_next_folder() -> None:
 
 
 def test_next_folder_without_races() -> None:
-    """Many at once: everybody has a folder of their own."""
+    """Of many simultaneous calls each gets another folder."""
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda _: next_folder(), range(60)))
     assert len(set(folders)) == 60
@@ -280,7 +280,7 @@ def test_newest_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_only_the_first_process_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others may call everything, and are refused what the first one is refused."""
+    """The other processes may call everything, and get the same errors."""
     monkeypatch.setattr("yolo.training.run_folder.rank", lambda: 1)
     with Run.create("a", "") as run:
         run.log(0, 1, {"a": 1.0})
@@ -329,6 +329,6 @@ def test_two_processes_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_tensorboard_is_imported_when_it_is_used() -> None:
-    """Not by detection, which asks this module for the newest run."""
+    """Not by detection, which uses this module for the newest run."""
     code = "import sys, yolo.commands.detect; sys.exit(any('tensorboard' in name for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -99,7 +99,7 @@ def test_cosine(t: int, rate: float) -> None:
     ("steps", "table"), [(4, {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0, 5: 1.0, 99: 1.0}), (0, {1: 1.0, 99: 1.0})]
 )
 def test_constant(steps: int, table: dict[int, float]) -> None:
-    """Behind a rise from 0 in `warmup_steps`, or from the first step on."""
+    """After a rise from 0 in `warmup_steps`, or from the first step on."""
     rate = make_schedule(Schedule(schedule="constant", lr=1.0, warmup_steps=steps), 100, 10)
     assert {t: rate(t) for t in table} == table
 
@@ -266,7 +266,7 @@ def test_settings_that_cannot_be(changed: dict[str, Any], message: str) -> None:
         Schedule(**changed)
 
 
-def test_a_cosine_needs_steps_behind_its_warm_up() -> None:
+def test_a_cosine_needs_steps_after_its_warm_up() -> None:
     """333 of 333 steps are refused, 333 of 334 are not."""
     options = Schedule(schedule="cosine", warmup_steps=333)
     with pytest.raises(ValueError, match="warmup_steps=333 of 333 steps"):

@@ -1,4 +1,4 @@
-"""What an epoch adds up to, and which epoch is the best."""
+"""The sums and means of an epoch, and the best epoch."""
 
 from __future__ import annotations
 

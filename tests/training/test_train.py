@@ -1,4 +1,4 @@
-"""`python -m yolo train` as a user sees it: what a run writes, that it repeats, what its options do."""
+"""`python -m yolo train` from outside: the files of a run, reproducibility, options, errors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from yolo.data.shapes.figures import NAMES
 from yolo.training.run_folder import read_metrics
 
 STILL = ["--lr", "1e-30", "--freeze", "*.bn.*"]
-"""Options under which a network stays what it is."""
+"""Options with which a network does not change."""
 
 
 class Place(NamedTuple):
-    """Where the data, the network and a run of two epochs are, which tests only read."""
+    """Data, network and a run of two epochs; tests only read them."""
 
     data: Path
     cfg: Path
@@ -42,17 +42,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is written by a path of no folder lands in the test's own."""
+    """Relative paths are in the test's own folder."""
     monkeypatch.chdir(tmp_path)
 
 
 def train(place: Place, *more: object, out: str = "run") -> int:
-    """The exit status of a run in the folder `out`."""
+    """Train in the folder `out`. Returns the exit status."""
     return main(["train", *words(place.data, place.cfg, "--out", out, *more)])
 
 
 def refused(capsys: pytest.CaptureFixture[str], status: int) -> str:
-    """The one line of an error."""
+    """Return the error, which must be a single line."""
     error = capsys.readouterr().err
     assert status == 1
     assert error.startswith("error: ")
@@ -61,7 +61,7 @@ def refused(capsys: pytest.CaptureFixture[str], status: int) -> str:
 
 
 def network_of(run: str | Path) -> dict[str, torch.Tensor]:
-    """The trained weights, not averaged."""
+    """Return the trained weights, not averaged."""
     found: dict[str, torch.Tensor] = checkpoint(Path(run))["network"]
     return found
 
@@ -152,8 +152,8 @@ def test_on_the_training_images(place: Place) -> None:
     assert json.loads(Path("e/metrics.json").read_text())["AR100"] == best["AR100"]
 
 
-def test_frozen_layers_stand_still(place: Place) -> None:
-    """Statistics of batch norm included; the others move."""
+def test_frozen_layers_do_not_change(place: Place) -> None:
+    """Including statistics of batch norm; the other layers change."""
     assert train(place, "--freeze", "0-1") == 0
     torch.manual_seed(0)
     before, after = Darknet(read_cfg(place.cfg)).state_dict(), network_of("run")
@@ -176,7 +176,7 @@ def test_two_batches_of_four_are_one_of_eight(place: Place, tmp_path: Path) -> N
 
 
 def test_a_last_step_of_fewer_batches(place: Place) -> None:
-    """Three batches in twos: two steps an epoch."""
+    """Three batches, two per step: two steps per epoch."""
     assert train(place, "--accumulate", "2") == 0
     assert [row["step"] for row in read_metrics("run")] == [2, 4]
 
@@ -191,7 +191,7 @@ def test_early_stop(place: Place) -> None:
 
 
 def test_early_stop_waits_for_an_evaluation(place: Place) -> None:
-    """Evaluated after every third epoch with a patience of two: the sixth epoch is given its chance."""
+    """Evaluated every third epoch with a patience of two: training continues until the evaluation of the sixth."""
     assert train(place, "--epochs", "9", *STILL, "--early-stop", "2", "--eval-every", "3") == 0
     assert [row["epoch"] for row in read_metrics("run")] == [0, 1, 2, 3, 4, 5]
 
@@ -232,7 +232,7 @@ def saved_network(place: Place, names: list[str], file: str) -> Darknet:
 
 @pytest.mark.parametrize("file", ["old.weights", "old.safetensors"])
 def test_weights_of_other_classes(file: str, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """All but the heads is taken over, and the table says so; a bias of objectness is that of the new heads."""
+    """All layers but the heads are loaded, and the table shows it; --obj-bias applies to the new heads."""
     old = saved_network(place, ["a", "b"], file).state_dict()
     capsys.readouterr()
     assert train(place, "--weights", file, "--epochs", "1", "--lr", "1e-30", "--obj-bias", "-4.5") == 0
@@ -249,7 +249,7 @@ def test_weights_of_other_classes(file: str, place: Place, capsys: pytest.Captur
 
 
 def test_classes_are_told_apart_by_name(place: Place) -> None:
-    """As many classes with other names: the heads begin anew. With the same names they go on."""
+    """The same number of classes with other names: new heads. With the same names the heads are kept."""
     old = saved_network(place, list(NAMES[::-1]), "other.safetensors").state_dict()
     assert train(place, "--weights", "other.safetensors", "--epochs", "1", "--lr", "1e-30", out="other") == 0
     assert float(network_of("other")["layers.4.conv.bias"].abs().max()) < 1e-20
@@ -259,7 +259,7 @@ def test_classes_are_told_apart_by_name(place: Place) -> None:
 
 
 def test_classes_of_the_cfg_become_those_of_the_data(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """Which is said, once, and only where they differ."""
+    """A line reports it, once, only if they differ."""
     text = place.cfg.read_text().replace("classes=6", "classes=80").replace("filters=33", "filters=255")
     Path("coco.cfg").write_text(text)
     assert train(place._replace(cfg=Path("coco.cfg")), "--epochs", "1") == 0
@@ -268,7 +268,7 @@ def test_classes_of_the_cfg_become_those_of_the_data(place: Place, capsys: pytes
 
 
 def test_images_without_objects(place: Place) -> None:
-    """Only such images: finite losses, nothing found, a run as any other."""
+    """With such images only, losses are finite and the run is complete."""
     path = place.data / "annotations" / "instances_train.json"
     content: dict[str, Any] = json.loads(path.read_text())
     folder = Path("empty/annotations")
@@ -304,7 +304,7 @@ def test_what_is_refused(more: list[str], message: str, place: Place, capsys: py
 
 
 def test_a_run_is_not_overwritten(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """The error is the command that goes on with it."""
+    """The error has the command that resumes it."""
     before = (place.run / "last.pt").read_bytes()
     error = refused(capsys, train(place, out=str(place.run)))
     assert f"python train.py --resume {place.run}" in error
@@ -325,8 +325,8 @@ def test_changed_options(place: Place, capsys: pytest.CaptureFixture[str]) -> No
     assert "is not what the run began with" in refused(capsys, main(["train", "--resume", "run"]))
 
 
-def test_a_moved_run_goes_on(place: Place) -> None:
-    """A run is where its folder is; one that is done says so again."""
+def test_a_moved_run_is_resumed(place: Place) -> None:
+    """A run does not depend on the path of its folder; a complete one stays complete."""
     assert train(place, "--epochs", "1") == 0
     Path("run").rename("moved")
     assert main(["train", "--resume", "moved"]) == 0
@@ -334,12 +334,12 @@ def test_a_moved_run_goes_on(place: Place) -> None:
 
 
 def test_nothing_to_resume(capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that is no run."""
+    """A folder that is not a run."""
     assert "last.pt" in refused(capsys, main(["train", "--resume", "nowhere"]))
 
 
 def test_a_damaged_checkpoint(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """Cut at any byte, or no checkpoint at all: one line that names the file, and nothing is written."""
+    """Cut at any byte, or not a checkpoint at all: one line that names the file, and nothing is written."""
     assert train(place, "--epochs", "1") == 0
     path = Path("run/last.pt")
     whole = path.read_bytes()
