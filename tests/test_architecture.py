@@ -22,19 +22,19 @@ from tests.support.paths import ROOT
 
 BUDGET = {
     "yolo": 385,
-    "yolo/options": 560,
-    "yolo/images": 390,
-    "yolo/metrics": 790,
-    "yolo/darknet": 1770,
-    "yolo/data": 1750,
-    "yolo/detection": 460,
-    "yolo/download": 660,
-    "yolo/models": 230,
-    "yolo/evaluation": 430,
-    "yolo/explain": 710,
+    "yolo/options": 635,
+    "yolo/images": 365,
+    "yolo/metrics": 760,
+    "yolo/darknet": 1680,
+    "yolo/data": 1740,
+    "yolo/detection": 445,
+    "yolo/download": 610,
+    "yolo/models": 355,
+    "yolo/evaluation": 405,
+    "yolo/explain": 650,
     "yolo/training": 1220,
-    "yolo/ablation": 1430,
-    "yolo/commands": 880,
+    "yolo/ablation": 1330,
+    "yolo/commands": 825,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 
