@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 
 def pytest_configure() -> None:
     """Use one thread: the tensors of tests are small, and on a busy machine threads wait for each other."""
     torch.set_num_threads(1)
+    settings.register_profile("no clock", deadline=None)
+    settings.load_profile("no clock")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

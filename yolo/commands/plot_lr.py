@@ -23,7 +23,7 @@ def run(options: PlotLr) -> None:
     rates = {name: make_schedule(schedule, total, epoch) for name, schedule in schedules.items()}
     # The numbers, a column for each schedule, then the curves.
     print("      step", *(f"{name:>12}" for name in rates))
-    for t in _marks(schedules, total):
+    for t in _marks(schedules, total, epoch):
         print(f"{t:10,}", *(f"{rate(t):12.4g}" for rate in rates.values()))
     curves = {_words(schedule): [rates[name](t) for t in range(1, total + 1)] for name, schedule in schedules.items()}
     plot_schedules(options.out, curves, chosen=_words(options.schedule))
@@ -54,12 +54,14 @@ def comparable(chosen: Schedule, name: ScheduleName, total: int, epoch: int) -> 
     return Schedule(schedule=name, lr=start, peak_lr=peak, warmup_steps=max(1, rise))
 
 
-def _marks(schedules: dict[ScheduleName, Schedule], total: int) -> list[int]:
+def _marks(schedules: dict[ScheduleName, Schedule], total: int, epoch: int) -> list[int]:
     """Return the steps at which a schedule changes, and every tenth of the training, ascending."""
     corners: set[int] = set()
     for name, schedule in schedules.items():
         corners |= {getattr(schedule, part) for part in ("warmup_steps", "burn_in") if part in USED[name]}
         corners |= set(schedule.steps if "steps" in USED[name] else ())
+        if name == "step":  # the first steps after a fall
+            corners |= set(range(schedule.step_epochs * epoch + 1, total, schedule.step_epochs * epoch))
     tenths = {round(total * part / 10) for part in range(1, 11)}
     return sorted({1, 2, *(t for t in corners | tenths if 1 <= t <= total)})
 
@@ -90,8 +92,9 @@ def plot_schedules(path: Path, curves: Mapping[str, Sequence[float]], chosen: st
     """
     figure = Figure(figsize=(11, 6.5), layout="constrained", dpi=110)
     diagrams = figure.subplots((len(curves) + 1) // 2, 2, sharex=True, sharey=True, squeeze=False)
-    for axes in diagrams.flat[len(curves) :]:
-        axes.set_axis_off()  # an odd number of curves leaves one diagram empty
+    if len(curves) % 2:  # the last place is empty; the diagram above it is the last of its column
+        diagrams[-1, 1].set_axis_off()
+        diagrams[-2, 1].tick_params(labelbottom=True)
     for axes, (title, rates) in zip(diagrams.flat, curves.items(), strict=False):
         width = 2.5 if title == chosen else 1.3
         axes.plot(range(1, len(rates) + 1), rates, color=colormaps["tab10"](0), linewidth=width)
