@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 
@@ -34,13 +35,24 @@ Factor = Annotated[float, Bound("a factor from 1 (off) to 10", low=1, high=10)]
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A dataclass that raises ValueError for a number out of its bounds and for a word that is not a choice."""
+    """A dataclass that raises ValueError for a number out of its bounds, and for a word that is not a choice."""
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self), include_extras=True).items():
+        for name, bounds, words in _checks(type(self)):  # type: ignore[arg-type]  # a class is hashable
             value = getattr(self, name)
-            for bound in getattr(kind, "__metadata__", ()):
-                if isinstance(bound, Bound) and not bound.holds(value):
+            for bound in bounds:
+                if not bound.holds(value):
                     raise ValueError(f"{name}={value}: expected {bound.words}")
-            if get_origin(kind) is Literal and value not in get_args(kind):
-                raise ValueError(f"{name}={value!r}: expected one of {', '.join(get_args(kind))}")
+            if words and value not in words:
+                raise ValueError(f"{name}={value!r}: expected one of {', '.join(words)}")
+
+
+@cache
+def _checks(kind: type) -> list[tuple[str, list[Bound], tuple[str, ...]]]:
+    """The bounds and the choices of each field. Reading annotations is slow, and every sample makes options."""
+    hints = get_type_hints(kind, include_extras=True)
+    bounds = {
+        name: [b for b in getattr(hint, "__metadata__", ()) if isinstance(b, Bound)] for name, hint in hints.items()
+    }
+    words = {name: get_args(hint) if get_origin(hint) is Literal else () for name, hint in hints.items()}
+    return [(name, bounds[name], words[name]) for name in hints if bounds[name] or words[name]]
