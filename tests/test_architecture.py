@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 
 BUDGET = {
     "yolo": 385,
-    "yolo/options": 635,
+    "yolo/options": 645,
     "yolo/images": 365,
     "yolo/metrics": 760,
     "yolo/darknet": 1680,
@@ -34,7 +34,7 @@ BUDGET = {
     "yolo/explain": 650,
     "yolo/training": 1220,
     "yolo/ablation": 1330,
-    "yolo/commands": 825,
+    "yolo/commands": 830,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 

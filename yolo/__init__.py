@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from yolo.models.detector import Detector as Detector
     from yolo.models.load import load as load
     from yolo.options.augment import Augment as Augment
+    from yolo.options.registry import register_model as register_model
 
 HOME = {
     "load": "yolo.models.load",
@@ -28,10 +29,11 @@ HOME = {
     "open_data": "yolo.data.datasets",
     "Augment": "yolo.options.augment",
     "Loader": "yolo.data.loader",
+    "register_model": "yolo.options.registry",
 }
 """The module of each public name."""
 
-__all__ = ["Augment", "CocoMetrics", "Detections", "Detector", "Loader", "compute_loss", "load", "open_data"]
+__all__ = [*HOME]
 
 
 def __getattr__(name: str) -> Any:
