@@ -195,6 +195,17 @@ def test_replace_shares_and_refuses() -> None:
             model.replace(**{name: None})
 
 
+def test_a_file_with_too_few_names(tmp_path: Path) -> None:
+    """It is refused, unless other names are given."""
+    model = load_yolo("toy.cfg", device="cpu")
+    save_safetensors(model.network, tmp_path / "x.safetensors", ["one"])
+    classes = model.network.heads[-1].classes
+    with pytest.raises(ValueError, match=f"1 class names for a network of {classes} classes"):
+        yolo.load(tmp_path / "x.safetensors", device="cpu")
+    names = [f"name {k}" for k in range(classes)]
+    assert yolo.load(tmp_path / "x.safetensors", names=names, device="cpu").names == names
+
+
 @pytest.mark.parametrize("name", ["load", "Detector", "Detections", "compute_loss", "CocoMetrics", "open_data",
                                   "Augment", "Loader"])  # fmt: skip
 def test_public_names(name: str) -> None:

@@ -128,7 +128,8 @@ def _from_safetensors(path: Path, cfg: str | Path, names: Sequence[str] | str | 
     detector: Detector = resolve(restore or _restore)(path, metadata)
     if cfg and not (isinstance(detector, YoloDetector) and read_cfg(cfg) == detector.network.cfg):
         raise ValueError(f"{path} was saved with another cfg than {cfg}; give the safetensors file alone")
-    return detector if names is None else detector.replace(names=class_names(names, len(detector.names)))
+    classes = detector.network.heads[-1].classes if isinstance(detector, YoloDetector) else len(detector.names)
+    return detector.replace(names=class_names(detector.names if names is None else names, classes))
 
 
 def restore_yolo(path: Path, metadata: Mapping[str, str]) -> YoloDetector:
