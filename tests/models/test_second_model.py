@@ -5,20 +5,30 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import yolo
 from tests.support import mean_box
-from tests.support.train_problems import difference, numbers, shapes
+from tests.support.train_problems import checkpoint, difference, numbers, shapes
 from yolo.__main__ import main
+from yolo.data.datasets import ImageDataset
 from yolo.data.loader import Batch
+from yolo.data.order import Draw, InOrder, Order
+from yolo.data.sample import Target
+from yolo.data.transforms import Augmented
+from yolo.models.detector import Losses
 from yolo.options.detection import Filter
 from yolo.options.presets import read_options
 from yolo.options.registry import MODELS, register_model
+from yolo.options.training import Training
+from yolo.size import Size
 from yolo.training.engine import Trainer
 
 WORDS = ["--model", "mean-box", "--epochs", "3", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
@@ -129,3 +139,60 @@ def test_commands_for_yolo_only(data: Path, capsys: pytest.CaptureFixture[str]) 
     assert "run/best.safetensors: not a Darknet network" in capsys.readouterr().err
     assert main(["detect", "x.jpg", "--weights", "run", "--exact"]) == 1
     assert torch.is_tensor(yolo.load("run/best.safetensors", device="cpu").network.state_dict()["box"])
+
+
+class Means:
+    """Samples that are not images: the mean colour, float32 `[3]`."""
+
+    def __init__(self, seen: Augmented) -> None:
+        self.seen = seen
+
+    def __getitem__(self, draw: Draw) -> tuple[torch.Tensor, Target]:
+        image, target = self.seen[draw]
+        return image.as_subclass(torch.Tensor).float().mean((1, 2)), target
+
+
+class FirstHalf(InOrder):
+    """The first half of the images, in their order."""
+
+    def __len__(self) -> int:
+        return self.images // 2
+
+    def __call__(self, _epoch: int, /) -> np.ndarray:
+        return np.arange(len(self))
+
+
+class MeansDetector(mean_box.MeanBoxDetector):
+    """A mean box with an order of images and samples of its own."""
+
+    model = "means"
+    seen: ClassVar[list[tuple[torch.Size, torch.dtype]]] = []
+
+    def order(self, data: ImageDataset, options: Training) -> Order:
+        return FirstHalf(len(data), "first half")
+
+    def samples(self, seen: Augmented) -> Means:
+        return Means(seen)
+
+    def losses(self, images: torch.Tensor, targets: Sequence[Target], through: nn.Module | None = None) -> Losses:
+        self.seen.append((images.shape, images.dtype))
+        drawn = images.new_zeros(len(images), 3, 64, 64)  # only the size of the input matters to the loss
+        return super().losses(drawn, targets, through)
+
+
+def build_means(options: mean_box.MeanBoxOptions, names: list[str]) -> MeansDetector:
+    """The detector above."""
+    return MeansDetector(mean_box.MeanBoxNetwork(len(names), options.side), names, Size(64, 64))
+
+
+def test_an_order_and_samples_of_its_own(data: Path) -> None:
+    """Six of twelve images in batches of four, as float vectors, in training; all six of val in the evaluation."""
+    register_model("means", build_means, mean_box.MeanBoxOptions)
+    try:
+        assert train(data, "run", "--model", "means", "--epochs", "2") == 0
+    finally:
+        del MODELS["means"]
+    train_epoch, val = [(4, 3), (2, 3)], [(6, 3)]
+    assert [tuple(shape) for shape, _ in MeansDetector.seen] == [*train_epoch, *val, *train_epoch, *val]
+    assert {dtype for _, dtype in MeansDetector.seen} == {torch.float32}
+    assert checkpoint(Path("run"))["loader"]["order"] == "first half"
