@@ -189,7 +189,7 @@ def test_an_unknown_rule() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @given(problem=problems())
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=1500, deadline=None)
 def test_every_index_equals_the_oracle(rule: str, problem: Problem) -> None:
     """Every row is the same, including the zeros of those without a match.
 

@@ -182,7 +182,7 @@ def test_nothing_but_background() -> None:
 
 
 @given(problem=problems(), chosen=variants())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 def test_every_variant_equals_the_oracle(problem: Problem, chosen: dict[str, Any]) -> None:
     """All four numbers are equal to 1e-9 in float64.
 

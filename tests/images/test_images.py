@@ -420,12 +420,12 @@ def test_one_pixel(tmp_path: Path) -> None:
 
 
 def test_very_large(tmp_path: Path) -> None:
-    """8000 × 6000 pixels, black above white."""
-    drawn = Image.new("L", (8000, 6000))
-    drawn.paste(255, (0, 3000, 8000, 6000))
+    """12000 × 9000 pixels, black above white."""
+    drawn = Image.new("L", (12000, 9000))
+    drawn.paste(255, (0, 4500, 12000, 9000))
     image = read(encode(drawn, "JPEG"), tmp_path)
-    assert image.shape == (6000, 8000, 3)
-    result = place(image, Placement.letterbox(Size(6000, 8000), Size(416, 416)))
+    assert image.shape == (9000, 12000, 3)
+    result = place(image, Placement.letterbox(Size(9000, 12000), Size(416, 416)))
     assert result[[51, 52, 207, 208, 363, 364], 200, 0].tolist() == [128, 0, 0, 255, 255, 128]
 
 
