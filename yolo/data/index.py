@@ -5,8 +5,9 @@ with workers or epochs.
 
 Letters: `I` images, `G` objects of all images, `w, h` width and height in pixels.
 
-What is wrong with the data is a *fault* or a *note*. A fault stops the reading or, on request, is left out and listed.
-A note is logged and changes nothing. The user's files are never changed.
+What is wrong with the data is a *fault* or a *note*. A fault stops the reading or, on request, is listed and its image
+is left out: without the bad label it would be trained as background. A note is logged and changes nothing. The
+user's files are never changed.
 
 | | what |
 |---|---|
@@ -20,7 +21,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -36,6 +37,14 @@ def summary(faults: Sequence[str], what: str, limit: int = 10) -> str:
     """Return the first `limit` faults, one per line, and the number of those that are not shown."""
     more = f"\n... and {len(faults) - limit} more {what}s" if len(faults) > limit else ""
     return "\n".join(faults[:limit]) + more
+
+
+class Fault(NamedTuple):
+    """What is wrong, with the place in the user's files."""
+
+    text: str
+    image: int | None = None
+    """Index of the image that is left out because of it; None if it concerns no image of the index."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +72,9 @@ class Index:
     crowd: np.ndarray
     """bool `[G]`."""
     faults: list[str] = field(default_factory=list)
-    """What was left out, one per line."""
+    """Why images were left out, one per line."""
+    left_out: int = 0
+    """Number of images that were left out because of faults."""
     notes: list[str] = field(default_factory=list)
     """What is odd but usable, one per line."""
 
@@ -136,7 +147,7 @@ class UncheckedIndex:
     crowd: np.ndarray
     where: Callable[[int], str]
     """Returns the place of an object in the user's files, for messages."""
-    faults: list[str]
+    faults: list[Fault]
 
 
 @dataclass
@@ -147,12 +158,16 @@ class Rows:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     objects: list[tuple[str, int, int, tuple[float, float, float, float], bool]] = field(default_factory=list)
     """Place in the user's files, index of the image, label, box xyxy in pixels, crowd."""
-    faults: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
     def add_image(self, path: str, size: tuple[int, int] = (0, 0)) -> None:
         """Add an image; `size` is (w, h) where a file says it."""
         self.paths.append(path)
         self.sizes.append(size)
+
+    def add_fault(self, text: str) -> None:
+        """Add a fault of the last image, which is left out with it."""
+        self.faults.append(Fault(text, len(self.paths) - 1))
 
     def add_object(self, place: str, label: int, box: tuple[float, float, float, float], crowd: bool = False) -> None:
         """Add an object of the last image: its place in the user's files, class index, box xyxy in pixels."""
@@ -195,11 +210,14 @@ def check(unchecked: UncheckedIndex, *, skip_faults: bool) -> Index:
     outside |= usable[image] & ((boxes[:, :2] > limits[:, :2]) | (boxes[:, 2:] < 0)).any(axis=1)
     for k in np.flatnonzero(outside).tolist():
         box, size = "({:g}, {:g}) to ({:g}, {:g})".format(*boxes[k]), _size(limits[k])
-        unchecked.faults.append(f"{unchecked.where(k)}: the box {box} lies outside its image, {size}")
-    if unchecked.faults and not skip_faults:
-        raise ValueError(summary(unchecked.faults, "fault") + "\nCorrect the files, or have these left out: bad=skip")
+        text = f"{unchecked.where(k)}: the box {box} lies outside its image, {size}"
+        unchecked.faults.append(Fault(text, int(image[k])))
+    faults = [fault.text for fault in unchecked.faults]
+    if faults and not skip_faults:
+        raise ValueError(summary(faults, "fault") + "\nCorrect the files, or have their images left out: --bad skip")
+    usable[[fault.image for fault in unchecked.faults if fault.image is not None]] = False
     # Sorted by image; within an image the objects keep their order.
-    kept = np.flatnonzero(usable[image] & ~outside)
+    kept = np.flatnonzero(usable[image])
     kept = kept[np.argsort(image[kept], kind="stable")]
     counts = np.bincount(image[kept], minlength=len(usable))
     index = Index(
@@ -213,11 +231,12 @@ def check(unchecked: UncheckedIndex, *, skip_faults: bool) -> Index:
         read=unchecked.read[kept],
         area=(inside if unchecked.area is None else unchecked.area)[kept],
         crowd=unchecked.crowd[kept],
-        faults=unchecked.faults,
+        faults=faults,
+        left_out=int((~usable).sum()),
         notes=_notes(unchecked, clipped, kept),
     )
     if not usable.any():
-        problems = [f"{unchecked.source}: no usable images; expected at least one", *unchecked.faults[:3]]
+        problems = [f"{unchecked.source}: no usable images; expected at least one", *faults[:3]]
         raise ValueError("\n".join(problems))
     return index if usable.all() else index.with_images(np.flatnonzero(usable))
 
@@ -242,8 +261,11 @@ def _check_images(unchecked: UncheckedIndex, sizes: np.ndarray) -> np.ndarray:
     Sizes that no file says are read from the images into `sizes`, int64 `[I, 2]`.
     """
     usable = np.ones(len(unchecked.paths), dtype=bool)
+    usable[[fault.image for fault in unchecked.faults if fault.image is not None]] = False
     seen: set[str] = set()
     for k, path in enumerate(unchecked.paths):
+        if not usable[k]:  # one fault is enough
+            continue
         # Each path counts once, its file must exist, its size must be known or readable.
         fault = ""
         if path in seen:
@@ -260,7 +282,7 @@ def _check_images(unchecked: UncheckedIndex, sizes: np.ndarray) -> np.ndarray:
         seen.add(path)
         if fault:
             usable[k] = False
-            unchecked.faults.append(fault)
+            unchecked.faults.append(Fault(fault, k))
     return usable
 
 

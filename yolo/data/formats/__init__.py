@@ -2,6 +2,9 @@
 
 coco.py       COCO's folder layout and annotation files
 coco_json.py  COCO json files as arrays, checked entry by entry
-voc.py        Pascal VOC's xml files
-yolo.py       YOLO's text files, data.yaml, darknet's .data
+voc.py        Pascal VOC's folders
+voc_xml.py    one xml file of Pascal VOC
+yolo.py       YOLO's folders and lists
+yolo_text.py  one label file of YOLO
+described.py  files that describe a data set: data.yaml, darknet's .data
 """

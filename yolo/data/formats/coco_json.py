@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from yolo.data.index import summary
+from yolo.data.index import Fault, summary
 
 Entry = dict[str, Any]
 
@@ -52,8 +52,8 @@ class Annotations:
     """float64 `[G]` in square pixels: the area of the mask where the file has it, else w·h."""
     crowd: np.ndarray
     """bool `[G]`: the box is of a crowd, which any number of detections may match."""
-    faults: list[str] = field(default_factory=list)
-    """The entries that were left out, one per line."""
+    faults: list[Fault] = field(default_factory=list)
+    """The entries that were left out, each with the image that it belongs to."""
 
 
 def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotations:
@@ -70,7 +70,7 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
     path = Path(path)
     content = read_json(path)
     # The three lists, each entry with its place for messages.
-    faults: list[str] = []
+    faults: list[Fault] = []
     images, annotations, categories = (
         _entries(path, content, key, faults) for key in ("images", "annotations", "categories")
     )
@@ -87,11 +87,12 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
     for where, entry in annotations:
         fault = _fault(entry, image_of, class_of)
         if fault:
-            faults.append(f"{where}: {fault}")
+            known = entry.get("image_id")
+            faults.append(Fault(f"{where}: {fault}", image_of.get(known) if isinstance(known, int) else None))
         else:
             objects.append(entry)
     if faults and not skip_faults:
-        raise ValueError(summary(faults, "fault"))
+        raise ValueError(summary([fault.text for fault in faults], "fault"))
     if not images or not categories:
         raise ValueError(f"{path}: {len(images)} images and {len(categories)} categories; expected at least one each")
     # Everything as arrays; an area that is missing is that of the box.
@@ -139,7 +140,7 @@ def box_fault(box: Any, *, negative_size: bool = False) -> str:
     return "" if negative_size or min(box[2:]) >= 0 else f"bbox {box!r}: the size is negative"
 
 
-def _entries(path: Path, content: Any, key: str, faults: list[str]) -> list[tuple[str, Entry]]:
+def _entries(path: Path, content: Any, key: str, faults: list[Fault]) -> list[tuple[str, Entry]]:
     """Return the entries of a list that have an id of their own, each with its place for messages.
 
     The other entries become faults. Raises ValueError if the file is not an annotation file.
@@ -156,21 +157,21 @@ def _entries(path: Path, content: Any, key: str, faults: list[str]) -> list[tupl
     for k, entry in enumerate(entries):
         number = entry.get("id")
         if not isinstance(number, int) or isinstance(number, bool):
-            faults.append(f"{path}: {key}[{k}]: id {number!r}: expected an integer")
+            faults.append(Fault(f"{path}: {key}[{k}]: id {number!r}: expected an integer"))
         elif number in seen:
-            faults.append(f"{path}: {key}[{k}]: another entry has the id {number}")
+            faults.append(Fault(f"{path}: {key}[{k}]: another entry has the id {number}"))
         else:
             seen.add(number)
             found.append((f"{path}: {key}[{k}] (id {number})", entry))
     return found
 
 
-def _bad_size(place: tuple[str, Entry], faults: list[str]) -> bool:
+def _bad_size(place: tuple[str, Entry], faults: list[Fault]) -> bool:
     """Return whether width or height of an image are invalid, which becomes a fault. Both may be missing."""
     where, entry = place
     wrong = {key: entry[key] for key in ("width", "height") if entry.get(key) is not None}
     wrong = {key: value for key, value in wrong.items() if type(value) is not int or value < 0}
-    faults.extend(f"{where}: {key} {value!r}: expected a number of pixels" for key, value in wrong.items())
+    faults.extend(Fault(f"{where}: {key} {value!r}: expected a number of pixels") for key, value in wrong.items())
     return bool(wrong)
 
 

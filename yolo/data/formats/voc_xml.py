@@ -1,0 +1,88 @@
+"""Pascal VOC's xml files, element by element. No torch.
+
+Pixels count from 1 and the last one belongs to the box: x1 = xmin - 1, x2 = xmax.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.parsers import expat
+
+
+@dataclass
+class Element:
+    """An xml element with the line where it begins."""
+
+    tag: str
+    line: int
+    text: str = ""
+    children: list[Element] = field(default_factory=list)
+
+    def find(self, *tags: str) -> Element | None:
+        """Return the first element on this path down the tags; None if there is none."""
+        if not tags:
+            return self
+        below = next((child for child in self.children if child.tag == tags[0]), None)
+        return below and below.find(*tags[1:])
+
+
+def parse(file: Path) -> Element:
+    """Return the root element of an xml file. Raises ValueError with the line for what is not xml."""
+    # The parser reports tags and text in the order of the file; the stack is the path to the present element.
+    top = Element("", 0)
+    stack = [top]
+    parser = expat.ParserCreate()
+
+    def start(tag: str, _attributes: dict[str, str]) -> None:
+        stack[-1].children.append(Element(tag, parser.CurrentLineNumber))
+        stack.append(stack[-1].children[-1])
+
+    def text(data: str) -> None:
+        stack[-1].text += data
+
+    parser.StartElementHandler, parser.CharacterDataHandler = start, text
+    parser.EndElementHandler = lambda _tag: stack.pop()
+    try:
+        parser.Parse(file.read_bytes(), True)
+    except expat.ExpatError as problem:
+        raise ValueError(f"{file}:{problem.lineno}: not xml: {expat.errors.messages[problem.code]}") from problem
+    return top.children[0]
+
+
+def objects_of(document: Element | str) -> list[Element]:
+    return [] if isinstance(document, str) else [child for child in document.children if child.tag == "object"]
+
+
+def text_of(element: Element, *tags: str) -> str:
+    """Return the text on this path down the tags; empty if there is none."""
+    below = element.find(*tags)
+    return below.text.strip() if below else ""
+
+
+def size_of(document: Element) -> tuple[int, int]:
+    """Return width and height in pixels as the file says; 0 where it does not."""
+    w, h = (text_of(document, "size", side) for side in ("width", "height"))
+    return (int(w), int(h)) if w.isdecimal() and h.isdecimal() else (0, 0)
+
+
+def box_of(element: Element) -> tuple[float, float, float, float]:
+    """Return an object's box, xyxy from 0. Raises ValueError, beginning with the line, for an invalid one."""
+    # Four finite numbers; a missing one is named by the nearest line above it.
+    values = []
+    for corner in ("xmin", "ymin", "xmax", "ymax"):
+        text = text_of(element, "bndbox", corner)
+        try:
+            values.append(float(text))
+        except ValueError:
+            values.append(math.nan)
+        if not math.isfinite(values[-1]):
+            line = (element.find("bndbox", corner) or element.find("bndbox") or element).line
+            raise ValueError(f"{line}: {corner} {text!r}: expected a number of pixels")
+    # Pixels that count from 1 and include the last one become edges that count from 0.
+    x1, y1, x2, y2 = values
+    if x2 < x1 or y2 < y1:
+        line = (element.find("bndbox") or element).line
+        raise ValueError(f"{line}: box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}): the size is negative")
+    return x1 - 1, y1 - 1, x2, y2
