@@ -32,9 +32,10 @@ from tests.support.paths import ROOT
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
 from yolo.download import weights as official
-from yolo.download.fetch import PAUSES, DownloadError, OfficialFile, cache_folder, fetch
+from yolo.download.fetch import PAUSES, DownloadError, OfficialFile, fetch
 from yolo.download.partial import KINDS, own_partial
 from yolo.download.weights import WEIGHTS, official_weights
+from yolo.user_cache import cache_folder
 
 CONTENT = np.random.default_rng(0).bytes(50_000)
 OTHER = np.random.default_rng(1).bytes(50_000)

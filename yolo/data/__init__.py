@@ -3,6 +3,7 @@
 index.py       images and objects of a data set as flat arrays, checked
 sample.py      images with their targets: what a data set yields
 datasets.py    open a data set: find its format and split, take a subset
+decoded.py     every image decoded once and remembered: damaged ones are found before the first epoch
 transforms.py  augmentation: images as training sees them
 warp.py        an image cropped, scaled, moved and mirrored into the network input, with its boxes
 colour.py      hue, saturation and brightness by one matrix

@@ -1,7 +1,7 @@
 """The only package that opens a connection.
 
 partial.py     a download that is not complete yet, and what it must be
-fetch.py       downloads: resumed, checked, by one process at a time; the cache folder
+fetch.py       downloads: resumed, checked, by one process at a time
 archives.py    official archives: downloaded, checked, unpacked without replacing any file
 weights.py     the published weights: addresses, sizes, checksums
 coco.py        COCO: the annotations in one archive, then the images one by one

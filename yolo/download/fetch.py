@@ -6,9 +6,7 @@ While a download is incomplete, `TARGET.part` beside the target holds its bytes,
 from __future__ import annotations
 
 import logging
-import os
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -257,17 +255,3 @@ class OfficialFile:
     urls: tuple[str, ...]
     size: int | None = None
     checksum: str | None = None
-
-
-def cache_folder() -> Path:
-    """Return the folder for downloads, which need not exist.
-
-    It is `$EXACT_YOLOV3_CACHE`, else `exact-yolov3` in the user's cache folder.
-    """
-    if chosen := os.environ.get("EXACT_YOLOV3_CACHE"):
-        return Path(chosen).expanduser()
-    windows = sys.platform == "win32"
-    folder = Path(os.environ.get("LOCALAPPDATA" if windows else "XDG_CACHE_HOME", ""))
-    if not folder.is_absolute():  # not set, or relative, which is to be ignored by the XDG specification
-        folder = Path.home() / ("AppData/Local" if windows else ".cache")
-    return folder / "exact-yolov3"

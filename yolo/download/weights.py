@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yolo.download.fetch import DownloadError, OfficialFile, cache_folder, fetch
+from yolo.download.fetch import DownloadError, OfficialFile, fetch
 from yolo.names import did_you_mean
+from yolo.user_cache import cache_folder
 
 
 def _pjreddie(file: str, size: int, checksum: str | None = None) -> OfficialFile:

@@ -51,7 +51,7 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
         data = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such image file (looked from the folder {os.getcwd()})") from error
-    image = _decode(data, path)
+    image = decode_image(data, path)
     if channels == 3:
         return image
     # In 16 bits, because the weighted sum is up to 256 * 255.
@@ -59,7 +59,7 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
     return ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)[..., None]
 
 
-def _decode(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
+def decode_image(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
     """Return the bytes of the file `path` as RGB uint8 `[h, w, 3]`. Raises ValueError if the image is damaged."""
     if not data:
         raise ValueError(f"{path}: is empty (0 bytes), expected an image file; fetch it again")

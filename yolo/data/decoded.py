@@ -1,0 +1,140 @@
+"""Every image decoded once, before it is needed, and remembered: a damaged file is found before the first epoch.
+
+What was found is kept in the user's cache folder, by path, size and time of each file, in one file for each folder of
+images. So nothing is written beside the data, every command and every working directory shares it, and it can be
+deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+from tqdm import tqdm
+
+from yolo.atomic import alone, replacing
+from yolo.images.files import decode_image
+from yolo.user_cache import cache_folder
+
+log = logging.getLogger("yolo")
+
+VERSION = f"1, OpenCV {cv2.__version__}"
+"""What was found by another version is found again."""
+
+CHUNK = 16
+"""Images that a thread decodes before it reports."""
+
+Stamp = tuple[int, int, int]
+"""Size of a file in bytes, times in ns of its last change and of its last change of any kind."""
+
+
+class Checked(NamedTuple):
+    """What decoding an image file found."""
+
+    size_bytes: int
+    crc: int
+    """CRC-32 of the bytes of the file."""
+    width: int
+    """Pixels of the image as it is displayed, after its EXIF orientation; 0 if it cannot be decoded."""
+    height: int
+    fault: str
+    """What is wrong with the file; empty if nothing is."""
+
+
+def checked(paths: Sequence[str | os.PathLike[str]]) -> list[Checked]:
+    """Return what is in each image file. Files that have not changed since they were last decoded are not read.
+
+    Several threads decode; a progress bar appears if it takes more than a second. Several processes may call this for
+    the same files. An interrupted call keeps what it has done so far.
+    """
+    names = [os.path.abspath(path) for path in paths]
+    stamps = {name: _stamp(name) for name in names}
+    file = _memory_of(names)
+    known = _remembered(file)
+    found = {name: known[name][1] for name, stamp in stamps.items() if name in known and known[name][0] == stamp}
+    new = [name for name in stamps if name not in found]
+    chunks = [new[first : first + CHUNK] for first in range(0, len(new), CHUNK)]
+    lasting: dict[str, tuple[Stamp, Checked]] = {}
+    try:
+        with (
+            ThreadPoolExecutor() as pool,  # OpenCV decodes outside Python's lock
+            tqdm(total=len(new), unit="image", desc="checking images", delay=1, leave=False, disable=None) as bar,
+        ):
+            for results in pool.map(_decoded, chunks):
+                for name, result, lasts in results:
+                    found[name], stamp = result, stamps[name]
+                    if lasts and stamp is not None:
+                        lasting[name] = stamp, result
+                bar.update(len(results))
+    finally:
+        if lasting:
+            _remember(file, lasting)
+    return [found[name] for name in names]
+
+
+def _decoded(names: Iterable[str]) -> list[tuple[str, Checked, bool]]:
+    """Return each name with what is in the file, and whether that lasts: a file that cannot be read may be tomorrow."""
+    results = []
+    for name in names:
+        data, w, h, fault, lasts = b"", 0, 0, "", True
+        try:
+            data = Path(name).read_bytes()
+            h, w = decode_image(data, name).shape[:2]
+        except ValueError as problem:
+            fault = str(problem)
+        except OSError as problem:
+            fault, lasts = f"{name}: {problem.strerror or problem}", False
+        results.append((name, Checked(len(data), zlib.crc32(data), w, h, fault), lasts))
+    return results
+
+
+def _stamp(name: str) -> Stamp | None:
+    """Return size and times of a file; None if there is none."""
+    try:
+        status = os.stat(name)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _memory_of(names: Iterable[str]) -> Path:
+    """Return the file that remembers the images of the folder that holds all these files."""
+    folder = os.path.commonpath({os.path.dirname(name) for name in names} or {"/"})
+    return cache_folder() / "decoded" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.json"
+
+
+def _remembered(file: Path) -> dict[str, tuple[Stamp, Checked]]:
+    """Return what is remembered by path: nothing if the file is missing, damaged or of another version."""
+    try:
+        total, content = file.read_bytes().split(b"\n", 1)
+        if int(total) != zlib.crc32(content):
+            return {}
+        version, entries = json.loads(content)
+    except (OSError, ValueError):
+        return {}
+    if version != VERSION:
+        return {}
+    return {name: ((size, *times), Checked(size, *rest)) for name, (size, times, *rest) in entries.items()}
+
+
+def _remember(file: Path, lasting: dict[str, tuple[Stamp, Checked]]) -> None:
+    """Add entries to the file, and drop those of images that are gone. What cannot be written is not remembered."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with alone(file):
+            # Another process may have written since this one read.
+            before = {name: entry for name, entry in _remembered(file).items() if os.path.exists(name)}
+            entries = {name: [*stamp[:1], stamp[1:], *found[1:]] for name, (stamp, found) in (before | lasting).items()}
+            content = json.dumps([VERSION, entries]).encode("ascii")  # names that are no text become escapes
+            with replacing(file) as temporary:
+                temporary.write_bytes(b"%d\n" % zlib.crc32(content) + content)
+    except OSError as problem:
+        log.warning("%s: cannot be written (%s); images are decoded again by the next start", file, problem)
