@@ -103,8 +103,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert error == ""  # faults are printed once
     assert "train: pixels of boxes in the network input, 96 x 64" in out
     assert "train: boxes by the anchor of yolov3-tiny.cfg that is most like them" in out
-    assert f"train: 1 faults, left out\n{root}/labels/train/img_0.txt:2: class 5: there are 3 classes" in out
-    assert read_image(tmp_path / "out" / "set-train.png").shape == (TITLE + 2 * (64 + CAPTION + GAP), 96 + 2 * GAP, 3)
+    assert (
+        f"train: 1 images left out because of 1 faults\n{root}/labels/train/img_0.txt:2: class 5: there are 3 classes"
+        in out
+    )
+    assert read_image(tmp_path / "out" / "set-train.png").shape == (TITLE + 64 + CAPTION + GAP, 96 + 2 * GAP, 3)
     assert {file: file.read_bytes() for file in root.rglob("*.*")} == before
 
 

@@ -146,13 +146,14 @@ def test_files_that_are_not_annotations(tmp_path: Path, text: str, message: str)
 
 
 def test_bad_entries_can_be_skipped(tmp_path: Path) -> None:
-    """Each is listed, the others are read. Without that option ten are shown and the rest is counted."""
+    """Each is listed with its image, the others are read. Without that option ten are shown and the rest is counted."""
     data = content()
     data["annotations"] += [{"id": 100 + k, "image_id": 7, "category_id": 1, "bbox": [k]} for k in range(13)]
     path = write(tmp_path, data)
     found = read_annotations(path, skip_faults=True)
     assert (len(found.faults), len(found.label)) == (13, 3)
-    assert found.faults[0].startswith(f"{path}: annotations[3] (id 100): bbox [0]")
+    assert found.faults[0].text.startswith(f"{path}: annotations[3] (id 100): bbox [0]")
+    assert {fault.image for fault in found.faults} == {0}
     with pytest.raises(ValueError, match="and 3 more faults") as problem:
         read_annotations(path)
     assert str(problem.value).count("\n") == 10

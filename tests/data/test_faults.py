@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.small_sets import NAMES, WRITERS
+from tests.support.small_sets import NAMES, WRITERS, DrawnImage
 from yolo.data.datasets import Format, open_data
 
 TXT, JSON, XML = "labels/train/img_0.txt", "annotations/instances_train.json", "Annotations/img_0.xml"
@@ -63,90 +63,90 @@ class Fault(NamedTuple):
 
 
 FAULTS = [
-    Fault("NaN box, txt", "yolo", put(TXT, "0 0.5 nan 0.2 0.2\n"), f"{TXT}:1: '0 0.5 nan 0.2 0.2': not finite", (2, 0)),
+    Fault("NaN box, txt", "yolo", put(TXT, "0 0.5 nan 0.2 0.2\n"), f"{TXT}:1: '0 0.5 nan 0.2 0.2': not finite", (1, 0)),
     Fault(
         "NaN box, json",
         "coco",
         swap(JSON, "[4, 6,", "[NaN, 6,"),
         f"{JSON}: annotations[1] (id 100): bbox [nan, 6, 26, 34]: expected [left, top, width, height]",
-        (2, 1),
+        (1, 0),
     ),
     Fault(
         "NaN box, xml",
         "voc",
         swap(XML, "<xmin>5<", "<xmin>nan<"),
         f"{XML}:7: xmin 'nan': expected a number of pixels",
-        (2, 1),
+        (1, 0),
     ),
     Fault(
         "a word instead of a number",
         "yolo",
         put(TXT, "\n0 0.5 half 0.2 0.2\n"),
         f"{TXT}:2: '0 0.5 half 0.2 0.2': expected 'class cx cy w h'",
-        (2, 0),
+        (1, 0),
     ),
     Fault(
         "a value missing",
         "yolo",
         put(TXT, "0 0.5 0.5 0.2\n"),
         f"{TXT}:1: 4 values in '0 0.5 0.5 0.2'; expected 'class cx cy w h'",
-        (2, 0),
+        (1, 0),
     ),
     Fault(
         "box outside, txt in pixels",
         "yolo",
         put(TXT, "0 32 24 10 10\n"),
         f"{TXT}:1: the box (1728, 912) to (2368, 1392) lies outside its image, 64 x 48 pixels",
-        (2, 0),
+        (1, 0),
     ),
     Fault(
         "box outside, json",
         "coco",
         swap(JSON, "[4, 6,", "[60, 6,"),
         f"{JSON}: annotation id 100: the box (60, 6) to (86, 40) lies outside its image, 64 x 48 pixels",
-        (2, 1),
+        (1, 0),
     ),
     Fault(
         "box outside, xml",
         "voc",
         swap(XML, "<ymax>40<", "<ymax>140<"),
         f"{XML}:3: the box (4, 6) to (30, 140) lies outside its image, 64 x 48 pixels",
-        (2, 1),
+        (1, 0),
     ),
     Fault(
         "class too large",
         "yolo",
         put(TXT, "3 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2 0.2\n"),
         f"{TXT}:1: class 3: there are 3 classes; expected",
-        (2, 1),
+        (1, 0),
     ),
     Fault(
         "unknown category",
         "coco",
         swap(JSON, '"category_id": 4', '"category_id": 5'),
         f"{JSON}: annotations[1] (id 100): category_id 5: no category has this id",
-        (2, 1),
+        (1, 0),
     ),
     Fault(
         "negative size, txt",
         "yolo",
         put(TXT, "0 0.5 0.5 -0.2 0.2\n"),
         f"{TXT}:1: '0 0.5 0.5 -0.2 0.2': the size is negative",
-        (2, 0),
+        (1, 0),
     ),
     Fault(
         "negative size, json",
         "coco",
         swap(JSON, "6, 26, 34]", "6, -26, 34]"),
         f"{JSON}: annotations[1] (id 100): bbox [4, 6, -26, 34]: the size is negative",
-        (2, 1),
+        (1, 0),
     ),
     Fault(
         "negative size, xml",
         "voc",
         swap(XML, "<xmax>30<", "<xmax>3<"),
         f"{XML}:6: box (5, 7) to (3, 40): the size is negative",
-        (2, 1),
+        (1, 0),
     ),
     Fault(
         "negative image size",
@@ -263,7 +263,7 @@ def state(root: Path) -> dict[Path, tuple[bytes, int]]:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_planted_faults(fault: Fault, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is an error by default. Skipped, it is logged in the same words, and only the faulty part is missing."""
+    """It is an error by default. Skipped, it is logged in the same words, and its image is missing: not background."""
     WRITERS[fault.format](tmp_path)
     fault.plant(tmp_path)
     before = state(tmp_path)
@@ -278,6 +278,7 @@ def test_planted_faults(fault: Fault, tmp_path: Path, caplog: pytest.LogCaptureF
         assert (len(data), sum(len(data[k][1]["labels"]) for k in range(len(data)))) == fault.left
         assert message in caplog.text
         assert [message in line for line in data.index.faults] == [True]
+        assert f"{data.index.left_out} images left out because of 1 faults:\n" in caplog.text
     assert state(tmp_path) == before
 
 
@@ -315,6 +316,23 @@ def test_many_faults_are_counted(tmp_path: Path) -> None:
     (tmp_path / TXT).write_text("9 0.5 0.5 0.2 0.2\n" * 25)
     with pytest.raises(ValueError, match=r"img_0.txt:10: class 9.*\n\.\.\. and 15 more faults"):
         open_data(tmp_path)
+
+
+def test_an_image_of_several_faults_is_one_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Images and faults are counted apart; an image with one bad line among good ones is no background either."""
+    root = WRITERS["yolo"](tmp_path, [DrawnImage((64, 48), [(0, 0, 0, 9, 9)])] * 4)
+    for name, text in (
+        ("img_0", "9 0.5 0.5 0.2 0.2\n0 nan 0 0 0\n1 0.5 0.5 0.2 0.2\n"),
+        ("img_2", "0 7 0.5 0.2 0.2\n"),
+    ):
+        (root / "labels" / "train" / f"{name}.txt").write_text(text)
+    data = open_data(root, bad="skip")
+    assert [data.path(k).stem for k in range(len(data))] == ["img_1", "img_3"]
+    assert [len(data[k][1]["labels"]) for k in range(2)] == [1, 1]
+    assert (data.index.left_out, len(data.index.faults)) == (2, 3)
+    assert "2 images left out because of 3 faults:\n" in caplog.text
+    with pytest.raises(ValueError, match="Correct the files, or have their images left out: --bad skip"):
+        open_data(root)
 
 
 def test_a_path_that_is_not_a_data_set(tmp_path: Path) -> None:

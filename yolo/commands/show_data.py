@@ -37,7 +37,7 @@ def run(options: ShowData) -> None:
         if index.notes:
             _print(f"{split}: notes", index.notes)
         if index.faults:
-            _print(f"{split}: {len(index.faults)} faults, left out", summary(index.faults, "fault", 50).splitlines())
+            _print(f"{split}: {index.omission}", summary(index.faults, "fault", 50).splitlines())
     # A sheet of the images as they are, and one of the same images as training sees them first.
     print()
     name = options.path.resolve().stem

@@ -119,9 +119,9 @@ def open_data(
         classes: only these classes, by name, separated by commas, in this order. Images without them are kept, empty.
         fraction: a random part of the images, in (0, 1]; the same for the same seed, and part of any larger fraction.
         seed: seed of `fraction`.
-        bad: whether faults raise an error or are logged and left out.
+        bad: whether faults raise an error, or are logged and their images left out.
         names: class names or a file of them; labels are then indices into them.
-        quiet: do not log notes and faults that were left out; they are in `index`.
+        quiet: do not log notes and faults; they are in `index`.
 
     Raises ValueError for faults, an unknown or ambiguous split, class names that are not those of the data.
     """
@@ -140,7 +140,7 @@ def open_data(
         for note in index.notes:
             log.warning("%s", note)
         if index.faults:
-            log.warning("%d faults, left out:\n%s", len(index.faults), summary(index.faults, "fault"))
+            log.warning("%s:\n%s", index.omission, summary(index.faults, "fault"))
     return ImageDataset(index)
 
 
@@ -201,4 +201,5 @@ def _without_damaged(index: Index) -> Index:
     kept = [k for k, fault in enumerate(faults) if not fault]
     if not kept:
         raise ValueError("no image can be read:\n" + summary(faults, "fault"))
-    return replace(index.with_images(kept), faults=[*index.faults, *filter(None, faults)])
+    faults = [*index.faults, *filter(None, faults)]
+    return replace(index.with_images(kept), faults=faults, left_out=index.left_out + len(index) - len(kept))

@@ -11,7 +11,9 @@ user's files are never changed.
 
 | | what |
 |---|---|
-| fault | not a number, negative size, unknown class, less than half inside its image; an image twice, or not there |
+| fault | of a label, whose image is left out: not a number, negative size, unknown class, mostly outside its image |
+| fault | of an image: twice, not there, damaged, not of the size that its annotations are for |
+| fault | of the set, for which nothing is left out: labels without an image, a folder that is not there |
 | note | a box that sticks out by less (clipped in the sample), a box without area (kept, the loss must leave it out) |
 """
 
@@ -89,6 +91,11 @@ class Index:
         """Return height and width of image `k` in pixels."""
         w, h = self.sizes[k].tolist()
         return Size(h, w)
+
+    @property
+    def omission(self) -> str:
+        """How many images were left out, and how many faults are the cause."""
+        return f"{self.left_out:,} images left out because of {len(self.faults):,} faults"
 
     @property
     def image(self) -> np.ndarray:

@@ -53,7 +53,8 @@ class Training(Checked):
     cache: Literal["none", "ram", "disk"] = "none"
     """Keep images decoded and shrunk to the input: in memory, or in a file that later runs use as well."""
     bad: Literal["error", "skip"] = "error"
-    """What to do about faults in annotations and damaged images: stop before training starts, or list and skip them."""
+    """What to do about faults in annotations and damaged images: stop before training starts, or list them and leave
+    out their images, which are never trained as background."""
     out: Path | None = None
     """Folder of the run; by default a new one in runs/."""
     resume: Path | None = None
