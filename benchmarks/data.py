@@ -22,10 +22,11 @@ import torch
 from measure import Turn, clock, race
 
 from yolo.data.datasets import ImageDataset
-from yolo.data.index import Index, image_size
+from yolo.data.index import Index
 from yolo.data.order import Draw
 from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
+from yolo.data.turned import image_size
 from yolo.options.augment import Augment
 
 

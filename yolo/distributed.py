@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -45,10 +47,24 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def wait_for_all() -> None:
-    """Wait until every process has called this."""
-    if world_size() > 1:
-        dist.barrier()
+@contextmanager
+def rank_0_first() -> Iterator[None]:
+    """Run the block in process 0, then in the others, which find what it left on the disk. Every process has to enter.
+
+    Also a decorator. If the block fails in process 0, the others run it nevertheless, and fail for the same reason.
+    """
+    if world_size() == 1:
+        yield
+        return
+    # A group of its own: they may wait for longer than a step may take before it counts as hung.
+    group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(days=1), backend="gloo"))
+    if rank() > 0:
+        dist.barrier(group)
+    try:
+        yield
+    finally:
+        if rank() == 0:
+            dist.barrier(group)
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:

@@ -196,7 +196,7 @@ FAULTS = [
         "other size than the file",
         "coco",
         swap(JSON, '"width": 40, "height": 60', '"width": 60, "height": 40'),
-        "images/train/img_1.jpg: 40 x 60 pixels, but its annotations are for 60 x 40; is it turned by its EXIF",
+        "images/train/img_1.jpg: 40 x 60 pixels, but its annotations are for 60 x 40",
         (1, 2),
     ),
     Fault("empty json", "coco", put(JSON, ""), f"{JSON}:1: not json: Expecting value at column 1"),

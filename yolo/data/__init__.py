@@ -1,6 +1,8 @@
 """From files to batches.
 
-index.py       images and objects of a data set as flat arrays, checked
+index.py       images and objects of a data set as flat arrays
+check.py       what a reader found becomes an index: faults, notes
+turned.py      sizes of image files; EXIF orientations that do not fit the boxes
 sample.py      images with their targets: what a data set yields
 datasets.py    open a data set: find its format and split, take a subset
 decoded.py     every image decoded once and remembered: damaged ones are found before the first epoch

@@ -2,8 +2,9 @@
 
 Letters: `G` objects of one image, `h, w` its height and width in pixels.
 
-Damaged images: with `bad="error"` each raises a ValueError that names the file, when it is decoded. With `bad="skip"`
-all images are decoded once when the data set is opened and the damaged ones are left out, so that its length is final.
+Damaged images: with `decode=True` or `bad="skip"` all images are decoded once when the data set is opened. They are
+faults like those of the annotations, so the length of the set is final. Otherwise each raises a ValueError that names
+the file, when it is decoded.
 """
 
 from __future__ import annotations
@@ -11,9 +12,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +19,12 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
+from yolo.data.decoded import without_damaged
 from yolo.data.formats import coco, voc
 from yolo.data.formats import yolo as yolo_txt
 from yolo.data.index import Index, summary
 from yolo.data.sample import Sample, Target, make_target
+from yolo.data.turned import other_size, remedy
 from yolo.images.files import read_image
 from yolo.names import chosen, read_names
 from yolo.size import Size
@@ -88,11 +88,8 @@ class ImageDataset:
         pixels = read_image(os.fsdecode(self.index.paths[k]))
         size, expected = Size.of(pixels), self.index.size(k)
         if size != expected:
-            turned = "; is it turned by its EXIF orientation, unlike its boxes?" if size.wh == expected else ""
-            raise ValueError(
-                f"{self.path(k)}: {size.width} x {size.height} pixels, but its annotations are for "
-                f"{expected.width} x {expected.height}{turned}"
-            )
+            fault, unturned = other_size(str(self.path(k)), size.wh, expected.wh)
+            raise ValueError(f"{fault}\n{remedy([str(self.path(k))] * unturned)}")
         return pixels
 
 
@@ -106,6 +103,7 @@ def open_data(
     fraction: float | None = None,
     seed: int = 0,
     bad: Literal["error", "skip"] = "error",
+    decode: bool = False,
     names: Sequence[str] | str | Path | None = None,
     quiet: bool = False,
 ) -> ImageDataset:
@@ -120,6 +118,8 @@ def open_data(
         fraction: a random part of the images, in (0, 1]; the same for the same seed, and part of any larger fraction.
         seed: seed of `fraction`.
         bad: whether faults raise an error, or are logged and their images left out.
+        decode: decode all images once, so that damaged ones are found now; `bad="skip"` always does. What was found is
+            remembered, see `yolo/data/decoded.py`.
         names: class names or a file of them; labels are then indices into them.
         quiet: do not log notes and faults; they are in `index`.
 
@@ -133,8 +133,8 @@ def open_data(
         index = index.with_classes(list(dict.fromkeys(chosen(classes, index.names))))
     if limit is not None or fraction is not None:
         index = index.with_images(_subset(len(index), limit, fraction, seed))
-    if bad == "skip":
-        index = _without_damaged(index)
+    if decode or bad == "skip":
+        index = without_damaged(index, skip_faults=bad == "skip")
     # Report what is odd and what was left out.
     if not quiet:
         for note in index.notes:
@@ -192,14 +192,3 @@ def _subset(images: int, limit: int | None, fraction: float | None, seed: int) -
     first = images if limit is None else min(limit, images)
     count = first if fraction is None else max(1, round(first * fraction))
     return np.sort(np.random.default_rng(seed).permutation(first)[:count])
-
-
-def _without_damaged(index: Index) -> Index:
-    """Return the index without the images that cannot be decoded; they become faults."""
-    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
-        faults = list(pool.map(partial(ImageDataset.fault, ImageDataset(index)), range(len(index))))
-    kept = [k for k, fault in enumerate(faults) if not fault]
-    if not kept:
-        raise ValueError("no image can be read:\n" + summary(faults, "fault"))
-    faults = [*index.faults, *filter(None, faults)]
-    return replace(index.with_images(kept), faults=faults, left_out=index.left_out + len(index) - len(kept))

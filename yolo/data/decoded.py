@@ -14,6 +14,7 @@ import os
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ import cv2
 from tqdm import tqdm
 
 from yolo.atomic import alone, replacing
+from yolo.data.index import Index, summary
+from yolo.data.turned import other_size, remedy
 from yolo.images.files import decode_image
 from yolo.user_cache import cache_folder
 
@@ -78,6 +81,30 @@ def checked(paths: Sequence[str | os.PathLike[str]]) -> list[Checked]:
         if lasting:
             _remember(file, lasting)
     return [found[name] for name in names]
+
+
+def without_damaged(index: Index, *, skip_faults: bool) -> Index:
+    """Return the index without images that cannot be decoded or have another size than their annotations.
+
+    Raises ValueError with the first ten of them unless they are to be skipped, and where none is left.
+    """
+    kept, faults, turned = [], [], []
+    paths = [os.fsdecode(path) for path in index.paths.tolist()]
+    for k, (path, found, size) in enumerate(zip(paths, checked(paths), index.sizes.tolist(), strict=True)):
+        fault, unturned = found.fault, False
+        if not fault and [found.width, found.height] != size:
+            fault, unturned = other_size(path, (found.width, found.height), tuple(size))
+        if fault:
+            faults.append(fault)
+        else:
+            kept.append(k)
+        turned += [path] * unturned
+    if faults and not skip_faults:
+        raise ValueError(f"{summary(faults, 'fault')}\n{remedy(turned)}")
+    if not kept:
+        raise ValueError("no image can be used:\n" + summary(faults, "fault"))
+    left_out = index.left_out + len(faults)
+    return replace(index.with_images(kept), faults=[*index.faults, *faults], left_out=left_out) if faults else index
 
 
 def _decoded(names: Iterable[str]) -> list[tuple[str, Checked, bool]]:

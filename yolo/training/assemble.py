@@ -21,7 +21,7 @@ from yolo.data.sampler import Batches
 from yolo.data.shapes.scenes import make_shapes
 from yolo.data.sheet import contact_sheet
 from yolo.data.transforms import Augmented, Preview
-from yolo.distributed import print_once, rank, wait_for_all, world_size
+from yolo.distributed import print_once, rank, rank_0_first, world_size
 from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
 from yolo.models.build import build_detector
@@ -95,14 +95,13 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
     return trainer
 
 
+@rank_0_first()
 def open_sets(options: Training) -> tuple[ImageDataset, ImageDataset]:
     """Return the data sets for training and for evaluation. Both have the classes of the training images."""
     path = Path(options.data)
     if options.data == "shapes":
-        # One process draws the embedded set; the others wait until it is complete.
-        path = make_shapes(SHAPES) if rank() == 0 else SHAPES
-        wait_for_all()
-    data = open_data(path, split=options.split, limit=options.limit, bad=options.bad)
+        path = make_shapes(SHAPES)
+    data = open_data(path, split=options.split, limit=options.limit, bad=options.bad, decode=True)
     if not len(data):
         raise ValueError(f"{path}: the split {options.split!r} has no images to train on")
     if options.eval_on == "train":
@@ -113,7 +112,7 @@ def open_sets(options: Training) -> tuple[ImageDataset, ImageDataset]:
             f"{path}: no split begins with {options.val_split!r} to evaluate on; it has {', '.join(found)}: "
             f"give --val-split NAME, or --eval-on train to evaluate on the training images"
         )
-    return data, open_data(path, split=options.val_split, bad=options.bad, names=data.names)
+    return data, open_data(path, split=options.val_split, bad=options.bad, decode=True, names=data.names)
 
 
 def _check_metric(name: str, detector: Detector) -> None:

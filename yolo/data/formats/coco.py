@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo.data.check import UncheckedIndex, check
 from yolo.data.formats.coco_json import read_annotations
-from yolo.data.index import Index, UncheckedIndex, check
+from yolo.data.index import Index
 from yolo.names import matched
 
 LOOKED_AT = 20  # number of file names that decide which folder holds the images

@@ -11,8 +11,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from yolo.data.check import Rows
 from yolo.data.formats.voc_xml import Element, box_of, objects_of, parse, size_of, text_of
-from yolo.data.index import Index, Rows
+from yolo.data.index import Index
 from yolo.names import matched
 
 ALL = "all"

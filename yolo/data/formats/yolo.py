@@ -10,9 +10,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from yolo.data.check import Rows
 from yolo.data.formats.described import Split, from_data, from_yaml
 from yolo.data.formats.yolo_text import add_labels, read_text
-from yolo.data.index import Fault, Index, Rows, image_size
+from yolo.data.index import Fault, Index
+from yolo.data.turned import image_size
 from yolo.images.files import IMAGE_SUFFIXES
 from yolo.names import agreed, read_names
 
@@ -49,7 +51,7 @@ def read(split: Split, names: Sequence[str] | None, *, skip_faults: bool) -> Ind
     Raises ValueError for faults, and for other class names than those beside the data.
     """
     used = agreed(split.names, names, str(split.source))
-    rows = Rows()
+    rows = Rows(fractions=True)
     images, folders = _images(split.places, rows.faults)
     for path in images:
         # Fractions of the image need its size, so images without objects are not opened.

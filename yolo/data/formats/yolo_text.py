@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolo.data.index import Rows
+from yolo.data.check import Rows
 
 
 def add_labels(rows: Rows, file: Path, text: str, names: Sequence[str], size: tuple[int, int]) -> None:
