@@ -119,3 +119,4 @@ def test_options_of_version_0_1() -> None:
     assert found == parse_train(words.split())
     assert (found.model, found.schedule.step_epochs, found.schedule.gamma) == ("yolo", 10, 0.1)
     assert parse_train(["--options", str(SAVED)]) == found
+    assert found.schedule.warmup_share is None  # although the default preset has one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from yolo.__main__ import main
 from yolo.commands.plot_lr import comparable
 from yolo.images.files import read_image
 from yolo.options.commands import PlotLr
+from yolo.options.presets import parse_train
 from yolo.options.schedule import USED, Schedule
-from yolo.training.schedule import FLOOR, make_schedule, warmup
+from yolo.training.schedule import FLOOR, fitted, make_schedule, shortened, warmup
 
 NAMES = tuple(USED)
 
@@ -226,7 +228,7 @@ def test_the_floor_of_warmup() -> None:
         ({"schedule": "cosine", "warmup_power": 2.0}, "without effect: warmup_power=2.0"),
         (
             {"schedule": "cosine", "warmup_steps": 0, "lr": 1e-5},
-            "without effect: lr=1e-05 .* reads peak_lr, warmup_steps, f",
+            "without effect: lr=1e-05 .* reads peak_lr, warmup_steps, warmup_share, f",
         ),
         (
             {"schedule": "warmup", "steps": (3,), "scales": (0.1,)},
@@ -251,13 +253,18 @@ def test_the_floor_of_warmup() -> None:
         ({"schedule": "darknet", "steps": (0, 5)}, "steps of the optimizer from 1"),
         ({"schedule": "darknet", "scales": (0.1, 0.0)}, "expected factors above 0"),
         ({"schedule": "cosine", "gamma": 0.5}, r"without effect: gamma=0.5 \(by default 0.1\) with schedule=cosine"),
-        ({"schedule": "step", "peak_lr": 0.1}, "with schedule=step, which reads lr, warmup_steps, step_epochs, gamma"),
+        (
+            {"schedule": "step", "peak_lr": 0.1},
+            "with schedule=step, which reads lr, warmup_steps, warmup_share, step_epochs",
+        ),
         ({"schedule": "step", "step_epochs": 0}, "step_epochs=0: expected at least 1"),
         ({"schedule": "step", "gamma": 0.0}, "gamma=0.0: expected"),
         ({"schedule": "step", "gamma": 1.5}, "gamma=1.5: expected"),
         ({"schedule": "step", "gamma": float("nan")}, "gamma=nan: expected"),
         ({"schedule": "step", "lr": 0.0}, "lr=0.0 with schedule=step: expected a rate above 0"),
         ({"schedule": "step", "warmup_steps": -1}, "warmup_steps=-1: expected at least 0 with step"),
+        ({"warmup_share": 0.0}, "warmup_share=0.0: expected a share above 0"),
+        ({"warmup_share": 1.5}, "warmup_share=1.5: expected a share above 0"),
     ],
 )
 def test_settings_that_cannot_be(changed: dict[str, Any], message: str) -> None:
@@ -272,6 +279,42 @@ def test_a_cosine_needs_steps_after_its_warm_up() -> None:
     with pytest.raises(ValueError, match="warmup_steps=333 of 333 steps"):
         make_schedule(options, 333, 111)
     assert make_schedule(options, 334, 111)(334) == 0
+
+
+@pytest.mark.parametrize(("total", "rise"), [(3600, 100), (1000, 100), (999, 99), (120, 12), (19, 1), (2, 1), (1, 1)])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_warm_up_that_is_too_long_is_shortened(name: Any, total: int, rise: int) -> None:
+    """At most a tenth of the steps, one at least; a warm-up that fits gives the same rates, digit for digit."""
+    free = Schedule(schedule=name, burn_in=100) if name == "darknet" else Schedule(schedule=name, warmup_steps=100)
+    options = replace(free, warmup_share=0.1)
+    assert fitted(options, total).rise == rise
+    assert fitted(free, total) is free
+    assert shortened(free, total) == []
+    lines = [f"warm-up: 100 steps shortened to {rise} of {total:,} (warmup_share=0.1)"]
+    assert shortened(options, total) == (lines if rise < 100 else [])
+    rate = make_schedule(options, total, total)
+    top = options.peak_lr if name in ("warmup", "cosine") else options.lr
+    assert rate(rise) == pytest.approx(top)
+    assert all(rate(t) <= top for t in range(1, total + 1))
+    if rise == 100 and total > 100:
+        before = make_schedule(free, total, total)
+        assert [rate(t) for t in range(1, total + 1)] == [before(t) for t in range(1, total + 1)]
+
+
+def test_the_quick_start_keeps_its_warm_up() -> None:
+    """480 images in batches of 8 for 60 epochs are 3,600 steps: a tenth of them is more than its 100."""
+    options = parse_train([])
+    assert (options.epochs, options.batch_size, options.accumulate, options.schedule.warmup_steps) == (60, 8, 1, 100)
+    assert fitted(options.schedule, 60 * 480 // 8) is options.schedule
+
+
+def test_plot_lr_shows_the_shortened_warm_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The line, the peak at the step where the warm-up now ends, and the other schedules beside it."""
+    words = ["--schedule", "cosine", "--warmup-share", "0.1", "--total-steps", "120", "--out", str(tmp_path / "lr.png")]
+    assert main(["plot-lr", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "warm-up: 100 steps shortened to 12 of 120 (warmup_share=0.1)"
+    assert [line.split()[1:] for line in lines if line.split()[0] == "12"] == [["0.006"] * 5]
 
 
 BLOG = ["--schedule", "warmup", "--lr", "1e-4", "--peak-lr", "8e-4", "--warmup-steps", "333"]

@@ -181,13 +181,21 @@ def test_a_last_step_of_fewer_batches(place: Place) -> None:
     assert [row["step"] for row in read_metrics("run")] == [2, 4]
 
 
-def test_early_stop(place: Place) -> None:
-    """Nothing is learned at such a rate, so no epoch beats the first; the last checkpoint is of the last epoch."""
+def test_early_stop(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is learned at such a rate, so no epoch beats the first; the last checkpoint is of the last epoch.
+
+    The reason is printed, by a resume as well; a training that was not stopped early has none.
+    """
     assert train(place, "--epochs", "9", *STILL, "--early-stop", "2", "--save-every", "4") == 0
+    reason = "stopped early: AP has not improved for 2 epochs; best AP "
+    assert capsys.readouterr().out.splitlines()[-2].startswith(reason)
     assert [row["epoch"] for row in read_metrics("run")] == [0, 1, 2]
     assert checkpoint(Path("run"))["loader"]["epoch"] == 3
     assert main(["train", "--resume", "run"]) == 0
     assert [row["epoch"] for row in read_metrics("run")] == [0, 1, 2]
+    assert capsys.readouterr().out.splitlines()[-2].startswith(reason)
+    assert train(place, "--epochs", "3", *STILL, "--early-stop", "2", out="whole") == 0
+    assert "stopped early" not in capsys.readouterr().out
 
 
 def test_early_stop_waits_for_an_evaluation(place: Place) -> None:

@@ -11,11 +11,16 @@ import yaml
 
 from yolo.ablation.grid import dotted, merged, nested
 from yolo.ablation.study import Study, StudyRun
+from yolo.darknet.cfg import read_cfg
+from yolo.darknet.plan import make_plan
 from yolo.options.commands import PILOT_SEED
 from yolo.options.presets import find_preset, parse_train
 from yolo.options.registry import find_model
+from yolo.options.train import Train
 from yolo.options.training import Training
 from yolo.options.yaml_file import read_values, read_yaml
+from yolo.size import Size
+from yolo.training.schedule import make_schedule
 
 OF_A_RUN = ("seed", "out", "resume")
 """Options that differ between the runs of one variant."""
@@ -75,6 +80,24 @@ def variant_options(study: Study) -> dict[str, Training]:
             raise ValueError(f"variants {twin} and {name} have the same options; expected a difference, or one of them")
         found[name] = train
     return found
+
+
+def check_start(trains: Mapping[str, Training]) -> None:
+    """Raise ValueError, with the name, for a training that would fail at its start on whatever data.
+
+    Its cfg and input size must fit, its weights must exist, its warm-up must be over within the steps of its `limit`.
+    """
+    for name, train in trains.items():
+        try:
+            if isinstance(train, Train):
+                make_plan(read_cfg(train.cfg), Size.parse(train.size) if train.size else None)
+            if train.weights is not None and not train.weights.is_file():
+                raise ValueError(f"weights: {train.weights}: no such file")
+            if train.limit is not None:  # a data set may have fewer images
+                epoch_steps = -(-train.limit // (train.batch_size * train.accumulate))
+                make_schedule(train.schedule, train.epochs * epoch_steps, epoch_steps)
+        except (ValueError, OSError) as problem:
+            raise ValueError(f"{name}: {problem}") from None
 
 
 def decided(study: Study, options: dict[str, Training]) -> dict[str, Training]:

@@ -11,7 +11,7 @@ from yolo.ablation.grid import find_grid, read_grid
 from yolo.ablation.launch_local import LOCK, command, find_machine, hold
 from yolo.ablation.launch_ray import require_ray
 from yolo.ablation.study import STUDY, Study, StudyRun, finished, read_study
-from yolo.ablation.variants import pilot_runs, variant_options
+from yolo.ablation.variants import check_start, pilot_runs, variant_options
 from yolo.options.commands import Ablate
 
 
@@ -31,9 +31,11 @@ def run(options: Ablate) -> int:
         study = grown(read_study(folder), study, variants)
     elif folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
         raise FileExistsError(f"{folder}: files but no {STUDY}, so it is not a study; give another folder with --out")
-    pilots = [pilot for pilot, _ in pilot_runs(study, variants)]
+    pilots = dict(pilot_runs(study, variants))
+    named = {f"variant {name}": train for name, train in variants.items()}
+    check_start(named | {pilot.name: train for pilot, train in pilots.items()})
     if options.dry:
-        _show(study, pilots)
+        _show(study, list(pilots))
         return 0
     # Two commands must not work on one study.
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,21 +12,22 @@ from matplotlib.figure import Figure
 from yolo.evaluation.plots import save
 from yolo.options.commands import PlotLr
 from yolo.options.schedule import USED, Schedule, ScheduleName
-from yolo.training.schedule import make_schedule
+from yolo.training.schedule import fitted, make_schedule, shortened
 
 
 def run(options: PlotLr) -> None:
     """Print the rates of a few steps and write the drawing. Raises ValueError for settings that do not fit."""
     total, epoch = options.total_steps, options.epoch_steps
     make_schedule(options.schedule, total, epoch)  # raises ValueError before anything is printed
-    schedules = {name: comparable(options.schedule, name, total, epoch) for name in get_args(ScheduleName)}
+    chosen = fitted(options.schedule, total)
+    schedules = {name: comparable(chosen, name, total, epoch) for name in get_args(ScheduleName)}
     rates = {name: make_schedule(schedule, total, epoch) for name, schedule in schedules.items()}
     # The numbers, a column for each schedule, then the curves.
-    print("      step", *(f"{name:>12}" for name in rates))
+    print("\n".join([*shortened(options.schedule, total), "      step " + " ".join(f"{name:>12}" for name in rates)]))
     for t in _marks(schedules, total, epoch):
         print(f"{t:10,}", *(f"{rate(t):12.4g}" for rate in rates.values()))
     curves = {_words(schedule): [rates[name](t) for t in range(1, total + 1)] for name, schedule in schedules.items()}
-    plot_schedules(options.out, curves, chosen=_words(options.schedule))
+    plot_schedules(options.out, curves, chosen=_words(chosen))
     print(options.out)
 
 
@@ -42,7 +43,7 @@ def comparable(chosen: Schedule, name: ScheduleName, total: int, epoch: int) -> 
     ramp = chosen.schedule in ("warmup", "cosine")
     peak = chosen.peak_lr if ramp else chosen.lr
     start = min(chosen.lr, peak) if ramp else 0.0
-    rise = min(chosen.burn_in if chosen.schedule == "darknet" else chosen.warmup_steps, total - 1)
+    rise = min(chosen.rise, total - 1)
     # The rest is each schedule's own.
     if name == "darknet":
         stairs = tuple(sorted({max(1, total * part // 10) for part in (8, 9)}))

@@ -36,6 +36,8 @@ def run(options: Training) -> int:
             done = trainer.fit(interrupt)
         # What to do next.
         if done:
+            if reason := trainer.stopped_early():
+                print_once(reason)
             print_once(f"done: {folder.folder / BEST}; python detect.py IMAGE uses it, as the newest run")
             return 0
         command = f"python train.py --resume {shlex.quote(str(folder.folder))}"

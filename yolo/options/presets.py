@@ -53,8 +53,9 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
     early.add_argument("--options", type=Path)
     given, _ = early.parse_known_args(arguments)
     file = None if given.preset is None else find_preset(given.preset)
-    model = given.model or _model_in(given.options) or _model_in(file) or Training.model
-    train = base or replace(find_model(model).options(), model=model)
+    model = given.model or _word_in(given.options, "model") or _word_in(file, "model") or Training.model
+    defaults = replace(find_model(model).options(), model=model)
+    train = base or defaults
     # The preset, then the file, then the command line.
     preset = given.preset
     if preset is None and base is None and given.resume is None:  # a resumed run has its own options
@@ -62,7 +63,9 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
     if preset is not None:
         train = read_yaml(find_preset(preset), train)
     if given.options is not None:
-        train = read_yaml(given.options, train)
+        # A run's options.yaml has every option of its time: later ones have their defaults, not the preset's values.
+        of_a_run = _word_in(given.options, "resume") is not None
+        train = read_yaml(given.options, defaults if of_a_run else train)
     kind = cast("type[_Command[Training]]", _Command[type(train)])  # type: ignore[misc]  # known only now
     return tyro.cli(
         kind,
@@ -75,7 +78,7 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
 
 def read_options(file: Path) -> Training:
     """Return the options in a file that has all of them, such as the options.yaml of a run. Raises as `read_yaml`."""
-    model = _model_in(file) or Training.model
+    model = _word_in(file, "model") or Training.model
     return read_yaml(file, find_model(model, f"{file}: model").options())
 
 
@@ -92,11 +95,11 @@ def find_preset(name: str) -> Path:
     return presets()[name]
 
 
-def _model_in(file: Path | None) -> str | None:
-    """Return the model's name in a YAML file, or None. Faults of the file are left for `read_yaml` to report."""
+def _word_in(file: Path | None, option: str) -> str | None:
+    """Return the word of an option in a YAML file, or None. Faults of the file are left for `read_yaml` to report."""
     try:
         node = yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader) if file is not None else None
     except (yaml.YAMLError, OSError, ValueError, OverflowError, RecursionError):
         return None
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
-    return next((str(value.value) for key, value in pairs if key.value == "model"), None)
+    return next((str(value.value) for key, value in pairs if key.value == option), None)

@@ -13,11 +13,11 @@ Rate = Annotated[float, Bound("a learning rate from 0", low=0, below=math.inf)]
 ScheduleName = Literal["warmup", "darknet", "cosine", "constant", "step"]
 
 USED: dict[ScheduleName, tuple[str, ...]] = {
-    "warmup": ("lr", "peak_lr", "warmup_steps", "warmup_power"),
-    "darknet": ("lr", "burn_in", "steps", "scales"),
-    "cosine": ("lr", "peak_lr", "warmup_steps", "final_lr"),
-    "constant": ("lr", "warmup_steps"),
-    "step": ("lr", "warmup_steps", "step_epochs", "gamma"),
+    "warmup": ("lr", "peak_lr", "warmup_steps", "warmup_share", "warmup_power"),
+    "darknet": ("lr", "burn_in", "warmup_share", "steps", "scales"),
+    "cosine": ("lr", "peak_lr", "warmup_steps", "warmup_share", "final_lr"),
+    "constant": ("lr", "warmup_steps", "warmup_share"),
+    "step": ("lr", "warmup_steps", "warmup_share", "step_epochs", "gamma"),
 }
 """The settings that each schedule reads. The others have no effect on it."""
 
@@ -38,6 +38,9 @@ class Schedule(Checked):
     """warmup, cosine: the highest rate, reached at the end of the warm-up."""
     warmup_steps: int = 100
     """All but darknet: optimizer steps until the highest rate is reached."""
+    warmup_share: Annotated[float | None, Bound("a share above 0, at most 1, or None", above=0, high=1)] = None
+    """All: the warm-up (of darknet its burn-in) is at most this share of all steps, so that a short training reaches
+    its full rate; None keeps its length."""
     warmup_power: Annotated[float, Bound("a power from 0", low=0, below=math.inf)] = 1.0
     """warmup: after the peak the rate falls as 1/step to this power; 0 stays at the peak."""
     burn_in: Annotated[int, Bound("steps of the optimizer, 0 for none", low=0)] = 1000
@@ -58,6 +61,11 @@ class Schedule(Checked):
         """The settings that have an effect, in the order of `USED`."""
         skipped = self.schedule == "cosine" and self.warmup_steps == 0  # the first step already has the peak rate
         return tuple(name for name in USED[self.schedule] if not (skipped and name == "lr"))
+
+    @property
+    def rise(self) -> int:
+        """The optimizer steps of the warm-up, which darknet calls burn-in."""
+        return self.burn_in if self.schedule == "darknet" else self.warmup_steps
 
     def __post_init__(self) -> None:
         self._refuse_without_effect()

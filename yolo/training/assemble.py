@@ -33,7 +33,7 @@ from yolo.training.engine import Trainer
 from yolo.training.optimizer import freeze, make_optimizer
 from yolo.training.precision import autocast, training_precision
 from yolo.training.run_folder import Run, next_folder
-from yolo.training.schedule import make_schedule
+from yolo.training.schedule import make_schedule, shortened
 from yolo.training.validation import Validation
 from yolo.training.watch import watchers
 
@@ -58,7 +58,8 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
     loader = Loader(detector.samples(seen), batches, workers=workers, pin=device.type == "cuda")
     # Rounded up: the last step of an epoch may have fewer batches.
     epoch_steps = -(-len(loader) // options.accumulate)
-    schedule = make_schedule(options.schedule, options.epochs * epoch_steps, epoch_steps)
+    total_steps = options.epochs * epoch_steps
+    schedule = make_schedule(options.schedule, total_steps, epoch_steps)
     optimizer = make_optimizer(
         detector.network, options.optimizer, options.schedule.lr, options.momentum, options.weight_decay
     )
@@ -87,11 +88,11 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
         _first_batch(seen, batches, run)
     else:
         trainer.load_state_dict(state["trainer"])
-    print_once(
+    summary = (
         f"{run.folder}: {len(data):,} images, {len(data.names)} classes, input {detector.size}, "
-        f"{options.epochs} epochs, {options.epochs * epoch_steps:,} steps, "
-        f"{str(precision).removeprefix('torch.')} on {device}"
+        f"{options.epochs} epochs, {total_steps:,} steps, {str(precision).removeprefix('torch.')} on {device}"
     )
+    print_once("\n".join([summary, *shortened(options.schedule, total_steps)]))
     return trainer
 
 

@@ -103,6 +103,14 @@ class Trainer:
             self._finish(epoch)
         return True
 
+    def stopped_early(self) -> str:
+        """Return why training ended before its last epoch; empty if it has not."""
+        epochs = self.loader.epoch
+        if epochs >= self.options.epochs or not self._done(epochs):
+            return ""
+        without = epochs - 1 - self.best.epoch
+        return f"stopped early: {self.best.metric} has not improved for {without} epochs; {self.best}"
+
     def averaged(self) -> Detector:
         """Return the detector that is evaluated and saved: with averaged weights, if `ema` is on."""
         return self.detector.replace(network=self.ema.network) if self.ema else self.detector

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from yolo.options.schedule import Schedule
@@ -110,12 +111,30 @@ def stairs(t: int, rate: float, T: int, every: int, gamma: float) -> float:
     return constant(t, rate * gamma ** ((t - 1) // every), T)
 
 
+def fitted(options: Schedule, total_steps: int) -> Schedule:
+    """Return the schedule with a warm-up of at most `warmup_share` of all steps, but of one step at least."""
+    longest = max(1, int((options.warmup_share or 0) * total_steps))
+    if options.warmup_share is None or options.rise <= longest:
+        return options
+    return (
+        replace(options, burn_in=longest) if options.schedule == "darknet" else replace(options, warmup_steps=longest)
+    )
+
+
+def shortened(options: Schedule, total_steps: int) -> list[str]:
+    """Return a line about a warm-up that is too long for the training; none if it fits."""
+    rise, share = fitted(options, total_steps).rise, options.warmup_share
+    line = f"warm-up: {options.rise:,} steps shortened to {rise:,} of {total_steps:,} (warmup_share={share})"
+    return [line] if rise < options.rise else []
+
+
 def make_schedule(options: Schedule, total_steps: int, epoch_steps: int) -> Callable[[int], float]:
     """Return the learning rate as a function of the step `t`, from 1 to `total_steps`, `epoch_steps` in an epoch.
 
-    Raises ValueError if a cosine has no step left after its warm-up.
+    The warm-up is shortened as `warmup_share` demands. Raises ValueError if a cosine has no step left after its
+    warm-up.
     """
-    o = options
+    o = fitted(options, total_steps)
     if o.schedule == "warmup":
         return partial(warmup, initial=o.lr, peak=o.peak_lr, T=o.warmup_steps, p=o.warmup_power)
     if o.schedule == "darknet":
@@ -124,9 +143,10 @@ def make_schedule(options: Schedule, total_steps: int, epoch_steps: int) -> Call
         return partial(constant, rate=o.lr, T=o.warmup_steps)
     if o.schedule == "step":
         return partial(stairs, rate=o.lr, T=o.warmup_steps, every=o.step_epochs * epoch_steps, gamma=o.gamma)
-    if o.warmup_steps >= total_steps:
+    if o.warmup_steps >= total_steps and o.warmup_share is None:
         raise ValueError(
             f"warmup_steps={o.warmup_steps} of {total_steps} steps: expected fewer, because a cosine falls "
-            f"after its warm-up; lower warmup_steps or train longer"
+            f"after its warm-up; give warmup_share=0.1, lower warmup_steps or train longer"
         )
-    return partial(cosine, initial=o.lr, peak=o.peak_lr, T=o.warmup_steps, final=o.final_lr, total=total_steps)
+    total = max(total_steps, o.warmup_steps + 1)  # a training of one step has the peak rate
+    return partial(cosine, initial=o.lr, peak=o.peak_lr, T=o.warmup_steps, final=o.final_lr, total=total)
