@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from yolo.ablation.launch_local import LOCK, Machine, find_machine
 from yolo.ablation.study import StudyRun, finished, read_status, read_study
 from yolo.ablation.variants import variant_options
 from yolo.data.loader import Batch
+from yolo.data.shapes.scenes import make_shapes
 from yolo.options.train import Train
 from yolo.options.training import Training
 from yolo.options.yaml_file import read_yaml
@@ -410,6 +412,44 @@ def test_wrong_words(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             ablate(*given)
     assert not Path("study").exists()
+
+
+@pytest.mark.parametrize(
+    ("variant", "words", "message"),
+    [
+        ("{schedule: {schedule: cosine, warmup_steps: 900, warmup_share: null}}", "--limit 20 --epochs 2",
+         "variant late: warmup_steps=900 of 6 steps: expected fewer"),
+        ("{cfg: nowhere.cfg}", "", "variant late: .*nowhere.cfg"),
+        ("{size: 100}", "", "variant late: .*100"),
+        ("{weights: nothing.weights}", "", "variant late: weights: nothing.weights: no such file"),
+    ],
+)  # fmt: skip
+def test_every_variant_is_checked_before_the_first_run(
+    variant: str, words: str, message: str, toy: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last variant cannot start, whatever the data: the command names it and nothing is written or run."""
+    Path("grid.yaml").write_text(f"{GRID}  late: {variant}\n")
+    assert ablate("--", *words.split()) == 1
+    assert re.search(f"error: {message}", capsys.readouterr().err)
+    assert not Path("study").exists()
+
+
+def test_a_pilot_is_checked_with_its_own_epochs(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """A warm-up that fits the study but not its shorter pilot runs is found before the first of them."""
+    Path("grid.yaml").write_text(PILOT)
+    words = ("--limit", "80", "--epochs", "20", "--warmup-share", "None")  # 200 steps, of a pilot 60
+    assert ablate("--", *words) == 1
+    assert "error: mse/pilot-1e-3: warmup_steps=100 of 60 steps" in capsys.readouterr().err
+    assert not Path("study").exists()
+
+
+def test_a_try_out_of_a_study() -> None:
+    """Two epochs on 20 images, with the warm-up of the preset: the run does not fail at its first step."""
+    Path("one.yaml").write_text("variants: {mse: {loss: {bbox_loss: mse}}}\n")
+    data, cfg = make_shapes(Path("twenty"), train=20, val=3), tiny_cfg(Path())
+    train = f"--data {data} --cfg {cfg} --size 64 --epochs 2 --eval-every 2 --workers 0 --device cpu".split()
+    assert main(["ablate", "one.yaml", "--out", "study", "--seeds", "1", "--threads", "1", "--", *train]) == 0
+    assert "warm-up: 100 steps shortened to 1 of 6" in Path("study/mse/seed-0/train.log").read_text()
 
 
 # -------------------------------------------------------------------------------------------------------------- pilots
