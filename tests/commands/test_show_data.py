@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.paths import ROOT
 from tests.support.small_sets import DrawnImage, write_coco, write_voc, write_yolo
 from yolo.__main__ import main
 from yolo.boxes import iou
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import anchors, make_plan
+from yolo.data.anchors import fitted_anchors, overlaps, verdict
 from yolo.data.datasets import open_data
 from yolo.data.sheet import CAPTION, GAP, TITLE, contact_sheet, spread, tile
 from yolo.data.statistics import anchor_table, class_table, nearest, network_sizes, totals
@@ -20,6 +22,8 @@ from yolo.images.draw import colour
 from yolo.images.files import read_image
 from yolo.images.resize import GREY
 from yolo.size import Size
+
+SHARED = ROOT / ".." / "shared" / "data"
 
 
 def test_totals_and_classes(tmp_path: Path) -> None:
@@ -52,6 +56,59 @@ def test_the_nearest_anchor_is_that_of_the_best_overlap() -> None:
     assert nearest(np.ones((1, 2)), [np.ones((2, 2))])[0].tolist() == [0]
 
 
+def drawn_sizes(kinds: list[tuple[int, int]], each: int) -> np.ndarray:
+    """Return `each` sizes around every one of `kinds`, up to 2 % larger or smaller, in a random order."""
+    generator = np.random.default_rng(1)
+    sizes = np.repeat(np.array(kinds, dtype=np.float64), each, axis=0) * generator.uniform(
+        0.98, 1.02, (each * len(kinds), 2)
+    )
+    return sizes[generator.permutation(len(sizes))]
+
+
+def test_anchors_made_for_boxes_are_their_kinds() -> None:
+    """Kinds of boxes far apart are found, by area, the same in each run; a cluster without boxes keeps its anchor."""
+    kinds = [(10, 12), (30, 20), (25, 90), (200, 150)]
+    sizes = drawn_sizes(kinds, 50)
+    found = fitted_anchors(sizes, 4)
+    np.testing.assert_allclose(found, kinds, rtol=0.02)
+    assert np.array_equal(found, fitted_anchors(sizes, 4))
+    assert overlaps(sizes, found).max(axis=1).mean() > 0.97
+    assert np.array_equal(fitted_anchors(np.full((5, 2), 7.0), 3), np.full((3, 2), 7.0))
+
+
+def test_what_anchors_would_gain() -> None:
+    """Anchors of other data fit badly, with both means and shares; those of the data fit well; few boxes say nothing."""
+    sizes, shapes = drawn_sizes([(10, 10), (100, 20), (20, 100)], 40), np.array([[20, 20], [60, 60], [100, 100]])
+    said = verdict(sizes, shapes)
+    now = overlaps(sizes, shapes).max(axis=1)
+    assert said.startswith(f"the anchors fit badly: boxes have a mean IoU of {now.mean():.2f} with their best anchor, ")
+    assert f"{(now < 0.5).mean():.1%} are below 0.5; 3 anchors made for these boxes would reach 0.9" in said
+    assert verdict(sizes, fitted_anchors(sizes, 3)).startswith("the anchors fit well: ")
+    assert "these 29 boxes are too few to tell" in verdict(sizes[:29], shapes)
+    assert verdict(sizes[:0], shapes) == "no boxes to compare with the anchors"
+
+
+@pytest.mark.parametrize(
+    ("data", "cfg", "said"),
+    [
+        (
+            "coco-mini",
+            "yolov3.cfg",
+            "the anchors fit well: boxes have a mean IoU of 0.61 with their best anchor, 19.5%",
+        ),
+        ("coco-mini", "yolov3-tiny.cfg", "the anchors fit well: boxes have a mean IoU of 0.57 with their best anchor"),
+        ("bccd", "yolov3.cfg", "the anchors fit badly: boxes have a mean IoU of 0.65 with their best anchor, 0.2% are"),
+        ("bccd", "yolov3-tiny.cfg", "the anchors fit badly: boxes have a mean IoU of 0.70 with their best anchor"),
+    ],
+)
+def test_anchors_of_coco_on_coco_and_on_blood_cells(data: str, cfg: str, said: str) -> None:
+    """Anchors fit the data that they were made for, and not cells of nearly one size."""
+    if not (SHARED / data).is_dir():
+        pytest.skip(f"{SHARED / data} is absent")
+    index = open_data(SHARED / data, split="val", quiet=True).index
+    assert anchor_table(index, make_plan(read_cfg(cfg)))[-1].startswith(said)
+
+
 def test_boxes_are_measured_in_network_pixels(tmp_path: Path) -> None:
     """After the letterbox: an image of twice the input's width has its boxes halved, whatever its height."""
     data = write_voc(
@@ -62,7 +119,10 @@ def test_boxes_are_measured_in_network_pixels(tmp_path: Path) -> None:
     lines = anchor_table(index, make_plan(read_cfg("yolov3.cfg")))
     assert lines[1].split() == ["0", "32", "116", "x", "90", "2", "100.0%", "1.00"]
     assert lines[4].split() == ["0", "32", "all", "100.0%"]
-    assert [line.split()[-1] for line in lines[8::4]] == ["0.0%", "0.0%"]
+    assert [line.split()[-1] for line in lines[8:13:4]] == ["0.0%", "0.0%"]
+    assert lines[13].startswith(
+        "boxes have a mean IoU of 1.00 with their best anchor, 0.0% are below 0.5; these 2 boxes"
+    )
 
 
 def test_a_tile_is_what_the_network_sees(tmp_path: Path) -> None:
@@ -103,6 +163,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert error == ""  # faults are printed once
     assert "train: pixels of boxes in the network input, 96 x 64" in out
     assert "train: boxes by the anchor of yolov3-tiny.cfg that is most like them" in out
+    assert "too few to tell whether other anchors would fit better" in out
     assert (
         f"train: 1 images left out because of 1 faults\n{root}/labels/train/img_0.txt:2: class 5: there are 3 classes"
         in out

@@ -14,6 +14,7 @@ order.py       randomness as a function of seed, epoch and image; the order of i
 sampler.py     which images a batch holds
 loader.py      batches from worker processes; resuming within an epoch
 cache.py       images decoded and shrunk once, shared by all workers
+anchors.py     how well anchors fit the boxes, and what anchors made for them would gain
 statistics.py  tables of classes, box sizes and anchors
 sheet.py       images with their boxes on a contact sheet
 """

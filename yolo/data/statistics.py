@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from yolo.darknet.plan import Plan, anchors
+from yolo.data.anchors import overlaps, verdict
 from yolo.data.index import Index
 from yolo.images.placement import Placement
 from yolo.size import Size
@@ -77,16 +78,14 @@ def nearest(sizes: np.ndarray, heads: Sequence[np.ndarray]) -> tuple[np.ndarray,
     Returns:
         int64 `[G]`, the anchor counted through all heads, the first of equal ones; float64 `[G]`.
     """
-    shapes = np.concatenate(heads)
-    inter = np.minimum(sizes[:, None], shapes).prod(axis=2)  # [G, anchors]
-    overlap = inter / (sizes.prod(axis=1)[:, None] + shapes.prod(axis=1) - inter)
+    overlap = overlaps(sizes, np.concatenate(heads))
     return overlap.argmax(axis=1), overlap.max(axis=1)
 
 
 def anchor_table(index: Index, plan: Plan) -> list[str]:
     """Return a table with a line for each anchor and head: the boxes that resemble it most, their share, mean IoU.
 
-    Crowds and boxes without area are not counted.
+    Below it is a sentence on how well all of them fit. Crowds and boxes without area are not counted.
     """
     # The best anchor of every box, and how many boxes each anchor has.
     sizes = network_sizes(index, plan.size)[~index.crowd]
@@ -107,4 +106,4 @@ def anchor_table(index: Index, plan: Plan) -> list[str]:
         share = counts[first : first + len(head)].sum() / everything
         lines.append(f"{s:>4}  {stride!s:>6}  {'all':<19} {share:>6.1%}")
         first += len(head)
-    return lines
+    return [*lines, verdict(sizes, np.concatenate(heads))]
