@@ -77,7 +77,7 @@ def test_anchors_made_for_boxes_are_their_kinds() -> None:
 
 
 def test_what_anchors_would_gain() -> None:
-    """Anchors of other data fit badly, with both means and shares; those of the data fit well; few boxes are too few."""
+    """Anchors of other data fit badly, those of the data well, with means and shares; few boxes say nothing."""
     sizes, shapes = drawn_sizes([(10, 10), (100, 20), (20, 100)], 40), np.array([[20, 20], [60, 60], [100, 100]])
     said = verdict(sizes, shapes)
     now = overlaps(sizes, shapes).max(axis=1)

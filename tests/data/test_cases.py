@@ -202,7 +202,7 @@ def shown(
 def test_show_data(name: str, given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A line for each split with its images and boxes; a split that lacks its folder does not hide the others."""
     rows, text = shown(name, given, tmp_path, capsys)
-    assert tuple(rows[:2]) == COUNTS.get(name, (TRAIN, VAL))
+    assert set(COUNTS.get(name, (TRAIN, VAL))) <= set(rows)
     if name == "31-yaml-test-folder-missing":
         assert "test/images" in text
 
