@@ -53,9 +53,8 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
     early.add_argument("--options", type=Path)
     given, _ = early.parse_known_args(arguments)
     file = None if given.preset is None else find_preset(given.preset)
-    model = given.model or _word_in(given.options, "model") or _word_in(file, "model") or Training.model
-    defaults = replace(find_model(model).options(), model=model)
-    train = base or defaults
+    model = given.model or _model_in(given.options) or _model_in(file) or Training.model
+    train = base or replace(find_model(model).options(), model=model)
     # The preset, then the file, then the command line.
     preset = given.preset
     if preset is None and base is None and given.resume is None:  # a resumed run has its own options
@@ -65,7 +64,7 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
     if given.options is not None:
         # A run's options.yaml has every option of its time: later ones have their defaults, not the preset's values.
         of_a_run = _word_in(given.options, "resume") is not None
-        train = read_yaml(given.options, defaults if of_a_run else train)
+        train = read_yaml(given.options, replace(find_model(model).options(), model=model) if of_a_run else train)
     kind = cast("type[_Command[Training]]", _Command[type(train)])  # type: ignore[misc]  # known only now
     return tyro.cli(
         kind,
@@ -78,7 +77,7 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
 
 def read_options(file: Path) -> Training:
     """Return the options in a file that has all of them, such as the options.yaml of a run. Raises as `read_yaml`."""
-    model = _word_in(file, "model") or Training.model
+    model = _model_in(file) or Training.model
     return read_yaml(file, find_model(model, f"{file}: model").options())
 
 
@@ -93,6 +92,11 @@ def find_preset(name: str) -> Path:
     if name not in presets():
         raise ValueError(f"preset {name!r}: expected one of {', '.join(presets())}; give your own with --options FILE")
     return presets()[name]
+
+
+def _model_in(file: Path | None) -> str | None:
+    """Return the model's name in a YAML file, or None."""
+    return _word_in(file, "model")
 
 
 def _word_in(file: Path | None, option: str) -> str | None:
