@@ -18,7 +18,7 @@ from yolo.images.files import read_image
 from yolo.options.commands import PlotLr
 from yolo.options.presets import parse_train
 from yolo.options.schedule import USED, Schedule
-from yolo.training.schedule import FLOOR, fitted, make_schedule, shortened, warmup
+from yolo.training.schedule import FLOOR, fitted, make_schedule, warmup, warmup_notes
 
 NAMES = tuple(USED)
 
@@ -283,15 +283,15 @@ def test_a_cosine_needs_steps_after_its_warm_up() -> None:
 
 @pytest.mark.parametrize(("total", "rise"), [(3600, 100), (1000, 100), (999, 99), (120, 12), (19, 1), (2, 1), (1, 1)])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_warm_up_that_is_too_long_is_shortened(name: Any, total: int, rise: int) -> None:
+def test_a_warm_up_that_is_too_long_is_warmup_notes(name: Any, total: int, rise: int) -> None:
     """At most a tenth of the steps, one at least; a warm-up that fits gives the same rates, digit for digit."""
     free = Schedule(schedule=name, burn_in=100) if name == "darknet" else Schedule(schedule=name, warmup_steps=100)
     options = replace(free, warmup_share=0.1)
     assert fitted(options, total).rise == rise
     assert fitted(free, total) is free
-    assert shortened(free, total) == []
+    assert bool(warmup_notes(free, total)) == (total < 100)
     lines = [f"warm-up: 100 steps shortened to {rise} of {total:,} (warmup_share=0.1)"]
-    assert shortened(options, total) == (lines if rise < 100 else [])
+    assert warmup_notes(options, total) == (lines if rise < 100 else [])
     rate = make_schedule(options, total, total)
     top = options.peak_lr if name in ("warmup", "cosine") else options.lr
     assert rate(rise) == pytest.approx(top)
@@ -299,6 +299,13 @@ def test_a_warm_up_that_is_too_long_is_shortened(name: Any, total: int, rise: in
     if rise == 100 and total > 100:
         before = make_schedule(free, total, total)
         assert [rate(t) for t in range(1, total + 1)] == [before(t) for t in range(1, total + 1)]
+
+
+def test_a_warm_up_that_never_ends_is_named() -> None:
+    """darknet's 1,000 steps in a training of four: the rate stays near 0, which is printed with the remedy."""
+    said = "warm-up: 1,000 steps are more than the 4 of this training, which never reaches its full rate; "
+    assert warmup_notes(Schedule(schedule="darknet"), 4) == [said + "--warmup-share 0.1 shortens it"]
+    assert warmup_notes(Schedule(schedule="darknet"), 1000) == []
 
 
 def test_the_quick_start_keeps_its_warm_up() -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from yolo.evaluation.plots import save
 from yolo.options.commands import PlotLr
 from yolo.options.schedule import USED, Schedule, ScheduleName
-from yolo.training.schedule import fitted, make_schedule, shortened
+from yolo.training.schedule import fitted, make_schedule, warmup_notes
 
 
 def run(options: PlotLr) -> None:
@@ -23,7 +23,9 @@ def run(options: PlotLr) -> None:
     schedules = {name: comparable(chosen, name, total, epoch) for name in get_args(ScheduleName)}
     rates = {name: make_schedule(schedule, total, epoch) for name, schedule in schedules.items()}
     # The numbers, a column for each schedule, then the curves.
-    print("\n".join([*shortened(options.schedule, total), "      step " + " ".join(f"{name:>12}" for name in rates)]))
+    print(
+        "\n".join([*warmup_notes(options.schedule, total), "      step " + " ".join(f"{name:>12}" for name in rates)])
+    )
     for t in _marks(schedules, total, epoch):
         print(f"{t:10,}", *(f"{rate(t):12.4g}" for rate in rates.values()))
     curves = {_words(schedule): [rates[name](t) for t in range(1, total + 1)] for name, schedule in schedules.items()}

@@ -33,7 +33,7 @@ from yolo.training.engine import Trainer
 from yolo.training.optimizer import freeze, make_optimizer
 from yolo.training.precision import autocast, training_precision
 from yolo.training.run_folder import Run, next_folder
-from yolo.training.schedule import make_schedule, shortened
+from yolo.training.schedule import make_schedule, warmup_notes
 from yolo.training.validation import Validation
 from yolo.training.watch import watchers
 
@@ -92,7 +92,7 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
         f"{run.folder}: {len(data):,} images, {len(data.names)} classes, input {detector.size}, "
         f"{options.epochs} epochs, {total_steps:,} steps, {str(precision).removeprefix('torch.')} on {device}"
     )
-    print_once("\n".join([summary, *shortened(options.schedule, total_steps)]))
+    print_once("\n".join([summary, *warmup_notes(options.schedule, total_steps)]))
     return trainer
 
 

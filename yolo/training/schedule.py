@@ -121,11 +121,16 @@ def fitted(options: Schedule, total_steps: int) -> Schedule:
     )
 
 
-def shortened(options: Schedule, total_steps: int) -> list[str]:
-    """Return a line about a warm-up that is too long for the training; none if it fits."""
-    rise, share = fitted(options, total_steps).rise, options.warmup_share
-    line = f"warm-up: {options.rise:,} steps shortened to {rise:,} of {total_steps:,} (warmup_share={share})"
-    return [line] if rise < options.rise else []
+def warmup_notes(options: Schedule, total_steps: int) -> list[str]:
+    """Return a line about a warm-up that is shortened, or that is longer than the training; none if it fits."""
+    rise = fitted(options, total_steps).rise
+    if rise < options.rise:
+        share = f"(warmup_share={options.warmup_share})"
+        return [f"warm-up: {options.rise:,} steps shortened to {rise:,} of {total_steps:,} {share}"]
+    if rise > total_steps and options.warmup_share is None:
+        beyond = f"warm-up: {rise:,} steps are more than the {total_steps:,} of this training"
+        return [f"{beyond}, which never reaches its full rate; --warmup-share 0.1 shortens it"]
+    return []
 
 
 def make_schedule(options: Schedule, total_steps: int, epoch_steps: int) -> Callable[[int], float]:
