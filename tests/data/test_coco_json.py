@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.darknet.test_golden import SHARED, needs_shared
-from yolo.data.formats.coco_json import Annotations, read_annotations
+from yolo.data.formats.coco_json import POLYGONS, Annotations, read_annotations
 from yolo.evaluation.coco_results import read_results
 from yolo.names import COCO, COCO_IDS
 
@@ -106,9 +108,21 @@ def entry(key: str, k: int, **changes: Any) -> Callable[[Json], object]:
         (entry("annotations", 2, image_id=8), "annotations[2] (id 9): image_id 8: no image has this id"),
         (entry("annotations", 2, category_id=2), "category_id 2: no category has this id"),
         (entry("annotations", 2, area="x"), "area 'x': expected square pixels"),
-        (entry("annotations", 2, id=1), "annotations[2]: another entry has the id 1"),
+        (entry("annotations", 0, area=float("inf")), "area inf: expected square pixels"),
+        (entry("annotations", 0, area=10**400), "expected square pixels"),
+        (entry("annotations", 0, bbox=[1, 2, 3, 10**400]), "four finite numbers"),
+        (entry("annotations", 0, bbox=["1", "2", "3", "4"]), "(id 1): bbox ['1', '2', '3', '4']: expected"),
+        (entry("annotations", 0, iscrowd="maybe"), "(id 1): iscrowd 'maybe': expected 0 or 1"),
+        (entry("annotations", 0, iscrowd=[1]), "(id 1): iscrowd [1]: expected 0 or 1"),
+        (entry("annotations", 0, image_id=True), "(id 1): image_id True: no image has this id"),
+        (entry("annotations", 0, category_id=[1]), "(id 1): category_id [1]: no category has this id"),
+        (entry("images", 0, width=-40), "images[0] (id 7): width -40: expected a number of pixels"),
+        (entry("images", 0, height="tall"), "images[0] (id 7): height 'tall': expected a number of pixels"),
         (entry("images", 1, id=7), "images[1]: another entry has the id 7"),
-        (entry("images", 1, id="x"), "images[1]: id 'x': expected an integer"),
+        (entry("images", 1, id=7.0), "images[0]: another entry has the id 7"),
+        (entry("images", 1, id=None), "images[1]: id None: expected a number or a text"),
+        (entry("images", 1, id=True), "images[1]: id True: expected a number or a text"),
+        (entry("categories", 1, id=18), "categories[1]: another entry has the id 18"),
         (entry("categories", 1, name="dog"), "categories: 'dog': more than one has this name; rename"),
         (lambda data: data.pop("annotations"), "annotations: expected a list of objects; is this an annotation file"),
         (lambda data: data.update(annotations=[3]), "annotations: expected a list of objects"),
@@ -157,6 +171,191 @@ def test_bad_entries_can_be_skipped(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="and 3 more faults") as problem:
         read_annotations(path)
     assert str(problem.value).count("\n") == 10
+
+
+def test_a_fault_names_its_image(tmp_path: Path) -> None:
+    """By index, where it is known: of an annotation its image, of an image itself. Bad images stay in the arrays."""
+    data = content()
+    data["images"] += [{"id": 8, "width": -1}, {"id": 7}]
+    data["annotations"] += [{"image_id": 99, "category_id": 1, "bbox": [0, 0, 1, 1]}]
+    data["annotations"][0]["bbox"] = None
+    found = read_annotations(write(tmp_path, data), skip_faults=True)
+    of = {fault.text.split(": ", 1)[1]: fault.image for fault in found.faults}
+    assert of == {
+        "images[0]: another entry has the id 7": 0,
+        "images[3]: another entry has the id 7": 3,
+        "images[2] (id 8): width -1: expected a number of pixels": 2,
+        "annotations[0] (id 1): bbox None: expected [left, top, width, height], four finite numbers": 1,
+        "annotations[3]: image_id 99: no image has this id": None,
+    }
+    assert (len(found.image_ids), found.ids.tolist()) == (4, [2, 9])
+
+
+@pytest.mark.parametrize(
+    ("images", "references", "found", "numbers"),
+    [
+        ([7, 3], [3, 3.0, "3", " 03 ", "7"], [1, 1, 1, 1, 0], [7, 3]),
+        (["7", "003"], [3, "3", "003", 7.0], [1, 1, 1, 0], [7, 3]),
+        ([7.0, 3.0], [7, "3"], [0, 1], [7, 3]),
+        (["train_1", "b.jpg"], ["b.jpg", "train_1"], [1, 0], [1, 2]),
+        ([3, "3"], ["3", 3], [1, 0], [1, 2]),  # only what is written alike decides
+        ([2**70, 1], [2**70], [0], [1, 2]),
+    ],
+)
+def test_ids_are_numbers_or_texts(
+    tmp_path: Path, images: list[Any], references: list[Any], found: list[int], numbers: list[int]
+) -> None:
+    """A reference finds the id that is written alike, else the only one that means the same number."""
+    data = content()
+    data["images"] = [{"id": value, "file_name": "a.jpg"} for value in images]
+    data["annotations"] = [{"image_id": value, "category_id": 1, "bbox": [0, 0, 1, 1]} for value in references]
+    read = read_annotations(write(tmp_path, data))
+    assert (read.image.tolist(), read.image_ids.tolist(), read.image_ids.dtype) == (found, numbers, np.int64)
+    # Classes: in the order of the numbers that their ids mean, else in that of the file.
+    data["annotations"] = [{"image_id": images[0], "category_id": value, "bbox": [0, 0, 1, 1]} for value in references]
+    data["categories"] = [{"id": value, "name": f"class {k}"} for k, value in enumerate(images)]
+    read = read_annotations(write(tmp_path, data))
+    assert [read.names[k] for k in read.label] == [f"class {k}" for k in found]
+    assert read.category_ids == sorted(numbers)
+
+
+@pytest.mark.parametrize("references", [["3"], [5], ["x"], [3.5]])
+def test_an_ambiguous_reference_is_a_fault(tmp_path: Path, references: list[Any]) -> None:
+    """ "3" means neither "03" nor "003", and a half means nothing."""
+    data = content()
+    data["images"] = [{"id": value} for value in ("03", "003", 4)]
+    data["annotations"] = [{"image_id": value, "category_id": 1, "bbox": [0, 0, 1, 1]} for value in references]
+    with pytest.raises(ValueError, match=r"annotations\[0\]: image_id .*: no image has this id"):
+        read_annotations(write(tmp_path, data))
+
+
+def test_ids_of_annotations_only_serve_messages(tmp_path: Path) -> None:
+    """They may restart, repeat, be missing or be texts: no object is lost, and each has a place."""
+    data = content()
+    for entry, number in zip(data["annotations"], (1, 1, "a1"), strict=True):
+        entry["id"] = number
+    data["annotations"].append({"image_id": 3, "category_id": 1, "bbox": [0, 0, 1, 1]})
+    path = write(tmp_path, data)
+    found = read_annotations(path)
+    assert found.ids.tolist() == [1, 1, -1, -1]
+    assert [found.where(k) for k in (1, 3)] == [f"{path}: annotations[1] (id 1)", f"{path}: annotations[3]"]
+
+
+def test_values_that_tools_write_otherwise(tmp_path: Path) -> None:
+    """Sizes as texts and floats, area null, iscrowd as a bool or a text, a name that is null."""
+    data = content()
+    data["images"][0].update(width="40", height=30.0)
+    data["images"][1].update(width=None, file_name=None)
+    for entry, area, crowd in zip(data["annotations"], (None, None, 7), (True, "0", "1"), strict=True):
+        entry.update(area=area, iscrowd=crowd)
+    data["categories"][0]["name"] = None
+    found = read_annotations(write(tmp_path, data))
+    assert (found.sizes.tolist(), found.file_names) == ([[40, 30], [0, 10]], ["b/7.jpg", ""])
+    assert (found.area.tolist(), found.crowd.tolist()) == ([12, 0, 7], [True, False, True])
+    assert found.names == ["person", "category 18"]
+
+
+def test_polygons_replace_a_missing_box(tmp_path: Path) -> None:
+    """Their enclosing box; without polygons the box is still missing. A box that is there is never replaced."""
+    data = content()
+    shape = [[1, 2, 5, 2, 5, 8.5], [9, 1.5, 3, 4, 2, 2]]
+    for entry, box, polygons in zip(
+        data["annotations"], (None, [], [0, 0, 1, 1]), (shape, shape[0], shape), strict=True
+    ):
+        entry.update(bbox=box, segmentation=polygons)
+    assert read_annotations(write(tmp_path, data)).boxes.tolist() == [[1, 1.5, 8, 7], [1, 2, 4, 6.5], [0, 0, 1, 1]]
+    for polygons in ([], [[1, 2, 3, 4]], [[1, 2, 3, 4, 5]], [["a"] * 6], {"counts": "x", "size": [3, 4]}, None):
+        data["annotations"][0]["segmentation"] = polygons
+        with pytest.raises(ValueError, match=r"annotations\[0\] \(id 1\): bbox None: expected"):
+            read_annotations(write(tmp_path, data))
+
+
+def test_roboflows_group_is_not_a_class(tmp_path: Path) -> None:
+    """Category 0, the group of all others, also if a class has its name; it is a class where an object has it."""
+    data = content()
+    group = {"id": 0, "name": "dog", "supercategory": "none"}
+    data["categories"] = [group, *(entry | {"supercategory": "dog"} for entry in data["categories"])]
+    assert read_annotations(write(tmp_path, data)).names == ["person", "dog"]
+    data["categories"][1]["name"] = "cat"
+    data["annotations"][0]["category_id"] = 0
+    assert read_annotations(write(tmp_path, data)).names == ["dog", "person", "cat"]
+    data["categories"] = [group]
+    data["annotations"] = []
+    assert read_annotations(write(tmp_path, data)).names == ["dog"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    """Each is recognised; one that is not names the file."""
+    data = content()
+    data["categories"][0]["name"] = "Schlüssel"
+    text = json.dumps(data, ensure_ascii=False)
+    (tmp_path / "a.json").write_bytes(text.encode(encoding))
+    assert read_annotations(tmp_path / "a.json").names == ["person", "Schlüssel"]
+    (tmp_path / "a.json").write_bytes(text.replace("Schlüssel", "螺栓").encode("gb2312"))
+    with pytest.raises(ValueError, match=r"a.json: not a text file .* not in utf-8; if it is one, save it as UTF-8"):
+        read_annotations(tmp_path / "a.json")
+
+
+numbers = st.one_of(st.integers(-3, 9**9), st.floats(allow_nan=False, allow_infinity=False))
+names = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(
+        ['"segmentation": [[1, 2]]', '\\"segmentation": [[1]]', "segmentation", "\\", '"', '"segmentation']
+    ),
+)
+shapes = st.one_of(
+    st.lists(st.lists(numbers, max_size=7), max_size=3),
+    st.lists(numbers, max_size=6),
+    st.fixed_dictionaries({"counts": st.one_of(st.text(max_size=5), st.lists(st.integers(0, 9)))}),
+    st.none(),
+    names,
+)
+values = st.one_of(numbers, names, shapes, st.dictionaries(names, shapes, max_size=2))
+objects = st.dictionaries(st.one_of(st.just("segmentation"), names), values, max_size=5)
+
+
+def without_polygons(value: Any) -> Any:
+    """Return a json value with 0 for every list of lists under the key `segmentation`."""
+    if isinstance(value, list):
+        return [without_polygons(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    polygons = [key for key, part in value.items() if key == "segmentation" and _is_polygons(part)]
+    return {key: 0 if key in polygons else without_polygons(part) for key, part in value.items()}
+
+
+def _is_polygons(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, list) for part in value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(objects, max_size=4),
+    st.sampled_from([None, 1]),
+    st.booleans(),
+    st.sampled_from([(",", ":"), (" ,\n", " :\t")]),
+)
+def test_polygons_are_removed_and_nothing_else(
+    content: list[Json], indent: int | None, ascii_only: bool, separators: tuple[str, str]
+) -> None:
+    """Whatever names and texts hold, the rest is what json.loads reads."""
+    text = json.dumps(content, indent=indent, ensure_ascii=ascii_only, separators=separators)
+    data = text.encode("utf-8", "surrogatepass")
+    assert json.loads(POLYGONS.sub(b'"segmentation":0', data)) == without_polygons(json.loads(text))
+
+
+def test_a_damaged_polygon_is_still_an_error(tmp_path: Path) -> None:
+    """With line and column of the whole file, as far as an error comes after polygons."""
+    text = json.dumps(content(), indent=1).replace('"id": 1,', '"segmentation": [[1, 2,\n 3]],\n"id": 1,')
+    for damage in ('"bbox": [', '"area": '):
+        with pytest.raises(ValueError, match=r"a.json:\d+: not json: .* at column \d+") as problem:
+            read_annotations(write(tmp_path, text.replace(damage, damage + "x")))
+        line = int(str(problem.value).split(":")[1])
+        assert damage + "x" in text.replace(damage, damage + "x").split("\n")[line - 1]
+    for broken in ("[[1, 2", "[[1, x]]", "[[[[1]]", "[" * 100_000):
+        with pytest.raises(ValueError, match="a.json:?[0-9]*: not json"):
+            read_annotations(write(tmp_path, text.replace("[[1, 2,\n 3]]", broken)))
 
 
 def truth_of(folder: Path) -> Annotations:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from yolo.data.formats.coco_json import Annotations, box_fault, is_number, read_json
+from yolo.data.formats.coco_json import Annotations, box_fault, read_json
+from yolo.data.formats.columns import is_number
 from yolo.data.index import summary
 from yolo.names import class_index
 

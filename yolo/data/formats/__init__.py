@@ -2,6 +2,7 @@
 
 coco.py       COCO's folder layout and annotation files
 coco_json.py  COCO json files as arrays, checked entry by entry
+columns.py    lists of json entries as columns
 voc.py        Pascal VOC's folders
 voc_xml.py    one xml file of Pascal VOC
 yolo.py       YOLO's folders and lists

@@ -49,7 +49,7 @@ def read(file: Path, names: Sequence[str] | None, *, skip_faults: bool) -> Index
             read=given.boxes,
             area=given.area,
             crowd=given.crowd,
-            where=lambda k: f"{file}: annotation id {given.ids[k]}",
+            where=given.where,
             faults=list(given.faults),
         ),
         skip_faults=skip_faults,
