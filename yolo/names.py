@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+from yolo.text import lines_of, read_text
+
 log = logging.getLogger("yolo")
 
 # fmt: off
@@ -85,15 +87,16 @@ def _same(name: str, names: Sequence[str]) -> list[int]:
 def read_names(path: str | Path) -> list[str]:
     """Read a darknet `.names` file: one class name per line, the class index is the line number - 1.
 
-    Empty lines at the end are ignored. Raises ValueError for one between names, because it would shift the indices.
+    Empty lines at the end are ignored. Raises ValueError for one between names, because it would shift the indices,
+    and for a file whose encoding is unknown.
     """
     path = Path(path)
-    lines = [line.strip() for line in path.read_bytes().decode("utf-8-sig").rstrip().splitlines()]
+    lines = [line.strip() for line in lines_of(read_text(path).rstrip())]
+    if lines == [""]:
+        raise ValueError(f"{path}: no names; expected one class name per line")
     if "" in lines:
         number = lines.index("") + 1
         raise ValueError(f"{path}:{number}: an empty line between names would shift the class indices; remove it")
-    if not lines:
-        raise ValueError(f"{path}: no names; expected one class name per line")
     return lines
 
 
@@ -137,14 +140,18 @@ def matched(own: Sequence[str], given: Sequence[str] | None, source: str) -> tup
 def agreed(own: Sequence[str] | None, given: Sequence[str] | None, source: str) -> list[str]:
     """Return the class names for data that stores only numbers: `own`, found beside the data, or `given`.
 
+    `class 0`, `class 1`, ... in `own` only count the classes: other names may replace them.
     Raises ValueError if there are none, or with every name that differs, by number.
     """
     names = own if given is None else given
     if names is None:
         raise ValueError(f"{source}: no class names; expected classes.txt or data.yaml beside the images, or --names")
     # Names are missing on one side or the other where their numbers differ.
-    pairs = enumerate(zip_longest(names if own is None else own, names, fillvalue=""))
-    differ = [(k, a, b) for k, (a, b) in pairs if ALIASES.get(a, a) != ALIASES.get(b, b)]
+    pairs = zip_longest(names if own is None else own, names, fillvalue="")
+    differ = [
+        (k, a, b) for k, (a, b) in enumerate(pairs)
+        if ALIASES.get(a, a) != ALIASES.get(b, b) and (not b or a != f"class {k}")
+    ]  # fmt: skip
     if differ:
         lines = [f"  class {k}: {a or 'none'} in the data, {b or 'none'} given" for k, a, b in differ[:20]]
         more = [f"  ... and {len(differ) - 20} more"] if len(differ) > 20 else []

@@ -45,25 +45,22 @@ def decoded(data: bytes, path: str | Path, declared: str = "") -> str:
     Args:
         data: the bytes.
         path: the file, for messages.
-        declared: the encoding that the file itself names, if it does. It decides where the bytes are not UTF-8.
+        declared: the encoding that the file itself names, if it does.
 
     Raises ValueError, with the file and what was tried, if no encoding fits.
     """
     marked = next((name for mark, name in MARKS.items() if data.startswith(mark)), "")
     marked = marked or next((name for start, name in WITHOUT_MARK if re.match(start, data)), "")
-    tried = [marked or "utf-8"]
-    if not marked:
-        tried += [declared] if declared else ["windows-1252"] if WESTERN.fullmatch(data) else []
+    tried = [marked] if marked else ["utf-8", declared, "windows-1252" if WESTERN.fullmatch(data) else ""]
+    tried = list(dict.fromkeys(name.lower() for name in tried if name))
     first = data.find(0)
     for encoding in tried:
         try:
             text = data.decode(encoding)
-        except LookupError:
-            raise ValueError(
-                f"{path}: it names the encoding {encoding!r}, which is unknown; save it as UTF-8"
-            ) from None
-        except UnicodeDecodeError as problem:
-            first = problem.start
+        except LookupError:  # a name of its own making
+            continue
+        except UnicodeError as problem:
+            first = getattr(problem, "start", first)
         else:
             if "\0" not in text:
                 return text

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from yolo.data.formats.yaml_names import names_in
 from yolo.names import read_names
 from yolo.options.yaml_file import yaml_errors
+from yolo.text import lines_of, read_text
 
 SPLITS = ("train", "val", "valid", "test")
 
@@ -25,11 +26,12 @@ class Split:
 
 def from_yaml(file: Path) -> dict[str, Split]:
     """Return the splits of a data.yaml as Ultralytics writes it; `names` is a list, or a mapping from 0 on."""
+    text = read_text(file)
     with yaml_errors(file):
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        content = yaml.safe_load(text)
     if not isinstance(content, dict):
         raise ValueError(f"{file}: holds {type(content).__name__}; expected keys such as path, train, val, names")
-    names = _names(file, content)
+    names = names_in(file, text)
     # Folders are relative to `path`, which is relative to the file itself.
     root = file.parent / str(content.get("path") or "")
     found = {}
@@ -44,22 +46,6 @@ def from_yaml(file: Path) -> dict[str, Split]:
     return found
 
 
-def _names(file: Path, content: dict[str, Any]) -> list[str] | None:
-    """Return the class names of a data.yaml. Raises ValueError if their numbers have gaps or `nc` differs."""
-    names = content.get("names")
-    if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            raise ValueError(f"{file}: names: their numbers are {', '.join(map(str, names))}; expected 0, 1, 2, ...")
-        names = [names[k] for k in range(len(names))]
-    if names is None:
-        return None
-    if not isinstance(names, list) or not names:
-        raise ValueError(f"{file}: names: {names!r}: expected a list of class names, or a table from 0 on")
-    if content.get("nc", len(names)) != len(names):
-        raise ValueError(f"{file}: nc is {content['nc']!r}, but there are {len(names)} names")
-    return [str(name) for name in names]
-
-
 def from_data(file: Path) -> dict[str, Split]:
     """Return the splits of darknet's `key = value` lines.
 
@@ -67,7 +53,7 @@ def from_data(file: Path) -> dict[str, Split]:
     """
     # Every key with its line and value.
     table: dict[str, tuple[int, str]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(lines_of(read_text(file)), start=1):
         text = line.split("#")[0].strip()
         key, equals, value = text.partition("=")
         if text and not equals:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolo.data.check import Rows
-from yolo.data.formats.voc_xml import Element, box_of, objects_of, parse, size_of, text_of
+from yolo.data.formats.voc_xml import Element, box_of, is_difficult, objects_of, parse, size_of, text_of
 from yolo.data.index import Index
 from yolo.names import matched
 
@@ -65,7 +65,7 @@ def read(split: tuple[Path, Path | None], names: Sequence[str] | None, *, skip_f
             except ValueError as problem:
                 rows.add_fault(f"{file}:{problem}")
             else:
-                rows.add_object(f"{file}:{element.line}", label_of[name], box, text_of(element, "difficult") == "1")
+                rows.add_object(f"{file}:{element.line}", label_of[name], box, is_difficult(element))
     return rows.index(source, used, skip_faults=skip_faults)
 
 

@@ -1,14 +1,24 @@
 """Pascal VOC's xml files, element by element. No torch.
 
+Tags are compared in lower case. Only the children of the root are objects, so parts of objects (`<part>`) are not.
 Pixels count from 1 and the last one belongs to the box: x1 = xmin - 1, x2 = xmax.
 """
 
 from __future__ import annotations
 
+import codecs
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
+
+from yolo.text import decoded
+
+DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
+
+LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "iso8859-1": "cp1252"}
+"""Encodings that include others: files declare the smaller one and hold letters of the larger one."""
 
 
 @dataclass
@@ -29,14 +39,20 @@ class Element:
 
 
 def parse(file: Path) -> Element:
-    """Return the root element of an xml file. Raises ValueError with the line for what is not xml."""
+    """Return the root element of an xml file.
+
+    Raises ValueError with the line for what is not xml or not of VOC's format, or with the encoding that does not fit.
+    """
+    data = file.read_bytes()
+    declared = DECLARED.match(data)
+    content = decoded(data, file, _codec(declared[1].decode()) if declared else "")
     # The parser reports tags and text in the order of the file; the stack is the path to the present element.
     top = Element("", 0)
     stack = [top]
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8")  # whatever the file declares: it was decoded above
 
     def start(tag: str, _attributes: dict[str, str]) -> None:
-        stack[-1].children.append(Element(tag, parser.CurrentLineNumber))
+        stack[-1].children.append(Element(tag.lower(), parser.CurrentLineNumber))
         stack.append(stack[-1].children[-1])
 
     def text(data: str) -> None:
@@ -45,13 +61,25 @@ def parse(file: Path) -> Element:
     parser.StartElementHandler, parser.CharacterDataHandler = start, text
     parser.EndElementHandler = lambda _tag: stack.pop()
     try:
-        parser.Parse(file.read_bytes(), True)
+        parser.Parse(content.encode(), True)
     except expat.ExpatError as problem:
         raise ValueError(f"{file}:{problem.lineno}: not xml: {expat.errors.messages[problem.code]}") from problem
-    return top.children[0]
+    root = top.children[0]
+    if root.tag != "annotation" and not any(map(root.find, ("object", "size", "filename"))):
+        raise ValueError(f"{file}:{root.line}: <{root.tag}>: expected an <annotation> of Pascal VOC's format")
+    return root
+
+
+def _codec(name: str) -> str:
+    """Return the encoding to try for a declared one; the name itself where it is unknown."""
+    try:
+        return LARGER.get(codecs.lookup(name).name, name)
+    except LookupError:
+        return name
 
 
 def objects_of(document: Element | str) -> list[Element]:
+    """Return the objects of a document; none of a text, which is the fault of a document that cannot be read."""
     return [] if isinstance(document, str) else [child for child in document.children if child.tag == "object"]
 
 
@@ -61,10 +89,20 @@ def text_of(element: Element, *tags: str) -> str:
     return below.text.strip() if below else ""
 
 
+def filename_of(document: Element) -> str:
+    """Return the name of the image as the file says; empty where it does not."""
+    return text_of(document, "filename")
+
+
 def size_of(document: Element) -> tuple[int, int]:
-    """Return width and height in pixels as the file says; 0 where it does not."""
-    w, h = (text_of(document, "size", side) for side in ("width", "height"))
-    return (int(w), int(h)) if w.isdecimal() and h.isdecimal() else (0, 0)
+    """Return width and height in pixels as the file says; 0 where it does not, or not as a number."""
+    w, h = (re.fullmatch(r"([0-9]{1,9})(?:\.0*)?", text_of(document, "size", side)) for side in ("width", "height"))
+    return (int(w[1]), int(h[1])) if w and h else (0, 0)
+
+
+def is_difficult(element: Element) -> bool:
+    """Return whether an object is marked `difficult`; not where the mark is missing or `Unspecified`."""
+    return text_of(element, "difficult").lower() in ("1", "true")
 
 
 def box_of(element: Element) -> tuple[float, float, float, float]:
