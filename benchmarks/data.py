@@ -1,6 +1,10 @@
 """Images per second in one process: ours against bare JPEG decoding of the same files, in one run.
 
     python benchmarks/data.py FOLDER [--size 416] [--rounds 7]
+    python benchmarks/data.py [FILE.json ...] --what open [--rounds 3]
+
+`--what open` is another measurement: the opening of annotation files, and of a made-up one of COCO's size (118,000
+images, 860,000 boxes with polygons), against `pycocotools.COCO(file)` (`opening.py`).
 
 FOLDER holds JPEG files at any depth. They have no boxes, which would cost microseconds. There is one process, with one
 thread each for OpenCV and torch. A round reads all files once with each contender. `decode` is `cv2.imread`, without
@@ -18,6 +22,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import opening
 import torch
 from measure import Turn, clock, race
 
@@ -54,13 +59,24 @@ def data_set(folder: Path) -> ImageDataset:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("paths", type=Path, nargs="*", metavar="PATH")
+    parser.add_argument("--what", choices=("samples", "open"), default="samples")
     parser.add_argument("--size", type=int, default=416)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, help="7 by default, 3 for --what open")
     arguments = parser.parse_args()
+    if arguments.what == "open":
+        opening.measure(arguments.paths, arguments.rounds or 3)
+    elif len(arguments.paths) == 1:
+        measure_samples(arguments.paths[0], arguments.size, arguments.rounds or 7)
+    else:
+        parser.error("expected one folder of JPEG files")
+
+
+def measure_samples(folder: Path, side: int, rounds: int) -> None:
+    """Print the images per second of each contender."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    data, size = data_set(arguments.folder), (arguments.size, arguments.size)
+    data, size = data_set(folder), (side, side)
     files = [str(data.path(k)) for k in range(len(data))]
     batches = Batches(len(data), 16, size)
 
@@ -87,8 +103,8 @@ def main() -> None:
         "augmented": through(Augmented(data, Augment())),
         "mosaic": through(Augmented(data, Augment(mosaic=1))),
     }
-    rates = race({name: rate(run) for name, run in contenders.items()}, arguments.rounds, warmup=1)
-    print(f"{len(files)} images, input {arguments.size}, OpenCV {cv2.__version__}, torch {torch.__version__}")
+    rates = race({name: rate(run) for name, run in contenders.items()}, rounds, warmup=1)
+    print(f"{len(files)} images, input {side}, OpenCV {cv2.__version__}, torch {torch.__version__}")
     print("                 min  median     max images/s | of decode")
     for name, figures in rates.items():
         share = statistics.median(figures.over(rates["decode"]))
