@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 MARKS = {
@@ -24,11 +25,11 @@ WITHOUT_MARK = ((rb"(?:[\x01-\x7f]\0){2}", "utf-16-le"), (rb"(?:\0[\x01-\x7f]){2
 """How UTF-16 begins where it has no mark: plain letters with a zero after or before each."""
 
 WESTERN = re.compile(
-    rb"(?:[\x00-\x7f]"  # plain
+    rb"(?:[\x00-\x7f]+"  # plain
     rb"|[\xc0-\xd6\xd8-\xde](?![\x80-\xff])"  # a capital letter such as \xc4
     rb"|(?<![\x80-\xff])[\xdf-\xf6\xf8-\xff]{1,2}(?![\x80-\xff])"  # a small letter such as \xfc, or two
     rb"|(?<=[ -~])[\xa0\xb0\xb2\xb3\xb5\x8a\x8c\x8e\x92\x96\x97\x9a\x9c\x9e](?![\x80-\xff])"  # \x92 is an apostrophe
-    rb")*"
+    rb")*+"
 )
 
 ENDS = re.compile(r"\r\n|\r|\n")
@@ -49,12 +50,9 @@ def decoded(data: bytes, path: str | Path, declared: str = "") -> str:
 
     Raises ValueError, with the file and what was tried, if no encoding fits.
     """
-    marked = next((name for mark, name in MARKS.items() if data.startswith(mark)), "")
-    marked = marked or next((name for start, name in WITHOUT_MARK if re.match(start, data)), "")
-    tried = [marked] if marked else ["utf-8", declared, "windows-1252" if WESTERN.fullmatch(data) else ""]
-    tried = list(dict.fromkeys(name.lower() for name in tried if name))
-    first = data.find(0)
-    for encoding in tried:
+    tried, first = [], data.find(0)
+    for encoding in _candidates(data, declared):
+        tried.append(encoding)
         try:
             text = data.decode(encoding)
         except LookupError:  # a name of its own making
@@ -64,9 +62,22 @@ def decoded(data: bytes, path: str | Path, declared: str = "") -> str:
         else:
             if "\0" not in text:
                 return text
+    encodings = " or ".join(dict.fromkeys(tried))
     raise ValueError(
-        f"{path}: not a text file (byte {first}), at least not in {' or '.join(tried)}; if it is one, save it as UTF-8"
+        f"{path}: not a text file (byte {first}), at least not in {encodings}; if it is one, save it as UTF-8"
     )
+
+
+def _candidates(data: bytes, declared: str) -> Iterator[str]:
+    """Yield the encodings to try, the most certain one first."""
+    marked = next((name for mark, name in MARKS.items() if data.startswith(mark)), "")
+    marked = marked or next((name for start, name in WITHOUT_MARK if re.match(start, data)), "")
+    yield marked or "utf-8"
+    if not marked:
+        if declared:
+            yield declared.lower()
+        if WESTERN.fullmatch(data):
+            yield "windows-1252"
 
 
 def lines_of(text: str) -> list[str]:

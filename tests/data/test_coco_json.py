@@ -373,6 +373,16 @@ def test_results_by_id(tmp_path: Path) -> None:
     assert nothing.boxes.shape == (0, 4)
 
 
+def test_results_by_ids_that_are_texts(tmp_path: Path) -> None:
+    """The ids of the results are those of the annotations, whatever they are."""
+    data = content()
+    data["images"][0]["id"], data["images"][1]["id"] = "train_7", "3"
+    data["annotations"] = []
+    truth = read_annotations(write(tmp_path, data, "truth.json"))
+    results = [row | {"image_id": value} for row, value in zip(rows(), (3, "train_7"), strict=True)]
+    assert read_results(write(tmp_path, results), truth).image.tolist() == [1, 0]
+
+
 def test_results_by_name(tmp_path: Path) -> None:
     """Names win over ids, in either spelling, with or without the folder of the image."""
     data = content()

@@ -48,8 +48,8 @@ def test_lines(line: str, label: int, box: list[float]) -> None:
         ("0 0.5 0.5 0.2 0.2 inf", "not finite"),
         ("0 0.5 0.5 -0.2 0.2 0.5", "the size is negative"),
         ("0 0.5 0.5 0.2 0.2 7", "7 is not a score from 0 to 1"),
-        ("0 0.5 0.5 0.2 0.2 0.9 17", "3 points of a polygon; expected fractions of the image"),  # score and track
-        ("0 12 8 50 8 50 40", "3 points of a polygon; expected fractions of the image"),
+        ("0 0.5 0.5 0.2 0.2 0.9 17", "points of a polygon far outside the image; expected"),  # score and track
+        ("0 12 8 50 8 50 40", "points of a polygon far outside the image; expected"),
         ("# class cx cy w h", "'# class cx cy w h'"),
     ],
 )

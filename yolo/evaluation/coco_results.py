@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from yolo.data.formats.coco_json import Annotations, box_fault, read_json
-from yolo.data.formats.columns import is_number
+from yolo.data.formats.columns import column, is_number
 from yolo.data.index import summary
 from yolo.names import class_index
 
@@ -91,7 +91,6 @@ def _fault(row: Any) -> str:
 
 def _find_images(rows: list[Row], annotations: Annotations) -> tuple[list[int | None], int]:
     """Return the image index of each row, None if unknown, and the number of rows whose id and name disagree."""
-    ids = {number: k for k, number in enumerate(annotations.image_ids.tolist())}
     # An image is found by its whole name and by the last part of it. None: two images have this name.
     names: dict[str, int | None] = {}
     for k, name in enumerate(annotations.file_names):
@@ -103,9 +102,9 @@ def _find_images(rows: list[Row], annotations: Annotations) -> tuple[list[int | 
 
     found: list[int | None] = []
     contradictions = 0
-    for row in rows:
-        number = row["image_id"]
-        by_id = ids.get(number) if isinstance(number, int) else by_name(number)
+    ids = annotations.image_of.find(column(rows, "image_id", {int, str, float})).tolist()
+    for row, k in zip(rows, ids, strict=True):
+        by_id = k if k >= 0 else by_name(row["image_id"])
         by_file = by_name(row.get("file_name"))
         # The name decides where there is one.
         found.append(by_id if by_file is None else by_file)

@@ -55,6 +55,8 @@ class Annotations:
     """`[C]` ids of the classes in the file, ascending; 1, 2, ... in the order of the file if one is not a number."""
     image_ids: np.ndarray
     """int64 `[I]`: as in the file; 1, 2, ... if one is not a number. -1 where an id is a fault."""
+    image_of: Ids
+    """Which image a reference in another file means."""
     file_names: list[str]
     """`[I]` file names as in the file; empty where an entry has none."""
     sizes: np.ndarray
@@ -131,6 +133,7 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
         names=names,
         category_ids=category_ids.numbers.tolist(),
         image_ids=image_ids.numbers,
+        image_of=image_ids,
         file_names=[str(entry.get("file_name") or "") for entry in images],
         sizes=sizes,
         places=np.flatnonzero(~bad),

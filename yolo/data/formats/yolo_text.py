@@ -21,7 +21,9 @@ from yolo.data.check import Rows
 from yolo.names import class_index
 from yolo.text import decoded, lines_of
 
-BEYOND = 0.5  # how far a point of a polygon may lie outside its image, in images; more is not a fraction
+BEYOND = (
+    0.5  # how far a point of a polygon may lie outside its image, in images; coordinates beyond that are not fractions
+)
 
 
 def add_labels(rows: Rows, file: Path, text: str, names: Sequence[str], size: tuple[int, int]) -> None:
@@ -56,38 +58,35 @@ def read_text(labels: Path) -> str:
 
 def row(line: str, names: Sequence[str]) -> tuple[int, list[float]]:
     """Return class index and cx, cy, w, h of a line. Raises ValueError for a bad line."""
-    words = re.split(r",?\s+", line.strip())
+
+    def bad(problem: str) -> ValueError:
+        shown = problem.replace("LINE", repr(line.strip()[:80]))
+        return ValueError(
+            f"{shown} expected 'class cx cy w h', an integer below {len(names)} and four fractions of the image, or a "
+            f"class and the points of a polygon"
+        )
+
+    words = line.split() if "," not in line else re.split(r",?\s+", line.strip())
     words = words if len(words) > 1 else words[0].split(",")
-    shown = repr(line.strip()[:80])
-    expected = f"expected 'class cx cy w h', an integer below {len(names)} and four fractions of the image"
     if len(words) < 5 or (len(words) > 6 and len(words) % 2 == 0):
-        raise ValueError(f"{len(words)} values in {shown}; {expected}, or a class and the points of a polygon")
+        raise bad(f"{len(words)} values in LINE;")
+    if not words[0].isdecimal() and (named := class_index(words[0], names)) is not None:
+        words[0] = str(named)
     try:
-        label, *values = [float(word) for word in (_number_of(words[0], names), *words[1:])]
-    except ValueError as problem:
-        raise ValueError(f"{shown}: {expected}") from problem
+        label, *values = map(float, words)
+    except ValueError:
+        raise bad("LINE:") from None
     if not all(map(math.isfinite, (label, *values))):
-        raise ValueError(f"{shown}: not finite; {expected}")
+        raise bad("LINE: not finite;")
     if label != int(label) or not 0 <= label < len(names):
-        raise ValueError(f"class {words[0]}: there are {len(names)} classes; {expected}")
+        raise bad(f"class {words[0]}: there are {len(names)} classes;")
     if len(values) > 5:
-        return int(label), _around(values, shown)
-    if min(values[2:4]) < 0:
-        raise ValueError(f"{shown}: the size is negative; {expected}")
-    if len(values) == 5 and not 0 <= values[4] <= 1:
-        raise ValueError(f"{shown}: {words[5]} is not a score from 0 to 1; {expected}")
+        x1, x2, y1, y2 = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
+        if min(x1, y1) < -BEYOND or max(x2, y2) > 1 + BEYOND:
+            raise bad("LINE: points of a polygon far outside the image;")
+        values = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+    elif values[2] < 0 or values[3] < 0:
+        raise bad("LINE: the size is negative;")
+    elif len(values) == 5 and not 0 <= values[4] <= 1:
+        raise bad(f"LINE: {words[5]} is not a score from 0 to 1;")
     return int(label), values[:4]
-
-
-def _number_of(word: str, names: Sequence[str]) -> str:
-    """Return a class number for a class name; other words stay as they are."""
-    number = None if word.replace(".", "").isdecimal() else class_index(word, names)
-    return word if number is None else str(number)
-
-
-def _around(values: list[float], shown: str) -> list[float]:
-    """Return cx, cy, w, h of the box around a polygon. Raises ValueError where its points are no fractions."""
-    x1, x2, y1, y2 = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
-    if min(x1, y1) < -BEYOND or max(x2, y2) > 1 + BEYOND:
-        raise ValueError(f"{shown}: {len(values) // 2} points of a polygon; expected fractions of the image")
-    return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
