@@ -276,7 +276,12 @@ def test_roboflows_group_is_not_a_class(tmp_path: Path) -> None:
     group = {"id": 0, "name": "dog", "supercategory": "none"}
     data["categories"] = [group, *(entry | {"supercategory": "dog"} for entry in data["categories"])]
     assert read_annotations(write(tmp_path, data)).names == ["person", "dog"]
+    group["id"] = 99
+    assert read_annotations(write(tmp_path, data)).names == ["person", "dog"]
     data["categories"][1]["name"] = "cat"
+    assert read_annotations(write(tmp_path, data)).names == ["person", "cat", "dog"]  # it may be a class
+    group["id"] = 0
+    assert read_annotations(write(tmp_path, data)).names == ["person", "cat"]
     data["annotations"][0]["category_id"] = 0
     assert read_annotations(write(tmp_path, data)).names == ["dog", "person", "cat"]
     data["categories"] = [group]

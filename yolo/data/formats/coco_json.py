@@ -192,12 +192,10 @@ def _classes(path: Path, annotations: list[Entry], categories: list[Entry]) -> t
 
     Raises ValueError for ids and names that are not unique.
     """
-    # Roboflow's category 0 is not a class but the group of all others, unless an object has it.
-    first, *others = categories or [{}]
-    groups = {str(entry.get("supercategory")) for entry in others}
-    grouped = first.get("id") == 0 and first.get("supercategory") == "none" and groups == {first.get("name")}
-    if grouped and not any(entry.get("category_id") == 0 for entry in annotations):
-        categories = others
+    above = {str(entry.get("supercategory")) for entry in categories}
+    for group in [entry for entry in categories if str(entry.get("name")) in above and _is_group(entry, categories)]:
+        if not any(entry.get("category_id") == group.get("id") for entry in annotations):
+            categories = [entry for entry in categories if entry is not group]
     numbers = [whole_number(entry.get("id")) for entry in categories]
     if None not in numbers:
         categories = sorted(categories, key=lambda entry: whole_number(entry.get("id")) or 0)
@@ -210,6 +208,15 @@ def _classes(path: Path, annotations: list[Entry], categories: list[Entry]) -> t
     if twice:
         raise ValueError(f"{path}: categories: {', '.join(map(repr, twice))}: more than one has this name; rename them")
     return names, ids
+
+
+def _is_group(entry: Entry, categories: list[Entry]) -> bool:
+    """Return whether a category is only the group of others: Roboflow's category 0, also where a class has its name."""
+    name, others = entry.get("name"), [other for other in categories if other is not entry]
+    within = [other.get("supercategory") == name for other in others]
+    if entry.get("supercategory") not in (None, "", "none") or not any(within):
+        return False
+    return (all(within) and entry.get("id") == 0) or any(other.get("name") == name for other in others)
 
 
 def _sizes(path: Path, images: list[Entry], faults: list[Fault]) -> np.ndarray:
