@@ -76,16 +76,28 @@ def test_what_was_added_continues() -> None:
         ("AP", [0.0, 0.0, 0.5], [0, 0, 2]),
         ("AP", [math.nan, 0.25, math.nan, 0.125, 0.5], [0, 1, 1, 1, 4]),  # any number is better than none
         ("val/loss", [3.0, 4.0, 2.0], [0, 0, 2]),  # of a loss the lowest
+        ("AP", [None, None, 0.0, None], [-1, -1, 2, 2]),  # not defined: never the best
     ],
 )
-def test_best(metric: str, values: list[float], best: list[int]) -> None:
+def test_best(metric: str, values: list[float | None], best: list[int]) -> None:
     """Which epoch is the best one after each."""
     found = Best(metric)
     assert found.epoch == -1
     for epoch, (value, expected) in enumerate(zip(values, best, strict=True)):
         assert found.better(epoch, {metric: value, "other": 9.0}) == (expected == epoch)
         assert found.epoch == expected
-    assert found.value == (-values[best[-1]] if metric == "val/loss" else values[best[-1]])
+    last = values[best[-1]]
+    assert last is not None
+    assert found.value == (-last if metric == "val/loss" else last)
+
+
+def test_older_checkpoints_have_minus_one() -> None:
+    """Where AP was not defined, an older version wrote -1 as the best value: it is none, and never printed as 1."""
+    found = Best("AP")
+    found.load_state_dict({"best": -1, "best_epoch": 0})
+    assert str(found) == "AP is not defined without objects: the newest weights are kept"
+    assert not found.better(5, {"AP": None})
+    assert found.better(6, {"AP": 0.0})
 
 
 def test_best_in_words_and_in_a_checkpoint() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -275,8 +276,8 @@ def test_classes_of_the_cfg_become_those_of_the_data(place: Place, capsys: pytes
     assert load_safetensors("run/best.safetensors").network.heads[0].classes == 6
 
 
-def test_images_without_objects(place: Place) -> None:
-    """With such images only, losses are finite and the run is complete."""
+def test_images_without_objects(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Refused; meant so, losses are finite, no epoch is the best, and the newest weights are kept and announced."""
     path = place.data / "annotations" / "instances_train.json"
     content: dict[str, Any] = json.loads(path.read_text())
     folder = Path("empty/annotations")
@@ -285,11 +286,35 @@ def test_images_without_objects(place: Place) -> None:
         (folder / f"instances_{split}.json").write_text(json.dumps({**content, "annotations": []}))
         (Path("empty/images") / split).parent.mkdir(exist_ok=True)
         (Path("empty/images") / split).symlink_to(place.data / "images" / "train")
-    assert train(place._replace(data=Path("empty"))) == 0
+    empty = place._replace(data=Path("empty"))
+    assert "split train: nothing to learn" in refused(capsys, train(empty))
+    assert train(empty, "--allow-empty", "--early-stop", "1") == 0
     row = read_metrics("run")[-1]
     assert row["train/box"] == row["train/cls"] == 0
     assert row["train/obj"] > 0
-    assert (Path("run") / "best.safetensors").is_file()
+    # Not defined is not a number: in the log, in the lines of the epochs, and for the choice of the weights.
+    assert (row["epoch"], row["AP"], row["APl"]) == (1, None, None)
+    out = capsys.readouterr().out
+    assert out.count("AP n/a, AP50 n/a, AP is not defined without objects: the newest weights are kept") == 2
+    assert checkpoint(Path("run"))["best_epoch"] == -1
+    best = load_safetensors("run/best.safetensors").network.state_dict()
+    assert difference(best, network_of("run")) == ""
+
+
+def test_nothing_to_evaluate_on(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only the validation split is without objects: refused before the folder of the run is made."""
+    content: dict[str, Any] = json.loads((place.data / "annotations" / "instances_val.json").read_text())
+    Path("half/annotations").mkdir(parents=True)
+    Path("half/images").symlink_to(place.data / "images")
+    shutil.copy(place.data / "annotations" / "instances_train.json", "half/annotations")
+    crowds = [{**entry, "iscrowd": 1} for entry in content["annotations"]]
+    Path("half/annotations/instances_val.json").write_text(json.dumps({**content, "annotations": crowds}))
+    error = refused(capsys, train(place._replace(data=Path("half"))))
+    assert f"split val: nothing to learn or to evaluate on: of {len(crowds)} objects {len(crowds)} are crowds" in error
+    assert "--allow-empty" in error
+    assert not Path("run").exists()
+    assert train(place._replace(data=Path("half")), "--allow-empty", "--epochs", "1") == 0
+    assert read_metrics("run")[0]["train/box"] > 0
 
 
 @pytest.mark.parametrize(

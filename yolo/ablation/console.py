@@ -6,6 +6,7 @@ import sys
 import time
 
 from yolo.ablation.study import LOG, StudyRun
+from yolo.metrics.precision import in_words
 from yolo.training.progress import clock
 from yolo.training.run_folder import read_metrics
 
@@ -76,7 +77,7 @@ class Console:
 def _numbers(run: StudyRun) -> str:
     """Return AP and AP50 of the last epoch in words; empty if it was not evaluated."""
     *_, last = [{}, *read_metrics(run.folder)]
-    return "".join(f", {name} {last[name]:.4f}" for name in ("AP", "AP50") if last.get(name) is not None)
+    return "".join(f", {name} {in_words(last[name])}" for name in ("AP", "AP50") if name in last)
 
 
 def _print(line: str) -> None:

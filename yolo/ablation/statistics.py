@@ -102,7 +102,8 @@ def histories(runs: Mapping[int, Sequence[Mapping[str, Any]]]) -> Histories:
             for name, value in row.items():
                 if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
                     curve = curves.setdefault(name, np.full((len(seeds), max(epochs)), np.nan))
-                    curve[k, row["epoch"]] = value  # None becomes NaN
+                    undefined = value == -1 and name.startswith(("AP", "AR"))  # as older runs wrote it
+                    curve[k, row["epoch"]] = None if undefined else value  # None becomes NaN
     if {"train/positives", "train/labels"} <= curves.keys():
         labels = curves["train/labels"]
         curves[DERIVED] = curves["train/positives"] / np.where(labels > 0, labels, np.nan)

@@ -6,6 +6,7 @@ evaluate.py      metrics of a model or a results file
 explain.py       why each object of an image was found or missed
 summary.py       layers, shapes, parameters of a cfg
 convert.py       weights from one format to another
+of_run.py        what the run of some weights says about its data
 show_data.py     what a data set holds
 get.py           download weights and data sets
 train.py         train, or resume a run

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from yolo.commands.of_run import bad_of
 from yolo.data.datasets import ImageDataset, open_data
 from yolo.data.formats.coco_json import read_annotations, read_json
+from yolo.data.learnable import check_learnable
 from yolo.evaluation.coco_results import read_results
 from yolo.evaluation.detect_all import detect_all, truths_in
 from yolo.evaluation.report import class_table, make_report, table, write_report
@@ -96,7 +98,11 @@ def _of_results(options: Evaluate) -> Case:
 def _of_model(options: Evaluate) -> Case:
     """Return the case of a model and a data set, after detecting in all its images."""
     assert options.data is not None, "`Evaluate` makes sure of it"
-    data = open_data(options.data, split=options.split, data_format=options.data_format, limit=options.limit)
+    bad = bad_of(options.bad, options.model.weights)
+    data = open_data(
+        options.data, split=options.split, data_format=options.data_format, limit=options.limit, bad=bad, decode=True
+    )
+    check_learnable(data.index, f"{options.data}", allow_empty=options.allow_empty)
     model = load_trained(options.model)
     return Case(
         data.names,

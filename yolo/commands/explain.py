@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from yolo.atomic import replacing
+from yolo.commands.of_run import bad_of, options_of
 from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.explain.build import explain
 from yolo.explain.draw import draw_explanation
@@ -14,9 +15,7 @@ from yolo.images.files import read_image, write_image
 from yolo.models.load import load_yolo
 from yolo.names import did_you_mean
 from yolo.options.commands import Explain
-from yolo.options.presets import read_options
 from yolo.options.train import Train
-from yolo.training.run_folder import OPTIONS
 
 
 def run(options: Explain) -> None:
@@ -45,9 +44,15 @@ def find_image(options: Explain) -> tuple[ImageDataset, int]:
     # All splits are searched: an id or a name may be in several of them.
     hits: list[tuple[ImageDataset, int]] = []
     known: list[str] = []
-    there = splits(options.data, options.split)
+    broken: list[str] = []
+    there, bad = splits(options.data, options.split), bad_of(options.bad, options.model.weights)
     for split in there:
-        data = open_data(options.data, split=split)
+        # A split that cannot be read does not hide the image in another one.
+        try:
+            data = open_data(options.data, split=split, bad=bad)
+        except (OSError, ValueError) as problem:
+            broken.append(f"{split}: {problem}")
+            continue
         paths = [data.path(k) for k in range(len(data))]
         known += [path.name for path in paths]
         if options.image_id is not None:
@@ -62,6 +67,8 @@ def find_image(options: Explain) -> tuple[ImageDataset, int]:
         hits += [(data, k) for k in chosen]
     if len(hits) == 1:
         return hits[0]
+    if not hits and broken:
+        raise ValueError("\n".join(broken))
     # Several: their paths. None: the most similar names, or an example.
     what = f"id {options.image_id}" if options.image_id is not None else str(options.image)
     if hits:
@@ -73,6 +80,5 @@ def find_image(options: Explain) -> tuple[ImageDataset, int]:
 
 def _rule_of(weights: Path) -> str:
     """Return the assignment in the options of the run that the weights belong to; without a run, that of YOLOv3."""
-    file = (weights if weights.is_dir() else weights.parent) / OPTIONS
-    options = read_options(file) if file.is_file() else None
+    options = options_of(weights)
     return options.loss.assign if isinstance(options, Train) else "prior"

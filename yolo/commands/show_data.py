@@ -10,6 +10,7 @@ from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
 from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.index import summary
+from yolo.data.learnable import few_labelled, nothing_counts
 from yolo.data.order import Draw
 from yolo.data.sheet import contact_sheet, spread
 from yolo.data.statistics import anchor_table, class_table, network_sizes, quantiles, totals
@@ -20,10 +21,14 @@ from yolo.options.commands import ShowData
 from yolo.size import Size
 
 
-def run(options: ShowData) -> None:
-    """Print counts and write two contact sheets for each split. Faults are listed and left out."""
+def run(options: ShowData) -> int:
+    """Print counts and write two contact sheets for each split. Faults are listed and their images left out.
+
+    A split that cannot be opened is named with the reason, and the others are shown. Returns 1 if that is so with
+    `bad="error"`, else 0. Raises ValueError if no split can be opened.
+    """
     plan = make_plan(read_cfg(options.cfg), Size.parse(options.size) if options.size else None)
-    data = {split: _open(options, split) for split in splits(options.path, options.split, options.data_format)}
+    data, broken = _open_all(options)
     indices = {split: images.index for split, images in data.items()}
     # Images, boxes and classes; splits with other class names get a table of their own.
     _print("", totals(indices))
@@ -34,10 +39,12 @@ def run(options: ShowData) -> None:
     for split, index in indices.items():
         _print(f"{split}: pixels of boxes in the network input, {size}", quantiles(network_sizes(index, plan.size)))
         _print(f"{split}: boxes by the anchor of {options.cfg.name} that is most like them", anchor_table(index, plan))
-        if index.notes:
-            _print(f"{split}: notes", index.notes)
+        if notes := [*index.notes, *filter(None, (nothing_counts(index), few_labelled(index)))]:
+            _print(f"{split}: notes", notes)
         if index.faults:
             _print(f"{split}: {index.omission}", summary(index.faults, "fault", 50).splitlines())
+    for split, problem in broken.items():
+        _print(f"{split}: cannot be shown", problem.splitlines())
     # A sheet of the images as they are, and one of the same images as training sees them first.
     print()
     name = options.path.resolve().stem
@@ -49,6 +56,21 @@ def run(options: ShowData) -> None:
         _write(options.out / f"{name}-{split}.png", contact_sheet(images, chosen, plan.size, title))
         title += ", as the first epoch of training sees them"
         _write(options.out / f"{name}-{split}-augmented.png", contact_sheet(augmented, chosen, plan.size, title))
+    return int(bool(broken) and options.bad == "error")
+
+
+def _open_all(options: ShowData) -> tuple[dict[str, ImageDataset], dict[str, str]]:
+    """Return the splits that can be opened, and what is wrong with each of the others."""
+    data: dict[str, ImageDataset] = {}
+    broken: dict[str, str] = {}
+    for split in splits(options.path, options.split, options.data_format):
+        try:
+            data[split] = _open(options, split)
+        except (OSError, ValueError) as problem:
+            broken[split] = str(problem)
+    if not data:
+        raise ValueError("\n".join(broken.values()))
+    return data, broken
 
 
 def _open(options: ShowData, split: str) -> ImageDataset:
@@ -60,7 +82,8 @@ def _open(options: ShowData, split: str) -> ImageDataset:
         classes=options.classes,
         fraction=options.fraction,
         seed=options.seed,
-        bad="skip",
+        bad=options.bad,
+        decode=True,
         names=options.names,
         quiet=True,
     )

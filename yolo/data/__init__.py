@@ -6,6 +6,7 @@ turned.py      sizes of image files; EXIF orientations that do not fit the boxes
 sample.py      images with their targets: what a data set yields
 datasets.py    open a data set: find its format and split, take a subset
 decoded.py     every image decoded once and remembered: damaged ones are found before the first epoch
+learnable.py   whether a set has objects to learn or to evaluate on
 transforms.py  augmentation: images as training sees them
 warp.py        an image cropped, scaled, moved and mirrored into the network input, with its boxes
 colour.py      hue, saturation and brightness by one matrix

@@ -62,7 +62,8 @@ def plot_f1(
     names = words(names)
     _class_lines(axes, confidence, [(names[c], f1[c]) for c in range(len(names)) if not np.isnan(f1[c]).all()])
     axes.plot(confidence, f1[-1], color="black", linewidth=2.5, label="all objects together")
-    axes.plot(*best, "o", color="black", label=f"best: {best[1]:.3f} at {best[0]:.3f}")
+    if not np.isnan(f1[-1]).all():
+        axes.plot(*best, "o", color="black", label=f"best: {best[1]:.3f} at {best[0]:.3f}")
     figure.legend(loc="outside right upper", fontsize=9)
     save(figure, path)
 
@@ -108,9 +109,8 @@ def plot_confusion(path: Path, matrix: np.ndarray, names: Sequence[str], confide
 
 def plot_errors(path: Path, ap: float, cost: Mapping[str, float], number: Mapping[str, int]) -> None:
     """Plot the gain in AP50 without each kind of error. `cost`: the gains as fractions, `number`: the error counts."""
-    figure, axes = _axes(
-        "AP50 gained without these errors (number of them)", "", f"What AP50 = {ap:.3f} lacks", limits=False
-    )
+    title = "AP50 is not defined without objects" if ap == -1 else f"What AP50 = {ap:.3f} lacks"
+    figure, axes = _axes("AP50 gained without these errors (number of them)", "", title, limits=False)
     kinds = sorted(cost, key=lambda kind: cost[kind])
     bars = axes.barh(kinds, [cost[kind] for kind in kinds], color=colormaps["tab10"](0))
     axes.bar_label(bars, [f"{cost[kind]:+.3f}  ({number[kind]:,})" for kind in kinds], padding=4, fontsize=9)

@@ -22,7 +22,7 @@ from yolo.metrics.confusion import confusion_matrix
 from yolo.metrics.curves import Best, Curves, confidence_curves
 from yolo.metrics.darknet_map import DarknetMap, darknet_map
 from yolo.metrics.errors import Errors, error_breakdown
-from yolo.metrics.precision import mean_over_classes
+from yolo.metrics.precision import defined, in_words, mean_over_classes
 from yolo.metrics.records import Records
 from yolo.metrics.voc import voc_ap
 
@@ -77,7 +77,8 @@ def table(report: Report) -> str:
     result, darknet, best, errors = report.result, report.darknet[0], report.curves.best[-1], report.errors
     truths, metrics = result.records.truths, result.rules.metrics()
     coco = [_coco_line(name, metrics[name], n, report.intervals.get(name)) for name, n in result.numbers().items()]
-    maps = ", ".join(f"{found.map:.4f} (points {points})" for points, found in report.darknet.items())
+    there = bool((~truths.crowd).any())  # where there is nothing to find, there is no share of it
+    maps = ", ".join(f"{in_words(found.map if there else None)} (points {n})" for n, found in report.darknet.items())
     costs = sorted(errors.cost.items(), key=lambda item: -item[1])
     lines = [
         f"{result.records.images:,} images, {len(truths.label):,} objects ({int(truths.crowd.sum())} crowds), "
@@ -87,15 +88,18 @@ def table(report: Report) -> str:
         "          IoU        area    limit   value" + ("   95 % of resampled images" if report.intervals else ""),
         *coco,
         "",
-        f"VOC AP50      {mean_over_classes(report.voc[0]):.4f} (whole curve), "
-        f"{mean_over_classes(report.voc[11]):.4f} (11 points)",
+        f"VOC AP50      {in_words(mean_over_classes(report.voc[0]))} (whole curve), "
+        f"{in_words(mean_over_classes(report.voc[11]))} (11 points)",
         f"darknet map   {maps}",
         f"  above {darknet.confidence:g}: TP {darknet.tp}, FP {darknet.fp}, FN {darknet.fn}, "
         f"precision {darknet.precision:.2f}, recall {darknet.recall:.2f}, F1 {darknet.f1:.2f}, IoU {darknet.iou:.2%}",
-        f"best F1       {best.f1:.4f} at confidence {best.confidence:.4f}: "
-        f"precision {best.precision:.4f}, recall {best.recall:.4f} (all classes together, IoU 0.5)",
-        "AP50 lost     " + ", ".join(f"{kind} {cost:.4f} ({errors.number[kind]:,})" for kind, cost in costs),
     ]
+    if there:
+        lines += [
+            f"best F1       {best.f1:.4f} at confidence {best.confidence:.4f}: "
+            f"precision {best.precision:.4f}, recall {best.recall:.4f} (all classes together, IoU 0.5)",
+            "AP50 lost     " + ", ".join(f"{kind} {cost:.4f} ({errors.number[kind]:,})" for kind, cost in costs),
+        ]
     return "\n".join(lines)
 
 
@@ -136,17 +140,23 @@ def class_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def summary_dict(report: Report) -> dict[str, Any]:
-    """Return the content of metrics.json: COCO's twelve as fractions under their names, then the other metrics."""
+    """Return the content of metrics.json: COCO's twelve as fractions under their names, then the other metrics.
+
+    A metric of objects that the data does not have is None.
+    """
     records, errors = report.result.records, report.errors
     return {
-        **report.result.numbers(),
+        **{name: defined(value) for name, value in report.result.numbers().items()},
         "interval95": {key: list(ends) for key, ends in report.intervals.items()},
         "conditions": dict(report.conditions),
         "images": records.images,
         "objects": len(records.truths.label),
         "crowds": int(records.truths.crowd.sum()),
         "detections": len(records.found.label),
-        "voc_AP50": {"whole_curve": mean_over_classes(report.voc[0]), "11_points": mean_over_classes(report.voc[11])},
+        "voc_AP50": {
+            "whole_curve": defined(mean_over_classes(report.voc[0])),
+            "11_points": defined(mean_over_classes(report.voc[11])),
+        },
         "darknet": {
             "map": {f"points_{points}": found.map for points, found in report.darknet.items()},
             **{key: value for key, value in report.darknet[0]._asdict().items() if key not in ("map", "ap")},
@@ -157,7 +167,7 @@ def summary_dict(report: Report) -> dict[str, Any]:
 
 
 def write_report(report: Report, folder: Path, own: Mapping[str, float]) -> None:
-    """Write metrics.json, per_class.csv and four plots into a folder.
+    """Write metrics.json, per_class.csv (with empty cells where a class has no objects) and four plots into a folder.
 
     `own` are the metrics of the model's own; unless empty they are in metrics.json under "own".
 
@@ -168,10 +178,11 @@ def write_report(report: Report, folder: Path, own: Mapping[str, float]) -> None
     with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     rows = class_rows(report)
+    cells = [{key: "" if value == -1 else value for key, value in row.items()} for row in rows]
     with replacing(folder / "per_class.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(cells)
     names, curves, best = report.result.names, report.curves, report.curves.best[-1]
     precision = report.result.precision[report.result.rules.thresholds.index(0.5), :, :, 0].numpy()
     plot_precision_recall(folder / "precision_recall.png", precision, [row["AP50"] for row in rows], names)
@@ -184,7 +195,7 @@ def _coco_line(name: str, metric: Metric, value: float, interval: Interval | Non
     """Return the line of one of COCO's twelve: its name, what it is the mean of, its value and its interval."""
     threshold = "0.50:0.95" if metric.threshold is None else f"{metric.threshold:.2f}"
     ends = f"   {interval.low:.4f} to {interval.high:.4f}" if interval else ""
-    return f"{name:<8}{threshold:<13}{metric.area or 'all':<8}{metric.limit or LIMITS[-1]:>4}{value:>9.4f}{ends}"
+    return f"{name:<8}{threshold:<13}{metric.area or 'all':<8}{metric.limit or LIMITS[-1]:>4}{in_words(value):>9}{ends}"
 
 
 def _cell(value: float, width: int) -> str:

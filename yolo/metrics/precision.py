@@ -93,6 +93,16 @@ def average_precision(
     return torch.where(objects > 0, area, -1)
 
 
+def defined(value: float) -> float | None:
+    """Return a metric, or None for -1: without objects there is no such number."""
+    return None if value == -1 else value
+
+
+def in_words(value: float | None) -> str:
+    """Return a metric with four digits, `n/a` for None and -1."""
+    return "n/a" if value is None or value == -1 else f"{value:.4f}"
+
+
 def mean_over_classes(values: Tensor) -> float:
     """Return the mean of the values that are not -1; -1 if all are."""
     counted = values[values > -1]

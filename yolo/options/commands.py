@@ -98,6 +98,8 @@ class ShowData(Checked):
     """Show only these classes, by name, separated by commas."""
     limit: int | None = None
     """Use only the first N images of a split."""
+    bad: Literal["error", "skip"] = "skip"
+    """What to do about faults in annotations and damaged images: list them and leave out their images, or stop."""
     fraction: float | None = None
     """Use a random part of the images, in (0, 1]."""
     seed: int = 0
@@ -130,6 +132,11 @@ class Evaluate(Checked):
     """Format of the annotations; by default it follows from the path, COCO before VOC before YOLO."""
     limit: int | None = None
     """Use only the first N images."""
+    bad: Literal["error", "skip"] | None = None
+    """What to do about faults in annotations and damaged images: stop, or list them and leave out their images. By
+    default as in the run that the weights belong to, else stop."""
+    allow_empty: bool = False
+    """Accept data without objects, where AP is n/a."""
     model: ModelFiles = field(default_factory=ModelFiles)
     filter: Annotated[Filter, arg(name="")] = EVALUATION
     batch_size: Count = 16
@@ -145,6 +152,8 @@ class Evaluate(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.results is not None and (self.bad or self.allow_empty):
+            raise ValueError("--bad and --allow-empty are about the images of --data; leave them out with --results")
         values = {name: getattr(self, name) for name in ("results", "annotations", "data")}
         given = {name for name, value in {**values, "weights": self.model.weights}.items() if value is not None}
         if given not in ({"results", "annotations"}, {"weights", "data"}):
@@ -224,6 +233,9 @@ class Explain(Checked):
     """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
     split: str | None = None
     """Split of the data: its name or the beginning of it; by default the image is searched in all splits."""
+    bad: Literal["error", "skip"] | None = None
+    """What to do about faults in annotations and damaged images: stop, or list them and leave out their images. By
+    default as in the run that the weights belong to, else stop."""
     model: ModelFiles = field(default_factory=ModelFiles)
     filter: Annotated[Filter, arg(name="")] = field(default_factory=Filter)
     match_iou: Annotated[float, Bound("an IoU above 0 and up to 1", above=0, high=1)] = 0.5

@@ -55,6 +55,9 @@ class Training(Checked):
     bad: Literal["error", "skip"] = "error"
     """What to do about faults in annotations and damaged images: stop before training starts, or list them and leave
     out their images, which are never trained as background."""
+    allow_empty: bool = False
+    """Accept a split without objects. Without objects to evaluate on, AP is n/a, no epoch is the best by it, early
+    stopping does not count, and best.safetensors has the weights of the last evaluated epoch."""
     out: Path | None = None
     """Folder of the run; by default a new one in runs/."""
     resume: Path | None = None

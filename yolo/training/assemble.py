@@ -15,6 +15,7 @@ from torch import nn
 
 from yolo.data.cache import Cached
 from yolo.data.datasets import ImageDataset, open_data, splits
+from yolo.data.learnable import check_learnable
 from yolo.data.loader import Loader
 from yolo.data.sample import DataSet
 from yolo.data.sampler import Batches
@@ -48,6 +49,7 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
     np.random.seed(options.seed % 2**32)
     random.seed(options.seed)
     data, held_out = open_sets(options)
+    check_sets(options, data, held_out, allow_empty=options.allow_empty or state is not None)
     # The weights of a resumed run are in its checkpoint: the file that it started from may be gone.
     detector = build_detector(options if state is None else replace(options, weights=None), data.names, device)
     _check_metric(options.early_metric, detector)
@@ -116,6 +118,13 @@ def open_sets(options: Training) -> tuple[ImageDataset, ImageDataset]:
     return data, open_data(path, split=options.val_split, bad=options.bad, decode=True, names=data.names)
 
 
+def check_sets(options: Training, data: ImageDataset, held_out: ImageDataset, *, allow_empty: bool) -> None:
+    """Raise ValueError if there is nothing to learn or to evaluate on, unless `allow_empty`; warn of what is odd."""
+    check_learnable(data.index, f"{options.data}, split {options.split}", allow_empty=allow_empty)
+    if held_out is not data:
+        check_learnable(held_out.index, f"{options.data}, split {options.val_split}", allow_empty=allow_empty)
+
+
 def _check_metric(name: str, detector: Detector) -> None:
     """Raise ValueError if no metric has this name: before training, not after the first epoch."""
     losses = [f"{part}/{term}" for part in ("val", "train") for term in ("loss", *detector.terms)]
@@ -181,7 +190,7 @@ def _folder(options: Training, state: dict[str, Any] | None) -> Run:
     return Run.create(options.out or next_folder(), yaml_text(options))
 
 
-def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -> dict[str, float]:
+def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -> dict[str, float | None]:
     """Return the metrics, and write a sheet of objects and detections, which replaces the one before."""
     numbers = validation(detector)
     if rank() == 0:

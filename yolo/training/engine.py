@@ -39,8 +39,9 @@ from yolo.training.run_folder import BEST, LAST, Run
 from yolo.training.totals import Best, Totals
 from yolo.training.watch import Watcher
 
-Evaluate = Callable[[Detector, int], Mapping[str, float]]
-"""Returns the metrics of a detector by name (`AP`, `val/box`, ...), given the number of optimizer steps done."""
+Evaluate = Callable[[Detector, int], Mapping[str, float | None]]
+"""Returns the metrics of a detector by name (`AP`, `val/box`, ...), given the number of optimizer steps done. None is
+a metric that the data does not define."""
 
 
 class Trainer:
@@ -228,7 +229,7 @@ class Trainer:
     def _finish(self, epoch: int) -> None:
         """End an epoch: log its numbers, evaluate if it is due, save checkpoints."""
         self._read(everything=True)
-        values = self.totals.take()
+        values: dict[str, float | None] = {**self.totals.take()}
         values["lr"] = self.schedule(self.step)
         for watcher in self.watchers.values():
             values |= watcher.epoch()
@@ -241,13 +242,15 @@ class Trainer:
             for watcher in self.watchers.values():
                 values |= watcher.evaluated(shown)
             values["eval_seconds"] = time.perf_counter() - start
-            if self.best.better(epoch, values) and rank() == 0:
+            # As long as the metric is not defined, the newest weights are kept: a run always has weights.
+            if (self.best.better(epoch, values) or self.best.epoch < 0) and rank() == 0:
                 shown.save(self.run.folder / BEST)
         # The line comes before the checkpoint: a resume drops a line that is too new and cannot replace a missing one.
         self.run.log(epoch, self.step, values | self.progress.measured())
         if (epoch + 1) % self.options.save_every == 0 or self._done(epoch + 1):
             self.save()
-        self.progress.epoch_line(epoch, self.detector, values, str(self.best) if self.best.epoch >= 0 else "")
+        judged = self.best.epoch >= 0 or self._evaluated(epoch + 1)
+        self.progress.epoch_line(epoch, self.detector, values, str(self.best) if judged else "")
 
     def _evaluated(self, done: int) -> bool:
         """Return whether an evaluation is due after `done` epochs."""

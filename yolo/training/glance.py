@@ -71,12 +71,13 @@ class Glance(Watcher):
             collect_sure(self._seen["AP50_batch"], self.detector, self._predict(batch.images, True), batch)
 
     def epoch(self) -> dict[str, float]:
-        """Return this epoch's numbers and reset; empty if no batch was examined."""
-        numbers = {}
+        """Return this epoch's numbers and reset; empty if no batch with objects was examined."""
+        numbers: dict[str, float] = {}
         for name, seen in self._seen.items():
             records = seen.records()
             if len(records.image_ids):
-                numbers[f"glance/{name}"] = evaluate(records, self.detector.names, AT_HALF).ap()
+                ap = evaluate(records, self.detector.names, AT_HALF).ap()
+                numbers |= {f"glance/{name}": ap} if ap != -1 else {}
         self._forget()
         return numbers
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from yolo.data.loader import Batch
 from yolo.distributed import rank
+from yolo.metrics.precision import in_words
 from yolo.models.detector import Detector
 from yolo.options.training import Training
 
@@ -72,11 +73,11 @@ class Progress:
         """Return the seconds of the epoch without its evaluation, and the peak memory in MB so far."""
         return {"seconds": self.seconds, "memory_mb": memory_mb()}
 
-    def epoch_line(self, epoch: int, detector: Detector, values: Mapping[str, float], best: str) -> None:
+    def epoch_line(self, epoch: int, detector: Detector, values: Mapping[str, float | None], best: str) -> None:
         """Print the numbers of an epoch: loss, its terms, metrics, and `best`, the text on the best epoch, if any."""
         shown = [f"epoch {epoch + 1}/{self.options.epochs}"]
         shown += [f"{name} {values[f'train/{name}']:.4g}" for name in ("loss", *detector.terms)]
-        shown += [f"{name} {values[name]:.4f}" for name in ("AP", "AP50", *detector.metrics) if name in values]
+        shown += [f"{name} {in_words(values[name])}" for name in ("AP", "AP50", *detector.metrics) if name in values]
         if values.get("train/unmatched"):
             shown.append(f"{values['train/unmatched']:,} of {values['train/labels']:,} labels without an anchor")
         self._say(", ".join(shown + ([best] if best else [])))

@@ -81,15 +81,23 @@ class Best:
     def __init__(self, metric: str) -> None:
         self.metric, self.value, self.epoch = metric, -math.inf, -1
 
-    def better(self, epoch: int, values: Mapping[str, float]) -> bool:
-        """Return whether this epoch is better than all before it; if so, it is the best from now on."""
-        value = -values[self.metric] if "/" in self.metric else values[self.metric]
+    def better(self, epoch: int, values: Mapping[str, float | None]) -> bool:
+        """Return whether this epoch is better than all before it; if so, it is the best from now on.
+
+        An epoch whose metric is not defined (None) never is.
+        """
+        found = values[self.metric]
+        if found is None:
+            return False
+        value = -found if "/" in self.metric else found
         if not (value > self.value or self.epoch < 0 or math.isnan(self.value)):
             return False
         self.value, self.epoch = value, epoch
         return True
 
     def __str__(self) -> str:
+        if self.epoch < 0:
+            return f"{self.metric} is not defined without objects: the newest weights are kept"
         return f"best {self.metric} {abs(self.value):.4f} in epoch {self.epoch + 1}"
 
     def state_dict(self) -> dict[str, Any]:
@@ -99,3 +107,5 @@ class Best:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.value, self.epoch = state["best"], state["best_epoch"]
+        if self.value == -1 and "/" not in self.metric:  # older versions wrote -1 where it was not defined
+            self.value, self.epoch = -math.inf, -1

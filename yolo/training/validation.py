@@ -20,6 +20,7 @@ from yolo.images.draw import draw
 from yolo.images.resize import place
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
+from yolo.metrics.precision import defined
 from yolo.models.detector import Detector
 from yolo.options.commands import Evaluate
 from yolo.options.detection import EVALUATION, Filter
@@ -52,14 +53,21 @@ class Validation:
         batches = Batches(len(data), BATCH, detector.size, shuffle=False, rank=rank(), world=world_size())
         self.loader = Loader(detector.samples(Augmented(data)), batches, workers=workers)
 
-    def __call__(self, detector: Detector) -> dict[str, float]:
-        """Return COCO's twelve metrics (`AP`, `AP50`, ...), the model's own metrics, `val/loss` and its terms."""
+    def __call__(self, detector: Detector) -> dict[str, float | None]:
+        """Return COCO's twelve metrics (`AP`, `AP50`, ...), the model's own metrics, `val/loss` and its terms.
+
+        A metric is None where the data has no object of its kind.
+        """
         collector = Collector(self.data.names, next(detector.network.parameters()).device)
         if len(self.share):
             ids = torch.from_numpy(self.share.index.image_ids)
             collector.add(ids, truths_in(self.share), detect_all(detector, self.share, BATCH, EVALUATION))
         numbers = evaluate(collector.records(), self.data.names).numbers()
-        return numbers | detector.score(self.data, BATCH) | self._losses(detector)
+        return (
+            {name: defined(value) for name, value in numbers.items()}
+            | detector.score(self.data, BATCH)
+            | self._losses(detector)
+        )
 
     def _losses(self, detector: Detector) -> dict[str, float]:
         """Return the mean of each loss term over the images, without augmentation, in evaluation mode."""
