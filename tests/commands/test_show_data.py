@@ -172,6 +172,48 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert {file: file.read_bytes() for file in root.rglob("*.*")} == before
 
 
+def test_a_broken_split_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named with the reason, exit status 0; with `--bad error` 1; alone, it is an error."""
+    root = write_yolo(tmp_path / "set")
+    description = root / "data.yaml"
+    description.write_text("train: images/train\nval: images/nowhere\nnames: [cat, dog, red ball]\n")
+    usual = ["--cfg", "yolov3-tiny.cfg", "--size", "96", "--out", str(tmp_path / "out")]
+    for more, status in (([], 0), (["--bad", "error"], 1)):
+        assert main(["show-data", str(description), *usual, *more]) == status
+        out, error = capsys.readouterr()
+        assert [line.split()[:2] for line in out.splitlines() if line.startswith("train  ")] == [["train", "2"]]
+        assert "val: cannot be shown\n" in out
+        assert "images/nowhere: no such folder" in out
+        assert error == ""
+    assert main(["show-data", str(description), "--split", "val", *usual]) == 1
+    assert "images/nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_faults_are_listed_or_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A damaged image is left out and counted like that of a bad line; with `--bad error` the split is not shown."""
+    root = write_yolo(tmp_path / "set", [DrawnImage((30, 30), [(0, 0, 0, 9, 9)])] * 4)
+    (root / "images" / "train" / "img_1.jpg").write_bytes(b"no image")
+    (root / "labels" / "train" / "img_2.txt").write_text("7 0.5 0.5 0.1 0.1\n")
+    arguments = ["show-data", str(root), "--cfg", "yolov3-tiny.cfg", "--size", "96", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "train: 2 images left out because of 2 faults\n" in out
+    assert main([*arguments, "--bad", "error"]) == 1
+    assert "img_2.txt:1: class 7" in capsys.readouterr().err
+
+
+def test_what_cannot_be_learned_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That a training would refuse the set, or that most images have no labels, is among the notes."""
+    usual = ["--cfg", "yolov3-tiny.cfg", "--size", "96", "--out", str(tmp_path / "out")]
+    for name, objects, expected in (
+        ("none", (0, 0, 0), "nothing to learn or to evaluate on: none of the 3 images has an object"),
+        ("few", (0, 1, 0), "2 of 3 images have no labels and are background"),
+    ):
+        drawn = [DrawnImage((30, 30), [(0, 0, 0, 9, 9)] * count) for count in objects]
+        assert main(["show-data", str(write_coco(tmp_path / name, drawn)), *usual]) == 0
+        assert f"train: notes\n{expected}" in capsys.readouterr().out
+
+
 def test_the_command_with_a_subset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One class of one image: a set without boxes has no quantiles and no shares."""
     root = write_coco(

@@ -317,6 +317,33 @@ def test_nothing_to_evaluate_on(place: Place, capsys: pytest.CaptureFixture[str]
     assert read_metrics("run")[0]["train/box"] > 0
 
 
+def test_the_evaluation_of_a_run_leaves_out_the_same_images(
+    place: Place, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Damaged images stop a training before it begins; left out by it, they are left out by `eval` and `explain`."""
+    shutil.copytree(place.data, "set")
+    (file,) = Path("set/images/val").glob("*000003.jpg")
+    file.write_bytes(file.read_bytes()[:500])
+    damaged = place._replace(data=Path("set"))
+    assert main(["train", *words(damaged.data, place.cfg, "--out", "run")]) == 1
+    error = capsys.readouterr().err
+    assert f"{file.resolve()}: truncated JPEG" in error
+    assert error.endswith("Correct the files, or have their images left out: --bad skip\n")
+    assert not Path("run").exists()
+    assert train(damaged, "--bad", "skip", "--epochs", "1") == 0
+    images = len([*Path("set/images/val").iterdir()])
+    choices: dict[tuple[str, ...], int] = {(): images - 1, ("--bad", "skip"): images - 1, ("--bad", "error"): 0}
+    for more, count in choices.items():
+        given = ["eval", "--weights", "run", "--data", "set", "--split", "val", "--out", "e", "--resamples", "0", *more]
+        assert main(given) == (0 if count else 1)
+        out, error = capsys.readouterr()
+        assert f"{count} images, " in out if count else "truncated JPEG" in error
+    explained = ["explain", "--image-id", "1", "--data", "set", "--split", "val", "--weights", "run", "--out", "x"]
+    caplog.clear()
+    assert main(explained) == 0
+    assert "1 images left out because of 1 faults" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
