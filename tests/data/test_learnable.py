@@ -65,7 +65,7 @@ def test_nothing_to_learn(write: object, tmp_path: Path, caplog: pytest.LogCaptu
     """An error with the reason, the place and the option for who means it, which makes it a warning."""
     assert callable(write)
     index = open_data(write(tmp_path), bad="skip", quiet=True).index
-    message = f"here: nothing to learn or to evaluate on: {REASONS[write]}"  # type: ignore[index]
+    message = f"here: nothing to learn or to evaluate on: {REASONS[write]}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}; .*--allow-empty"):
         check_learnable(index, "here", allow_empty=False)
     assert not caplog.text

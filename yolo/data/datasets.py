@@ -1,4 +1,4 @@
-"""Opening a data set: COCO json, Pascal VOC xml or YOLO txt, whichever the path holds.
+"""Opening a data set: COCO json, Pascal VOC xml or YOLO txt, in any layout of `layouts.py`.
 
 Letters: `G` objects of one image, `h, w` its height and width in pixels.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,12 @@ from torchvision import tv_tensors
 from yolo.data.decoded import without_damaged
 from yolo.data.formats import coco, voc
 from yolo.data.formats import yolo as yolo_txt
+from yolo.data.holdout import held_out
 from yolo.data.index import Index, summary
+from yolo.data.part import Format as Format
+from yolo.data.part import Part
+from yolo.data.recognise import chosen as chosen_split
+from yolo.data.recognise import find
 from yolo.data.sample import Sample, Target, make_target
 from yolo.data.turned import other_size, remedy
 from yolo.images.files import read_image
@@ -31,17 +37,19 @@ from yolo.size import Size
 
 log = logging.getLogger("yolo")
 
-Format = Literal["coco", "voc", "yolo"]
-
-Reader = Callable[..., Index]
+READERS: dict[Format, Callable[..., Index]] = {"coco": coco.read, "voc": voc.read, "yolo": yolo_txt.read}
 
 
 class ImageDataset:
     """A `DataSet` on the disk. It keeps the arrays of its index and decodes an image whenever it is read."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, part: Part | None = None, whole: int = 0) -> None:
         self.index = index
         self.names = index.names
+        self.part = part
+        """Where the images lie, if they are a split of a data set."""
+        self.whole = whole
+        """Number of images of the split before it was divided or shortened."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -106,6 +114,9 @@ def open_data(
     decode: bool = False,
     names: Sequence[str] | str | Path | None = None,
     quiet: bool = False,
+    val: str | Path | None = None,
+    holdout: float | None = None,
+    allow_empty: bool = False,
 ) -> ImageDataset:
     """Open the data set at `path`.
 
@@ -122,13 +133,21 @@ def open_data(
             remembered, see `yolo/data/decoded.py`.
         names: class names or a file of them; labels are then indices into them.
         quiet: do not log notes and faults; they are in `index`.
+        val: a second path, which holds the validation split.
+        holdout: divide a set without a validation split: `val` is this share of it, by a hash of the images' names,
+            and `train` the rest. By default a split is all of it.
+        allow_empty: images of which none has a label file are meant, although files elsewhere look like labels.
 
     Raises ValueError for faults, an unknown or ambiguous split, class names that are not those of the data.
     """
-    # Read the whole split, then take the classes, the images, and those that can be decoded.
-    found, reader = _layout(Path(path), data_format)
+    # Read the whole split, then take the part that is meant, the classes, the images, and those that can be decoded.
+    found = find(Path(path), data_format, val=None if val is None else Path(val), holdout=holdout)
+    part = replace(found[chosen_split(found, split, str(path))], allow_empty=allow_empty)
     given = read_names(names) if isinstance(names, (str, Path)) else names
-    index = reader(found[_split(found, split, str(path))], given, skip_faults=bad == "skip")
+    index = READERS[part.format](part, given, skip_faults=bad == "skip")
+    whole = len(index)
+    if part.holdout:
+        index = index.with_images(np.flatnonzero(held_out(index, part.holdout) == part.held))
     if classes is not None:
         index = index.with_classes(list(dict.fromkeys(chosen(classes, index.names))))
     if limit is not None or fraction is not None:
@@ -141,46 +160,20 @@ def open_data(
             log.warning("%s", note)
         if index.faults:
             log.warning("%s:\n%s", index.omission, summary(index.faults, "fault"))
-    return ImageDataset(index)
+    return ImageDataset(index, part, whole)
 
 
-def splits(path: str | Path, split: str | None = None, data_format: Format | None = None) -> list[str]:
-    """Return the names of the splits at `path`, or of the one that `split` means. Raises ValueError as `open_data`."""
-    found, _ = _layout(Path(path), data_format)
-    return list(found) if split is None else [_split(found, split, str(path))]
-
-
-def _layout(path: Path, data_format: Format | None) -> tuple[dict[str, object], Reader]:
-    """Return the splits at `path`, and the function that reads one."""
-    formats: dict[str, tuple[Callable[[Path], dict], Reader]] = {
-        "coco": (coco.splits, coco.read),
-        "voc": (voc.splits, voc.read),
-        "yolo": (yolo_txt.splits, yolo_txt.read),
-    }
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    # The first format that finds a split wins.
-    for name in [data_format] if data_format else formats:
-        find, reader = formats[name]
-        if found := find(path):
-            return found, reader
-    raise ValueError(
-        f"{path}: not recognised as {data_format or 'a data set'}; expected a COCO json file or a folder with "
-        f"annotations/instances_SPLIT.json (coco), Annotations/*.xml and JPEGImages (voc), images and labels or "
-        f"classes.txt, a data.yaml or a .data file (yolo)"
-    )
-
-
-def _split(found: dict[str, object], split: str | None, path: str) -> str:
-    """Return the split that is meant: the one of that name, or the only one that begins with it."""
-    if split in found:
-        return split
-    fitting = [name for name in found if split is None or name.startswith(split)]
-    if len(fitting) == 1:
-        return fitting[0]
-    problem = f"{'several splits begin' if fitting else 'no split begins'} with {split!r};"
-    there = f"{'there are' if len(found) > 1 else 'there is only'} {', '.join(found)}"
-    raise ValueError(f"{path}: {'which split?' if split is None else problem} {there}; choose one with --split")
+def splits(
+    path: str | Path,
+    split: str | None = None,
+    data_format: Format | None = None,
+    *,
+    val: str | Path | None = None,
+    holdout: float | None = None,
+) -> list[str]:
+    """Return the names of the splits at `path`, or of the one that `split` means. Arguments and errors: `open_data`."""
+    found = find(Path(path), data_format, val=None if val is None else Path(val), holdout=holdout)
+    return list(found) if split is None else [chosen_split(found, split, str(path))]
 
 
 def _subset(images: int, limit: int | None, fraction: float | None, seed: int) -> np.ndarray:

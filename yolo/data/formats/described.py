@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from yolo.data.formats.yaml_names import names_in
+from yolo.data.part import Part, Place
+from yolo.data.paths import listed, place
+from yolo.data.split_names import WORDS
 from yolo.names import read_names
 from yolo.options.yaml_file import yaml_errors
 from yolo.text import lines_of, read_text
 
-SPLITS = ("train", "val", "valid", "test")
+SPLITS = tuple(word for words in WORDS.values() for word in words)
+
+YAML = (".yaml", ".yml")
+
+LARGEST = 2**20  # bytes; a description is small, a file of another kind may not be
 
 
-@dataclass(frozen=True)
-class Split:
-    """A split: folders of images or lists of them, the class names if there are any, and the source for messages."""
+def describes(file: Path) -> bool:
+    """Return whether a file of any name describes a data set: it has splits and, in yaml, class names."""
+    if not file.is_file() or file.stat().st_size > LARGEST:
+        return False
+    try:
+        if file.suffix.lower() in YAML:
+            content = yaml.safe_load(file.read_bytes())
+            return isinstance(content, dict) and bool(_splits(content)) and bool({"names", "nc"} & content.keys())
+        return bool(_splits(_table(file)))
+    except (ValueError, yaml.YAMLError):
+        return False
 
-    source: Path
-    places: tuple[Path, ...]
-    names: list[str] | None
+
+def from_file(file: Path) -> dict[str, Part]:
+    """Return the splits that a description names. Raises ValueError, with the line where known, for a bad one."""
+    return from_yaml(file) if file.suffix.lower() in YAML else from_data(file)
 
 
-def from_yaml(file: Path) -> dict[str, Split]:
+def from_yaml(file: Path) -> dict[str, Part]:
     """Return the splits of a data.yaml as Ultralytics writes it; `names` is a list, or a mapping from 0 on."""
     text = read_text(file)
     with yaml_errors(file):
@@ -33,25 +50,48 @@ def from_yaml(file: Path) -> dict[str, Split]:
         raise ValueError(f"{file}: holds {type(content).__name__}; expected keys such as path, train, val, names")
     names = names_in(file, text)
     # Folders are relative to `path`, which is relative to the file itself.
-    root = file.parent / str(content.get("path") or "")
-    found = {}
-    for split in SPLITS:
-        if content.get(split):
-            places = content[split] if isinstance(content[split], list) else [content[split]]
-            if not all(isinstance(place, str) for place in places):
-                raise ValueError(f"{file}: {split}: {content[split]!r}: expected a folder or a list of them")
-            found[split] = Split(file, tuple(_start(place, root, file.parent) for place in places), names)
-    if not found:
-        raise ValueError(f"{file}: no split; expected {', '.join(SPLITS)}, folders or lists of images")
-    return found
+    root, as_written = place(str(content.get("path") or ""), [file.parent])
+    given: dict[str, list[str]] = {}
+    for split, value in _splits(content).items():
+        given[split] = value if isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in given[split]):
+            raise ValueError(f"{file}: {split}: {value!r}: expected a folder or a list of them")
+    if not given:
+        raise ValueError(f"{file}: no split; expected train, val or test, folders or lists of images")
+    used = root if root.is_dir() else file.parent
+    names = names if names is not None else names_near([used, file.parent])
+    notes = () if as_written else (f"{file}: path: {content['path']} is not there; {root} is used",)
+    return _parts(file, given, [root, file.parent, file.parent / file.stem], used, names, notes)
 
 
-def from_data(file: Path) -> dict[str, Split]:
+def from_data(file: Path) -> dict[str, Part]:
     """Return the splits of darknet's `key = value` lines.
 
     Files are looked for in the current folder, as darknet does, then beside the .data file.
     """
-    # Every key with its line and value.
+    table = _table(file)
+    roots = [Path(), file.parent]
+    # Class names, whose number must be that of `classes`.
+    names = None
+    if "names" in table:
+        number, name = table["names"]
+        found, _ = place(name, roots)
+        if not found.is_file():
+            raise ValueError(f"{file}:{number}: {name}: no such file, neither here nor beside {file.name}")
+        names = read_names(found)
+    number, classes = table.get("classes", (0, ""))
+    if classes and names is not None and classes != str(len(names)):
+        raise ValueError(
+            f"{file}:{number}: classes = {classes}, but there are {len(names)} names in {table['names'][1]}"
+        )
+    given = {split: [value] for split, (_, value) in _splits(table).items()}
+    if not given:
+        raise ValueError(f"{file}: no split; expected lines such as train = train.txt and valid = valid.txt")
+    return _parts(file, given, roots, file.parent, names if names is not None else names_near([file.parent]))
+
+
+def _table(file: Path) -> dict[str, tuple[int, str]]:
+    """Return every key of a .data file with its line and value. Raises ValueError for a line of another kind."""
     table: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(lines_of(read_text(file)), start=1):
         text = line.split("#")[0].strip()
@@ -60,29 +100,59 @@ def from_data(file: Path) -> dict[str, Split]:
             raise ValueError(f"{file}:{number}: {text!r}: expected key = value")
         if text:
             table[key.strip()] = number, value.strip()
-    # Class names, whose number must be that of `classes`.
-    names = None
-    if "names" in table:
-        names = read_names(_beside(file, *table["names"]))
-    number, classes = table.get("classes", (0, ""))
-    if classes and names is not None and classes != str(len(names)):
-        raise ValueError(
-            f"{file}:{number}: classes = {classes}, but there are {len(names)} names in {table['names'][1]}"
+    return table
+
+
+def _splits(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the entries that are splits, by a word for one in any case, and not empty."""
+    found = {key: value for key, value in content.items() if str(key).casefold() in SPLITS and value}
+    return dict(sorted(found.items(), key=lambda item: SPLITS.index(item[0].casefold())))
+
+
+def _parts(
+    file: Path,
+    given: Mapping[str, list[str]],
+    roots: list[Path],
+    root: Path,
+    names: list[str] | None,
+    notes: tuple[str, ...] = (),
+) -> dict[str, Part]:
+    """Return the splits whose places are `given`, each of them looked for below `roots`."""
+    found = {split: [(text, *place(text, roots)) for text in texts] for split, texts in given.items()}
+    moved = [(text, path) for places in found.values() for text, path, as_written in places if not as_written]
+    if moved:
+        text, path = moved[0]
+        count = f"{len(moved)} of {sum(map(len, given.values()))} paths"
+        notes = (*notes, f"{file}: {count} are not as written, such as {text}; found by their ends: {path}")
+    return {
+        split: Part(
+            format="yolo",
+            layout=file.name,
+            split=str(split),
+            root=root,
+            source=file,
+            places=tuple(Place((path,)) for _, path, _ in places),
+            names=None if names is None else tuple(names),
+            notes=notes,
         )
-    found = {key: Split(file, (_beside(file, *table[key]),), names) for key in SPLITS if key in table}
-    if not found:
-        raise ValueError(f"{file}: no split; expected lines such as train = train.txt and valid = valid.txt")
-    return found
+        for split, places in found.items()
+    }
 
 
-def _start(place: str, *roots: Path) -> Path:
-    """Return a relative place in the first of `roots` where it exists, else in the first one."""
-    return next((root / place for root in roots if (root / place).exists()), roots[0] / place)
+def names_near(folders: Iterable[Path]) -> list[str] | None:
+    """Return the class names in the first of `folders` that has a file of them; None if none has one.
+
+    Such files are `classes.txt`, `*.names` and `_darknet.labels`. Raises ValueError if two in one folder differ.
+    """
+    for folder in folders:
+        files = sorted((Path(entry.path) for entry in listed(folder) if _has_names(entry.name)), key=str)
+        read = {file: read_names(file) for file in files}
+        if any(names != read[files[0]] for names in read.values()):
+            raise ValueError(f"{' and '.join(map(str, files))} have different class names; remove the wrong one")
+        if files:
+            return read[files[0]]
+    return None
 
 
-def _beside(file: Path, number: int, name: str) -> Path:
-    """Return the path of `name`, which line `number` of `file` names. Raises ValueError if there is no such file."""
-    found = _start(name, Path(), file.parent)
-    if not found.exists():
-        raise ValueError(f"{file}:{number}: {name}: no such file, neither here nor beside {file.name}")
-    return found
+def _has_names(name: str) -> bool:
+    return name.lower() in ("classes.txt", "_darknet.labels") or name.lower().endswith(".names")

@@ -1,121 +1,163 @@
 """The format of darknet and YOLO: an image's objects are the lines `class cx cy w h` of a text file.
 
 The four numbers are fractions of the image. An image without label file is an image without objects. The labels of
-`images/a/b.jpg` are `labels/a/b.txt`; without a folder `images` in its path, the text file is beside the image.
+`images/a/b.jpg` are `labels/a/b.txt`; where there is no such folder, the text file is beside the image.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from yolo.data.check import Rows
-from yolo.data.formats.described import Split, from_data, from_yaml
+from yolo.data.elsewhere import no_labels
 from yolo.data.formats.yolo_text import add_labels, read_text
 from yolo.data.index import Fault, Index
+from yolo.data.part import Part
+from yolo.data.paths import files_below, listed, locate
 from yolo.data.turned import image_size
 from yolo.images.files import IMAGE_SUFFIXES
-from yolo.names import agreed, read_names
+from yolo.names import agreed
+from yolo.text import lines_of
 
-ALL = "all"
-
-
-def splits(path: Path) -> dict[str, Split]:
-    """Return the splits by name; empty where `path` is not of this format. Raises ValueError for a bad description."""
-    if path.suffix.lower() in (".yaml", ".yml"):
-        return from_yaml(path)
-    if path.suffix.lower() == ".data":
-        return from_data(path)
-    # A folder: its data.yaml if there is one, else its folders of images.
-    described = path / "data.yaml"
-    if described.is_file():
-        return from_yaml(described)
-    images = path / "images"
-    if not images.is_dir() or not ((path / "labels").is_dir() or _names_file(path)):
-        return {}
-    file = _names_file(path)
-    names = read_names(file) if file else None
-    folders = sorted(folder for folder in images.iterdir() if folder.is_dir())
-    found = {folder.name: Split(folder, (folder,), names) for folder in folders}
-    return found or {ALL: Split(images, (images,), names)}
+IMAGE_FOLDERS = ("images", "jpegimages")
 
 
-def _names_file(folder: Path) -> Path | None:
-    return next((file for file in (folder / "classes.txt", *sorted(folder.glob("*.names"))) if file.is_file()), None)
-
-
-def read(split: Split, names: Sequence[str] | None, *, skip_faults: bool) -> Index:
+def read(part: Part, names: Sequence[str] | None, *, skip_faults: bool) -> Index:
     """Return the images and objects of a split.
 
-    Raises ValueError for faults, and for other class names than those beside the data.
+    Raises ValueError for faults, for other class names than those beside the data, and where all label files are
+    elsewhere.
     """
-    used = agreed(split.names, names, str(split.source))
+    used = agreed(part.names, names, str(part.source))
     rows = Rows(fractions=True)
-    images, folders = _images(split.places, rows.faults)
-    for path in images:
+    images, notes = _images(part, rows.faults)
+    labels = Labels()
+    for path in dict.fromkeys(images):
         # Fractions of the image need its size, so images without objects are not opened.
-        labels, size, fault = label_file(path), (0, 0), ""
-        text = ""
+        file, size, text, fault = labels.of(path), (0, 0), "", ""
         try:
-            text = read_text(labels)
-            if text.strip() and path.is_file():
-                size = image_size(str(path))
+            text = read_text(file) if file else ""
+            if text.strip() and os.path.isfile(path):
+                size = image_size(path)
         except ValueError as problem:
             fault = str(problem)
-        rows.add_image(str(path), size)
+        rows.add_image(path, size)
         if fault:
             rows.add_fault(fault)
-        else:
-            add_labels(rows, labels, text, used, size)
-    rows.faults += _orphans(images, folders)
-    return rows.index(split.source, used, skip_faults=skip_faults)
+        elif file:
+            add_labels(rows, file, text, used, size)
+    if images and not labels.used:
+        text, elsewhere = no_labels(part, images, label_folder(Path(images[0]).parent))
+        if elsewhere and not part.allow_empty:
+            raise ValueError(text)
+        notes.append(text)
+    rows.faults += _orphans(part, labels)
+    index = rows.index(part.source, used, skip_faults=skip_faults)
+    return replace(_repeated(index, images), notes=[*part.notes, *notes, *index.notes])
 
 
-def label_file(image: Path) -> Path:
-    """Return the text file with the labels of an image."""
-    parts = list(image.parts)
-    for folder in ("images", "JPEGImages"):
-        if folder in parts[:-1]:
-            last = len(parts) - 2 - parts[-2::-1].index(folder)
-            return Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt")
-    return image.with_suffix(".txt")
+def _repeated(index: Index, images: Sequence[str]) -> Index:
+    """Return the index with an image as often as a list has it; a repeated one gets an id of its own."""
+    if len(set(images)) == len(images):
+        return index
+    place = {os.fsdecode(path): k for k, path in enumerate(index.paths.tolist())}
+    found = index.with_images([place[path] for path in images if path in place])
+    return replace(found, image_ids=np.arange(1, len(found) + 1))
 
 
-def _images(places: Sequence[Path], faults: list[Fault]) -> tuple[list[Path], set[Path]]:
-    """Return the images of folders and lists, and the folders among `places`.
+class Labels:
+    """The label files of images, found by reading every folder once."""
 
-    Images are in the order of the lists, in a folder in the order of their names.
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+        self._folders: dict[str, tuple[str, set[str]]] = {}
+
+    def of(self, image: str) -> Path | None:
+        """Return the label file of an image; None if it has none."""
+        folder, name = os.path.split(image)
+        if folder not in self._folders:
+            self._folders[folder] = (where := str(label_folder(Path(folder)))), set(_texts(where))
+        where, names = self._folders[folder]
+        text = f"{os.path.splitext(name)[0]}.txt"
+        if text not in names:
+            return None
+        self.used.add(os.path.join(where, text))
+        return Path(where, text)
+
+
+def label_folder(images: Path) -> Path:
+    """Return the folder of the label files of images: `labels` in place of `images`, else the folder itself."""
+    parts = images.parts
+    for k in reversed(range(len(parts))):
+        if parts[k].casefold() in IMAGE_FOLDERS:
+            above = Path(*parts[:k])
+            same = sorted(entry.name for entry in listed(above) if entry.name.casefold() == "labels")
+            folder = Path(above, (same or ["labels"])[0], *parts[k + 1 :])
+            # Some tools write text files beside the images of a folder `images`.
+            return folder if _texts(folder) or not _texts(images) else images
+    return images
+
+
+def has_labels(images: Path) -> bool:
+    """Return whether one of the images in a folder or below has a label file."""
+    labels = Labels()
+    return any(labels.of(str(images / name)) for name in files_below(images, IMAGE_SUFFIXES))
+
+
+def is_image_list(file: Path) -> bool:
+    """Return whether a text file is a list of images, by its first line."""
+    with file.open("rb") as lines:
+        first = next((line for line in lines if line.strip()), b"")
+    return os.path.splitext(os.fsdecode(first.strip()))[1].lower() in IMAGE_SUFFIXES
+
+
+def _texts(folder: str | Path) -> list[str]:
+    """Return the names of the text files in a folder in any order."""
+    return [entry.name for entry in listed(folder) if entry.name.endswith(".txt")]
+
+
+def _images(part: Part, faults: list[Fault]) -> tuple[list[str], list[str]]:
+    """Return the images of folders and lists, and what is worth saying about their paths.
+
+    Images are in the order of the lists, in a folder in the order of their names, then those of its subfolders.
     """
-    images: list[Path] = []
-    folders = set()
-    for place in places:
-        if place.is_dir():
-            images += sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-            folders.add(place)
-        elif place.is_file():
-            images += _listed(place)
+    images: list[str] = []
+    notes: list[str] = []
+    for place in part.places:
+        source = place.images[0]
+        if source.is_dir():
+            images += [str(source / name) for name in files_below(source, IMAGE_SUFFIXES)]
+        elif source.is_file():
+            lines = (line.strip() for line in lines_of(read_text(source)))
+            written = [line for line in lines if line]
+            found, moved = locate(written, [source.parent, Path(), part.root], part.root, source, part.split)
+            images, notes = images + found, notes + moved
         else:
-            faults.append(Fault(f"{place}: no such folder and no list of images"))
-    return images, folders
+            faults.append(Fault(f"{source}: no such folder and no list of images"))
+    return images, notes
 
 
-def _listed(listing: Path) -> Iterator[Path]:
-    """Yield the images of a list, one per line. Relative paths start at the list's folder, or at the current one."""
-    for line in listing.read_text(encoding="utf-8-sig").splitlines():
-        if line.strip():
-            beside = listing.parent / line.strip()
-            yield beside if beside.exists() or not Path(line.strip()).exists() else Path(line.strip())
+def _orphans(part: Part, labels: Labels) -> list[Fault]:
+    """Return a fault for every label file that belongs to no image of the split's folders."""
+    folders = dict.fromkeys(label_folder(place.images[0]) for place in part.places if place.images[0].is_dir())
+    files = (folder / name for folder in folders for name in files_below(folder, (".txt",)))
+    return [
+        Fault(f"{file}: labels without an image; expected an image of that name in its folder")
+        for file in files
+        if str(file) not in labels.used and _is_label_file(file)
+    ]
 
 
-def _orphans(images: Sequence[Path], folders: set[Path]) -> list[Fault]:
-    """Return a fault for every label file that belongs to no image of these folders."""
-    known = {str(label_file(path)) for path in images}
-    faults = []
-    for folder in sorted({label_file(folder / "any.jpg").parent for folder in folders}):
-        for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
-            file = folder / name
-            if file.suffix == ".txt" and name != "classes.txt" and str(file) not in known:
-                text = f"{file}: labels without an image; expected an image of that name in its folder"
-                faults.append(Fault(text))
-    return faults
+def _is_label_file(file: Path) -> bool:
+    """Return whether a text file holds labels, by its first line: class names and read-me files do not."""
+    with file.open("rb") as lines:
+        words = next((line for line in lines if line.strip()), b"").split()
+    try:
+        return len([float(word) for word in words]) >= 5
+    except ValueError:
+        return False

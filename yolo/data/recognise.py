@@ -1,0 +1,193 @@
+"""From the path that a user gives to the splits of a data set. No torch."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from yolo.data.formats.described import SPLITS, YAML, from_file, names_near
+from yolo.data.formats.yolo import label_folder
+from yolo.data.layouts import TABLE, Layout, coco_place, split_name, splits_at
+from yolo.data.part import Format, Part, Place
+from yolo.data.paths import listed
+from yolo.data.patterns import Tree
+from yolo.data.split_names import kind, meant
+from yolo.images.files import IMAGE_SUFFIXES
+
+SHOWN = 8  # files and folders that a message lists
+
+FOLDERS = 200  # subfolders that are searched for a data set
+
+
+def find(
+    path: Path, data_format: Format | None = None, *, val: Path | None = None, holdout: float | None = None
+) -> dict[str, Part]:
+    """Return the splits at `path` by name.
+
+    Args:
+        path: a COCO json file, a data.yaml, a darknet .data file or list, or a folder in a layout of the table.
+        data_format: the format; by default the first that fits.
+        val: another such path, which holds the validation split.
+        holdout: the share of a set without validation split that is held out as one; None or 0 for none.
+
+    Raises FileNotFoundError, or ValueError for a path that is not recognised.
+    """
+    found = _at(path, data_format)
+    if val is not None:
+        others = _at(val, data_format)
+        other = others[chosen(others, "val", str(val)) if meant(others, "val") else chosen(others, None, str(val))]
+        kept = {split: part for split, part in found.items() if kind(split) != "val"}
+        found = {**kept, "val": replace(other, split="val")}
+        labels = tuple(dict.fromkeys(file for part in found.values() for file in part.every))
+        if all(part.format == other.format for part in kept.values()):
+            found = {split: replace(part, every=labels) for split, part in found.items()}
+    elif holdout and not meant(found, "val"):
+        whole = chosen(found, "train", str(path))
+        part = replace(found.pop(whole), holdout=holdout)
+        found = {"train": part, "val": replace(part, held=True), **found}
+    return found
+
+
+def chosen(found: dict[str, Part], split: str | None, path: str) -> str:
+    """Return the split that is meant: by name, or the only one. Raises ValueError for none or several."""
+    fitting = list(found) if split is None else meant(found, split)
+    # `train` means all of a set that is not divided: its only split, or the only one that is not named like another.
+    if not fitting and split is not None and kind(split) == "train":
+        fitting = [name for name in found if kind(name) not in ("val", "test")]
+        if len(found) == 1 and Path(path).is_file():
+            fitting = list(found)
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = f"{'several splits begin' if fitting else 'no split begins'} with {split!r};"
+    there = f"{'there are' if len(found) > 1 else 'there is only'} {', '.join(found)}"
+    remedy = "choose one with --split"
+    if not fitting and split is not None and kind(split) == "val":
+        remedy += ", name a validation set with --val PATH, or divide this one with --holdout 0.2"
+    raise ValueError(f"{path}: {'which split?' if split is None else problem} {there}; {remedy}")
+
+
+def _at(path: Path, data_format: Format | None) -> dict[str, Part]:
+    """Return the splits at a file or folder, or in the only folder below it that is a data set."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if path.is_file():
+        return _of_file(path, data_format)
+    if found := _of_folder(path, data_format):
+        return found
+    # An archive in a folder, or the parent of a data set: at most two levels up.
+    below = [path]
+    for _ in range(2):
+        below = [Path(entry.path) for folder in below for entry in _folders(folder)][:FOLDERS]
+        sets = {folder: found for folder in below if (found := _of_folder(folder, data_format))}
+        if len(sets) > 1:
+            raise ValueError(f"{path}: holds several data sets: {', '.join(map(str, sets))}; give one of them")
+        for folder, found in sets.items():
+            note = f"{path}: the data set is in {folder}"
+            return {split: replace(part, notes=(note, *part.notes)) for split, part in found.items()}
+    raise ValueError(_unknown(path, data_format))
+
+
+def _folders(folder: Path) -> list[os.DirEntry[str]]:
+    return sorted((entry for entry in listed(folder) if entry.is_dir()), key=lambda entry: entry.name)
+
+
+def _of_folder(path: Path, data_format: Format | None) -> dict[str, Part]:
+    tree = Tree(path)
+    for layout in TABLE:
+        if data_format in (None, layout.format) and (found := splits_at(tree, layout)):
+            return found
+    return {}
+
+
+def _of_file(path: Path, data_format: Format | None) -> dict[str, Part]:
+    """Return the splits of a file: those that it describes, or the only one that it holds."""
+    formats: dict[str, Format] = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".data": "yolo", ".txt": "yolo"}
+    ending = path.suffix.lower()
+    if data_format not in (None, formats.get(ending)) or ending not in formats:
+        raise ValueError(
+            f"{path}: not recognised as {data_format or 'a data set'}; expected a COCO json file, a data.yaml, a .data "
+            f"file, a list of images (.txt), or a folder"
+        )
+    if ending == ".json":
+        return _of_json(path)
+    if ending in (*YAML, ".data"):
+        return from_file(path)
+    names = names_near([path.parent, path.resolve().parent.parent])
+    part = Part(
+        format="yolo", layout="a list of images", split=path.stem, root=path.parent, source=path,
+        places=(Place((path,)),),
+        names=None if names is None else tuple(names),
+    )  # fmt: skip
+    return {path.stem: part}
+
+
+def _of_json(path: Path) -> dict[str, Part]:
+    """Return the only split of a json file, with its images where the first layout that has such a file has them."""
+    for layout in (row for row in TABLE if row.format == "coco"):
+        root = path.parent
+        for _ in range(layout.labels.count("/")):
+            root = root / ".." if root.name in ("", "..") else root.parent
+        tree = Tree(root)
+        texts = next((hit for hit, file in tree.match(layout.labels) if file.samefile(path)), None)
+        # A folder of a split is called `train`; `train_data` may be the folder of the set.
+        if texts is not None and ("{word}" not in layout.labels or texts["split"].casefold() in SPLITS):
+            break
+    split = split_name(texts.get("split", path.stem) if texts else path.stem.removeprefix("instances_"))
+    part = Part(
+        format="coco", layout=layout.name, split=split, root=root, source=path,
+        places=(coco_place(tree, layout, texts or {"split": split}, path),), every=(path,),
+    )  # fmt: skip
+    return {split: part}
+
+
+def _unknown(path: Path, data_format: Format | None) -> str:
+    """Return what was found, what was looked for, and the layout that is nearest."""
+    entries = sorted(listed(path), key=lambda entry: entry.name)
+    folders = [f"{entry.name}/ ({_endings(entry.path)})" for entry in entries if entry.is_dir()]
+    files = [entry.name for entry in entries if not entry.is_dir()]
+    there = "; ".join([*folders[:SHOWN], *files[:SHOWN]]) or "nothing"
+    more = len(folders[SHOWN:]) + len(files[SHOWN:])
+    rows = [row for row in TABLE if data_format in (None, row.format)]
+    looked = {
+        row.format: ", ".join(
+            dict.fromkeys(
+                f"{other.labels} with {other.lists or ' or '.join(other.images[:2]) or 'its splits'}"
+                for other in rows
+                if other.format == row.format
+            )
+        )
+        for row in rows
+    }
+    near = _nearest(Tree(path), rows)
+    return "\n".join([
+        f"{path}: not recognised as {data_format or 'a data set'}; found: {there}{f' and {more} more' if more else ''}",
+        *([near] if near else []),
+        *(f"looked for {row_format}: {patterns}" for row_format, patterns in looked.items()),
+    ])  # fmt: skip
+
+
+def _endings(folder: str) -> str:
+    """Return how many files of each kind are in a folder, the most frequent first."""
+    kinds = Counter(os.path.splitext(entry.name)[1] or "no ending" for entry in listed(folder) if not entry.is_dir())
+    return ", ".join(f"{count:,} {ending}" for ending, count in kinds.most_common(3)) or "no files"
+
+
+def _nearest(tree: Tree, rows: list[Layout]) -> str:
+    """Return which row fits half: its labels are there and its images are not, or the other way round."""
+    for row in rows:
+        if row.format == "voc" and row.labels != "." and not row.lists:
+            for _, labels in tree.match(row.labels):
+                if tree.holds(labels, (".xml",)):
+                    return f"{labels} holds xml files, but there are no images in {' or '.join(row.images[:3])}"
+    images = [
+        path
+        for pattern in ("images", "images/{word}", "{word}/images", "{word}", ".")
+        for _, path in tree.match(pattern)
+    ]
+    for folder in images:
+        if tree.has(folder, IMAGE_SUFFIXES):
+            where = f"beside them or in {label_folder(folder)}"
+            return f"{folder} holds images, but there are no class names, and no labels {where}"
+    return ""
