@@ -284,7 +284,7 @@ def _read_all(root: Path) -> None:
     ("name", "message"),
     [
         ("yolo", "are others:\n  class 1: dog in the data, cow given\n  class 2: red ball in the data, none given"),
-        ("coco", "2 classes of the data are not among the 2 class names: 'dog', 'red ball'; the names"),
+        ("coco", "1 classes of the data are not among the 2 class names: 'dog'; the names"),
         ("voc", "1 classes of the data are not among the 2 class names: 'dog'; the names are 'cat', 'cow'"),
     ],
 )
@@ -329,7 +329,7 @@ def test_an_image_of_several_faults_is_one_image(tmp_path: Path, caplog: pytest.
 
 def test_a_path_that_is_not_a_data_set(tmp_path: Path) -> None:
     """The message has what was expected; a path that does not exist; images that are not found."""
-    with pytest.raises(ValueError, match="not recognised as a data set; expected a COCO json file"):
+    with pytest.raises(ValueError, match="not recognised as a data set; found: nothing\nlooked for coco: COCO"):
         open_data(tmp_path)
     with pytest.raises(ValueError, match="not recognised as voc"):
         open_data(WRITERS["yolo"](tmp_path / "y"), data_format="voc")

@@ -98,9 +98,16 @@ def _of_results(options: Evaluate) -> Case:
 def _of_model(options: Evaluate) -> Case:
     """Return the case of a model and a data set, after detecting in all its images."""
     assert options.data is not None, "`Evaluate` makes sure of it"
-    bad = bad_of(options.bad, options.model.weights)
     data = open_data(
-        options.data, split=options.split, data_format=options.data_format, limit=options.limit, bad=bad, decode=True
+        options.data,
+        split=options.split,
+        data_format=options.data_format,
+        limit=options.limit,
+        bad=bad_of(options.bad, options.model.weights),
+        decode=True,
+        val=options.val,
+        holdout=options.holdout,
+        allow_empty=options.allow_empty,
     )
     check_learnable(data.index, f"{options.data}", allow_empty=options.allow_empty)
     model = load_trained(options.model)

@@ -45,11 +45,12 @@ def find_image(options: Explain) -> tuple[ImageDataset, int]:
     hits: list[tuple[ImageDataset, int]] = []
     known: list[str] = []
     broken: list[str] = []
-    there, bad = splits(options.data, options.split), bad_of(options.bad, options.model.weights)
+    there = splits(options.data, options.split, val=options.val, holdout=options.holdout)
+    bad = bad_of(options.bad, options.model.weights)
     for split in there:
         # A split that cannot be read does not hide the image in another one.
         try:
-            data = open_data(options.data, split=split, bad=bad)
+            data = open_data(options.data, split=split, bad=bad, val=options.val, holdout=options.holdout)
         except (OSError, ValueError) as problem:
             broken.append(f"{split}: {problem}")
             continue

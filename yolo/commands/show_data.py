@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy as np
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
 from yolo.data.datasets import ImageDataset, open_data, splits
+from yolo.data.holdout import SHARE, halves
 from yolo.data.index import summary
 from yolo.data.learnable import few_labelled, nothing_counts
 from yolo.data.order import Draw
 from yolo.data.sheet import contact_sheet, spread
+from yolo.data.split_names import kind
 from yolo.data.statistics import anchor_table, class_table, network_sizes, quantiles, totals
 from yolo.data.transforms import Augmented, Preview
 from yolo.images.files import write_image
@@ -28,10 +31,15 @@ def run(options: ShowData) -> int:
     `bad="error"`, else 0. Raises ValueError if no split can be opened.
     """
     plan = make_plan(read_cfg(options.cfg), Size.parse(options.size) if options.size else None)
-    data, broken = _open_all(options)
+    there = partial(splits, options.path, data_format=options.data_format, val=options.val)
+    data, broken = _open_all(options, there(split=options.split, holdout=options.holdout))
     indices = {split: images.index for split, images in data.items()}
+    # A set without validation split, as `train` would divide it by default.
+    divided = options.holdout is None and len(there(holdout=SHARE)) > len(there())
+    parts = {f"{split}, {part}": index for split in data if divided and kind(split) != "test"
+             for part, index in halves(indices[split], SHARE).items()}  # fmt: skip
     # Images, boxes and classes; splits with other class names get a table of their own.
-    _print("", totals(indices))
+    _print("", totals({**indices, **parts}))
     for names in dict.fromkeys(tuple(index.names) for index in indices.values()):
         _print("", class_table({split: index for split, index in indices.items() if tuple(index.names) == names}))
     size = f"{plan.size.width} x {plan.size.height}"
@@ -59,11 +67,11 @@ def run(options: ShowData) -> int:
     return int(bool(broken) and options.bad == "error")
 
 
-def _open_all(options: ShowData) -> tuple[dict[str, ImageDataset], dict[str, str]]:
+def _open_all(options: ShowData, found: list[str]) -> tuple[dict[str, ImageDataset], dict[str, str]]:
     """Return the splits that can be opened, and what is wrong with each of the others."""
     data: dict[str, ImageDataset] = {}
     broken: dict[str, str] = {}
-    for split in splits(options.path, options.split, options.data_format):
+    for split in found:
         try:
             data[split] = _open(options, split)
         except (OSError, ValueError) as problem:
@@ -86,6 +94,8 @@ def _open(options: ShowData, split: str) -> ImageDataset:
         decode=True,
         names=options.names,
         quiet=True,
+        val=options.val,
+        holdout=options.holdout,
     )
 
 

@@ -117,6 +117,7 @@ def open_data(
     val: str | Path | None = None,
     holdout: float | None = None,
     allow_empty: bool = False,
+    said: Sequence[str] = (),
 ) -> ImageDataset:
     """Open the data set at `path`.
 
@@ -136,6 +137,7 @@ def open_data(
         val: a second path, which holds the validation split.
         holdout: divide a set without a validation split: `val` is this share of it, by a hash of the images' names,
             and `train` the rest. By default a split is all of it.
+        said: notes that were logged before.
         allow_empty: images of which none has a label file are meant, although files elsewhere look like labels.
 
     Raises ValueError for faults, an unknown or ambiguous split, class names that are not those of the data.
@@ -157,7 +159,8 @@ def open_data(
     # Report what is odd and what was left out.
     if not quiet:
         for note in index.notes:
-            log.warning("%s", note)
+            if note not in said:
+                log.warning("%s", note)
         if index.faults:
             log.warning("%s:\n%s", index.omission, summary(index.faults, "fault"))
     return ImageDataset(index, part, whole)

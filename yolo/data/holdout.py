@@ -11,6 +11,9 @@ import numpy as np
 
 from yolo.data.index import Index
 
+SHARE = 0.2
+"""The share that `train` holds out by default."""
+
 ROBOFLOW = re.compile(r"(.+)\.rf\.[0-9A-Za-z]+")
 """Name of a copy that Roboflow made of an image: all copies of one image stay together."""
 
@@ -39,6 +42,15 @@ def held_out(index: Index, share: float) -> np.ndarray:
     if held[objects].all():
         held &= position != filled[-1]
     return held
+
+
+def halves(index: Index, share: float) -> dict[str, Index]:
+    """Return the two parts of an undivided set by their names in a table; empty if it cannot be divided."""
+    try:
+        held = held_out(index, share)
+    except ValueError:
+        return {}
+    return {"for train": index.with_images(np.flatnonzero(~held)), "for val": index.with_images(np.flatnonzero(held))}
 
 
 def _name(path: str) -> str:

@@ -24,6 +24,10 @@ ALL = "all"
 """Name of the only split of a set whose files name none."""
 
 
+ORDER = ("", "train", "trainval", "val", "test")
+"""Splits are listed by these kinds, then by name."""
+
+
 class Layout(NamedTuple):
     """A row of the table."""
 
@@ -106,10 +110,17 @@ def splits_at(tree: Tree, layout: Layout) -> dict[str, Part]:
             source=found[split][0].listing or found[split][0].labels or found[split][0].images[0],
             places=tuple(found[split]),
             every=tuple(dict.fromkeys(every)),
+            notes=_together(tree.root, split, found[split]),
             names=_names(tree.root, found[split]) if layout.format == "yolo" else None,
         )
-        for split in sorted(found)
+        for split in sorted(found, key=lambda name: (ORDER.index(kind(name)), name))
     }
+
+
+def _together(root: Path, split: str, places: list[Place]) -> tuple[str, ...]:
+    """Return a note for a split that several folders have, such as those of two years."""
+    folders = ", ".join(str(place.labels.parent.name) for place in places if place.labels)
+    return (f"{root}: the split {split} is that of {folders} together",) if len(places) > 1 else ()
 
 
 def _names(root: Path, places: list[Place]) -> tuple[str, ...] | None:

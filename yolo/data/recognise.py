@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -38,26 +39,24 @@ def find(
     if val is not None:
         others = _at(val, data_format)
         other = others[chosen(others, "val", str(val)) if meant(others, "val") else chosen(others, None, str(val))]
-        kept = {split: part for split, part in found.items() if kind(split) != "val"}
+        if _is_one(found, path):
+            found = {"train": found[chosen(found, None, str(path))]}
+        kept = {name: part for name, part in found.items() if kind(name) != "val"}
         found = {**kept, "val": replace(other, split="val")}
         labels = tuple(dict.fromkeys(file for part in found.values() for file in part.every))
         if all(part.format == other.format for part in kept.values()):
             found = {split: replace(part, every=labels) for split, part in found.items()}
-    elif holdout and not meant(found, "val"):
-        whole = chosen(found, "train", str(path))
-        part = replace(found.pop(whole), holdout=holdout)
-        found = {"train": part, "val": replace(part, held=True), **found}
+    elif holdout and (not meant(found, "val") or _is_one(found, path)) and len(whole := _whole(found, path)) == 1:
+        part = replace(found.pop(whole[0]), holdout=holdout)
+        found = {"train" if kind(whole[0]) == "val" else whole[0]: part, "val": replace(part, held=True), **found}
     return found
 
 
 def chosen(found: dict[str, Part], split: str | None, path: str) -> str:
     """Return the split that is meant: by name, or the only one. Raises ValueError for none or several."""
     fitting = list(found) if split is None else meant(found, split)
-    # `train` means all of a set that is not divided: its only split, or the only one that is not named like another.
     if not fitting and split is not None and kind(split) == "train":
-        fitting = [name for name in found if kind(name) not in ("val", "test")]
-        if len(found) == 1 and Path(path).is_file():
-            fitting = list(found)
+        fitting = _whole(found, Path(path))
     if len(fitting) == 1:
         return fitting[0]
     problem = f"{'several splits begin' if fitting else 'no split begins'} with {split!r};"
@@ -66,6 +65,17 @@ def chosen(found: dict[str, Part], split: str | None, path: str) -> str:
     if not fitting and split is not None and kind(split) == "val":
         remedy += ", name a validation set with --val PATH, or divide this one with --holdout 0.2"
     raise ValueError(f"{path}: {'which split?' if split is None else problem} {there}; {remedy}")
+
+
+def _whole(found: dict[str, Part], path: Path) -> list[str]:
+    """Return what `train` means: that split, or all of a set that is not divided, whatever its name."""
+    others = [name for name in found if kind(name) not in ("val", "test")]
+    return list(found) if _is_one(found, path) else meant(found, "train") or others
+
+
+def _is_one(found: dict[str, Part], path: Path) -> bool:
+    """Return whether a file has only one split, which is then the whole set."""
+    return len(found) == 1 and path.is_file()
 
 
 def _at(path: Path, data_format: Format | None) -> dict[str, Part]:
@@ -150,22 +160,20 @@ def _unknown(path: Path, data_format: Format | None) -> str:
     there = "; ".join([*folders[:SHOWN], *files[:SHOWN]]) or "nothing"
     more = len(folders[SHOWN:]) + len(files[SHOWN:])
     rows = [row for row in TABLE if data_format in (None, row.format)]
-    looked = {
-        row.format: ", ".join(
-            dict.fromkeys(
-                f"{other.labels} with {other.lists or ' or '.join(other.images[:2]) or 'its splits'}"
-                for other in rows
-                if other.format == row.format
-            )
-        )
-        for row in rows
-    }
+    looked = {row.format: "; ".join(_described(other) for other in rows if other.format == row.format) for row in rows}
     near = _nearest(Tree(path), rows)
     return "\n".join([
         f"{path}: not recognised as {data_format or 'a data set'}; found: {there}{f' and {more} more' if more else ''}",
         *([near] if near else []),
-        *(f"looked for {row_format}: {patterns}" for row_format, patterns in looked.items()),
+        *(f"looked for {name}: {patterns}" for name, patterns in looked.items()),
     ])  # fmt: skip
+
+
+def _described(layout: Layout) -> str:
+    """Return a row of the table in words, with one of several names for each place."""
+    places = (layout.labels, layout.lists or next(iter(layout.images), ""))
+    shown = dict.fromkeys(re.sub(r"\{(\w+)\|[^}]*\}", r"\1", place) for place in places if place not in ("", "."))
+    return f"{layout.name} ({', '.join(shown)})" if shown else layout.name
 
 
 def _endings(folder: str) -> str:

@@ -13,6 +13,8 @@ from yolo.options.bounds import Bound, Checked, Count, FromZero, MaybeCount
 from yolo.options.detection import EVALUATION, Filter, ModelFiles
 from yolo.options.schedule import Schedule
 
+HOLDOUT = Bound("a share above 0, below 1", above=0, below=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -83,9 +85,15 @@ class ShowData(Checked):
     """Show what a data set holds and what the network will see of it: classes, box sizes, faults, a sheet of images."""
 
     path: Positional[Path]
-    """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
+    """Folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json file, data.yaml, or darknet
+    .data file."""
     split: str | None = None
     """A split, by its name or the beginning of it; by default all, one after the other."""
+    val: Path | None = None
+    """Another folder or file, which holds the split `val`."""
+    holdout: Annotated[float | None, HOLDOUT] = None
+    """Divide data without validation split as `train` does: `--split val` is this share of the images, `--split train`
+    the rest."""
     data_format: Literal["coco", "voc", "yolo"] | None = None
     """Format of the annotations; by default it follows from the path, COCO before VOC before YOLO."""
     cfg: Path = Path("yolov3.cfg")
@@ -124,10 +132,15 @@ class Evaluate(Checked):
     annotations: Path | None = None
     """Annotation file in COCO's json format, for --results."""
     data: Path | None = None
-    """Data set, for --weights: COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO
-    annotations."""
+    """Data set, for --weights: a folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json
+    file, data.yaml, or darknet .data file."""
     split: str | None = None
     """Split of the data: its name or the beginning of it, such as val for val2017."""
+    val: Path | None = None
+    """Another folder or file, which holds the split `val`."""
+    holdout: Annotated[float | None, HOLDOUT] = None
+    """Divide data without validation split as `train` does: `--split val` is this share of the images, `--split train`
+    the rest."""
     data_format: Literal["coco", "voc", "yolo"] | None = None
     """Format of the annotations; by default it follows from the path, COCO before VOC before YOLO."""
     limit: int | None = None
@@ -230,12 +243,18 @@ class Explain(Checked):
     image_id: int | None = None
     """The image's id in the annotations, in place of IMAGE."""
     data: Path
-    """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
+    """Folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json file, data.yaml, or darknet
+    .data file."""
     split: str | None = None
     """Split of the data: its name or the beginning of it; by default the image is searched in all splits."""
     bad: Literal["error", "skip"] | None = None
     """What to do about faults in annotations and damaged images: stop, or list them and leave out their images. By
     default as in the run that the weights belong to, else stop."""
+    val: Path | None = None
+    """Another folder or file, which holds the split `val`."""
+    holdout: Annotated[float | None, HOLDOUT] = None
+    """Divide data without validation split as `train` does: `--split val` is this share of the images, `--split train`
+    the rest."""
     model: ModelFiles = field(default_factory=ModelFiles)
     filter: Annotated[Filter, arg(name="")] = field(default_factory=Filter)
     match_iou: Annotated[float, Bound("an IoU above 0 and up to 1", above=0, high=1)] = 0.5

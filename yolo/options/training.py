@@ -23,12 +23,17 @@ class Training(Checked):
     model: str = "yolo"
     """Name of the model to train, one of the registered models."""
     data: str = "shapes"
-    """COCO json file, data.yaml, darknet .data file, a folder with COCO, VOC or YOLO annotations; or `shapes`, the
-    embedded set."""
+    """Folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json file, data.yaml, darknet .data
+    file; or `shapes`, the embedded set."""
     split: str = "train"
-    """Split of the data to train on: its name or the beginning of it."""
+    """Split of the data to train on: its name or the beginning of it; of a set that is not divided, all of it."""
     val_split: str = "val"
-    """Split of the data to evaluate on."""
+    """Split of the data to evaluate on; val is also valid, validation and dev."""
+    val: Path | None = None
+    """Another folder or file, which holds the images to evaluate on."""
+    holdout: Decay = 0.2
+    """Share of the images that is held out to evaluate on where the data has no validation split, chosen by a hash of
+    their names; 0 makes that an error."""
     limit: MaybeCount = None
     """Use only the first N images of `split`."""
     weights: Path | None = None

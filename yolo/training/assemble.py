@@ -21,6 +21,7 @@ from yolo.data.sample import DataSet
 from yolo.data.sampler import Batches
 from yolo.data.shapes.scenes import make_shapes
 from yolo.data.sheet import contact_sheet
+from yolo.data.split_names import kind, meant
 from yolo.data.transforms import Augmented, Preview
 from yolo.distributed import print_once, rank, rank_0_first, world_size
 from yolo.images.files import write_image
@@ -104,18 +105,29 @@ def open_sets(options: Training) -> tuple[ImageDataset, ImageDataset]:
     path = Path(options.data)
     if options.data == "shapes":
         path = make_shapes(SHAPES)
-    data = open_data(path, split=options.split, limit=options.limit, bad=options.bad, decode=True)
+    # Only where evaluation asks for a validation split is a set without one divided.
+    holdout = options.holdout if options.eval_on == "val" and kind(options.val_split) == "val" else 0.0
+    open_split = partial(
+        open_data, path, bad=options.bad, decode=True, val=options.val, holdout=holdout, allow_empty=options.allow_empty
+    )
+    data = open_split(split=options.split, limit=options.limit)
     if not len(data):
         raise ValueError(f"{path}: the split {options.split!r} has no images to train on")
     if options.eval_on == "train":
         return data, data
-    found = splits(path)
-    if not any(name.startswith(options.val_split) for name in found):
+    found = splits(path, val=options.val, holdout=holdout)
+    if not meant(found, options.val_split):
         raise ValueError(
             f"{path}: no split begins with {options.val_split!r} to evaluate on; it has {', '.join(found)}: "
-            f"give --val-split NAME, or --eval-on train to evaluate on the training images"
+            f"give --val-split NAME, --val PATH, --holdout 0.2, or --eval-on train to evaluate on the training images"
         )
-    return data, open_data(path, split=options.val_split, bad=options.bad, decode=True, names=data.names)
+    held_out = open_split(split=options.val_split, names=data.names, said=data.index.notes)
+    if held_out.part and held_out.part.holdout:
+        print_once(
+            f"no validation split: {len(held_out):,} of {held_out.whole:,} images are held out for evaluation, by a "
+            f"hash of their names (--holdout {holdout:g}); --val PATH gives others"
+        )
+    return data, held_out
 
 
 def check_sets(options: Training, data: ImageDataset, held_out: ImageDataset, *, allow_empty: bool) -> None:

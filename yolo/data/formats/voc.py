@@ -92,9 +92,8 @@ class Pictures:
         names = Counter(map(os.path.basename, files))
         twice = {file for file in files if names[os.path.basename(file)] > 1}
         if twice:
-            twice -= {
-                found[0] for stem, document in documents.items() if len(found := self._found(stem, document)) == 1
-            }
+            found = (self._found(stem, document) for stem, document in documents.items())
+            twice -= {files[0] for files in found if len(files) == 1}
         self._spare = {os.path.basename(file): file for file in twice}
 
     def find(self, stem: str, document: Element | str) -> tuple[Path, str]:

@@ -30,8 +30,7 @@ IMAGE_FOLDERS = ("images", "jpegimages")
 def read(part: Part, names: Sequence[str] | None, *, skip_faults: bool) -> Index:
     """Return the images and objects of a split.
 
-    Raises ValueError for faults, for other class names than those beside the data, and where all label files are
-    elsewhere.
+    Raises ValueError for faults, for other class names than those beside the data, and if all labels are elsewhere.
     """
     used = agreed(part.names, names, str(part.source))
     rows = Rows(fractions=True)
