@@ -113,8 +113,12 @@ def test_many_paths_take_no_look_at_each_file(tmp_path: Path, monkeypatch: pytes
     """A folder is listed once, whatever the number of its images."""
     touch(tmp_path, *(f"{k}.jpg" for k in range(200)))
     looked: list[str] = []
-    real = Path.exists
-    monkeypatch.setattr("os.path.isfile", lambda path: looked.append(str(path)) or real(Path(path)))
+
+    def isfile(path: Path) -> bool:
+        looked.append(str(path))
+        return path.exists()
+
+    monkeypatch.setattr("os.path.isfile", isfile)
     found, _ = locate([f"{k}.jpg" for k in range(200)], [tmp_path], tmp_path, tmp_path, "train")
     assert len(found) == 200
     assert len(looked) == 1
