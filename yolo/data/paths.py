@@ -103,19 +103,16 @@ def locate(
     """
     first = [path for path in written if path][:LOOKED_AT]
     base = next((folder for folder in folders if any(os.path.isfile(folder / path) for path in first)), None)
-    listings: dict[str, set[str]] = {}
-    found: list[str] = []
-    lost: list[int] = []
     start = base or folders[0]
-    for path in written:  # joining strings is ten times as fast as joining paths
-        odd = start == Path() or "./" in path or "//" in path
-        file = str(start / path) if odd else os.path.join(start, path)
-        parent, name = os.path.split(file)
+    found = [_joined(str(start), path) for path in written]
+    listings: dict[str, set[str]] = {}
+    lost = []
+    for k, file in enumerate(found):
+        parent, _, name = file.rpartition(os.sep)
         if parent not in listings:
-            listings[parent] = {entry.name for entry in listed(parent)}
-        if path and name not in listings[parent]:
-            lost.append(len(found))
-        found.append(file)
+            listings[parent] = {entry.name for entry in listed(parent or os.curdir)}
+        if name not in listings[parent]:
+            lost.append(k)
     if not lost:
         return found, []
     # By the end of the path, of the images of this split.
@@ -138,6 +135,12 @@ def locate(
             f"looked in {', '.join(map(str, dict.fromkeys(folders)))}, and for files of these names below {root}"
         )
     return found, [_moved(source, len(moved), len(written), written[moved[0]], found[moved[0]])] if moved else []
+
+
+def _joined(start: str, path: str) -> str:
+    """Return `start / path` as text, ten times as fast as with `Path` where the path has nothing odd."""
+    odd = start in (os.curdir, os.sep) or not path or "./" in path or "//" in path or path[0] == os.sep
+    return str(Path(start, path)) if odd else f"{start}{os.sep}{path}"
 
 
 def _moved(source: Path, count: int, of: int, written: str, found: str) -> str:
