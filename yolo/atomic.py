@@ -44,15 +44,22 @@ def alone(path: Path) -> Iterator[bool]:
 # The file that is being written is itself the lock. The package filelock was weighed: its lock file has to stay after
 # use, so COCO alone would leave 118,287 of them. Beside the data they would be in the user's way. In the cache they
 # would not exclude other users of the same data. Where flock is missing, its marker outlives a killed process.
-def open_alone(path: Path) -> FileIO | None:
+def open_alone(path: Path, *, wait: bool = True) -> FileIO | None:
     """Open `path` for appending once no other process or thread has it open in this way.
 
     Returns:
         The file, which stays locked until it is closed; None if files cannot be locked here.
+
+    Raises BlockingIOError if another one has it open and `wait` is False.
     """
     while True:
         file = path.open("ab", buffering=0)
-        if not _lock(file):
+        try:
+            locked = _lock(file, wait)
+        except BlockingIOError:
+            file.close()
+            raise
+        if not locked:
             file.close()
             with suppress(OSError):
                 if path.stat().st_size == 0:
@@ -65,16 +72,23 @@ def open_alone(path: Path) -> FileIO | None:
         file.close()
 
 
-def _lock(file: FileIO) -> bool:
-    """Wait until the open file is locked, which lasts until it is closed. Returns False if there are no locks here."""
+def _lock(file: FileIO, wait: bool) -> bool:
+    """Lock the open file until it is closed. Returns False if there are no locks here.
+
+    If another process has locked it, wait for its end, or raise BlockingIOError if not `wait`.
+    """
     try:
         from fcntl import LOCK_EX, LOCK_NB, flock
 
         try:
             flock(file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise
             logging.getLogger("yolo").warning("%s: another process is working on it; waiting", file.name)
             flock(file, LOCK_EX)
+    except BlockingIOError:
+        raise
     except (ImportError, OSError):  # Windows; some network file systems
         return False
     return True

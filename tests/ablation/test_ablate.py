@@ -28,6 +28,7 @@ from yolo.ablation.grid import find_grid, read_grid
 from yolo.ablation.launch_local import LOCK, Machine, find_machine
 from yolo.ablation.study import StudyRun, finished, read_status, read_study
 from yolo.ablation.variants import variant_options
+from yolo.atomic import open_alone
 from yolo.data.loader import Batch
 from yolo.data.shapes.scenes import make_shapes
 from yolo.options.train import Train
@@ -362,14 +363,14 @@ def test_a_run_of_an_earlier_command_is_waited_for(
     """A run that still saves after its command was killed is waited for; the other runs start meanwhile."""
     Path("study/mse/seed-0").mkdir(parents=True)
     (Path("study") / "study.yaml").write_text("variants: {mse: {}, iou: {}}\nseeds: 2\n")
-    lock = launch_local.hold(Path("study/mse/seed-0") / LOCK)
+    lock = open_alone(Path("study/mse/seed-0") / LOCK, wait=False)
     assert lock is not None
     end = Console.ended
 
     def ended(console: Console, *more: Any, **words: Any) -> None:
         end(console, *more, **words)
         if len(done()) == 3:
-            os.close(lock)
+            lock.close()
 
     monkeypatch.setattr(Console, "ended", ended)
     assert ablate() == 0
@@ -383,12 +384,12 @@ def test_a_run_of_an_earlier_command_is_waited_for(
 def test_two_commands_in_one_study(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
     """The second of two commands is refused."""
     assert ablate(seeds=1) == 0
-    lock = launch_local.hold(Path("study") / LOCK)
+    lock = open_alone(Path("study") / LOCK, wait=False)
     assert lock is not None
     try:
         assert ablate() == 1
     finally:
-        os.close(lock)
+        lock.close()
     assert "error: study: another `ablate` works on this study" in capsys.readouterr().err
     assert ablate() == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from yolo.ablation.console import Console
 from yolo.ablation.study import LOG, STATUS, StudyRun, write_status
+from yolo.atomic import open_alone
 from yolo.training.interrupt import Interrupt
 from yolo.training.run_folder import BEST, LAST
 
@@ -64,8 +64,9 @@ def start(run: StudyRun, threads: int, gpu: str | None = None) -> subprocess.Pop
     and gets a SIGTERM when this process ends.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    lock = hold(run.folder / LOCK)
-    if lock is None:
+    try:
+        lock = open_alone(run.folder / LOCK, wait=False)
+    except BlockingIOError:
         return None
     try:
         # Remove the last process's status, and its weights if it was killed before its first checkpoint.
@@ -77,27 +78,15 @@ def start(run: StudyRun, threads: int, gpu: str | None = None) -> subprocess.Pop
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         tethered = [sys.executable, "-m", "yolo.ablation.tethered", str(os.getpid())]
+        passed = [lock.fileno()] if lock else []
         with (run.folder / LOG).open("ab") as log:
             return subprocess.Popen(
-                [*tethered, *command(run)], env=environment, start_new_session=True, pass_fds=(lock,),
+                [*tethered, *command(run)], env=environment, start_new_session=True, pass_fds=passed,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
     finally:
-        os.close(lock)  # the run has it now, and so have its own processes; it is released when the last of them ends
-
-
-def hold(path: Path) -> int | None:
-    """Lock a file; return its descriptor, or None if another process holds the lock.
-
-    The lock is released when the descriptor is closed in all processes that have it.
-    """
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        if lock:
+            lock.close()  # the run has it now, and so have its own processes; the last one that ends releases it
 
 
 def run_local(runs: Sequence[StudyRun], machine: Machine, interrupt: Interrupt, console: Console) -> None:

@@ -22,7 +22,7 @@ from yolo.options.yaml_file import read_values, read_yaml
 from yolo.size import Size
 from yolo.training.schedule import make_schedule
 
-OF_A_RUN = ("seed", "out", "resume")
+OF_A_RUN = ("seed", "out", "resume", "accept_changes")
 """Options that differ between the runs of one variant."""
 
 OF_THE_STUDY = ("--out", "--seed", "--resume", "--preset", "--options")
@@ -89,10 +89,10 @@ def check_start(trains: Mapping[str, Training]) -> None:
     """
     for name, train in trains.items():
         try:
-            if isinstance(train, Train):
+            if isinstance(train, Train) and train.cfg is not None:
                 make_plan(read_cfg(train.cfg), Size.parse(train.size) if train.size else None)
-            if train.weights is not None and not train.weights.is_file():
-                raise ValueError(f"weights: {train.weights}: no such file")
+            if train.weights is not None and not train.weights.exists():
+                raise ValueError(f"weights: {train.weights}: no such file or folder")
             if train.limit is not None:  # a data set may have fewer images
                 epoch_steps = -(-train.limit // (train.batch_size * train.accumulate))
                 make_schedule(train.schedule, train.epochs * epoch_steps, epoch_steps)

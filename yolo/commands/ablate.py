@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 
 from yolo.ablation.driver import grown, work_through
 from yolo.ablation.grid import find_grid, read_grid
-from yolo.ablation.launch_local import LOCK, command, find_machine, hold
+from yolo.ablation.launch_local import LOCK, command, find_machine
 from yolo.ablation.launch_ray import require_ray
 from yolo.ablation.study import STUDY, Study, StudyRun, finished, read_study
 from yolo.ablation.variants import check_start, pilot_runs, variant_options
+from yolo.atomic import open_alone
 from yolo.options.commands import Ablate
 
 
@@ -39,14 +40,13 @@ def run(options: Ablate) -> int:
         return 0
     # Two commands must not work on one study.
     folder.mkdir(parents=True, exist_ok=True)
-    lock = hold(folder / LOCK)
-    if lock is None:
-        raise OSError(f"{folder}: another `ablate` works on this study; wait until it ends, or stop it")
     try:
+        lock = open_alone(folder / LOCK, wait=False)
+    except BlockingIOError:
+        raise OSError(f"{folder}: another `ablate` works on this study; wait until it ends, or stop it") from None
+    with lock or nullcontext():
         cpu = all(train.device == "cpu" for train in variants.values())
         return work_through(study, variants, options, find_machine(options.jobs, options.threads, cpu=cpu))
-    finally:
-        os.close(lock)
 
 
 def _show(study: Study, pilots: list[StudyRun]) -> None:

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from yolo.distributed import print_once, together
+from yolo.models.build import started_from
 from yolo.models.load import find_device
 from yolo.options.presets import read_options
 from yolo.options.training import Training
@@ -17,7 +18,14 @@ from yolo.options.yaml_file import read_values
 from yolo.training.assemble import assemble
 from yolo.training.checkpoint import load_checkpoint
 from yolo.training.interrupt import interruptible
+from yolo.training.owner import owned
 from yolo.training.run_folder import BEST, LAST, OPTIONS
+
+MAY_CHANGE = ("data", "epochs", "workers", "device", "eval_every", "save_every")
+"""Options that may change when a run is resumed: `data` if the set only moved, `epochs` if they grow."""
+
+OF_THE_COMMAND = ("resume", "accept_changes", "out")
+"""Options of the command, not of the run."""
 
 
 def run(options: Training) -> int:
@@ -25,13 +33,18 @@ def run(options: Training) -> int:
 
     Raises ValueError or OSError with what is wrong.
     """
-    with together(options.device) as device, interruptible() as interrupt:
+    with (
+        together(options.device) as device,
+        interruptible() as interrupt,
+        owned(options.resume or options.out) as place,
+    ):
         # A new run has no state; a resumed one brings its options as well.
-        state = None
+        state, accept = None, options.accept_changes
         if options.resume:
             options, state = _resumed(options)
+        options = replace(started_from(options) if state is None else options, out=place)
         torch.use_deterministic_algorithms(options.deterministic)
-        trainer = assemble(options, find_device(device), state)
+        trainer = assemble(options, find_device(device), state, accept=accept)
         with trainer.run as folder:
             done = trainer.fit(interrupt)
         # What to do next.
@@ -46,27 +59,46 @@ def run(options: Training) -> int:
 
 
 def _resumed(given: Training) -> tuple[Training, dict[str, Any]]:
-    """Return the options and the checkpoint of the run to resume.
+    """Return the options and the checkpoint of the run to resume, with the changes in `given` that are allowed.
 
-    Raises ValueError for other options next to --resume, and if options.yaml has changed since the run started.
+    Raises ValueError for others, and if options.yaml has changed otherwise since the run started.
     """
     folder = given.resume
     assert folder is not None
-    # --resume alone: all other options come from the run.
-    plain = type(given)(resume=folder)
-    others = [f.name for f in fields(given) if getattr(given, f.name) != getattr(plain, f.name)]
+    state = load_checkpoint(folder / LAST)
+    options = read_options(folder / OPTIONS)
+    # The command line was read onto the options of the run: what differs was given.
+    others = [name for name in _differing(given, options) if name not in (*MAY_CHANGE, *OF_THE_COMMAND)]
     if others:
+        may = ", ".join(f"--{name.replace('_', '-')}" for name in MAY_CHANGE)
         raise ValueError(
             f"{', '.join(others)} next to --resume: a run keeps the options that it began with, those in "
-            f"{folder / OPTIONS}; leave them out, or start a new run from its weights with --weights {folder / BEST}"
+            f"{folder / OPTIONS}; only {may} may change. Leave the others out, or start a new run from its weights "
+            f"with --weights {folder / BEST}"
         )
-    state = load_checkpoint(folder / LAST)
-    options = replace(read_options(folder / OPTIONS), out=None)
     # They are compared as values: an older version wrote the same options in another order.
     began = read_values(yaml.safe_load(state["options"]), type(options)(), f"{folder / LAST}, its options")
-    if options != began:
+    if any(name not in (*MAY_CHANGE, *OF_THE_COMMAND) for name in _differing(options, began)):
         raise ValueError(
             f"{folder / OPTIONS} is not what the run began with; put it back, or start a new run with "
             f"--options {folder / OPTIONS} --weights {folder / BEST}"
         )
-    return replace(options, out=folder), state
+    # What may change is that of the command line, else of the file, where a resume before this one has written it.
+    options = replace(options, **{name: getattr(given, name) for name in MAY_CHANGE})
+    if options.epochs < began.epochs:
+        raise ValueError(
+            f"epochs={options.epochs} next to --resume: the run was planned for {began.epochs}, and its learning rate "
+            f"has followed them; expected {began.epochs} or more. To end it earlier, leave it: {folder / BEST} is its "
+            f"best epoch so far"
+        )
+    if options.epochs > began.epochs:
+        print_once(
+            f"{folder}: {options.epochs} epochs in place of {began.epochs}: from step {state['trainer']['step'] + 1} "
+            f"on, learning rate ({options.schedule.schedule}) and augmentation are those of {options.epochs} epochs"
+        )
+    return options, state
+
+
+def _differing(one: Training, other: Training) -> list[str]:
+    """Return the names of the options in which two runs differ."""
+    return [f.name for f in fields(one) if getattr(one, f.name) != getattr(other, f.name)]

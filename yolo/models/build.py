@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
-from yolo.darknet.cfg import read_cfg, with_classes
+from yolo.darknet.cfg import parse_cfg, read_cfg, with_classes
 from yolo.darknet.layers import ConvBlock
 from yolo.darknet.network import Darknet
+from yolo.darknet.safetensors_file import read_metadata
 from yolo.darknet.sections import Region, Yolo
 from yolo.darknet.transfer import transfer
 from yolo.distributed import print_once
@@ -18,6 +23,11 @@ from yolo.options.registry import find_model, resolve
 from yolo.options.train import Train
 from yolo.options.training import Training
 from yolo.size import Size
+
+DEFAULT = Path("toy.cfg")
+"""The network of a run for which neither a cfg nor weights with one were given."""
+
+T = TypeVar("T", bound=Training)
 
 
 def build_detector(options: Training, names: list[str], device: torch.device) -> Detector:
@@ -37,13 +47,17 @@ def build_detector(options: Training, names: list[str], device: torch.device) ->
 
 def build_yolo(options: Train, names: list[str]) -> YoloDetector:
     """Return a YOLO: the network of the cfg with the data's number of classes."""
-    # The cfg, with the classes of the data.
-    cfg = read_cfg(options.cfg)
+    # The cfg, with the classes of the data: the one that is given, that of the weights, or the smallest one.
+    own = _metadata(options.weights).get("cfg")
+    if options.cfg is None and own is not None:
+        cfg = parse_cfg(own, f"{options.weights}, its cfg")
+    else:
+        cfg = read_cfg(options.cfg or DEFAULT)
     before = {layer.classes for layer in cfg.layers if isinstance(layer, (Yolo, Region))}
     cfg = with_classes(cfg, len(names))
     if before != {len(names)}:
         old = ", ".join(map(str, sorted(before)))
-        print_once(f"{options.cfg}: {len(names)} classes as in the data, in place of {old}")
+        print_once(f"{cfg.file}: {len(names)} classes as in the data, in place of {old}")
     # The weights: initial ones, then those of the file where they fit.
     network = Darknet(cfg, init=options.init)
     fresh = frozenset(range(len(network.layers)))
@@ -54,6 +68,43 @@ def build_yolo(options: Train, names: list[str]) -> YoloDetector:
         set_objectness_bias(network, options.obj_bias, fresh)
     size = Size.parse(options.size) if options.size else network.size
     return YoloDetector(network, names, size=size, loss=options.loss)
+
+
+def started_from(options: T) -> T:
+    """Return the options of a new run with the file of its weights, and the input if these decide it.
+
+    A folder of a run means its best weights. Raises ValueError or FileNotFoundError for what holds no weights.
+    """
+    weights = options.weights
+    if weights is None:
+        return options
+    if weights.is_dir():
+        best = weights / "best.safetensors"
+        if not best.is_file():
+            raise FileNotFoundError(f"{weights}: no {best.name} in it, so it is not the folder of a run with weights")
+        weights = best
+    elif weights.suffix == ".pt":
+        best = weights.with_name("best.safetensors")
+        what = "the state of a run, for --resume" if best.is_file() else "not a file of weights that this program reads"
+        raise ValueError(f"{weights}: {what}; give .safetensors or .weights, such as --weights {best}")
+    made: dict[str, Any] = {"weights": weights}
+    found = _metadata(weights)
+    # The input belongs to the network: with another cfg it is that cfg's.
+    if options.size is None and getattr(options, "cfg", None) is None and "size" in found:
+        height, width = json.loads(found["size"])
+        made["size"] = f"{width}x{height}"
+    return replace(options, **made)
+
+
+def names_in(weights: Path | None) -> list[str] | None:
+    """Return the class names in a file of weights, None if it has none."""
+    names: list[str] | None = json.loads(_metadata(weights).get("names", "null"))
+    return names
+
+
+def _metadata(weights: Path | None) -> dict[str, str]:
+    """Return the metadata of a .safetensors file; of other files, {}."""
+    return read_metadata(weights) if weights is not None and weights.suffix == ".safetensors" else {}
 
 
 def set_objectness_bias(network: Darknet, bias: float, fresh: Collection[int]) -> None:

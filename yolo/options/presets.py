@@ -21,6 +21,9 @@ from yolo.options.yaml_file import read_yaml
 DEFAULT = "default"
 """The preset of YOLO if no other is chosen. The preset of another model is the one with the model's name, if any."""
 
+RUN = "options.yaml"
+"""All options of a run, in its folder."""
+
 T = TypeVar("T", bound=Training)
 
 
@@ -53,11 +56,13 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
     early.add_argument("--options", type=Path)
     given, _ = early.parse_known_args(arguments)
     file = None if given.preset is None else find_preset(given.preset)
-    model = given.model or _model_in(given.options) or _model_in(file) or Training.model
-    train = base or replace(find_model(model).options(), model=model)
+    # A resumed run has its own options; the command line says which of them change.
+    own = Path(given.resume) / RUN if given.resume is not None and (Path(given.resume) / RUN).is_file() else None
+    model = given.model or _model_in(given.options) or _model_in(file) or _model_in(own) or Training.model
+    train = base or (replace(find_model(model).options(), model=model) if own is None else read_options(own))
     # The preset, then the file, then the command line.
     preset = given.preset
-    if preset is None and base is None and given.resume is None:  # a resumed run has its own options
+    if preset is None and base is None and given.resume is None:
         preset = DEFAULT if model == Training.model else model if model in presets() else None
     if preset is not None:
         train = read_yaml(find_preset(preset), train)

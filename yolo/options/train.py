@@ -16,8 +16,9 @@ from yolo.options.training import Training
 class Train(Training):
     """The options of training a YOLO."""
 
-    cfg: Path = Path("toy.cfg")
-    """Darknet .cfg; its classes, and the filters before its heads, become those of the data."""
+    cfg: Path | None = None
+    """Darknet .cfg; its classes, and the filters before its heads, become those of the data. By default the network of
+    a .safetensors file or run in `weights`, else toy.cfg."""
     init: Literal["darknet", "torch"] = "darknet"
     """How weights that are not in a file are drawn: as in darknet (normal, variance 2 / inputs) or as in PyTorch
     (uniform, a sixth of that variance). Before batch norm the scale only decides how fast training turns them: with

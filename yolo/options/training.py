@@ -37,7 +37,8 @@ class Training(Checked):
     limit: MaybeCount = None
     """Use only the first N images of `split`."""
     weights: Path | None = None
-    """Weights to start from: .weights, .safetensors or a backbone such as darknet53.conv.74; by default random ones."""
+    """Weights to start from: the folder of a run, .safetensors, .weights or a backbone such as darknet53.conv.74; by
+    default random ones. A run or .safetensors gives its network, its input and its order of classes as well."""
     epochs: Count = 30
     """Number of passes over all images."""
     batch_size: Count = 16
@@ -66,7 +67,10 @@ class Training(Checked):
     out: Path | None = None
     """Folder of the run; by default a new one in runs/."""
     resume: Path | None = None
-    """Folder of a run to resume, exactly as if it had not stopped; its options are read from it."""
+    """Folder of a run to resume, exactly as if it had not stopped; its options are read from it. Only --epochs (more),
+    --workers, --device, --eval-every, --save-every may be given beside it, and --data for a data set that moved."""
+    accept_changes: bool = False
+    """Resume although the data or the cfg changed since the run began; what changed is written into its data.json."""
 
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     """sgd is darknet's and needs a higher rate; adamw decays weights apart from the gradient."""
@@ -119,6 +123,8 @@ class Training(Checked):
         super().__post_init__()
         if self.size is not None:
             Size.parse(self.size)
+        if self.accept_changes and self.resume is None:
+            raise ValueError("accept_changes without effect: only a resumed run (resume=FOLDER) compares its data")
         if self.early_stop is not None and self.eval_every == 0:
             raise ValueError("early_stop without effect: eval_every=0 evaluates after the last epoch only")
         self.augment.ends_plain(0, self.epochs)

@@ -9,6 +9,9 @@ ema.py         the exponential moving average of a network
 precision.py   training in float32, bfloat16 or float16
 checkpoint.py  last.pt, written completely or not at all, read without unpickling; random numbers
 run_folder.py  the folder of a run: options, metrics line by line, TensorBoard
+owner.py       one training per folder: the lock, and who has it
+record.py      the images, labels and classes of a run as data.json, and what changed in them
+kept.py        the cfg and the data that a run trusts, compared when it is resumed
 readback.py    copies the numbers of a step from the device without waiting
 interrupt.py   stops after a complete step at Ctrl-C or SIGTERM
 progress.py    the progress bar, a line per epoch, what limits the speed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,33 +27,43 @@ from yolo.data.transforms import Augmented, Preview
 from yolo.distributed import print_once, rank, rank_0_first, world_size
 from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
-from yolo.models.build import build_detector
+from yolo.models.build import build_detector, names_in
 from yolo.models.detector import Detector
+from yolo.options.presets import read_options
 from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
 from yolo.training.allocator import keep_large_blocks
 from yolo.training.engine import Trainer
+from yolo.training.kept import DATA, Verdict, epoch_anew, in_order, kept_cfg, part, settled
 from yolo.training.optimizer import freeze, make_optimizer
 from yolo.training.precision import autocast, training_precision
-from yolo.training.run_folder import Run, next_folder
+from yolo.training.record import changes, read_record
+from yolo.training.run_folder import OPTIONS, Run, next_folder
 from yolo.training.schedule import make_schedule, warmup_notes
 from yolo.training.validation import Validation
 from yolo.training.watch import watchers
+
+log = logging.getLogger("yolo")
 
 SHAPES = Path("data/shapes")
 """Folder of the embedded data set, below the working directory of the command; it is made on first use."""
 
 
-def assemble(options: Training, device: torch.device, state: dict[str, Any] | None = None) -> Trainer:
-    """Return a new run, or with the `state` of a checkpoint the run of the folder `options.out`, as it was then."""
+def assemble(
+    options: Training, device: torch.device, state: dict[str, Any] | None = None, *, accept: bool = False
+) -> Trainer:
+    """Return a new run, or with the `state` of a checkpoint the run of the folder `options.out`, as it was then.
+
+    Raises ValueError if the data or the cfg of a resumed run changed, unless `accept`.
+    """
     # This program does not use NumPy's and Python's random numbers, but a user's transform may.
     torch.manual_seed(options.seed)
     np.random.seed(options.seed % 2**32)
     random.seed(options.seed)
-    data, held_out = open_sets(options)
+    data, held_out, verdict = _data(options, state, accept=accept)
     check_sets(options, data, held_out, allow_empty=options.allow_empty or state is not None)
-    # The weights of a resumed run are in its checkpoint: the file that it started from may be gone.
-    detector = build_detector(options if state is None else replace(options, weights=None), data.names, device)
+    # The weights of a resumed run are in its checkpoint: the files that it started from may be gone.
+    detector = build_detector(options if state is None else kept_cfg(options), data.names, device)
     _check_metric(options.early_metric, detector)
     detector, wrapped = _wrap(detector, options)
     precision = training_precision(options.precision, device)
@@ -61,7 +72,8 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
     loader = Loader(detector.samples(seen), batches, workers=workers, pin=device.type == "cuda")
     # Rounded up: the last step of an epoch may have fewer batches.
     epoch_steps = -(-len(loader) // options.accumulate)
-    total_steps = options.epochs * epoch_steps
+    origin = _origin(state, anew=verdict.anew)
+    total_steps = origin[1] + (options.epochs - origin[0]) * epoch_steps
     schedule = make_schedule(options.schedule, total_steps, epoch_steps)
     optimizer = make_optimizer(
         detector.network, options.optimizer, options.schedule.lr, options.momentum, options.weight_decay
@@ -73,7 +85,7 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
     validation = Validation(held_out, detector, arithmetic=arithmetic, workers=workers)
     watching = watchers(detector, options, validation, arithmetic)
     # The folder comes last: errors in the options are reported before anything is written.
-    run = _folder(options, state)
+    run = _folder(options, state, verdict.files(detector))
     trainer = Trainer(
         detector,
         loader,
@@ -85,18 +97,69 @@ def assemble(options: Training, device: torch.device, state: dict[str, Any] | No
         precision=precision,
         wrapped=wrapped,
         watchers=watching,
+        origin=origin,
     )
     # Only a new run writes the sheet: a resumed one has it.
     if state is None:
         _first_batch(seen, batches, run)
     else:
-        trainer.load_state_dict(state["trainer"])
+        trainer.load_state_dict(epoch_anew(state["trainer"], batches) if verdict.anew else state["trainer"])
+        if verdict.anew:  # before the record says so: a crash in between leaves a run that is refused again
+            trainer.save()
+        run.replace({**verdict.files(detector), OPTIONS: yaml_text(options)})
     summary = (
         f"{run.folder}: {len(data):,} images, {len(data.names)} classes, input {detector.size}, "
         f"{options.epochs} epochs, {total_steps:,} steps, {str(precision).removeprefix('torch.')} on {device}"
     )
     print_once("\n".join([summary, *warmup_notes(options.schedule, total_steps)]))
     return trainer
+
+
+def _data(
+    options: Training, state: dict[str, Any] | None, *, accept: bool
+) -> tuple[ImageDataset, ImageDataset, Verdict]:
+    """Return the data sets for training and for evaluation, and what comparing them with those of before gave.
+
+    The classes are in the order of the run, or in that of the weights that a new run starts from.
+    """
+    opened = open_sets(options)
+    before = None if state is None else read_record(Path(options.out or "") / DATA)
+    names = before.train.names if before else names_in(options.weights) if state is None else None
+    data, held_out = in_order(opened, names)
+    sets, listed = (data, held_out), opened[0].names
+    return data, held_out, settled(options, sets, listed, place_of(options), before, state, accept=accept)
+
+
+def _origin(state: dict[str, Any] | None, *, anew: bool) -> tuple[int, int]:
+    """Return the epoch and the step from which on every epoch has as many images as now: 0, 0 unless data changed."""
+    if state is None:
+        return 0, 0
+    if anew:
+        return state["trainer"]["loader"]["epoch"], state["trainer"]["step"]
+    epoch, step = state.get("origin", (0, 0))
+    return epoch, step
+
+
+def validation_of(folder: Path) -> ImageDataset:
+    """Return the images on which a run was evaluated, opened as then. What changed in them is logged.
+
+    Raises ValueError or OSError as `open_sets`, and for a folder without options of a run.
+    """
+    options = read_options(folder / OPTIONS)
+    opened = open_sets(options)
+    before = read_record(folder / DATA)
+    if before is None:
+        return opened[1]
+    held_out = in_order(opened, before.train.names)[1]
+    now = part("val" if before.val else "train", options, held_out, opened[0].names, place_of(options))
+    for change in changes(before.val or before.train, now):
+        log.warning("%s: changed since it was trained: %s", folder, change)
+    return held_out
+
+
+def place_of(options: Training) -> Path:
+    """Return where the data of a run is."""
+    return SHAPES if options.data == "shapes" else Path(options.data)
 
 
 @rank_0_first()
@@ -194,12 +257,12 @@ def loader_workers(workers: int | None) -> int:
     return min(8, max(0, cores // world_size() - 2))
 
 
-def _folder(options: Training, state: dict[str, Any] | None) -> Run:
+def _folder(options: Training, state: dict[str, Any] | None, files: Mapping[str, str]) -> Run:
     """Return the folder of the run: a new one, or the existing one without what is newer than the checkpoint."""
     if state is not None:
         assert options.out is not None
         return Run.open(options.out, state["trainer"]["loader"]["epoch"], state["trainer"]["step"])
-    return Run.create(options.out or next_folder(), yaml_text(options))
+    return Run.create(options.out or next_folder(), yaml_text(options), files)
 
 
 def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -> dict[str, float | None]:

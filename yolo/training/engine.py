@@ -58,6 +58,7 @@ class Trainer:
         precision: the dtype in which the network computes; bfloat16 and float16 by autocast.
         wrapped: the network within DDP or torch.compile, used for training; None is the network itself.
         watchers: watchers of steps and evaluations, by name.
+        origin: epoch and step from which on every epoch has as many images as now; kept in checkpoints.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class Trainer:
         precision: torch.dtype,
         wrapped: nn.Module | None,
         watchers: dict[str, Watcher],
+        origin: tuple[int, int] = (0, 0),
     ) -> None:
         self.detector, self.loader, self.optimizer, self.schedule = detector, loader, optimizer, schedule
         self.evaluate, self.run, self.options = evaluate, run, options
-        self.wrapped, self.watchers = wrapped, watchers
+        self.wrapped, self.watchers, self.origin = wrapped, watchers, origin
         self.device = next(detector.network.parameters()).device
         self.ema = Ema(detector.network, options.ema) if options.ema else None
         self.arithmetic = partial(autocast, self.device, precision)
@@ -151,7 +153,8 @@ class Trainer:
         """Write `last.pt`. A collective call."""
         state = self.state_dict()
         if rank() == 0:
-            save_checkpoint(self.run.folder / LAST, {"trainer": state, "options": run_text(self.options)})
+            whole = {"trainer": state, "options": run_text(self.options), "origin": list(self.origin)}
+            save_checkpoint(self.run.folder / LAST, whole)
 
     def _epoch(self, interrupt: Interrupt) -> bool:
         """Train the rest of the epoch. Returns False if it was interrupted, between two steps."""

@@ -1,7 +1,8 @@
 """The folder of a training run: options, metrics line by line, TensorBoard's events; and the newest run.
 
-A run has `options.yaml`, `metrics.jsonl` (a json object per epoch), events of TensorBoard, `last.pt` (for resuming) and
-`best.safetensors` (for detection); the last two are written by other files. The step on every axis is the number of
+A run has `options.yaml`, `metrics.jsonl` (a json object per epoch), events of TensorBoard, `last.pt` (for resuming),
+`best.safetensors` (for detection), `data.json` and `network.cfg` (what it was trained on, and its network). Other files
+decide what is in the last four. The step on every axis is the number of
 optimizer steps done, also for the numbers of an epoch. So one number decides what a resumed run drops.
 """
 
@@ -43,8 +44,10 @@ class Run:
         self._events: SummaryWriter | None = None
 
     @classmethod
-    def create(cls, folder: str | os.PathLike[str], options: str) -> Run:
-        """Return a new run, with the YAML text of its options. The folder is made if it does not exist.
+    def create(cls, folder: str | os.PathLike[str], options: str, files: Mapping[str, str] | None = None) -> Run:
+        """Return a new run, with the YAML text of its options and the texts of further `files` by name.
+
+        The folder is made if it does not exist.
 
         Leftovers of a run that never saved a checkpoint are overwritten. Raises FileExistsError for a folder with a run
         that can be resumed (the message has the command), with trained weights, or with files of these names that no
@@ -60,14 +63,12 @@ class Run:
             raise FileExistsError(f"{folder / BEST}: these are trained weights; give another folder with --out")
         # Files with our mark and without a checkpoint are leftovers; others are somebody's work.
         ours = (folder / OPTIONS).is_file() and (folder / OPTIONS).read_bytes().startswith(_MARK.encode())
-        for name in (OPTIONS, METRICS):
+        texts = {OPTIONS: options, METRICS: "", **(files or {})}
+        for name in texts:
             if (folder / name).exists() and not ours:
                 raise FileExistsError(f"{folder / name}: not written by a run; give another folder with --out")
         run = cls(folder, first_step=0)
-        if run._writes:
-            for name, text in ((OPTIONS, _MARK + options), (METRICS, "")):
-                with replacing(folder / name) as temporary:
-                    temporary.write_text(text, encoding="utf-8")
+        run.replace(texts)
         return run
 
     @classmethod
@@ -90,6 +91,14 @@ class Run:
                 with replacing(metrics) as temporary:
                     temporary.write_bytes(kept)
         return run
+
+    def replace(self, texts: Mapping[str, str]) -> None:
+        """Write the texts of files by name, each whole or not at all; equal files are left alone."""
+        for name, text in texts.items() if self._writes else ():
+            file, content = self.folder / name, ((_MARK if name == OPTIONS else "") + text).encode()
+            if not file.is_file() or file.read_bytes() != content:
+                with replacing(file) as temporary:
+                    temporary.write_bytes(content)
 
     def log(self, epoch: int, step: int, values: Mapping[str, float | None]) -> None:
         """Log the numbers of an epoch (from 0) that ended with optimizer step `step`, in metrics.jsonl and as events.
