@@ -113,7 +113,7 @@ def test_options_of_version_0_1() -> None:
     text = SAVED.read_text()
     assert "model:" not in text
     assert "step_epochs" not in text
-    words = "--preset darknet --data coco --seed 3 --early-stop 5 --probe --mosaic 0.5"
+    words = "--preset darknet --cfg toy.cfg --data coco --seed 3 --early-stop 5 --probe --mosaic 0.5"
     found = read_options(SAVED)
     assert type(found) is Train
     assert found == parse_train(words.split())

@@ -28,7 +28,7 @@ def test_without_arguments_it_is_the_defaults() -> None:
     assert parse_train([]) == read_yaml(find_preset("default"), Train())
     found = parse_train([])
     assert isinstance(found, Train)
-    assert (found.model, found.data, found.cfg) == ("yolo", "shapes", Path("toy.cfg"))
+    assert (found.model, found.data, found.cfg) == ("yolo", "shapes", None)
 
 
 def test_flags_have_no_prefix() -> None:

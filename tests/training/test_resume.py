@@ -19,7 +19,6 @@ import pytest
 import torch
 import yaml
 
-import yolo.training.assemble
 from tests.options.test_aliases import SAVED
 from tests.support.paths import ROOT
 from tests.support.train_problems import (
@@ -36,6 +35,7 @@ from tests.support.train_problems import (
 )
 from yolo.__main__ import main
 from yolo.darknet.safetensors_file import read_tensors
+from yolo.options.train import Train
 from yolo.training.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import interruptible
@@ -105,8 +105,8 @@ def only(number: int) -> Callable[[int], bool]:
         (Trainer, "_batch", lambda trainer, *_, **__: trainer.step == 5),
         (Run, "log", lambda _, epoch, *__: epoch == 1),
         (Trainer, "save", lambda trainer: trainer.step == 6),
-        (os, "fsync", only(7)),
         (os, "fsync", only(9)),
+        (os, "fsync", only(11)),
     ],
     ids=["batch", "before-the-line", "line-but-no-checkpoint", "in-the-middle-of-a-file", "in-another-file"],
 )
@@ -263,9 +263,15 @@ OLD_OPTIONS = [line.partition(":")[0] for line in SAVED.read_text().splitlines()
 
 
 def as_version_0_1(run: Path) -> None:
-    """Rewrite a run as version 0.1 wrote it: the order of the options, the keys of the checkpoint."""
+    """Rewrite a run as version 0.1 wrote it: the order of the options, the keys of the checkpoint, no record of data.
+
+    Options that came later have their defaults.
+    """
+    for name in ("data.json", "network.cfg"):
+        (run / name).unlink()
     options = yaml.safe_load((run / "options.yaml").read_text())
-    assert (options.pop("model"), options.keys()) == ("yolo", {*OLD_OPTIONS})
+    for name in options.keys() - {*OLD_OPTIONS}:
+        assert options.pop(name) == getattr(Train(), name)
     assert (options["schedule"].pop("step_epochs"), options["schedule"].pop("gamma")) == (10, 0.1)
     options = {name: options[name] for name in OLD_OPTIONS}
     state = load_checkpoint(run / "last.pt")["trainer"]
@@ -278,7 +284,7 @@ def as_version_0_1(run: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [[], ["--probe"], ["--glance", "2", "--probe"]], ids=["plain", "probe", "both"])
-def test_a_run_of_version_0_1(more: list[str], place: Place) -> None:
+def test_a_run_of_version_0_1(more: list[str], place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """Interrupted within its second epoch, it is resumed bit for bit, including the images that glance has seen in the
     epoch and the anchors that the probe remembers from the evaluation after the first."""
     command = [*place.words, "--eval-every", "1", *more]
@@ -287,21 +293,12 @@ def test_a_run_of_version_0_1(more: list[str], place: Place) -> None:
         patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.step == 4)
         assert main(["train", *command, "--out", "run"]) == 130
     as_version_0_1(Path("run"))
+    capsys.readouterr()
     assert main(["train", "--resume", "run"]) == 0
+    assert "run: it has no data.json, as runs of older versions" in capsys.readouterr().out
+    assert {"data.json", "network.cfg"} <= {file.name for file in Path("run").iterdir()}
     assert same_run(Path("whole"), Path("run")) == ""
     assert ("probe/moved" in read_metrics("run")[-1]) == ("--probe" in more)
-
-
-def test_other_data(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another number of images than when it was saved: the rest of the epoch would differ."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.step == 2)
-        assert main(["train", *place.words, "--out", "run"]) == 130
-        kept = yolo.training.assemble.open_sets
-        patch.setattr(yolo.training.assemble, "open_sets", lambda options: (kept(options)[1], kept(options)[1]))
-        capsys.readouterr()
-        assert main(["train", "--resume", "run"]) == 1
-    assert "the run was saved with images 11, here 6" in capsys.readouterr().err
 
 
 def test_random_numbers_continue(tmp_path: Path) -> None:

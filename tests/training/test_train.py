@@ -71,6 +71,7 @@ def test_what_a_run_leaves(place: Place) -> None:
     """Every file that the README names, and both epochs in the metrics."""
     there = {path.name.partition(".out.")[0] for path in place.run.iterdir()}
     files = ["options.yaml", "metrics.jsonl", "last.pt", "best.safetensors", "first_batch.png", "detections.png"]
+    files += ["data.json", "network.cfg"]
     assert there == {*files, "events"}
     for name in ("first_batch.png", "detections.png"):
         sheet = cv2.imread(str(place.run / name))
@@ -373,8 +374,8 @@ def test_a_run_is_not_overwritten(place: Place, capsys: pytest.CaptureFixture[st
 
 def test_other_options_beside_resume(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """They are named; the run keeps the options it began with."""
-    status = main(["train", "--resume", str(place.run), "--epochs", "9", "--seed", "3"])
-    assert "epochs, seed next to --resume" in refused(capsys, status)
+    status = main(["train", "--resume", str(place.run), "--epochs", "9", "--lr", "1", "--seed", "3"])
+    assert "seed, schedule next to --resume" in refused(capsys, status)
 
 
 def test_changed_options(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

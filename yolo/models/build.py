@@ -96,9 +96,11 @@ def started_from(options: T) -> T:
     return replace(options, **made)
 
 
-def names_in(weights: Path | None) -> list[str] | None:
-    """Return the class names in a file of weights, None if it has none."""
-    names: list[str] | None = json.loads(_metadata(weights).get("names", "null"))
+def names_of_weights(options: Training) -> list[str] | None:
+    """Return the class names in the file that a new run takes its network from; None if there are none."""
+    if getattr(options, "cfg", None) is not None:
+        return None
+    names: list[str] | None = json.loads(_metadata(options.weights).get("names", "null"))
     return names
 
 

@@ -27,7 +27,7 @@ from yolo.data.transforms import Augmented, Preview
 from yolo.distributed import print_once, rank, rank_0_first, world_size
 from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
-from yolo.models.build import build_detector, names_in
+from yolo.models.build import build_detector, names_of_weights
 from yolo.models.detector import Detector
 from yolo.options.presets import read_options
 from yolo.options.training import Training
@@ -124,7 +124,7 @@ def _data(
     """
     opened = open_sets(options)
     before = None if state is None else read_record(Path(options.out or "") / DATA)
-    names = before.train.names if before else names_in(options.weights) if state is None else None
+    names = before.train.names if before else names_of_weights(options) if state is None else None
     data, held_out = in_order(opened, names)
     sets, listed = (data, held_out), opened[0].names
     return data, held_out, settled(options, sets, listed, place_of(options), before, state, accept=accept)

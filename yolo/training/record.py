@@ -94,7 +94,7 @@ def digests(index: Index) -> list[str]:
     """Return I digests, each of the image's size and its objects in their order: class, box as read, area, crowd."""
     # An image's objects are neighbours in one array, so its digest is that of a slice of bytes.
     columns = (index.labels, index.read, index.area, index.crowd)
-    rows = np.column_stack(columns).astype("<f8").reshape(len(index.labels), -1)
+    rows = np.column_stack(columns).astype("<f8")
     objects, sizes = memoryview(rows.tobytes()), memoryview(index.sizes.astype("<f8").tobytes())
     ends = (index.offsets * rows.shape[1] * 8).tolist()
     return [
