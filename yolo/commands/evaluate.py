@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from yolo.commands.of_run import bad_of
+from yolo.commands.of_run import options_of
 from yolo.data.datasets import ImageDataset, open_data
 from yolo.data.formats.coco_json import read_annotations, read_json
 from yolo.data.learnable import check_learnable
@@ -23,6 +23,8 @@ from yolo.metrics.referee import referee
 from yolo.models.load import load_trained
 from yolo.names import read_names
 from yolo.options.commands import Evaluate
+from yolo.training.assemble import validation_of
+from yolo.training.run_folder import OPTIONS
 
 
 class Case(NamedTuple):
@@ -97,19 +99,8 @@ def _of_results(options: Evaluate) -> Case:
 
 def _of_model(options: Evaluate) -> Case:
     """Return the case of a model and a data set, after detecting in all its images."""
-    assert options.data is not None, "`Evaluate` makes sure of it"
-    data = open_data(
-        options.data,
-        split=options.split,
-        data_format=options.data_format,
-        limit=options.limit,
-        bad=bad_of(options.bad, options.model.weights),
-        decode=True,
-        val=options.val,
-        holdout=options.holdout,
-        allow_empty=options.allow_empty,
-    )
-    check_learnable(data.index, f"{options.data}", allow_empty=options.allow_empty)
+    data = _of_run(options) if options.data is None else _given(options, options.data)
+    check_learnable(data.index, f"{options.data or options.model.weights}", allow_empty=options.allow_empty)
     model = load_trained(options.model)
     return Case(
         data.names,
@@ -121,6 +112,35 @@ def _of_model(options: Evaluate) -> Case:
         list(range(1, len(data.names) + 1)),
         model.score(data, options.batch_size),
     )
+
+
+def _given(options: Evaluate, path: Path) -> ImageDataset:
+    """Return the images at a path; for the weights of a run, faults and a division are treated as in the run."""
+    assert options.model.weights is not None, "`Evaluate` makes sure of it"
+    run = options_of(options.model.weights)
+    return open_data(
+        path,
+        split=options.split,
+        data_format=options.data_format,
+        limit=options.limit,
+        bad=options.bad or (run.bad if run else "error"),
+        decode=True,
+        val=options.val,
+        holdout=run.holdout if run and options.holdout is None and options.split else options.holdout,
+        allow_empty=options.allow_empty,
+    )
+
+
+def _of_run(options: Evaluate) -> ImageDataset:
+    """Return the images on which the run of the weights was evaluated. Raises ValueError for weights without a run."""
+    weights = options.model.weights
+    assert weights is not None, "`Evaluate` makes sure of it"
+    run = weights if weights.is_dir() else weights.parent
+    if not (run / OPTIONS).is_file():
+        raise ValueError(f"{weights}: not the weights of a run ({run / OPTIONS} is missing); give --data PATH as well")
+    data = validation_of(run)
+    print(f"{run}: on the {len(data):,} images that it was evaluated on")
+    return data
 
 
 def _as_annotations(data: ImageDataset) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,12 +40,14 @@ def run(options: Training) -> int:
         owned(options.resume or options.out) as place,
     ):
         # A new run has no state; a resumed one brings its options as well.
-        state, accept = None, options.accept_changes
+        state, note, accept = None, "", options.accept_changes
         if options.resume:
-            options, state = _resumed(options)
+            options, state, note = _resumed(options)
         options = replace(started_from(options) if state is None else options, out=place)
         torch.use_deterministic_algorithms(options.deterministic)
         trainer = assemble(options, find_device(device), state, accept=accept)
+        if note:
+            print_once(note)
         with trainer.run as folder:
             done = trainer.fit(interrupt)
         # What to do next.
@@ -58,10 +61,11 @@ def run(options: Training) -> int:
         return 130
 
 
-def _resumed(given: Training) -> tuple[Training, dict[str, Any]]:
-    """Return the options and the checkpoint of the run to resume, with the changes in `given` that are allowed.
+def _resumed(given: Training) -> tuple[Training, dict[str, Any], str]:
+    """Return the options and the checkpoint of the run to resume, and what more epochs mean.
 
-    Raises ValueError for others, and if options.yaml has changed otherwise since the run started.
+    Of `given`, those in MAY_CHANGE replace the run's own. Raises ValueError for others, and if options.yaml has changed
+    otherwise since the run started; FileNotFoundError if the data is not where it was.
     """
     folder = given.resume
     assert folder is not None
@@ -91,12 +95,14 @@ def _resumed(given: Training) -> tuple[Training, dict[str, Any]]:
             f"has followed them; expected {began.epochs} or more. To end it earlier, leave it: {folder / BEST} is its "
             f"best epoch so far"
         )
-    if options.epochs > began.epochs:
-        print_once(
-            f"{folder}: {options.epochs} epochs in place of {began.epochs}: from step {state['trainer']['step'] + 1} "
-            f"on, learning rate ({options.schedule.schedule}) and augmentation are those of {options.epochs} epochs"
-        )
-    return options, state
+    if options.data != "shapes" and not Path(options.data).exists():
+        raise FileNotFoundError(f"{options.data}: the data of {folder} is not there; if it moved, add --data PATH")
+    step, more = state["trainer"]["step"] + 1, options.epochs > began.epochs
+    note = (
+        f"{options.epochs} epochs in place of {began.epochs}: from step {step} on, learning rate "
+        f"({options.schedule.schedule}) and augmentation follow the plan of {options.epochs} epochs"
+    )
+    return options, state, note if more else ""
 
 
 def _differing(one: Training, other: Training) -> list[str]:

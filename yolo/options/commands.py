@@ -122,8 +122,9 @@ class ShowData(Checked):
 class Evaluate(Checked):
     """Compute COCO's metrics, and what explains them, of a results file or of a model on a data set.
 
-    Give --results and --annotations, or --weights and --data. The thresholds are those of the evaluation during
-    training: confidence 0.001, NMS 0.6, at most 100 detections per image (COCO counts 100 of each class).
+    Give --results and --annotations, or --weights and --data; the weights of a run alone are evaluated on the images
+    that the run was evaluated on. The thresholds are those of the evaluation during training: confidence 0.001,
+    NMS 0.6, at most 100 detections per image (COCO counts 100 of each class).
     """
 
     results: Path | None = None
@@ -169,11 +170,15 @@ class Evaluate(Checked):
             raise ValueError("--bad and --allow-empty are about the images of --data; leave them out with --results")
         values = {name: getattr(self, name) for name in ("results", "annotations", "data")}
         given = {name for name, value in {**values, "weights": self.model.weights}.items() if value is not None}
-        if given not in ({"results", "annotations"}, {"weights", "data"}):
+        if given not in ({"results", "annotations"}, {"weights", "data"}, {"weights"}):
             raise ValueError(
-                "give either --results FILE and --annotations FILE, or --weights FILE and --data PATH; "
+                "give either --results FILE and --annotations FILE, or --weights FILE and --data PATH, or a run alone, "
+                "as --weights RUN; "
                 f"got {', '.join(f'--{name}' for name in sorted(given)) or 'none of them'}"
             )
+        others = [name for name in ("split", "data_format", "limit") if getattr(self, name) is not None]
+        if given == {"weights"} and others:
+            raise ValueError(f"{', '.join(others)} without effect: a run has its own data; give --data PATH as well")
 
 
 @dataclass(frozen=True, kw_only=True)

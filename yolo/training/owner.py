@@ -105,5 +105,5 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _command() -> str:
-    """Return the command line of this process."""
-    return shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]])
+    """Return the command line of this process, as one line."""
+    return " ".join(shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]).split())

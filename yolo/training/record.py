@@ -170,14 +170,14 @@ def same_images(before: Part, now: Part) -> bool:
 
 def cfg_changes(before: str, now: str) -> list[str]:
     """Return how the text of a cfg changed, as sentences: the first few lines with their sections."""
-    one, other = _placed(before), _placed(now)
-    pieces = difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+    old, new = _placed(before), _placed(now)
+    one, other = ([line for _, line in lines] for lines in (old, new))
+    matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
     found = []
-    for tag, a, b, c, d in pieces:
-        if tag != "equal":
-            place = (one[a:b] or other[c:d])[0][0]
-            was, is_ = ("; ".join(line for _, line in lines) or "nothing" for lines in (one[a:b], other[c:d]))
-            found.append(f"the cfg changed: {place}: {was!s:.100} became {is_!s:.100}")
+    for what, a, b, c, d in matcher.get_opcodes():
+        if what != "equal":
+            was, is_ = ("; ".join(line for _, line in lines)[:100] or "nothing" for lines in (old[a:b], new[c:d]))
+            found.append(f"the cfg changed: {(old[a:b] or new[c:d])[0][0]}: {was} became {is_}")
     return _first(found)
 
 
