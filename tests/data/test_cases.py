@@ -134,17 +134,23 @@ def test_refused_before_training(name: str, tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["17-one-truncated-jpeg", "17b-one-bad-line"])
-def test_bad_skip_leaves_the_image_out(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Four images are left to train on, which is said; `eval` of the run is under the same conditions."""
+@pytest.mark.parametrize(
+    ("name", "split", "kept"), [("17-one-truncated-jpeg", "train", 4), ("17b-one-bad-line", "val", 2)]
+)
+def test_bad_skip_leaves_the_image_out(
+    name: str, split: str, kept: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The image of the fault is left out, which is said; `eval` of the run is under the same conditions."""
     given, _ = REFUSED[name]
-    images, _ = found(name, given, "train", bad="skip")
-    assert images == 4
+    images, _ = found(name, given, split, bad="skip")
+    assert images == kept
     assert train(tmp_path / "run", name, given, "--bad", "skip") == 0
-    assert "4 images" in capsys.readouterr().out
+    assert "1 images left out" in caplog.text
+    caplog.clear()
     with unchanged(CASES / name):
         assert main(["eval", "--weights", str(tmp_path / "run"), "--out", str(tmp_path / "eval")]) == 0
-    assert json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    evaluated = json.loads((tmp_path / "eval" / "metrics.json").read_text())["images"]
+    assert (evaluated, "1 images left out" in caplog.text) == (2 if split == "val" else 3, split == "val")
 
 
 def test_allow_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
