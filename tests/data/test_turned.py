@@ -45,7 +45,9 @@ def sizes(root: Path, change: str) -> None:
 
 @pytest.mark.parametrize("writer", [write_coco, write_voc])
 @pytest.mark.parametrize("size", ["stored", "none", "swapped"])
-def test_boxes_on_the_stored_pixels(writer: object, size: str, tmp_path: Path) -> None:
+def test_boxes_on_the_stored_pixels(
+    writer: object, size: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Refused with the command that mends it, whatever size the annotations have; skipped, the image is left out."""
     assert callable(writer)
     root: Path = writer(tmp_path, [WIDE, WIDE, FITS_BOTH, WIDE])
@@ -68,7 +70,9 @@ def test_boxes_on_the_stored_pixels(writer: object, size: str, tmp_path: Path) -
     command = next(line for line in text.splitlines() if line.startswith("exiftool"))
     assert shlex.split(command) == ["exiftool", "-overwrite_original", "-Orientation=", *map(str, sorted(files))]
     assert f"The boxes of {len(files)} images lie on the pixels as they are stored" in text
+    caplog.clear()
     data = open_data(root, split="train", bad="skip")
+    assert command in caplog.text
     assert (len(data), data.index.left_out) == (4 - len(files), len(files))
     # What the command does.
     for file in files:

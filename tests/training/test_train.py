@@ -315,6 +315,15 @@ def test_nothing_to_evaluate_on(place: Place, capsys: pytest.CaptureFixture[str]
     assert "--allow-empty" in error
     assert not Path("run").exists()
     assert train(place._replace(data=Path("half")), "--allow-empty", "--epochs", "1") == 0
+    capsys.readouterr()
+    # The run says that it is meant so; other weights do not.
+    shutil.copy("run/best.safetensors", "other.safetensors")
+    for weights, status in (("run", 0), ("other.safetensors", 1)):
+        assert main(["eval", "--weights", weights, "--data", "half", "--split", "val", "--out", "e"]) == status
+    out, error = capsys.readouterr()
+    assert "AP      0.50:0.95    all      100      n/a\n" in out
+    assert json.loads(Path("e/metrics.json").read_text())["AP"] is None
+    assert "--allow-empty" in error
     assert read_metrics("run")[0]["train/box"] > 0
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from yolo.commands.of_run import options_of
+from yolo.commands.of_run import empty_of, options_of
 from yolo.data.datasets import ImageDataset, open_data
 from yolo.data.formats.coco_json import read_annotations, read_json
 from yolo.data.learnable import check_learnable
@@ -100,7 +100,8 @@ def _of_results(options: Evaluate) -> Case:
 def _of_model(options: Evaluate) -> Case:
     """Return the case of a model and a data set, after detecting in all its images."""
     data = _of_run(options) if options.data is None else _given(options, options.data)
-    check_learnable(data.index, f"{options.data or options.model.weights}", allow_empty=options.allow_empty)
+    allow_empty = empty_of(options.allow_empty, options.model.weights)
+    check_learnable(data.index, f"{options.data or options.model.weights}", allow_empty=allow_empty)
     model = load_trained(options.model)
     return Case(
         data.names,

@@ -18,6 +18,12 @@ def options_of(weights: Path) -> Training | None:
     return read_options(file) if file.is_file() else None
 
 
+def empty_of(given: bool, weights: Path | None) -> bool:
+    """Return whether data without objects is accepted: if asked for, or by the run of the weights."""
+    run = options_of(weights) if weights is not None else None
+    return given or bool(run and run.allow_empty)
+
+
 def bad_of(given: Bad | None, weights: Path | None) -> Bad:
     """Return what to do about faults: as given, else as in the run of the weights, else to report them as an error."""
     run = options_of(weights) if given is None and weights is not None else None

@@ -18,6 +18,7 @@ from yolo.data.sheet import contact_sheet, spread
 from yolo.data.split_names import kind
 from yolo.data.statistics import anchor_table, class_table, network_sizes, quantiles, totals
 from yolo.data.transforms import Augmented, Preview
+from yolo.data.turned import advice
 from yolo.images.files import write_image
 from yolo.options.augment import Augment
 from yolo.options.commands import ShowData
@@ -47,10 +48,10 @@ def run(options: ShowData) -> int:
     for split, index in indices.items():
         _print(f"{split}: pixels of boxes in the network input, {size}", quantiles(network_sizes(index, plan.size)))
         _print(f"{split}: boxes by the anchor of {options.cfg.name} that is most like them", anchor_table(index, plan))
-        if notes := [*index.notes, *filter(None, (nothing_counts(index), few_labelled(index)))]:
+        if notes := [*index.notes, *filter(None, [nothing_counts(index) or few_labelled(index)])]:
             _print(f"{split}: notes", notes)
         if index.faults:
-            _print(f"{split}: {index.omission}", summary(index.faults, "fault", 50).splitlines())
+            _print(f"{split}: {index.omission}", [summary(index.faults, "fault", 50), *advice(index.turned)])
     for split, problem in broken.items():
         _print(f"{split}: cannot be shown", problem.splitlines())
     # A sheet of the images as they are, and one of the same images as training sees them first.

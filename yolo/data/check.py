@@ -146,6 +146,7 @@ def check(unchecked: UncheckedIndex, *, skip_faults: bool) -> Index:
         area=(inside if unchecked.area is None else unchecked.area)[kept],
         crowd=unchecked.crowd[kept],
         faults=faults,
+        turned=turned,
         left_out=int((~usable).sum()),
         notes=unchecked.notes + _notes(unchecked, clipped, kept),
     )

@@ -30,7 +30,7 @@ from yolo.data.part import Part
 from yolo.data.recognise import chosen as chosen_split
 from yolo.data.recognise import find
 from yolo.data.sample import Sample, Target, make_target
-from yolo.data.turned import other_size, remedy
+from yolo.data.turned import advice, other_size, remedy
 from yolo.images.files import read_image
 from yolo.names import chosen, read_names
 from yolo.size import Size
@@ -162,7 +162,7 @@ def open_data(
             if note not in said:
                 log.warning("%s", note)
         if index.faults:
-            log.warning("%s:\n%s", index.omission, summary(index.faults, "fault"))
+            log.warning("%s", "\n".join([f"{index.omission}:", summary(index.faults, "fault"), *advice(index.turned)]))
     return ImageDataset(index, part, whole)
 
 

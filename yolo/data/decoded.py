@@ -103,8 +103,14 @@ def without_damaged(index: Index, *, skip_faults: bool) -> Index:
         raise ValueError(f"{summary(faults, 'fault')}\n{remedy(turned)}")
     if not kept:
         raise ValueError("no image can be used:\n" + summary(faults, "fault"))
-    left_out = index.left_out + len(faults)
-    return replace(index.with_images(kept), faults=[*index.faults, *faults], left_out=left_out) if faults else index
+    if not faults:
+        return index
+    return replace(
+        index.with_images(kept),
+        faults=[*index.faults, *faults],
+        left_out=index.left_out + len(faults),
+        turned=[*index.turned, *turned],
+    )
 
 
 def _decoded(names: Iterable[str]) -> list[tuple[str, Checked, bool]]:

@@ -61,6 +61,8 @@ class Index:
     """Why images were left out, one per line."""
     left_out: int = 0
     """Number of images that were left out because of faults."""
+    turned: list[str] = field(default_factory=list)
+    """Files that were left out because their boxes do not fit the EXIF orientation; `turned.advice` has the remedy."""
     notes: list[str] = field(default_factory=list)
     """What is odd but usable, one per line."""
 

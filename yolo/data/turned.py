@@ -78,20 +78,24 @@ def fault_of(path: str, size: tuple[int, int]) -> str:
 
 def remedy(turned: Sequence[str]) -> str:
     """Return what to do about faults, the end of a message. `turned` are the files with a fault of `fault_of`."""
-    lines = ["Correct the files, or have their images left out: --bad skip"]
-    if turned:
-        files = shlex.join(turned)
-        if len(turned) > NAMED:
-            with tempfile.NamedTemporaryFile(
-                "w", prefix="turned-", suffix=".txt", delete=False, errors="surrogateescape"
-            ) as listing:
-                listing.write("\n".join(turned) + "\n")
-            files = f"-@ {shlex.quote(listing.name)}"
-        lines += [
-            f"The boxes of {len(turned)} images lie on the pixels as they are stored, without the EXIF orientation. "
-            "Without that tag every program shows the stored pixels, and the boxes fit; pixels and boxes stay as they "
-            "are. Keep a copy, then remove it:",
-            f"exiftool -overwrite_original -Orientation= {files}",
-            "If other images of the set are turned as well, look at their boxes: the same tool has drawn them.",
-        ]
-    return "\n".join(lines)
+    return "\n".join(["Correct the files, or have their images left out: --bad skip", *advice(turned)])
+
+
+def advice(turned: Sequence[str]) -> list[str]:
+    """Return the lines on how to mend these files; empty without any."""
+    if not turned:
+        return []
+    files = shlex.join(turned)
+    if len(turned) > NAMED:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="turned-", suffix=".txt", delete=False, errors="surrogateescape"
+        ) as listing:
+            listing.write("\n".join(turned) + "\n")
+        files = f"-@ {shlex.quote(listing.name)}"
+    return [
+        f"The boxes of {len(turned)} images lie on the pixels as they are stored, before the EXIF orientation. Without "
+        "that tag every program shows the stored pixels, and the boxes fit; pixels and boxes stay as they are. Keep a "
+        "copy, then remove it:",
+        f"exiftool -overwrite_original -Orientation= {files}",
+        "If other images of the set are turned as well, look at their boxes: the same tool has drawn them.",
+    ]

@@ -150,7 +150,7 @@ class Evaluate(Checked):
     """What to do about faults in annotations and damaged images: stop, or list them and leave out their images. By
     default as in the run that the weights belong to, else stop."""
     allow_empty: bool = False
-    """Accept data without objects, where AP is n/a."""
+    """Accept data without objects, where AP is n/a; by default if the run that the weights belong to did."""
     model: ModelFiles = field(default_factory=ModelFiles)
     filter: Annotated[Filter, arg(name="")] = EVALUATION
     batch_size: Count = 16
