@@ -128,7 +128,7 @@ def _given(options: Evaluate, path: Path) -> ImageDataset:
         decode=True,
         val=options.val,
         holdout=run.holdout if run and options.holdout is None and options.split else options.holdout,
-        allow_empty=options.allow_empty,
+        allow_empty=empty_of(options.allow_empty, options.model.weights),
     )
 
 
