@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.small_sets import DrawnImage, write_coco
 from yolo.data import decoded
+from yolo.data.datasets import open_data
 from yolo.data.decoded import Checked, checked
 from yolo.images.files import decode_image
 
@@ -145,6 +147,27 @@ def test_an_interrupted_check_keeps_what_it_has(
     reads.clear()
     checked(files)
     assert sorted(reads) == sorted(map(str, files[32:]))
+
+
+def test_a_set_is_checked_when_it_is_opened(files: list[Path], reads: list[str], tmp_path: Path) -> None:
+    """All damaged images are named at once, or left out and counted; images without objects are checked as well."""
+    root = write_coco(tmp_path / "coco", [DrawnImage((20, 20), [(0, 0, 0, 9, 9)])] * 3 + [DrawnImage((20, 20), [])] * 2)
+    images = sorted((root / "images" / "train").iterdir())
+    for k in (1, 4):
+        images[k].write_bytes(images[k].read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"img_1\.jpg: truncated JPEG.*\n.*img_4\.jpg: truncated JPEG.*\n.*--bad skip"):
+        open_data(root, decode=True)
+    assert sorted(reads) == sorted(map(str, images))
+    reads.clear()
+    index = open_data(root, bad="skip").index
+    assert ([index.path(k).stem for k in range(len(index))], index.left_out) == (["img_0", "img_2", "img_3"], 2)
+    assert len(open_data(root)) == 5
+    assert len(open_data(root, limit=1, decode=True)) == 1
+    assert reads == []
+    for image in images:
+        image.write_bytes(b"no image")
+    with pytest.raises(ValueError, match="no image can be used:\n.*img_0.jpg: not an image"):
+        open_data(root, bad="skip")
 
 
 def test_without_a_place_to_remember(

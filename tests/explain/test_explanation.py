@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from tests.commands.test_evaluate import DATA, write_data
 from tests.darknet.test_golden import needs_shared
 from tests.detection.test_postprocess import SIZE, make_head, make_region, random_raw
 from tests.support.load import load_yolo
+from tests.support.small_sets import write_yolo
 from yolo.__main__ import main
+from yolo.commands.explain import find_image
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import save_safetensors
@@ -35,6 +38,7 @@ from yolo.metrics.collect import Collector
 from yolo.metrics.verdict import verdict
 from yolo.models.load import load_yolo as load_files
 from yolo.models.yolo import YoloDetector
+from yolo.options.commands import Explain
 from yolo.options.detection import Filter, ModelFiles
 from yolo.options.loss import LossOptions
 from yolo.options.train import Train
@@ -302,3 +306,29 @@ def test_a_real_model_on_real_images() -> None:
         device="cpu",
     )
     assert check_found(load_files(files, "explain"), DATA / "coco-mini", "val", 20, Filter()) > 30
+
+
+def test_a_broken_split_does_not_hide_an_image(tmp_path: Path) -> None:
+    """An image of another split is found; one that may be in the broken split is reported with what is wrong there."""
+    root = write_yolo(tmp_path / "set")
+    (root / "data.yaml").write_text("train: images/train\nval: images/nowhere\nnames: [cat, dog, red ball]\n")
+    options = Explain(image="img_1.jpg", data=root, model=ModelFiles(weights=tmp_path / "some.weights"))
+    data, k = find_image(options)
+    assert data.path(k).name == "img_1.jpg"
+    with pytest.raises(ValueError, match=r"(?s)^val: .*images/nowhere: no such folder"):
+        find_image(replace(options, image="img_7.jpg"))
+
+
+def test_faults_are_treated_as_in_the_run(tmp_path: Path) -> None:
+    """A bad line stops `explain`, or its image is left out: as asked for, else as in the run of the weights."""
+    root = write_yolo(tmp_path / "set")
+    (root / "labels" / "train" / "img_0.txt").write_text("9 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "run").mkdir()
+    write_yaml(tmp_path / "run" / "options.yaml", Train(bad="skip"))
+    run, other = (ModelFiles(weights=tmp_path / folder / "best.safetensors") for folder in ("run", "other"))
+    options = Explain(image="img_1.jpg", data=root, model=run)
+    for skipping in (options, replace(options, model=other, bad="skip")):
+        assert len(find_image(skipping)[0]) == 1
+    for stopping in (replace(options, bad="error"), replace(options, model=other)):
+        with pytest.raises(ValueError, match="img_0.txt:1: class 9"):
+            find_image(stopping)

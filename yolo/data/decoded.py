@@ -139,8 +139,9 @@ def _stamp(name: str) -> Stamp | None:
 
 
 def _memory_of(names: Iterable[str]) -> Path:
-    """Return the file that remembers the images of the folder that holds all these files."""
-    folder = os.path.commonpath({os.path.dirname(name) for name in names} or {"/"})
+    """Return the file that remembers the images of the folders that begin like all of these."""
+    # Any common beginning will do; a common path does not exist on several drives.
+    folder = os.path.commonprefix([os.path.dirname(name) for name in names])  # noqa: RUF071
     return cache_folder() / "decoded" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.json"
 
 
