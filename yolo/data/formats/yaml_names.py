@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from yolo.options.yaml_file import yaml_errors
 log = logging.getLogger("yolo")
 
 
-def names_in(file: Path, text: str, beside: list[str] | None = None) -> list[str] | None:
+def names_in(file: Path, text: str, beside: Callable[[], list[str] | None] = lambda: None) -> list[str] | None:
     """Return the class names of a data.yaml, else those `beside` it; None if there are neither names nor `nc`.
 
     `names` is a list, or a table from 0 on in any order, or a file of names. With `nc` alone the names are `class 0`,
@@ -27,7 +28,7 @@ def names_in(file: Path, text: str, beside: list[str] | None = None) -> list[str
     Args:
         file: the data.yaml, for messages and relative paths.
         text: its content.
-        beside: names found elsewhere in the data set.
+        beside: returns the names that are found elsewhere in the data set, if there are any.
 
     Raises ValueError, with the line, for names that are none of these, numbers with gaps, and a `nc` that differs.
     """
@@ -35,7 +36,7 @@ def names_in(file: Path, text: str, beside: list[str] | None = None) -> list[str
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     table = {key.value: node for key, node in pairs if isinstance(key, yaml.ScalarNode)}
-    names = (_names(file, table["names"]) if "names" in table else None) or beside
+    names = (_names(file, table["names"]) if "names" in table else None) or beside()
     if "nc" not in table:
         return names
     word, at = _word(file, table["nc"], "nc"), _at(file, table["nc"])
