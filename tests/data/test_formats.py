@@ -125,6 +125,20 @@ def test_yaml_and_darknet_data(tmp_path: Path) -> None:
     assert described[0][1]["labels"].tolist() == listed[1][1]["labels"].tolist() == [1, 0]
 
 
+def test_a_yaml_with_the_number_of_classes_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Names in a file beside it count; without one, classes are numbered, and any names may be given for them."""
+    root = write_yolo(tmp_path)
+    (root / "data.yaml").write_bytes("# für alle\ntrain: images/train\nnc: '3'\n".encode("latin-1"))
+    assert open_data(root).names == list(NAMES)
+    assert not caplog.text
+    (root / "classes.txt").unlink()
+    assert open_data(root).names == ["class 0", "class 1", "class 2"]
+    assert caplog.text.count(f"{root / 'data.yaml'}:3: nc is 3, but there are no names") == 1
+    assert open_data(root, names=NAMES).names == list(NAMES)
+    with pytest.raises(ValueError, match="class 2: class 2 in the data, none given"):
+        open_data(root, names=NAMES[:2])
+
+
 def test_subsets_are_deterministic(tmp_path: Path) -> None:
     """`limit` takes the first images; a fraction is part of a larger one, and another with another seed."""
     data = write_yolo(tmp_path, [DrawnImage((8, 8), [(k % 3, 0, 0, 4, 4)]) for k in range(40)])

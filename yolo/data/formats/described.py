@@ -29,7 +29,7 @@ def describes(file: Path) -> bool:
         return False
     try:
         if file.suffix.lower() in YAML:
-            content = yaml.safe_load(file.read_bytes())
+            content = yaml.safe_load(read_text(file))
             return isinstance(content, dict) and bool(_splits(content)) and bool({"names", "nc"} & content.keys())
         return bool(_splits(_table(file)))
     except (ValueError, yaml.YAMLError):
@@ -48,18 +48,17 @@ def from_yaml(file: Path) -> dict[str, Part]:
         content = yaml.safe_load(text)
     if not isinstance(content, dict):
         raise ValueError(f"{file}: holds {type(content).__name__}; expected keys such as path, train, val, names")
-    names = names_in(file, text)
     # Folders are relative to `path`, which is relative to the file itself.
     root, as_written = place(str(content.get("path") or ""), [file.parent])
     given: dict[str, list[str]] = {}
     for split, value in _splits(content).items():
         given[split] = value if isinstance(value, list) else [value]
-        if not all(isinstance(text, str) for text in given[split]):
+        if not all(isinstance(name, str) for name in given[split]):
             raise ValueError(f"{file}: {split}: {value!r}: expected a folder or a list of them")
     if not given:
         raise ValueError(f"{file}: no split; expected train, val or test, folders or lists of images")
     used = root if root.is_dir() else file.parent
-    names = names if names is not None else names_near([used, file.parent])
+    names = names_in(file, text, lambda: names_near([used, file.parent]))
     notes = () if as_written else (f"{file}: path: {content['path']} is not there; {root} is used",)
     return _parts(file, given, [root, file.parent, file.parent / file.stem], used, names, notes)
 
