@@ -131,7 +131,7 @@ def _compared(options: Training, before: Record | None, now: Record, state: dict
     """
     assert options.out is not None
     folder = options.out
-    found = _cfg_changes(folder, options, len(now.train.names))
+    found = _cfg_changes(folder, options, len((before or now).train.names))
     if before is None:
         if yaml.safe_load(state["options"])["data"] != options.data:
             found.append(f"the data is {options.data}, and the run has no {DATA} to compare it with")
