@@ -158,16 +158,12 @@ def test_two_trainings(capsys: pytest.CaptureFixture[str]) -> None:
     assert not (Path("run") / OWNER).exists()
 
 
-def test_processes_of_one_training_share_the_folder() -> None:
-    """Two processes train together in a folder; while somebody else owns it, both are refused, and torchrun ends."""
-    command = words(shapes(Path.cwd()), tiny_cfg(Path.cwd()), "--epochs", "1", "--out", "run")
-    together = ["--nproc-per-node", "2", "--standalone"]
+def test_all_processes_of_a_training_are_refused() -> None:
+    """Process 0 finds the owner, both give the same error, and torchrun ends."""
     with owned(Path("run")):
-        child = process(*command, torchrun=together)
+        command = ["--data", "set", "--device", "cpu", "--out", "run"]
+        child = process(*command, torchrun=["--nproc-per-node", "2", "--standalone"])
         _, errors = ended(child)
-        assert child.returncode == 1
-        assert errors.count(f"error: run: another training writes here: process {os.getpid()} on") == 2
-    child = process(*command, torchrun=together)
-    _, errors = ended(child)
-    assert child.returncode == 0, errors
-    assert not (Path("run") / OWNER).exists()
+    assert child.returncode == 1
+    assert errors.count(f"error: run: another training writes here: process {os.getpid()} on") == 2
+    assert files() == []

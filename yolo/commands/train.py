@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,11 +18,12 @@ from yolo.options.yaml_file import read_values
 from yolo.training.assemble import assemble
 from yolo.training.checkpoint import load_checkpoint
 from yolo.training.interrupt import interruptible
+from yolo.training.kept import check_there
 from yolo.training.owner import owned
 from yolo.training.run_folder import BEST, LAST, OPTIONS
 
-MAY_CHANGE = ("data", "epochs", "workers", "device", "eval_every", "save_every")
-"""Options that may change when a run is resumed: `data` if the set only moved, `epochs` if they grow."""
+MAY_CHANGE = ("data", "val", "epochs", "workers", "device", "eval_every", "save_every")
+"""Options that may change when a run is resumed: `data` and `val` if the set only moved, `epochs` if they grow."""
 
 OF_THE_COMMAND = ("resume", "accept_changes", "out")
 """Options of the command, not of the run."""
@@ -95,8 +95,7 @@ def _resumed(given: Training) -> tuple[Training, dict[str, Any], str]:
             f"has followed them; expected {began.epochs} or more. To end it earlier, leave it: {folder / BEST} is its "
             f"best epoch so far"
         )
-    if options.data != "shapes" and not Path(options.data).exists():
-        raise FileNotFoundError(f"{options.data}: the data of {folder} is not there; if it moved, add --data PATH")
+    check_there(folder, options)
     step, more = state["trainer"]["step"] + 1, options.epochs > began.epochs
     note = (
         f"{options.epochs} epochs in place of {began.epochs}: from step {step} on, learning rate "

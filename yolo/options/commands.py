@@ -176,7 +176,8 @@ class Evaluate(Checked):
                 "as --weights RUN; "
                 f"got {', '.join(f'--{name}' for name in sorted(given)) or 'none of them'}"
             )
-        others = [name for name in ("split", "data_format", "limit") if getattr(self, name) is not None]
+        names = ("split", "data_format", "limit", "val", "holdout", "bad")
+        others = [name for name in names if getattr(self, name) is not None]
         if given == {"weights"} and others:
             raise ValueError(f"{', '.join(others)} without effect: a run has its own data; give --data PATH as well")
 

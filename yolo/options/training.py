@@ -68,7 +68,7 @@ class Training(Checked):
     """Folder of the run; by default a new one in runs/."""
     resume: Path | None = None
     """Folder of a run to resume, exactly as if it had not stopped; its options are read from it. Only --epochs (more),
-    --workers, --device, --eval-every, --save-every may be given beside it, and --data for a data set that moved."""
+    --workers, --device, --eval-every, --save-every may be given beside it, and --data, --val for data that moved."""
     accept_changes: bool = False
     """Resume although the data or the cfg changed since the run began; what changed is written into its data.json."""
 

@@ -34,7 +34,7 @@ from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
 from yolo.training.allocator import keep_large_blocks
 from yolo.training.engine import Trainer
-from yolo.training.kept import DATA, Verdict, epoch_anew, in_order, kept_cfg, part, settled
+from yolo.training.kept import DATA, Verdict, check_there, epoch_anew, in_order, kept_cfg, part, settled
 from yolo.training.optimizer import freeze, make_optimizer
 from yolo.training.precision import autocast, training_precision
 from yolo.training.record import changes, read_record
@@ -146,6 +146,7 @@ def validation_of(folder: Path) -> ImageDataset:
     Raises ValueError or OSError as `open_sets`, and for a folder without options of a run.
     """
     options = read_options(folder / OPTIONS)
+    check_there(folder, options)
     opened = open_sets(options)
     before = read_record(folder / DATA)
     if before is None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,7 +18,7 @@ import yaml
 
 from yolo.darknet.cfg import read_cfg, with_classes
 from yolo.data.datasets import ImageDataset
-from yolo.data.index import Index
+from yolo.data.decoded import checked
 from yolo.data.sampler import Batches
 from yolo.distributed import from_rank_0, print_once, rank
 from yolo.models.detector import Detector
@@ -31,11 +29,8 @@ from yolo.training.totals import Totals
 
 DATA, CFG = "data.json", "network.cfg"
 
-OPENED = {
-    "train": ("split", "limit", "bad", "holdout"),
-    "val": ("val_split", "val", "bad", "holdout"),
-}
-"""The options under which each part of the data is opened."""
+OPENED = {"train": ("split", "limit"), "val": ("val_split", "val")}
+"""The options under which each part of the data is opened; further ones belong to both."""
 
 T = TypeVar("T", bound=Training)
 
@@ -57,23 +52,9 @@ def in_order(sets: Sequence[ImageDataset], names: Sequence[str] | None) -> list[
     return [
         one
         if names is None or one.names == names or sorted(one.names) != sorted(names)
-        else ImageDataset(one.index.with_classes([one.names.index(name) for name in names]))
+        else ImageDataset(one.index.with_classes([one.names.index(name) for name in names]), one.part, one.whole)
         for one in sets
     ]
-
-
-def file_marks(index: Index) -> list[tuple[int, int]]:
-    """Return bytes and CRC-32 of every image file; of one that cannot be read, -1 and 0."""
-
-    def mark(path: bytes) -> tuple[int, int]:
-        try:
-            content = Path(os.fsdecode(path)).read_bytes()
-        except OSError:
-            return -1, 0
-        return len(content), zlib.crc32(content)
-
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(mark, index.paths.tolist()))
 
 
 def settled(
@@ -116,12 +97,13 @@ def _record(options: Training, sets: tuple[ImageDataset, ImageDataset], listed: 
 
 def part(kind: str, options: Training, data: ImageDataset, listed: list[str], path: Path) -> Part:
     """Return the record of one data set, "train" or "val"; the other arguments are those of `settled`."""
-    given = {name: getattr(options, name) for name in OPENED[kind] if hasattr(options, name)}
-    if given.get("val") is not None:
-        path = Path(given["val"])
-    given |= {"path": options.data, "place": os.path.abspath(path), "layout": getattr(data.index, "layout", None)}
-    plain = json.loads(json.dumps(given, default=str))
-    return part_of(data.index, path, listed, file_marks(data.index), plain)
+    files = [(file.size_bytes, file.crc) for file in checked(list(map(os.fsdecode, data.index.paths.tolist())))]
+    if kind == "val" and options.val is not None:
+        path = options.val
+    given = {name: getattr(options, name) for name in (*OPENED[kind], "bad", "allow_empty")}
+    found = {} if data.part is None else {"layout": data.part.layout, "holdout": data.part.holdout}
+    about = {"path": options.data, "place": os.path.abspath(path), **given, **found}
+    return part_of(data.index, path, listed, files, json.loads(json.dumps(about, default=str)))
 
 
 def _compared(options: Training, before: Record | None, now: Record, state: dict[str, Any], *, accept: bool) -> Verdict:
@@ -160,6 +142,13 @@ def _compared(options: Training, before: Record | None, now: Record, state: dict
     elif before and before.train.conditions["path"] != options.data:
         print_once(f"{folder}: the data is at {options.data} now, with the same images and labels")
     return Verdict(now._replace(accepted=accepted), before is not None and not same_images(before.train, now.train))
+
+
+def check_there(folder: Path, options: Training) -> None:
+    """Raise FileNotFoundError if the data of the run in this folder is not where its options say."""
+    for name, path in (("data", options.data), ("val", options.val)):
+        if path not in (None, "shapes") and not Path(path).exists():
+            raise FileNotFoundError(f"{path}: the data of {folder} is not there; if it moved, add --{name} PATH")
 
 
 def _data_changes(before: Record, now: Record) -> list[str]:

@@ -75,7 +75,7 @@ def part_of(
         files: I pairs, bytes and CRC-32 of the image files.
         conditions: what was opened and how.
     """
-    counts = {"images": len(index), "objects": len(index.labels), "left_out": getattr(index, "left_out", 0)}
+    counts = {"images": len(index), "objects": len(index.labels), "left_out": index.left_out}
     lines = zip(names_of(index, path), digests(index), files, strict=True)
     kept = [ImageLine(name, objects, *file) for name, objects, file in lines]
     return Part({**conditions, **counts}, list(index.names), list(listed), kept)
