@@ -24,6 +24,9 @@ ALL = "all"
 """Name of the only split of a set whose files name none."""
 
 
+ANY_NAME = ("{split}.json", "{part}.json")
+"""Ends of patterns of json files whose name does not tell that they are of COCO's format: their content does."""
+
 ORDER = ("", "train", "trainval", "val", "test")
 """Splits are listed by these kinds, then by name."""
 
@@ -82,8 +85,8 @@ TABLE = (
     Layout("a yaml file in the parent folder that names this folder", "yolo", "../{part}.{yaml|yml}"),
     Layout("YOLO, images and labels by split", "yolo", "labels/{split}", ("images/{split}",)),
     Layout("YOLO, split by split", "yolo", "{split}/labels", ("{word}/images",)),
-    Layout("YOLO, images and labels", "yolo", "labels", ("images",)),
     Layout("YOLO, lists of images by split", "yolo", ".", (), "{word}.txt"),
+    Layout("YOLO, images and labels", "yolo", "labels", ("images",)),
     Layout("FiftyOne YOLOv4, a list of images", "yolo", ".", (), "images.txt"),
     Layout("labels beside the images of each split (Roboflow darknet)", "yolo", "{split}", ("{word}",)),
     Layout("labels beside the images (labelImg)", "yolo", ".", (".",)),
@@ -132,16 +135,17 @@ def _names(root: Path, places: list[Place]) -> tuple[str, ...] | None:
 
 
 def coco_place(tree: Tree, layout: Layout, texts: Mapping[str, str], file: Path) -> Place:
-    """Return the place of a json file and its images."""
-    images = [tree.existing(folder.format_map(texts)) for folder in layout.images]
-    return Place((*images, file.parent), file)
+    """Return the place of a json file and its images, in a folder named like the split or like the file."""
+    named = dict.fromkeys((split_name(layout, texts), texts.get("split", ALL)))
+    images = [tree.existing(folder.format_map({**texts, "split": name})) for name in named for folder in layout.images]
+    return Place((*dict.fromkeys(images), file.parent), file)
 
 
 def _coco(tree: Tree, layout: Layout) -> dict[str, list[Place]]:
     found: dict[str, list[Place]] = {}
-    any_name = layout.labels.rpartition("/")[2] in ("{split}.json", "{part}.json")
+    any_name = layout.labels.rpartition("/")[2] in ANY_NAME
     files = [(texts, file) for texts, file in tree.match(layout.labels) if not any_name or is_coco(file)]
-    names = [split_name(texts.get("split", ALL)) for texts, _ in files]
+    names = [split_name(layout, texts) for texts, _ in files]
     for (texts, file), name in zip(files, names, strict=True):
         split = name if names.count(name) == 1 else texts["split"]
         found.setdefault(split, []).append(coco_place(tree, layout, texts, file))
@@ -167,11 +171,13 @@ def _voc(tree: Tree, layout: Layout) -> dict[str, list[Place]]:
 def _yolo(tree: Tree, layout: Layout) -> dict[str, list[Place]]:
     hits = tree.match(layout.lists) if layout.lists else [hit for images in layout.images for hit in tree.match(images)]
     # Folders without a word for a split in their names are subfolders of one set.
-    if layout.images == ("images/{split}",) and not any(kind(texts["split"]) for texts, _ in hits):
+    by_name = layout.images == ("images/{split}",)
+    hits = [(texts, path) for texts, path in hits if layout.lists or path.is_dir()]
+    if by_name and not any(kind(texts["split"]) for texts, _ in hits):
         return {}
     found: dict[str, list[Place]] = {}
     for texts, path in hits:
-        if is_image_list(path) if layout.lists else path.is_dir():
+        if is_image_list(path) if layout.lists else by_name or tree.holds(path, tuple(IMAGE_SUFFIXES)):
             found.setdefault(texts.get("split", ALL), []).append(Place((path,)))
     if layout.images == (".",) and not tree.has(tree.root, IMAGE_SUFFIXES):
         return {}
@@ -216,7 +222,10 @@ def _single(found: dict[str, list[Place]]) -> dict[str, list[Place]]:
     return found
 
 
-def split_name(stem: str) -> str:
-    """Return the name of the split in that of a file: `val_annotations` and `coco_val` are `val`."""
-    words = [word for word in re.split(r"[^0-9A-Za-z]+", stem) if kind(word)]
-    return words[0] if len(words) == 1 else stem.removesuffix(".coco").strip("_")
+def split_name(layout: Layout, texts: Mapping[str, str]) -> str:
+    """Return the name of a split; in a file of any name, `val_annotations` and `coco_val` are `val`."""
+    split = texts.get("split", ALL)
+    words = [word for word in re.split(r"[^0-9A-Za-z]+", split) if kind(word)]
+    if layout.labels.rpartition("/")[2] not in ANY_NAME:
+        return split
+    return words[0] if len(words) == 1 else split.removeprefix("instances_").removesuffix(".coco").strip("_")

@@ -38,11 +38,16 @@ def find(
     found = _at(path, data_format)
     if val is not None:
         others = _at(val, data_format)
-        other = others[chosen(others, "val", str(val)) if meant(others, "val") else chosen(others, None, str(val))]
+        fitting = meant(others, "val") or list(others)
+        if len(fitting) > 1:
+            raise ValueError(f"{val}: which split is the validation? there are {', '.join(fitting)}; give its own path")
+        other = others[fitting[0]]
         if _is_one(found, path):
             found = {"train": found[chosen(found, None, str(path))]}
         kept = {name: part for name, part in found.items() if kind(name) != "val"}
-        found = {**kept, "val": replace(other, split="val")}
+        # A folder of images whose labels are numbers has the class names of the images for training.
+        names = other.names or next((part.names for part in kept.values() if part.format == "yolo"), None)
+        found = {**kept, "val": replace(other, split="val", names=names)}
         labels = tuple(dict.fromkeys(file for part in found.values() for file in part.every))
         if all(part.format == other.format for part in kept.values()):
             found = {split: replace(part, every=labels) for split, part in found.items()}
@@ -140,14 +145,15 @@ def _of_json(path: Path) -> dict[str, Part]:
         for _ in range(layout.labels.count("/")):
             root = root / ".." if root.name in ("", "..") else root.parent
         tree = Tree(root)
-        texts = next((hit for hit, file in tree.match(layout.labels) if file.samefile(path)), None)
+        texts = next((hit for hit, file in tree.match(layout.labels) if file.resolve() == path.resolve()), None)
         # A folder of a split is called `train`; `train_data` may be the folder of the set.
         if texts is not None and ("{word}" not in layout.labels or texts["split"].casefold() in SPLITS):
             break
-    split = split_name(texts.get("split", path.stem) if texts else path.stem.removeprefix("instances_"))
+    texts = texts or {"split": path.stem}
+    split = split_name(layout, texts)
     part = Part(
         format="coco", layout=layout.name, split=split, root=root, source=path,
-        places=(coco_place(tree, layout, texts or {"split": split}, path),), every=(path,),
+        places=(coco_place(tree, layout, texts, path),), every=(path,),
     )  # fmt: skip
     return {split: part}
 
