@@ -47,6 +47,7 @@ NO_TORCH = [
     "yolo.data.formats.coco",
     "yolo.data.formats.voc",
     "yolo.data.formats.yolo",
+    "yolo.data.recognise",
     "yolo.training.schedule",
     "yolo.commands.summary",
     "yolo.download.fetch",

@@ -19,7 +19,7 @@ from yolo.images.files import IMAGE_SUFFIXES
 
 SHOWN = 8  # files and folders that a message lists
 
-FOLDERS = 200  # subfolders that are searched for a data set
+FOLDERS, LEVELS = 200, 3  # number of subfolders that are searched for a data set, and how deep
 
 
 def find(
@@ -91,9 +91,9 @@ def _at(path: Path, data_format: Format | None) -> dict[str, Part]:
         return _of_file(path, data_format)
     if found := _of_folder(path, data_format):
         return found
-    # An archive in a folder, or the parent of a data set: at most two levels up.
+    # An archive in a folder, or a parent of the data set.
     below = [path]
-    for _ in range(2):
+    for _ in range(LEVELS):
         below = [Path(entry.path) for folder in below for entry in _folders(folder)][:FOLDERS]
         sets = {folder: found for folder in below if (found := _of_folder(folder, data_format))}
         if len(sets) > 1:
@@ -197,7 +197,7 @@ def _nearest(tree: Tree, rows: list[Layout]) -> str:
                     return f"{labels} holds xml files, but there are no images in {' or '.join(row.images[:3])}"
     images = [
         path
-        for pattern in ("images", "images/{word}", "{word}/images", "{word}", ".")
+        for pattern in ("images", "images/{word}", "{word}/images", "{part}", ".")
         for _, path in tree.match(pattern)
     ]
     for folder in images:
