@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.support.paths import ROOT
-from tests.support.small_sets import DrawnImage, write_coco, write_voc, write_yolo
+from tests.support.small_sets import TWO, DrawnImage, write_coco, write_voc, write_yolo
 from yolo.__main__ import main
 from yolo.boxes import iou
 from yolo.darknet.cfg import read_cfg
@@ -154,7 +154,7 @@ def test_a_sheet_of_any_number(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Counts, anchors, faults with their place, a sheet per split; the data set is not changed."""
-    root = write_yolo(tmp_path / "set")
+    root = write_yolo(tmp_path / "set", [TWO[0]] * 2)
     (root / "labels" / "train" / "img_0.txt").write_text("0 0.5 0.5 0.5 0.5\n5 0.5 0.5 0.1 0.1\n")
     before = {file: file.read_bytes() for file in root.rglob("*.*")}
     arguments = ["show-data", str(root), "--cfg", "yolov3-tiny.cfg", "--size", "96x64", "--out", str(tmp_path / "out")]
