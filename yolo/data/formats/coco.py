@@ -5,35 +5,24 @@ from __future__ import annotations
 import json
 import mmap
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from yolo.data.check import UncheckedIndex, check
-from yolo.data.formats.coco_json import Annotations, read_annotations
+from yolo.data.formats.coco_json import Annotations, is_group, read_annotations
+from yolo.data.formats.columns import whole_number
 from yolo.data.index import Index
 from yolo.data.part import Part
 from yolo.data.paths import locate
 from yolo.data.split_names import kind
 from yolo.names import class_index, matched
 
-NO_GROUP = ("", "none", "null")  # the supercategory of a category that is in no group
-
 WINDOW = 2**22  # bytes that hold the categories of nearly every file
-
-
-class Category(NamedTuple):
-    """A category as a json file lists it."""
-
-    id: int | str
-    name: str
-    group: str
-    """Its supercategory."""
 
 
 def read(part: Part, names: Sequence[str] | None, *, skip_faults: bool) -> Index:
@@ -85,83 +74,61 @@ def is_coco(file: Path) -> bool:
 def _classes(part: Part, given: Annotations) -> tuple[list[str], list[str]]:
     """Return the class names of all splits, and what is worth saying about them.
 
-    A category without objects in any split that only groups the others is not a class: Roboflow writes one with id 0.
-    Raises ValueError if two classes of the file have one name.
+    A category that only groups the others and has no objects in any split is not a class: Roboflow writes one.
     """
-    files = sorted(part.every or (given.path,), key=lambda file: kind(file.stem) != "train")
-    tables = {file: categories(file) for file in files}
-    own = [Category(*pair, "") for pair in zip(given.category_ids, given.names, strict=True)]
-    if [category[:2] for category in sorted(tables[given.path], key=lambda c: str(c.id))] != sorted(
-        (category[:2] for category in own), key=lambda c: str(c[0])
-    ):
-        tables[given.path] = own
-    groups = {group for table in tables.values() for group in _groups(table)}
-    with_objects = {given.category_ids[label] for label in np.unique(given.label)}
-    groups = {
-        group
-        for group in groups
-        if group.id not in with_objects and not any(_has_object(file, group.id) for file in files if file != given.path)
-    }
+    own = list(zip(given.category_ids, given.names, strict=True))
     notes = [
-        f"{part.source}: {group.name}, id {group.id}, only groups the other categories: not a class" for group in groups
+        f"{given.path}: category {entry['id']}, {entry.get('name')}, only groups the others: it is not a class"
+        for entry in _categories(given.path)
+        if whole_number(entry["id"]) not in given.category_ids
     ]
-    tables = {file: [category for category in table if category not in groups] for file, table in tables.items()}
-    twice = [name for name, count in Counter(c.name for c in tables[given.path]).items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"{given.path}: categories: {', '.join(map(repr, twice))}: more than one has this name; rename them"
-        )
-    # By id where an id means one name in all files, else as they come.
-    pairs = dict.fromkeys(category[:2] for table in tables.values() for category in table)
-    ids, names = [number for number, _ in pairs], list(dict.fromkeys(name for _, name in pairs))
-    if len(set(ids)) == len(names) == len(pairs) and all(isinstance(number, int) for number in ids):
+    # The classes for training come first where ids do not decide.
+    files = sorted({*part.every, given.path}, key=lambda file: (not _is_for_training(file), file))
+    tables = {file: own if file == given.path else _others(file) for file in files}
+    pairs = dict.fromkeys(pair for table in tables.values() for pair in table)
+    names = list(dict.fromkeys(name for _, name in pairs))
+    if len({number for number, _ in pairs}) == len(names) == len(pairs):
         names = [name for _, name in sorted(pairs)]
     for file, table in tables.items():
-        lacking = set(names) - {category.name for category in table}
+        lacking = [name for name in names if name not in {name for _, name in table}]
         if lacking and table:
-            listed = ", ".join(name for name in names if name in lacking)
-            notes.append(f"{file} lists {len(table)} of the {len(names)} classes of all splits, without {listed}")
+            few = f"{len(table)} of the {len(names)} classes of all splits"
+            notes.append(f"{file} lists {few}, without {', '.join(lacking)}")
     return names, notes
 
 
-def _groups(table: Sequence[Category]) -> list[Category]:
-    """Return the categories that are in no group and give theirs to others."""
+def _is_for_training(file: Path) -> bool:
+    return any(kind(word) == "train" for word in re.split(r"[^0-9A-Za-z]+", f"{file.parent.name} {file.stem}"))
+
+
+def _others(file: Path) -> list[tuple[int, str]]:
+    """Return ids and names of the classes of another split, without reading all of its file."""
+    entries = _categories(file)
     return [
-        category
-        for category in table
-        if category.group.casefold() in NO_GROUP
-        and any(other.group == category.name for other in table if other is not category)
+        (number, str(entry.get("name") or f"category {entry['id']}"))
+        for entry in entries
+        if (number := whole_number(entry["id"])) is not None
+        and not (is_group(entry, entries) and not _has_object(file, number))
     ]
 
 
-def categories(file: Path) -> list[Category]:
-    """Return the categories of a json file, without reading the rest of it; empty for a file without them."""
+def _categories(file: Path) -> list[dict[str, Any]]:
+    """Return the entries of the categories of a json file without reading the rest; none for a file without them."""
     with _bytes_of(file) as data:
         found = data.rfind(b'"categories"')
         start = data.find(b"[", found)
-        for size in (WINDOW, len(data)):
+        for size in (WINDOW, len(data)) if min(found, start) >= 0 else ():
             text = bytes(data[start : start + size]).decode("utf-8", errors="replace")
-            try:
-                entries = json.JSONDecoder().raw_decode(text)[0] if min(found, start) >= 0 else []
-            except json.JSONDecodeError:
-                continue
-            return [_category(entry) for entry in entries if isinstance(entry, dict) and "id" in entry]
+            with suppress(json.JSONDecodeError):
+                entries = json.JSONDecoder().raw_decode(text)[0]
+                return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
     return []
 
 
-def _category(entry: dict[str, Any]) -> Category:
-    number = str(entry["id"])
-    group = entry.get("supercategory")
-    key = int(number) if number.isdecimal() else number
-    return Category(key, str(entry.get("name", f"category {number}")), "" if group is None else str(group))
-
-
-def _has_object(file: Path, category: int | str) -> bool:
+def _has_object(file: Path, category: int) -> bool:
     """Return whether a json file has an object of a category, without reading it as json."""
     with _bytes_of(file) as data:
-        return (
-            re.search(rb'"category_id"\s*:\s*"?%s(\.0)?"?\s*[,}]' % re.escape(str(category)).encode(), data) is not None
-        )
+        return re.search(rb'"category_id"\s*:\s*"?%d(\.0)?"?\s*[,}]' % category, data) is not None
 
 
 @contextmanager

@@ -193,7 +193,7 @@ def _classes(path: Path, annotations: list[Entry], categories: list[Entry]) -> t
     Raises ValueError for ids and names that are not unique.
     """
     above = {str(entry.get("supercategory")) for entry in categories}
-    for group in [entry for entry in categories if str(entry.get("name")) in above and _is_group(entry, categories)]:
+    for group in [entry for entry in categories if str(entry.get("name")) in above and is_group(entry, categories)]:
         if not any(entry.get("category_id") == group.get("id") for entry in annotations):
             categories = [entry for entry in categories if entry is not group]
     numbers = [whole_number(entry.get("id")) for entry in categories]
@@ -210,7 +210,7 @@ def _classes(path: Path, annotations: list[Entry], categories: list[Entry]) -> t
     return names, ids
 
 
-def _is_group(entry: Entry, categories: list[Entry]) -> bool:
+def is_group(entry: Entry, categories: list[Entry]) -> bool:
     """Return whether a category is only the group of others: Roboflow's category 0, also where a class has its name."""
     name, others = entry.get("name"), [other for other in categories if other is not entry]
     within = [other.get("supercategory") == name for other in others]

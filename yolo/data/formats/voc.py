@@ -40,7 +40,20 @@ def read(part: Part, names: Sequence[str] | None, *, skip_faults: bool) -> Index
         assert place.labels is not None, "a place of this format has a folder of xml files"
         _add_images(rows, place, documents[place.labels], label_of)
     index = rows.index(part.source, used, skip_faults=skip_faults)
-    return replace(index, notes=[*part.notes, *index.notes])
+    return replace(index, notes=[*part.notes, *_without_xml(part, index), *index.notes])
+
+
+def _without_xml(part: Part, index: Index) -> list[str]:
+    """Return a note on images that no xml file and no list means. Masks have the names of other images."""
+    if any(place.listing for place in part.places):
+        return []
+    known = {os.path.splitext(os.fsdecode(path))[0] for path in index.paths.tolist()}
+    images = [
+        str(place.images[0] / name) for place in part.places for name in files_below(place.images[0], IMAGE_SUFFIXES)
+    ]
+    left = [image for image in images if os.path.splitext(image)[0] not in known]
+    count = f"{len(left):,} of {len(images):,} images have no xml file"
+    return [f"{part.source}: {count}, such as {left[0]}; they are not used"] if left and not index.faults else []
 
 
 def _documents(folder: Path) -> Documents:
