@@ -152,7 +152,7 @@ def test_other_ids_of_the_same_classes(tmp_path: Path) -> None:
     """Two files number their classes differently: names decide."""
     LAYOUTS["train-val-json"].write(tmp_path)
     edited(tmp_path / "val.json", categories=[{"id": 1, "name": "nut"}, {"id": 2, "name": "bolt"}])
-    assert opened(tmp_path, "val").names == list(NAMES)
+    assert opened(tmp_path).names == opened(tmp_path, "val").names == list(NAMES)
     assert opened(tmp_path, "val").index.labels.tolist() == [1 - label for part in VAL for label, *_ in part.objects]
 
 
@@ -179,3 +179,13 @@ def test_two_years_are_one_split_and_said(tmp_path: Path) -> None:
     LAYOUTS["vocdevkit-two-years"].write(tmp_path)
     notes = opened(tmp_path / "VOCdevkit").index.notes
     assert [note for note in notes if "the split train is that of VOC2007, VOC2012 together" in note]
+
+
+def test_images_without_an_xml_file_are_counted(tmp_path: Path) -> None:
+    """They are neither background nor silently gone; masks with the names of images are not counted."""
+    LAYOUTS["kaggle-voc"].write(tmp_path)
+    draw(tmp_path / "images", [VAL[0]._replace(stem="part_009")], suffix=".png")
+    draw(tmp_path / "images", TRAIN[:2], suffix=".bmp")
+    data = opened(tmp_path)
+    check(data, (*TRAIN, *VAL))
+    assert [note for note in data.index.notes if "1 of 11 images have no xml file, such as" in note]
