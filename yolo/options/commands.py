@@ -170,7 +170,8 @@ class Evaluate(Checked):
             raise ValueError("--bad and --allow-empty are about the images of --data; leave them out with --results")
         values = {name: getattr(self, name) for name in ("results", "annotations", "data")}
         given = {name for name, value in {**values, "weights": self.model.weights}.items() if value is not None}
-        if given not in ({"results", "annotations"}, {"weights", "data"}, {"weights"}):
+        run = given == {"weights"} and self.model.weights is not None and self.model.weights.suffix != ".weights"
+        if not run and given not in ({"results", "annotations"}, {"weights", "data"}):
             raise ValueError(
                 "give either --results FILE and --annotations FILE, or --weights FILE and --data PATH, or a run alone, "
                 "as --weights RUN; "
@@ -178,7 +179,7 @@ class Evaluate(Checked):
             )
         names = ("split", "data_format", "limit", "val", "holdout", "bad")
         others = [name for name in names if getattr(self, name) is not None]
-        if given == {"weights"} and others:
+        if run and others:
             raise ValueError(f"{', '.join(others)} without effect: a run has its own data; give --data PATH as well")
 
 
