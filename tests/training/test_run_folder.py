@@ -125,6 +125,22 @@ def test_files_of_others_are_left_alone(name: str) -> None:
     assert [(path.name, path.read_text()) for path in Path("a").iterdir()] == [(name, "mine")]
 
 
+def test_further_files() -> None:
+    """They are written with a new run, and later only where they differ; one that no run wrote is left alone."""
+    with Run.create("a", "seed: 1\n", {"data.json": "1"}) as run:
+        before = Path("a/data.json").stat()
+        run.replace({"data.json": "1", "network.cfg": "[net]", "options.yaml": "seed: 2\n"})
+    after = Path("a/data.json").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert Path("a/options.yaml").read_text() == "# options of a run of exact-yolov3\nseed: 2\n"
+    assert Path("a/network.cfg").read_text() == "[net]"
+    Path("b").mkdir()
+    Path("b/data.json").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"b/data\.json: not written by a run"):
+        Run.create("b", "", {"data.json": "1"})
+    assert [(path.name, path.read_text()) for path in Path("b").iterdir()] == [("data.json", "mine")]
+
+
 def test_resume_drops_what_will_be_done_again() -> None:
     """Stopped in the middle of epoch 1, after step 14: lines before stay to the byte, curves have one value a step."""
     folder = trained()
