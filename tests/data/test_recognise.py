@@ -56,6 +56,18 @@ def test_several_data_sets_in_a_folder(tmp_path: Path) -> None:
         splits(tmp_path)
 
 
+def test_files_anywhere_are_not_a_data_set(tmp_path: Path) -> None:
+    """xml files and images somewhere below a folder do not make it one; names of classes elsewhere do not matter."""
+    write(tmp_path / "data" / "deep" / "a" / "x.xml", "<annotation/>")
+    draw(tmp_path / "data" / "deep" / "b", TRAIN)
+    write(tmp_path / "networks" / "one.names", *NAMES)
+    write(tmp_path / "networks" / "two.names", *NAMES[::-1])
+    with pytest.raises(ValueError, match="not recognised as a data set; found: data/"):
+        splits(tmp_path)
+    LAYOUTS["voc"].write(tmp_path / "parts")
+    check(opened(tmp_path), TRAIN)
+
+
 def test_a_near_miss_is_named(tmp_path: Path) -> None:
     """Labels without images, and images without labels."""
     write(tmp_path / "a" / "Annotations" / "x.xml", "<annotation/>")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo.data.formats.coco import is_coco
-from yolo.data.formats.described import describes, from_file, names_near
+from yolo.data.formats.described import describes, from_file, names_files, names_near
 from yolo.data.formats.voc import is_of_one_class
 from yolo.data.formats.yolo import has_labels, is_image_list, label_folder
 from yolo.data.part import Format, Part, Place
@@ -155,11 +155,12 @@ def _coco(tree: Tree, layout: Layout) -> dict[str, list[Place]]:
 def _voc(tree: Tree, layout: Layout) -> dict[str, list[Place]]:
     found: dict[str, list[Place]] = {}
     for texts, labels in tree.match(layout.labels):
-        if not (tree.has(labels, (".xml",)) if layout.labels == "." else tree.holds(labels, (".xml",))):
-            continue
+        # Files directly in a folder tell what it is for; below the root or a folder `data` there may be anything.
         folders = (tree.existing(folder.format_map(texts)) for folder in layout.images)
-        images = next((folder for folder in folders if tree.holds(folder, tuple(IMAGE_SUFFIXES))), None)
-        if images is None:
+        endings = tuple(IMAGE_SUFFIXES)
+        images = next((folder for folder in folders if tree.holds(folder, endings, folder != tree.root)), None)
+        beside = images == labels and "{word}" not in layout.labels
+        if images is None or not tree.holds(labels, (".xml",), not beside):
             continue
         lists = tree.match(layout.lists, texts) if layout.lists else [(texts, None)]
         for own, listing in lists:
@@ -179,11 +180,11 @@ def _yolo(tree: Tree, layout: Layout) -> dict[str, list[Place]]:
     for texts, path in hits:
         if is_image_list(path) if layout.lists else by_name or tree.holds(path, tuple(IMAGE_SUFFIXES)):
             found.setdefault(texts.get("split", ALL), []).append(Place((path,)))
-    if layout.images == (".",) and not tree.has(tree.root, IMAGE_SUFFIXES):
+    if layout.images == (".",) and not tree.holds(tree.root, tuple(IMAGE_SUFFIXES), below=False):
         return {}
     # Images alone are not a data set: it has class names, or labels where the reader looks for them.
     folders = [place.images[0] for places in found.values() for place in places]
-    known = bool(layout.lists) or names_near([tree.root, *folders, tree.root / "labels"]) is not None
+    known = bool(layout.lists) or any(map(names_files, [tree.root, *folders, tree.root / "labels"]))
     return _single(found) if known or any(map(has_labels, folders)) else {}
 
 

@@ -6,7 +6,7 @@ The pattern language is described in `layouts.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from yolo.data.paths import files_below, listed
@@ -21,7 +21,7 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._entries: dict[Path, dict[str, bool]] = {}
-        self._holds: dict[tuple[Path, tuple[str, ...]], bool] = {}
+        self._first: dict[tuple[Path, tuple[str, ...]], str | None] = {}
 
     def entries(self, folder: Path) -> dict[str, bool]:
         """Return the names in a folder, sorted, each with whether it is a folder. Hidden ones are left out."""
@@ -53,15 +53,12 @@ class Tree:
             return fitting[0][1] if fitting else self.root / path
         return self.root / path
 
-    def holds(self, folder: Path, endings: tuple[str, ...]) -> bool:
-        """Return whether a file with one of the endings is in a folder or below."""
-        if (folder, endings) not in self._holds:
-            self._holds[folder, endings] = next(files_below(folder, endings), None) is not None
-        return self._holds[folder, endings]
-
-    def has(self, folder: Path, endings: Collection[str]) -> bool:
-        """Return whether a file with one of the endings is directly in a folder."""
-        return any(Path(name).suffix.lower() in endings for name, is_dir in self.entries(folder).items() if not is_dir)
+    def holds(self, folder: Path, endings: tuple[str, ...], below: bool = True) -> bool:
+        """Return whether a file with one of the endings is in a folder, or `below` it."""
+        if (folder, endings) not in self._first:
+            self._first[folder, endings] = next(files_below(folder, endings), None)
+        first = self._first[folder, endings]  # those of the folder itself come first
+        return first is not None and (below or "/" not in first)
 
 
 def _regex(component: str, texts: Mapping[str, str]) -> re.Pattern[str]:

@@ -201,7 +201,7 @@ def _nearest(tree: Tree, rows: list[Layout]) -> str:
         for _, path in tree.match(pattern)
     ]
     for folder in images:
-        if tree.has(folder, IMAGE_SUFFIXES):
+        if tree.holds(folder, tuple(IMAGE_SUFFIXES), below=False):
             where = f"beside them or in {label_folder(folder)}"
             return f"{folder} holds images, but there are no class names, and no labels {where}"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from yolo.text import lines_of, read_text
 SPLITS = tuple(word for words in WORDS.values() for word in words)
 
 YAML = (".yaml", ".yml")
+
+NAMES = re.compile(r"classes\.txt|_darknet\.labels|.*\.names", re.IGNORECASE)
 
 LARGEST = 2**20  # bytes; a description is small, a file of another kind may not be
 
@@ -144,14 +147,15 @@ def names_near(folders: Iterable[Path]) -> list[str] | None:
     Such files are `classes.txt`, `*.names` and `_darknet.labels`. Raises ValueError if two in one folder differ.
     """
     for folder in folders:
-        files = sorted((Path(entry.path) for entry in listed(folder) if _has_names(entry.name)), key=str)
-        read = {file: read_names(file) for file in files}
-        if any(names != read[files[0]] for names in read.values()):
-            raise ValueError(f"{' and '.join(map(str, files))} have different class names; remove the wrong one")
-        if files:
-            return read[files[0]]
+        read = {file: read_names(file) for file in names_files(folder)}
+        for names in read.values():
+            if any(names != others for others in read.values()):
+                raise ValueError(f"{' and '.join(map(str, read))} have different class names; remove the wrong one")
+            return names
     return None
 
 
-def _has_names(name: str) -> bool:
-    return name.lower() in ("classes.txt", "_darknet.labels") or name.lower().endswith(".names")
+def names_files(folder: Path) -> list[Path]:
+    """Return the files of class names in a folder, in order."""
+    names = sorted(entry.name for entry in listed(folder) if entry.is_file())
+    return [folder / name for name in names if NAMES.fullmatch(name)]
