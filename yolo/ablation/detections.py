@@ -31,8 +31,8 @@ from yolo.options.detection import EVALUATION, Filter
 from yolo.options.presets import read_options
 from yolo.options.training import Training
 from yolo.size import Size
-from yolo.training.assemble import open_sets
 from yolo.training.run_folder import BEST, OPTIONS
+from yolo.training.sets import open_sets
 
 CACHE = "detections.npz"
 """In the folder of a run: the detections of its best weights and their metrics."""
@@ -69,7 +69,7 @@ class Albums:
     def of(self, run: Path) -> ImageDataset:
         """Return the images on which a run was evaluated. Raises ValueError or OSError if they are missing."""
         options = read_options(run / OPTIONS)
-        names = ("data", "split", "val_split", "limit", "eval_on", "bad")
+        names = ("data", "split", "val_split", "val", "holdout", "limit", "eval_on", "bad", "allow_empty")
         return self._open(replace(Training(), **{name: getattr(options, name) for name in names}))
 
 

@@ -23,8 +23,8 @@ from yolo.metrics.referee import referee
 from yolo.models.load import load_trained
 from yolo.names import read_names
 from yolo.options.commands import Evaluate
-from yolo.training.assemble import validation_of
 from yolo.training.run_folder import OPTIONS
+from yolo.training.sets import validation_of
 
 
 class Case(NamedTuple):

@@ -2,6 +2,7 @@
 
 engine.py      the training loop
 assemble.py    builds a whole run from its options
+sets.py        the data sets of a run: to train on, to evaluate on
 validation.py  the evaluation between epochs
 schedule.py    learning-rate schedules: pure functions of the step, without torch
 optimizer.py   the optimizer, its weight decay, frozen layers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 from collections.abc import Mapping
@@ -15,38 +14,30 @@ import torch
 from torch import nn
 
 from yolo.data.cache import Cached
-from yolo.data.datasets import ImageDataset, open_data, splits
-from yolo.data.learnable import check_learnable
+from yolo.data.datasets import ImageDataset
 from yolo.data.loader import Loader
 from yolo.data.sample import DataSet
 from yolo.data.sampler import Batches
-from yolo.data.shapes.scenes import make_shapes
 from yolo.data.sheet import contact_sheet
-from yolo.data.split_names import kind, meant
 from yolo.data.transforms import Augmented, Preview
-from yolo.distributed import print_once, rank, rank_0_first, world_size
+from yolo.distributed import print_once, rank, world_size
 from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
 from yolo.models.build import build_detector, names_of_weights
 from yolo.models.detector import Detector
-from yolo.options.presets import read_options
 from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
 from yolo.training.allocator import keep_large_blocks
 from yolo.training.engine import Trainer
-from yolo.training.kept import DATA, Verdict, check_there, epoch_anew, in_order, kept_cfg, part, settled
+from yolo.training.kept import DATA, Verdict, epoch_anew, in_order, kept_cfg, settled
 from yolo.training.optimizer import freeze, make_optimizer
 from yolo.training.precision import autocast, training_precision
-from yolo.training.record import changes, read_record
+from yolo.training.record import read_record
 from yolo.training.run_folder import OPTIONS, Run, next_folder
 from yolo.training.schedule import make_schedule, warmup_notes
+from yolo.training.sets import check_sets, open_sets, place_of
 from yolo.training.validation import Validation
 from yolo.training.watch import watchers
-
-log = logging.getLogger("yolo")
-
-SHAPES = Path("data/shapes")
-"""Folder of the embedded data set, below the working directory of the command; it is made on first use."""
 
 
 def assemble(
@@ -138,67 +129,6 @@ def _origin(state: dict[str, Any] | None, *, anew: bool) -> tuple[int, int]:
         return state["trainer"]["loader"]["epoch"], state["trainer"]["step"]
     epoch, step = state.get("origin", (0, 0))
     return epoch, step
-
-
-def validation_of(folder: Path) -> ImageDataset:
-    """Return the images on which a run was evaluated, opened as then. What changed in them is logged.
-
-    Raises ValueError or OSError as `open_sets`, and for a folder without options of a run.
-    """
-    options = read_options(folder / OPTIONS)
-    check_there(folder, options)
-    opened = open_sets(options)
-    before = read_record(folder / DATA)
-    if before is None:
-        return opened[1]
-    held_out = in_order(opened, before.train.names)[1]
-    now = part("val" if before.val else "train", options, held_out, opened[0].names, place_of(options))
-    for change in changes(before.val or before.train, now):
-        log.warning("%s: changed since it was trained: %s", folder, change)
-    return held_out
-
-
-def place_of(options: Training) -> Path:
-    """Return where the data of a run is."""
-    return SHAPES if options.data == "shapes" else Path(options.data)
-
-
-@rank_0_first()
-def open_sets(options: Training) -> tuple[ImageDataset, ImageDataset]:
-    """Return the data sets for training and for evaluation. Both have the classes of the training images."""
-    path = Path(options.data)
-    if options.data == "shapes":
-        path = make_shapes(SHAPES)
-    # Only where evaluation asks for a validation split is a set without one divided.
-    holdout = options.holdout if options.eval_on == "val" and kind(options.val_split) == "val" else 0.0
-    open_split = partial(
-        open_data, path, bad=options.bad, decode=True, val=options.val, holdout=holdout, allow_empty=options.allow_empty
-    )
-    data = open_split(split=options.split, limit=options.limit)
-    if not len(data):
-        raise ValueError(f"{path}: the split {options.split!r} has no images to train on")
-    if options.eval_on == "train":
-        return data, data
-    found = splits(path, val=options.val, holdout=holdout)
-    if not meant(found, options.val_split):
-        raise ValueError(
-            f"{path}: no split begins with {options.val_split!r} to evaluate on; it has {', '.join(found)}: "
-            f"give --val-split NAME, --val PATH, --holdout 0.2, or --eval-on train to evaluate on the training images"
-        )
-    held_out = open_split(split=options.val_split, names=data.names, said=data.index.notes)
-    if held_out.part and held_out.part.holdout:
-        print_once(
-            f"no validation split: {len(held_out):,} of {held_out.whole:,} images are held out for evaluation, by a "
-            f"hash of their names (--holdout {holdout:g}); --val PATH gives others"
-        )
-    return data, held_out
-
-
-def check_sets(options: Training, data: ImageDataset, held_out: ImageDataset, *, allow_empty: bool) -> None:
-    """Raise ValueError if there is nothing to learn or to evaluate on, unless `allow_empty`; warn of what is odd."""
-    check_learnable(data.index, f"{options.data}, split {options.split}", allow_empty=allow_empty)
-    if held_out is not data:
-        check_learnable(held_out.index, f"{options.data}, split {options.val_split}", allow_empty=allow_empty)
 
 
 def _check_metric(name: str, detector: Detector) -> None:
