@@ -54,7 +54,7 @@ NO_TORCH = [
     "yolo.ablation.study",
     "yolo.ablation.variants",
     "yolo.ablation.tables",
-    "yolo.ablation.document",
+    "yolo.document",
     "yolo.ablation.tethered",
 ]
 """Modules that do not import torch, so that `--help` and `summary` start at once."""

@@ -18,7 +18,7 @@ import torch
 
 from tests.support.study_problems import lines, moved, weights, write_made_up, write_run
 from yolo.ablation.detections import CACHE, Albums, Detected, detected, judged, paired_bootstrap, sheet
-from yolo.ablation.document import (
+from yolo.document import (
     bullets,
     code,
     heading,

@@ -12,7 +12,6 @@ statistics.py    curves, differences, intervals; Student's t, Holm's correction.
 detections.py    the images under each variant: detections, AP resampled, sheets
 study_plots.py   curves, mean and spread over seeds
 tables.py        findings and tables. No torch
-document.py      a page as Markdown and as one HTML file. No torch
 study_report.py  report.html and report.md
 provenance.py    commit and machine of a report
 """

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo.ablation.detections import METRICS, Albums, detected, paired_bootstrap, sheet
-from yolo.ablation.document import code, heading, illustration, paragraph, table, warning, write_html, write_markdown
 from yolo.ablation.provenance import provenance
 from yolo.ablation.statistics import SEEDS, Histories, compare, histories, shown_metrics
 from yolo.ablation.study import Study, StudyRun, finished, read_study
 from yolo.ablation.study_plots import grouped, limits, plot_curves
 from yolo.ablation.tables import OverImages, Pairs, differences, findings, values
 from yolo.ablation.variants import common_and_own, flat_options
+from yolo.document import code, heading, illustration, paragraph, table, warning, write_html, write_markdown
 from yolo.images.files import write_image
 from yolo.training.run_folder import read_metrics
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from yolo.ablation.document import bullets, paragraph, table, warning
 from yolo.ablation.statistics import Comparison, Histories, conclusion, spread
+from yolo.document import bullets, paragraph, table, warning
 
 SHOWN = ("AP50", "AP", "AR100")
 """Metrics in the table of values."""

@@ -19,11 +19,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from yolo.data.index import Fault, Index, summary
+from yolo.data.index import Fault, Index, nth_place, summary
 from yolo.data.turned import displayed, fault_of, image_size, misfits, remedy
 
 NOTED = 0.01  # pixels; a box that sticks out by less is clipped without a note: rounding, not a defect
@@ -149,6 +150,7 @@ def check(unchecked: UncheckedIndex, *, skip_faults: bool) -> Index:
         turned=turned,
         left_out=int((~usable).sum()),
         notes=unchecked.notes + _notes(unchecked, clipped, kept),
+        place=partial(nth_place, unchecked.where, kept),
     )
     if not usable.any():
         problems = [f"{unchecked.source}: no usable images; expected at least one", *faults[:3]]

@@ -118,6 +118,7 @@ def open_data(
     holdout: float | None = None,
     allow_empty: bool = False,
     said: Sequence[str] = (),
+    places: bool = False,
 ) -> ImageDataset:
     """Open the data set at `path`.
 
@@ -139,6 +140,7 @@ def open_data(
             and `train` the rest. By default a split is all of it.
         said: notes that were logged before.
         allow_empty: images of which none has a label file are meant, although files elsewhere look like labels.
+        places: keep `index.place`, the place of every object in the user's files.
 
     Raises ValueError for faults, an unknown or ambiguous split, class names that are not those of the data.
     """
@@ -163,7 +165,7 @@ def open_data(
                 log.warning("%s", note)
         if index.faults:
             log.warning("%s", "\n".join([f"{index.omission}:", summary(index.faults, "fault"), *advice(index.turned)]))
-    return ImageDataset(index, part, whole)
+    return ImageDataset(index if places else replace(index, place=None), part, whole)
 
 
 def splits(

@@ -9,8 +9,9 @@ Letters: `I` images, `G` objects of all images, `w, h` width and height in pixel
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -65,6 +66,8 @@ class Index:
     """Files that were left out because their boxes do not fit the EXIF orientation; `turned.advice` has the remedy."""
     notes: list[str] = field(default_factory=list)
     """What is odd but usable, one per line."""
+    place: Callable[[int], str] | None = None
+    """Returns the place of an object in the user's files. It may hold much memory: `open_data` drops it by default."""
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -113,4 +116,10 @@ class Index:
 
     def _with_objects(self, chosen: np.ndarray, offsets: np.ndarray) -> Self:
         flat = {key: getattr(self, key)[chosen] for key in ("labels", "boxes", "read", "area", "crowd")}
-        return replace(self, offsets=offsets, **flat)
+        place = self.place and partial(nth_place, self.place, chosen)
+        return replace(self, offsets=offsets, place=place, **flat)
+
+
+def nth_place(where: Callable[[int], str], chosen: np.ndarray, n: int) -> str:
+    """Return the place of the object that is number `chosen[n]` for `where`."""
+    return where(int(chosen[n]))

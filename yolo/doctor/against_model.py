@@ -1,0 +1,200 @@
+"""Labels and confident detections that contradict each other: the likeliest label errors.
+
+A model makes errors too, so a contradiction counts only where this model is usually right. A label that is not found is
+suspicious if nearly all labels of its size, and of its class, are found. docs/doctor.md has how often that is an error.
+
+Letters: `G` objects and `D` detections of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from yolo.doctor.finding import Box, Finding, Shown
+from yolo.doctor.opened import Part
+from yolo.doctor.twins import overlaps
+from yolo.evaluation.detect_all import detect_all
+from yolo.models.detector import Detector
+from yolo.options.detection import Filter
+
+LOW = Filter(confidence=0.01, nms=0.6, max_detections=300)
+"""A label that has no detection with these thresholds is not found at all."""
+
+FOUND, CLEAR = 0.3, 0.6
+"""IoU from which a detection finds a label; IoU and score from which it is clearly of the same object."""
+
+DOUBT = 0.1
+"""A label with a detection of its class above this score is not of a wrong class."""
+
+MISSING, MISPLACED = 0.75, 0.4
+"""Score from which a detection without label is an object; with a label of its class that is not found."""
+
+EXPECTED, LIKELY = 0.95, 0.8
+"""Share of similar labels that are found, from which one that is not found is suspicious."""
+
+SIMILAR = 100
+"""Number of labels of similar size that the share is taken of."""
+
+CONFIRMED = 0.3
+"""Score of a detection from which a label is right, however odd its box is."""
+
+
+@dataclass
+class Evidence:
+    """The detections of a split and how they meet its labels."""
+
+    part: Part
+    boxes: np.ndarray
+    """float64 `[D, 4]` xyxy in pixels, of all images."""
+    labels: np.ndarray
+    scores: np.ndarray
+    starts: np.ndarray
+    """The detections of image k are `starts[k]` to `starts[k + 1] - 1`."""
+
+    @cached_property
+    def support(self) -> np.ndarray:
+        """The highest score of a detection of each object's class that finds it, 0 for none; float64, of all images."""
+        index = self.part.data.index
+        support = np.zeros(len(index.labels))
+        for _, found, objects, table in self.tables():
+            finds = (self.labels[found][:, None] == index.labels[objects]) & (table >= FOUND)
+            support[objects] = np.where(finds, self.scores[found][:, None], 0).max(axis=0, initial=0)
+        return support
+
+    def tables(self) -> Iterator[tuple[int, slice, slice, np.ndarray]]:
+        """Yield for every image its number, detections, objects, and their IoU `[D, G]`."""
+        offsets = self.part.data.index.offsets
+        for k in range(len(self.part.data)):
+            found, objects = slice(*self.starts[k : k + 2].tolist()), slice(*offsets[k : k + 2].tolist())
+            yield k, found, objects, overlaps(self.boxes[found], self.part.data.index.boxes[objects])
+
+    def finding(self, kind: str, d: int, image: int, objects: Sequence[int], sentence: str, score: float) -> Finding:
+        """Return a finding about a detection and the labels that it contradicts."""
+        x1, y1, x2, y2 = self.boxes[d].tolist()
+        box: Box = (x1, y1, x2, y2)
+        path = str(self.part.data.path(image))
+        return Finding(
+            kind=kind,
+            sentence=sentence,
+            places=tuple(map(self.part.place, objects)) or (path,),
+            shown=(Shown(self.part.name, image, tuple(objects), ((box, self.seen(d)),)),),
+            score=score,
+        )
+
+    def seen(self, d: int) -> str:
+        """Return class and score of a detection."""
+        return f"{self.part.names[int(self.labels[d])]} {self.scores[d]:.2f}"
+
+
+def gather(model: Detector, part: Part, batch_size: int) -> Evidence:
+    """Return what the model finds in a split. Raises ValueError for classes that the model lacks."""
+    found = detect_all(model, part.data, batch_size, LOW)
+    image, labels, boxes, scores = (x.cpu().numpy() for x in (found.image, found.label, found.boxes, found.scores))
+    order = np.lexsort((-scores, image))
+    corners = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)[order]
+    starts = np.searchsorted(image[order], np.arange(len(part.data) + 1))
+    return Evidence(part, corners, labels[order], scores[order], starts)
+
+
+def label_errors(all_evidence: Sequence[Evidence]) -> list[Finding]:
+    """Return what labels and detections say of each other. A label is in one finding only."""
+    found = []
+    for evidence, expected in zip(all_evidence, _expected(all_evidence), strict=True):
+        blamed: set[int] = set()
+        for k, of_image, objects, table in evidence.tables():
+            for finding in _contradictions(evidence, k, of_image.start, objects.start, table, expected[objects]):
+                blamed.update(finding.shown[0].objects)
+                found.append(finding)
+        index = evidence.part.data.index
+        never = (evidence.support == 0) & ~index.crowd & (expected >= EXPECTED)
+        for n in np.flatnonzero(never).tolist():
+            if n not in blamed:
+                sentence = f"{evidence.part.label(n)}: not found; {expected[n]:.0%} of the labels like it are"
+                found.append(evidence.part.about("never found", sentence, n, score=float(expected[n])))
+    return found
+
+
+def _contradictions(evidence: Evidence, image: int, d0: int, g0: int, table: np.ndarray, expected: np.ndarray) -> Iterator[Finding]:
+    """Yield the wrong classes, misplaced boxes and missing labels of an image. `table` is the IoU `[D, G]`.
+
+    Args:
+        evidence: the detections of the split.
+        image: number of the image.
+        d0: its first detection.
+        g0: its first object.
+        table: IoU of its detections and objects.
+    """
+    part, index = evidence.part, evidence.part.data.index
+    labels, scores = evidence.labels[d0 : d0 + len(table)], evidence.scores[d0 : d0 + len(table)]
+    own, crowd = (x[g0 : g0 + table.shape[1]] for x in (index.labels, index.crowd))
+    support = evidence.support[g0 : g0 + table.shape[1]]
+    same = labels[:, None] == own
+    free = ~((table >= FOUND) & same).any(axis=1)  # detections without a label of their class
+    used: set[int] = set()
+    for d in np.flatnonzero(free & (scores >= MISPLACED)).tolist():
+        # The label that the detection overlaps most, or one of its class elsewhere that nothing finds.
+        g = int(table[d].argmax()) if len(own) else -1
+        if g >= 0 and table[d, g] >= CLEAR and not crowd[g]:
+            if scores[d] >= CLEAR and support[g] < DOUBT and g not in used:
+                used.add(g)
+                sentence = f"labelled {part.label(g0 + g)}, but the model sees {evidence.seen(d0 + d)}, IoU {table[d, g]:.2f}"
+                score = float(scores[d] * table[d, g])
+                yield evidence.finding("wrong class", d0 + d, image, [g0 + g], sentence, score)
+            continue
+        if _within(evidence.boxes[d0 + d], index.boxes[g0 : g0 + len(own)][crowd]):
+            continue
+        lost = [g for g in np.flatnonzero(same[d] & (support == 0) & ~crowd & (expected >= LIKELY)).tolist() if g not in used]
+        if lost:
+            g = max(lost, key=lambda g: table[d, g])
+            used.add(g)
+            sentence = f"{part.label(g0 + g)}: nothing is found there, but {evidence.seen(d0 + d)} beside it"
+            yield evidence.finding("misplaced box", d0 + d, image, [g0 + g], sentence, float(scores[d]))
+        elif scores[d] >= MISSING and table[d].max(initial=0) < FOUND:
+            yield evidence.finding("missing label", d0 + d, image, [], f"{evidence.seen(d0 + d)} has no label", float(scores[d]))
+
+
+def _within(box: np.ndarray, others: np.ndarray) -> bool:
+    """Return whether more than half of a box `[4]` is in one of the others `[., 4]`."""
+    inter = (np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])).clip(0).prod(axis=1)
+    return bool((inter > 0.5 * (box[2:] - box[:2]).prod()).any())
+
+
+def _expected(all_evidence: Sequence[Evidence]) -> list[np.ndarray]:
+    """Return for every object of each split the share of similar labels that are found: of its size, of its class.
+
+    The lower of the two counts. Shares of few labels are drawn towards the share of all.
+    """
+    index = [evidence.part.data.index for evidence in all_evidence]
+    sizes = [(x.boxes[:, 2:] - x.boxes[:, :2]).prod(axis=1) / x.sizes[x.image].prod(axis=1) for x in index]
+    size = np.concatenate(sizes) if sizes else np.zeros(0)
+    found = np.concatenate([evidence.support > 0 for evidence in all_evidence]) if sizes else np.zeros(0)
+    names = [evidence.part.names for evidence in all_evidence]
+    known = {name: k for k, name in enumerate(dict.fromkeys(name for own in names for name in own))}
+    label = np.concatenate([np.array([known[n] for n in own])[x.labels] for own, x in zip(names, index, strict=True)])
+    # By size: the mean over the neighbours in the order of sizes.
+    order, overall = np.argsort(size, kind="stable"), float(found.mean()) if len(found) else 0.0
+    sums = np.concatenate(([0], np.cumsum(found[order])))
+    rank = np.arange(len(size))
+    low = np.clip(rank - SIMILAR // 2, 0, max(len(size) - SIMILAR, 0))
+    high = np.minimum(low + SIMILAR, len(size))
+    by_size = np.empty(len(size))
+    by_size[order] = (sums[high] - sums[low]) / np.maximum(high - low, 1)
+    # By class, of the labels at least as large as a third of this one's: small ones are harder.
+    by_class = _by_class(label, size, found, overall)
+    expected = np.minimum(by_size, by_class)
+    return np.split(expected, np.cumsum([len(part) for part in sizes])[:-1])
+
+
+def _by_class(label: np.ndarray, size: np.ndarray, found: np.ndarray, overall: float) -> np.ndarray:
+    """Return for every object the share of the labels of its class that are found, of this size or larger."""
+    result = np.empty(len(label))
+    for own in np.unique(label):
+        members = np.flatnonzero(label == own)
+        members = members[np.argsort(-size[members], kind="stable")]
+        count = np.searchsorted(-size[members], -size[members] / 3, side="right")
+        result[members] = (np.cumsum(found[members])[count - 1] + 2 * overall) / (count + 2)
+    return result
