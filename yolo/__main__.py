@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from yolo.options.commands import Ablate, Convert, Detect, Evaluate, Explain, Get, PlotLr, ShowData, Summary
+from yolo.options.commands import Ablate, Convert, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
 from yolo.options.presets import parse_train
 from yolo.options.training import Training
 
@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[type[Any], str]] = {
     "summary": (Summary, "yolo.commands.summary"),
     "convert": (Convert, "yolo.commands.convert"),
     "show-data": (ShowData, "yolo.commands.show_data"),
+    "doctor": (Doctor, "yolo.commands.doctor"),
     "get": (Get, "yolo.commands.get"),
     "train": (Training, "yolo.commands.train"),
     "plot-lr": (PlotLr, "yolo.commands.plot_lr"),

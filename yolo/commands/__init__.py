@@ -8,6 +8,7 @@ summary.py       layers, shapes, parameters of a cfg
 convert.py       weights from one format to another
 of_run.py        what the run of some weights says about its data
 show_data.py     what a data set holds
+doctor.py        what is wrong with a data set, and what looks wrong
 get.py           download weights and data sets
 train.py         train, or resume a run
 plot_lr.py       draw the learning rate

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -45,22 +46,36 @@ def contact_sheet(data: DataSet, chosen: Sequence[int], size: Size, title: str =
 
     The tile of an image that cannot be read is empty, its caption is the error.
     """
+    tiles = []
+    for k in chosen:
+        try:
+            tiles.append(Tile(tile(data[k], data.names, size), data.path(k).name))
+        except (OSError, ValueError) as problem:
+            tiles.append(Tile(None, str(problem)))
+    return sheet(tiles, size, title)
+
+
+class Tile(NamedTuple):
+    """An image on a sheet, uint8 RGB `[h, w, 3]`, or None where it cannot be read, and the text below it."""
+
+    image: np.ndarray | None
+    caption: str
+
+
+def sheet(tiles: Sequence[Tile], size: Size, title: str = "") -> np.ndarray:
+    """Return tiles of `size` in rows below a title, uint8 RGB `[height, width, 3]`."""
     # About one and a half times as wide as high.
     h, w = size
-    columns = max(1, min(len(chosen), round(math.sqrt(len(chosen) * 1.5 * h / w))))
-    rows = math.ceil(len(chosen) / columns)
-    sheet = Image.new("RGB", (GAP + columns * (w + GAP), TITLE + rows * (h + CAPTION + GAP)), PAPER)
-    pen = ImageDraw.Draw(sheet)
+    columns = max(1, min(len(tiles), round(math.sqrt(len(tiles) * 1.5 * h / w))))
+    rows = math.ceil(len(tiles) / columns)
+    paper = Image.new("RGB", (GAP + columns * (w + GAP), TITLE + rows * (h + CAPTION + GAP)), PAPER)
+    pen = ImageDraw.Draw(paper)
     pen.text((GAP, TITLE // 2), title, fill=INK, font=lettering(20), anchor="lm")
-    for n, k in enumerate(chosen):
+    for n, (image, caption) in enumerate(tiles):
         x, y = GAP + n % columns * (w + GAP), TITLE + n // columns * (h + CAPTION + GAP)
-        try:
-            drawn, caption = tile(data[k], data.names, size), data.path(k).name
-        except (OSError, ValueError) as problem:
-            drawn, caption = np.full((h, w, 3), 220, np.uint8), str(problem)
-        sheet.paste(Image.fromarray(drawn), (x, y))
+        paper.paste(Image.fromarray(np.full((h, w, 3), 220, np.uint8) if image is None else image), (x, y))
         pen.text((x, y + h + CAPTION // 2), _fitting(caption, w), fill=INK, font=lettering(13), anchor="lm")
-    return np.asarray(sheet)
+    return np.asarray(paper)
 
 
 def tile(sample: Sample, names: Sequence[str], size: Size) -> np.ndarray:

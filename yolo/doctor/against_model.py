@@ -24,20 +24,24 @@ from yolo.options.detection import Filter
 LOW = Filter(confidence=0.01, nms=0.6, max_detections=300)
 """A label that has no detection with these thresholds is not found at all."""
 
-FOUND, CLEAR = 0.3, 0.6
-"""IoU from which a detection finds a label; IoU and score from which it is clearly of the same object."""
+FOUND, NEAR, CLEAR = 0.45, 0.3, 0.5
+"""IoU from which a detection finds a label of its class, is near one, and is of the object that another label names."""
 
-DOUBT = 0.1
-"""A label with a detection of its class above this score is not of a wrong class."""
+DOUBT = 0.05
+"""Part of a detection's score: the label that it contradicts has no detection of its own class with so high a score."""
 
-MISSING, MISPLACED = 0.75, 0.4
-"""Score from which a detection without label is an object; with a label of its class that is not found."""
+WRONG_CLASS, MISPLACED, MISSING = 0.35, 0.6, 0.75
+"""Scores from which detections contradict labels. An object that nobody labelled needs the highest: COCO's labels, like
+most, leave out many small things."""
 
-EXPECTED, LIKELY = 0.95, 0.8
-"""Share of similar labels that are found, from which one that is not found is suspicious."""
+PLAUSIBLE, EXPECTED = 0.5, 0.9
+"""Shares of similar labels that are found, from which one that is not found may be misplaced, and is an error itself."""
 
-SIMILAR = 100
-"""Number of labels of similar size that the share is taken of."""
+EXPLAINED, SAME = 0.3, 0.7
+"""A detection near a label of another class is another object if that label is found with this score, up to this IoU."""
+
+LITTLE, SIMILAR = 0.02, 100
+"""Score up to which a label counts as not found; number of labels of similar size that a share is taken of."""
 
 CONFIRMED = 0.3
 """Score of a detection from which a label is right, however odd its box is."""
@@ -110,7 +114,7 @@ def label_errors(all_evidence: Sequence[Evidence]) -> list[Finding]:
                 blamed.update(finding.shown[0].objects)
                 found.append(finding)
         index = evidence.part.data.index
-        never = (evidence.support == 0) & ~index.crowd & (expected >= EXPECTED)
+        never = (evidence.support < LITTLE) & ~index.crowd & (expected >= EXPECTED)
         for n in np.flatnonzero(never).tolist():
             if n not in blamed:
                 sentence = f"{evidence.part.label(n)}: not found; {expected[n]:.0%} of the labels like it are"
@@ -134,27 +138,31 @@ def _contradictions(evidence: Evidence, image: int, d0: int, g0: int, table: np.
     support = evidence.support[g0 : g0 + table.shape[1]]
     same = labels[:, None] == own
     free = ~((table >= FOUND) & same).any(axis=1)  # detections without a label of their class
+    near = ((table >= NEAR) & (same | (support < EXPLAINED))).any(axis=1) | (table.max(axis=1, initial=0) > SAME)
     used: set[int] = set()
-    for d in np.flatnonzero(free & (scores >= MISPLACED)).tolist():
-        # The label that the detection overlaps most, or one of its class elsewhere that nothing finds.
-        g = int(table[d].argmax()) if len(own) else -1
-        if g >= 0 and table[d, g] >= CLEAR and not crowd[g]:
-            if scores[d] >= CLEAR and support[g] < DOUBT and g not in used:
-                used.add(g)
-                sentence = f"labelled {part.label(g0 + g)}, but the model sees {evidence.seen(d0 + d)}, IoU {table[d, g]:.2f}"
-                score = float(scores[d] * table[d, g])
-                yield evidence.finding("wrong class", d0 + d, image, [g0 + g], sentence, score)
+    for d in np.flatnonzero(free & (scores >= WRONG_CLASS)).tolist():
+        # Labels without a detection of their own class that are worth mentioning: under this detection, or elsewhere.
+        lost = ~crowd & (support < DOUBT * scores[d])
+        lost[list(used)] = False
+        under = np.where(lost & ~same[d], table[d], 0)
+        beside = np.flatnonzero(lost & same[d] & (expected >= PLAUSIBLE))
+        seen, score = evidence.seen(d0 + d), float(scores[d])
+        if under.max(initial=0) >= CLEAR:
+            g = int(under.argmax())
+            sentence = f"labelled {part.label(g0 + g)}, but the model sees {seen}, IoU {under[g]:.2f}"
+            kind, score = "wrong class", score * float(under[g])
+        elif score < MISPLACED or _within(evidence.boxes[d0 + d], index.boxes[g0 : g0 + len(own)][crowd]):
             continue
-        if _within(evidence.boxes[d0 + d], index.boxes[g0 : g0 + len(own)][crowd]):
+        elif len(beside):
+            g = int(beside[table[d][beside].argmax()])
+            kind, sentence = "misplaced box", f"{part.label(g0 + g)}: nothing is found there, but {seen} beside it"
+        elif score >= MISSING and not near[d]:
+            yield evidence.finding("missing label", d0 + d, image, [], f"{seen} has no label", score)
             continue
-        lost = [g for g in np.flatnonzero(same[d] & (support == 0) & ~crowd & (expected >= LIKELY)).tolist() if g not in used]
-        if lost:
-            g = max(lost, key=lambda g: table[d, g])
-            used.add(g)
-            sentence = f"{part.label(g0 + g)}: nothing is found there, but {evidence.seen(d0 + d)} beside it"
-            yield evidence.finding("misplaced box", d0 + d, image, [g0 + g], sentence, float(scores[d]))
-        elif scores[d] >= MISSING and table[d].max(initial=0) < FOUND:
-            yield evidence.finding("missing label", d0 + d, image, [], f"{evidence.seen(d0 + d)} has no label", float(scores[d]))
+        else:
+            continue
+        used.add(g)
+        yield evidence.finding(kind, d0 + d, image, [g0 + g], sentence, score)
 
 
 def _within(box: np.ndarray, others: np.ndarray) -> bool:
@@ -171,7 +179,7 @@ def _expected(all_evidence: Sequence[Evidence]) -> list[np.ndarray]:
     index = [evidence.part.data.index for evidence in all_evidence]
     sizes = [(x.boxes[:, 2:] - x.boxes[:, :2]).prod(axis=1) / x.sizes[x.image].prod(axis=1) for x in index]
     size = np.concatenate(sizes) if sizes else np.zeros(0)
-    found = np.concatenate([evidence.support > 0 for evidence in all_evidence]) if sizes else np.zeros(0)
+    found = np.concatenate([evidence.support >= LITTLE for evidence in all_evidence]) if sizes else np.zeros(0)
     names = [evidence.part.names for evidence in all_evidence]
     known = {name: k for k, name in enumerate(dict.fromkeys(name for own in names for name in own))}
     label = np.concatenate([np.array([known[n] for n in own])[x.labels] for own, x in zip(names, index, strict=True)])

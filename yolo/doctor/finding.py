@@ -14,6 +14,8 @@ class Kind(NamedTuple):
     mend: bool
     title: str
     remedy: str
+    clears: bool = False
+    """Whether a model that agrees with the label clears the suspicion."""
 
 
 # fmt: off
@@ -30,12 +32,12 @@ KINDS = {
     "missing label": Kind(False, "objects that the model sees and nobody labelled", "Look at the image; add a label."),
     "never found": Kind(False, "labels that the model does not find, although it finds others like them",
                         "Look at the image; delete the label, or correct its class or box."),
-    "whole image": Kind(False, "boxes of the whole image", "Look at the image; draw the box around the object."),
+    "whole image": Kind(False, "boxes of the whole image", "Look at the image; draw the box around the object.", True),
     "thin box": Kind(False, "boxes of a pixel", "Delete them: a click by mistake, or coordinates in another unit."),
     "odd size": Kind(False, "boxes much larger or smaller than the others of their class", "Look at the image; correct "
-                     "the box or the class."),
+                     "the box or the class.", True),
     "odd shape": Kind(False, "boxes of another shape than the others of their class", "Look at the image; correct the "
-                      "box or the class."),
+                      "box or the class.", True),
     "two classes": Kind(False, "two classes for one box", "Delete the wrong one."),
     "nearly repeated": Kind(False, "two boxes for one object", "Delete one of them if it is one object."),
     "similar names": Kind(False, "classes whose names differ in case or blanks only", "Give them one name."),

@@ -119,6 +119,28 @@ class ShowData(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Doctor(Checked):
+    """Say what is wrong with a data set and what looks wrong, by file and line, with sheets of the images.
+
+    Faults, one image in several splits, copies with other labels, odd boxes and classes. With --weights also labels
+    and confident detections that contradict each other: the likeliest label errors. It changes nothing. The exit status
+    is 1 if something must be mended, 0 if there are suspicions only.
+    """
+
+    path: Positional[Path]
+    """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
+    split: str | None = None
+    """A split, by its name or the beginning of it; by default all, compared with each other."""
+    data_format: Literal["coco", "voc", "yolo"] | None = None
+    """Format of the annotations; by default it follows from the path, COCO before VOC before YOLO."""
+    model: ModelFiles = field(default_factory=ModelFiles)
+    batch_size: Count = 16
+    """Images per batch of the model."""
+    out: Path = Path("runs/doctor")
+    """Folder for doctor.json, doctor.html and the sheets."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate(Checked):
     """Compute COCO's metrics, and what explains them, of a results file or of a model on a data set.
 
