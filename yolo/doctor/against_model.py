@@ -40,6 +40,10 @@ PLAUSIBLE, EXPECTED = 0.5, 0.9
 EXPLAINED, SAME = 0.3, 0.7
 """A detection near a label of another class is another object if that label is found with this score, up to this IoU."""
 
+FEW, INSIDE = 3, 0.8
+"""In a crowd something is always found beside a label that is not. A detection belongs to a label of its class if there
+are so few in the image, or if so much of one box is within the other."""
+
 LITTLE, SIMILAR = 0.02, 100
 """Score up to which a label counts as not found; number of labels of similar size that a share is taken of."""
 
@@ -122,53 +126,67 @@ def label_errors(all_evidence: Sequence[Evidence]) -> list[Finding]:
     return found
 
 
-def _contradictions(evidence: Evidence, image: int, d0: int, g0: int, table: np.ndarray, expected: np.ndarray) -> Iterator[Finding]:
-    """Yield the wrong classes, misplaced boxes and missing labels of an image. `table` is the IoU `[D, G]`.
+def _contradictions(
+    evidence: Evidence, image: int, d0: int, g0: int, table: np.ndarray, expected: np.ndarray
+) -> Iterator[Finding]:
+    """Yield the wrong classes, misplaced boxes and missing labels of an image.
 
     Args:
         evidence: the detections of the split.
         image: number of the image.
         d0: its first detection.
         g0: its first object.
-        table: IoU of its detections and objects.
+        table: IoU of its detections and objects `[D, G]`.
+        expected: share of similar labels that are found, of its objects `[G]`.
     """
     part, index = evidence.part, evidence.part.data.index
-    labels, scores = evidence.labels[d0 : d0 + len(table)], evidence.scores[d0 : d0 + len(table)]
-    own, crowd = (x[g0 : g0 + table.shape[1]] for x in (index.labels, index.crowd))
-    support = evidence.support[g0 : g0 + table.shape[1]]
-    same = labels[:, None] == own
-    free = ~((table >= FOUND) & same).any(axis=1)  # detections without a label of their class
-    near = ((table >= NEAR) & (same | (support < EXPLAINED))).any(axis=1) | (table.max(axis=1, initial=0) > SAME)
-    used: set[int] = set()
+    found, objects = slice(d0, d0 + len(table)), slice(g0, g0 + len(expected))
+    boxes, truths, crowd = evidence.boxes[found], index.boxes[objects], index.crowd[objects]
+    scores, support = evidence.scores[found], evidence.support[objects]
+    same = evidence.labels[found][:, None] == index.labels[objects]
+    # Detections without a label of their class, and those with no label near that they may belong to.
+    free = ~((table >= FOUND) & same).any(axis=1) & (_covered(boxes, truths[crowd]) <= 0.5)
+    alone = ~((table >= NEAR) & (same | (support < EXPLAINED))).any(axis=1) & (table.max(axis=1, initial=0) < SAME)
+    # Labels that a free detection of their class may belong to: one of a few in the image, or one within the other.
+    inside = _shared(boxes, truths) >= INSIDE
+    candidates = same & (expected >= PLAUSIBLE) & (inside | (same.sum(axis=1) <= FEW)[:, None])
+    open_labels, told = ~crowd, np.zeros(len(boxes), bool)
     for d in np.flatnonzero(free & (scores >= WRONG_CLASS)).tolist():
-        # Labels without a detection of their own class that are worth mentioning: under this detection, or elsewhere.
-        lost = ~crowd & (support < DOUBT * scores[d])
-        lost[list(used)] = False
+        lost = open_labels & (support < DOUBT * scores[d])
         under = np.where(lost & ~same[d], table[d], 0)
-        beside = np.flatnonzero(lost & same[d] & (expected >= PLAUSIBLE))
+        beside = np.where(lost & candidates[d], 1 + table[d], 0) if scores[d] >= MISPLACED else np.zeros(0)
         seen, score = evidence.seen(d0 + d), float(scores[d])
+        if told[d]:
+            continue
         if under.max(initial=0) >= CLEAR:
             g = int(under.argmax())
             sentence = f"labelled {part.label(g0 + g)}, but the model sees {seen}, IoU {under[g]:.2f}"
-            kind, score = "wrong class", score * float(under[g])
-        elif score < MISPLACED or _within(evidence.boxes[d0 + d], index.boxes[g0 : g0 + len(own)][crowd]):
-            continue
-        elif len(beside):
-            g = int(beside[table[d][beside].argmax()])
-            kind, sentence = "misplaced box", f"{part.label(g0 + g)}: nothing is found there, but {seen} beside it"
-        elif score >= MISSING and not near[d]:
-            yield evidence.finding("missing label", d0 + d, image, [], f"{seen} has no label", score)
-            continue
+            kind, chosen, score = "wrong class", [g], score * float(under[g])
+        elif beside.any():
+            g = int(beside.argmax())
+            kind, chosen = "misplaced box", [g]
+            sentence = f"{part.label(g0 + g)}: nothing is found there, but {seen} beside it"
+        elif score >= MISSING and alone[d]:
+            kind, chosen, sentence = "missing label", [], f"{seen} has no label"
         else:
             continue
-        used.add(g)
-        yield evidence.finding(kind, d0 + d, image, [g0 + g], sentence, score)
+        open_labels[chosen] = False
+        told |= overlaps(boxes, boxes[d : d + 1])[:, 0] >= NEAR  # other detections of the same thing
+        yield evidence.finding(kind, d0 + d, image, [g0 + g for g in chosen], sentence, score)
 
 
-def _within(box: np.ndarray, others: np.ndarray) -> bool:
-    """Return whether more than half of a box `[4]` is in one of the others `[., 4]`."""
-    inter = (np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])).clip(0).prod(axis=1)
-    return bool((inter > 0.5 * (box[2:] - box[:2]).prod()).any())
+def _shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the part of the smaller box that is in the other one, for boxes `[D, 4]` and `[G, 4]`; `[D, G]`."""
+    inter = (np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])).clip(0)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
+    return inter.prod(axis=2) / np.maximum(np.minimum(areas[0][:, None], areas[1][None]), 1e-12)
+
+
+def _covered(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the largest part of each box `[D, 4]` that one of the others covers, `[D]`; 0 without others."""
+    inter = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return inter.clip(0).prod(axis=2).max(axis=1, initial=0) / np.maximum(area, 1e-12)
 
 
 def _expected(all_evidence: Sequence[Evidence]) -> list[np.ndarray]:
