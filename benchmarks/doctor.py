@@ -34,7 +34,7 @@ from yolo.models.load import load
 ERRORS = 2 * ("wrong class", "missing", "shifted") + ("whole image", "twice", "giant", "tiny")
 
 CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "re-encoded": lambda image, _: cv2.imdecode(cv2.imencode(".jpg", image, [1, 40])[1], cv2.IMREAD_COLOR),
+    "re-encoded": lambda image, _: np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, [1, 40])[1], 1)),
     "resized": lambda image, _: cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
     "cropped": lambda image, random: _cropped(image, random),
     "lighter": lambda image, _: np.clip(image * 1.25 + 15, 0, 255).astype(np.uint8),
@@ -87,7 +87,8 @@ def plant_errors(part: Part, usable: np.ndarray, random: np.random.Generator) ->
         label = str(random.choice(others)) if kind == "wrong class" else words[0]
         cx, cy, w, h = (new[0] + new[2]) / 2, (new[1] + new[3]) / 2, new[2] - new[0], new[3] - new[1]
         changed = f"{label} {cx:.6f} {cy:.6f} {w:.6f} {h:.6f}"
-        lines[int(line) - 1 : int(line)] = {"missing": [], "twice": [lines[int(line) - 1], changed]}.get(kind, [changed])
+        old = lines[int(line) - 1]
+        lines[int(line) - 1 : int(line)] = {"missing": [], "twice": [old, changed]}.get(kind, [changed])
         Path(file).write_text("\n".join(lines) + "\n")
         planted.append((kind, k, np.stack((box, new)) * np.tile(index.sizes[k], 2)))
     return planted
@@ -152,7 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             copied, _, _ = open_all(copy, None, None, None)
             found = [f for f in copy_findings(copied) if f.kind in ("leak", "copy")]
             right = leaks & {Path(place).name for f in found for place in f.places}
-            print(f"seed {seed}: leaks found {len(right)} of 10, false {len(found) - len(right)}")
+            print(
+                f"seed {seed}: leaks found {len(right)} of 10 (not {sorted(leaks - right)}), false {len(found) - len(right)}"
+            )
             shutil.rmtree(copy)
             shutil.copytree(options.data, copy, copy_function=shutil.copyfile)
             part = open_all(copy, None, None, None)[0][0]
@@ -163,7 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             new = [f for f in after if key(f) not in known and f not in about]
             missed = Counter(kind for kind, _, _ in planted) - Counter(hits)
             total.update(hits)
-            print(f"  label errors found {len(hits)} of 10 (not {dict(missed)}), new false suspicions {len(new)}, all {len(after)}")
+            print(
+                f"  label errors found {len(hits)} of 10 (not {dict(missed)}), new false suspicions {len(new)}, all {len(after)}"
+            )
             shutil.rmtree(copy)
         print(f"found of {options.seeds} x ten errors:", dict(total), sum(total.values()))
 

@@ -18,17 +18,6 @@ import torch
 
 from tests.support.study_problems import lines, moved, weights, write_made_up, write_run
 from yolo.ablation.detections import CACHE, Albums, Detected, detected, judged, paired_bootstrap, sheet
-from yolo.document import (
-    bullets,
-    code,
-    heading,
-    illustration,
-    paragraph,
-    table,
-    warning,
-    write_html,
-    write_markdown,
-)
 from yolo.ablation.provenance import git_commit, provenance
 from yolo.ablation.statistics import Comparison, Histories, compare, histories
 from yolo.ablation.study import Study, read_study, write_study
@@ -40,6 +29,17 @@ from yolo.boxes import Detections
 from yolo.commands.evaluate import run as evaluate
 from yolo.data.datasets import ImageDataset, open_data
 from yolo.data.shapes.scenes import make_shapes
+from yolo.document import (
+    bullets,
+    code,
+    heading,
+    illustration,
+    paragraph,
+    table,
+    warning,
+    write_html,
+    write_markdown,
+)
 from yolo.evaluation.detect_all import detect_all
 from yolo.images.files import read_image, write_image
 from yolo.metrics.coco import CocoMetrics

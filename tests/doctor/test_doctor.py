@@ -85,7 +85,9 @@ def test_a_clean_set_gets_no_word(drawn: Drawn, tmp_path: Path, capsys: pytest.C
 
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "the same": lambda image: image,
-    "another jpeg": lambda image: cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], 1),
+    "another jpeg": lambda image: np.asarray(
+        cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_COLOR)
+    ),
     "smaller": lambda image: cv2.resize(image, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA),
     "cropped": lambda image: image[4:, 6:-3],
     "lighter": lambda image: np.clip(image * 1.15 + 10, 0, 255).astype(np.uint8),
@@ -117,7 +119,7 @@ def test_the_same_place_with_other_objects_is_no_leak(drawn: Drawn) -> None:
 
 
 def test_a_copy_with_other_labels(drawn: Drawn) -> None:
-    """Within a split the copy is a suspicion; its other labels must be mended. A mirrored copy's labels are mirrored."""
+    """Within a split the copy is a suspicion; other labels must be mended. Those of a mirrored copy are mirrored."""
     image, rows = scene(3)
     drawn.add("train", "copy", image, rows)
     assert (drawn.doctor()[0], kinds(drawn.doctor()[1])) == (0, {"copy": 1})
@@ -226,9 +228,7 @@ def test_the_union_of_splits_is_no_leak(tmp_path: Path) -> None:
     for split, places in (("val", ["images/val"]), ("train", ["images/train", "images/val"])):
         listing = [str(path) for place in places for path in sorted((drawn.root / place).glob("*.jpg"))]
         (drawn.root / f"{split}.txt").write_text("\n".join(listing))
-    (drawn.root / "data.yaml").write_text(
-        "train: images/train\nval: images/val\ntest: train.txt\nnames: [bolt, nut]\n"
-    )
+    (drawn.root / "data.yaml").write_text("train: images/train\nval: images/val\ntest: train.txt\nnames: [bolt, nut]\n")
     assert drawn.doctor() == (0, [])
     (drawn.root / "data.yaml").write_text("train: images/train\nval: images/train\nnames: [bolt, nut]\n")
     assert kinds(drawn.doctor()[1]) == {"leak": 4}

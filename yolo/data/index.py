@@ -67,7 +67,7 @@ class Index:
     notes: list[str] = field(default_factory=list)
     """What is odd but usable, one per line."""
     place: Callable[[int], str] | None = None
-    """Returns the place of an object in the user's files. It may hold much memory: `open_data` drops it by default."""
+    """Returns an object's place in the user's files. `open_data` keeps it on request, since it may hold much memory."""
 
     def __len__(self) -> int:
         return len(self.image_ids)

@@ -30,15 +30,15 @@ FOUND, NEAR, CLEAR = 0.45, 0.3, 0.5
 DOUBT = 0.05
 """Part of a detection's score: the label that it contradicts has no detection of its own class with so high a score."""
 
-WRONG_CLASS, MISPLACED, MISSING = 0.35, 0.6, 0.75
+WRONG_CLASS, MISPLACED, MISSING = 0.5, 0.6, 0.8
 """Scores from which detections contradict labels. An object that nobody labelled needs the highest: COCO's labels, like
 most, leave out many small things."""
 
 PLAUSIBLE, EXPECTED = 0.5, 0.9
-"""Shares of similar labels that are found, from which one that is not found may be misplaced, and is an error itself."""
+"""Shares of similar labels that are found, from which one that is not may be misplaced, and is an error by itself."""
 
 EXPLAINED, SAME = 0.3, 0.7
-"""A detection near a label of another class is another object if that label is found with this score, up to this IoU."""
+"""A detection near a label of another class is another object if that label is found with this score; to this IoU."""
 
 FEW, INSIDE = 3, 0.8
 """In a crowd something is always found beside a label that is not. A detection belongs to a label of its class if there

@@ -60,6 +60,8 @@ STRETCH, COMMON, STRUCTURED = 0.25, 0.6, 0.05  # largest change of scale; smalle
 
 UNCHANGED = np.eye(2, 3, dtype=np.float32)
 
+EVERYWHERE = {side: np.full((side, side), 255, np.uint8) for side in (SMALL, LARGE)}  # which pixels are aligned
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -159,7 +161,7 @@ def grey(path: str, side: int) -> np.ndarray:
 
 
 def _equal_files(paths: Sequence[str]) -> list[list[int]]:
-    """Return the images in groups of equal bytes, every image in one group. Files of a size of their own are not read."""
+    """Return the images in groups of equal bytes, every image in one group."""
     sizes = [os.path.getsize(path) for path in paths]
     by_size = defaultdict(list)
     for k, size in enumerate(sizes):
@@ -167,7 +169,7 @@ def _equal_files(paths: Sequence[str]) -> list[list[int]]:
     found: dict[object, list[int]] = defaultdict(list)
     for size, same in by_size.items():
         for k in same:
-            if len(same) > 1:
+            if len(same) > 1:  # a file of a size of its own is not read
                 with open(paths[k], "rb") as file:
                     found[size, hashlib.file_digest(file, "sha256").digest()].append(k)
             else:
@@ -177,6 +179,7 @@ def _equal_files(paths: Sequence[str]) -> list[list[int]]:
 
 def _proposed(small: Sequence[np.ndarray]) -> Iterator[tuple[int, int, View]]:
     """Yield the pairs of small images whose hashes are near, in any view of the second image."""
+
     def hashes(pixels: np.ndarray) -> np.ndarray:
         return np.stack([imagehash.phash(Image.fromarray(viewed(pixels, view))).hash.ravel() for view in VIEWS])
 
@@ -203,7 +206,9 @@ def _align(first: np.ndarray, second: np.ndarray, start: np.ndarray, least: floa
         return None
     until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 75, 1e-4)
     try:
-        value, warp = cv2.findTransformECC(first, second, start.copy(), cv2.MOTION_AFFINE, until, None, 3)
+        value, warp = cv2.findTransformECC(
+            first, second, start.copy(), cv2.MOTION_AFFINE, until, EVERYWHERE[len(first)], 3
+        )
     except cv2.error:  # it does not converge
         return None
     return warp if value >= least else None
@@ -225,9 +230,9 @@ def _compare(
     scaled[:, 2] /= LARGE
     copy = Copy(a, b, view, 0.0, scaled)
     # The second image in the place of the first one, and the part that both show.
-    how = {"dsize": (LARGE, LARGE), "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP}
-    moved = cv2.warpAffine(images[1].astype(np.float32), final, **how)
-    common = cv2.warpAffine(np.ones((LARGE, LARGE), np.float32), final, **how) > 0.99
+    size, flags = (LARGE, LARGE), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(images[1].astype(np.float32), final, size, flags=flags)
+    common = cv2.warpAffine(np.ones((LARGE, LARGE), np.float32), final, size, flags=flags) > 0.99
     if common.mean() < COMMON:
         return None
     inner = cv2.erode(common.astype(np.uint8), np.ones((BLOCK, BLOCK), np.uint8), borderValue=0) > 0

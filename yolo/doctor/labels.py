@@ -25,11 +25,11 @@ EDGE = 1.0
 COMMON = 0.25
 """Share of boxes of the whole image from which they are the way the set is labelled, and none is odd."""
 
-ODD, ENOUGH, SPREAD = 6.0, 20, 0.15
+ODD, ENOUGH, SPREAD = 8.0, 20, 0.15
 """Deviations from the median of a class, in the logarithm, that are odd; with at least so many objects of the class;
 the smallest deviation, so that drawings of one size are not odd by a pixel."""
 
-UNLABELLED = 0.1
+UNLABELLED = 0.3
 """Share of images without objects from which they are suspicious although they are listed."""
 
 
@@ -62,7 +62,7 @@ def _whole(part: Part) -> Iterator[Finding]:
     """Yield boxes that fill their image, unless that is how the set is labelled."""
     index, (near, _) = part.data.index, _edges(part)
     whole = near.all(axis=1) & ~index.crowd
-    if whole.sum() == 1 or whole.any() and whole.mean() < COMMON:
+    if whole.sum() == 1 or (whole.any() and whole.mean() < COMMON):
         for n in np.flatnonzero(whole).tolist():
             yield part.about("whole image", f"{part.label(n)}: the box is the whole image", n)
 
@@ -129,7 +129,7 @@ def _unlabelled(part: Part) -> Iterator[Finding]:
     lacking = empty
     if re.search(r"\.txt:\d+$", part.place(0)):
         lacking = [k for k in empty if not any(file.is_file() for file in _text_files(part.data.path(k)))]
-    if len(empty) <= UNLABELLED * len(index) and lacking is empty or not lacking:
+    if (len(empty) <= UNLABELLED * len(index) and lacking is empty) or not lacking:
         return
     names = ", ".join(part.data.path(k).name for k in lacking[:3]) + (", ..." if len(lacking) > 3 else "")
     what = "have no label file" if lacking is not empty else "have no label"

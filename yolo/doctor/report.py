@@ -76,7 +76,9 @@ def as_json(parts: Sequence[Part], findings: Sequence[Finding], notes: Sequence[
     }
 
 
-def write(out: Path, title: str, parts: Sequence[Part], findings: Sequence[Finding], notes: Sequence[str]) -> list[Path]:
+def write(
+    out: Path, title: str, parts: Sequence[Part], findings: Sequence[Finding], notes: Sequence[str]
+) -> list[Path]:
     """Write doctor.json, doctor.html and a sheet for each kind of finding that shows images; return the files."""
     with replacing(out / "doctor.json") as temporary:
         temporary.write_text(json.dumps(as_json(parts, findings, notes), indent=1, allow_nan=False), encoding="utf-8")

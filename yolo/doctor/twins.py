@@ -17,6 +17,9 @@ from yolo.doctor.copies import UNCHANGED, VIEWS, Copy, aligned_boxes, find_copie
 from yolo.doctor.finding import Finding, Shown
 from yolo.doctor.opened import Part
 
+Labels = tuple[np.ndarray, np.ndarray, list[str]]
+"""Objects of an image, their boxes `[G, 4]` and class names."""
+
 EXPORTED = re.compile(r"\.rf\.\w+$")
 """The end of the stem of an augmented copy that Roboflow wrote. Such copies within a split are on purpose."""
 
@@ -41,7 +44,7 @@ def copy_findings(parts: Sequence[Part]) -> list[Finding]:
         return index.boxes[index.offsets[image] : index.offsets[image + 1]] / np.tile(index.sizes[image], 2)
 
     paths = [str(part.data.path(k)) for part in parts for k in range(len(part.data))]
-    found = []
+    found: list[Finding] = []
     for group in groups(find_copies(paths, boxes)):
         for copy in group:
             found += _contradiction(copy, home(copy.first), home(copy.second))
@@ -72,7 +75,7 @@ def _repeated(group: Sequence[Copy], images: Sequence[tuple[Part, int]]) -> Iter
 
 
 def _contradiction(copy: Copy, first: tuple[Part, int], second: tuple[Part, int]) -> Iterator[Finding]:
-    """Yield a finding if the two images of a pair have other labels, which names the labels of one without the other."""
+    """Yield a finding, with the labels that only one of the two images has, if there are any."""
     scale = np.abs(np.linalg.det(copy.warp[:, :2].astype(float)))
     if not SAME_FRAME <= scale <= 1 / SAME_FRAME or first[0].data.path(first[1]) == second[0].data.path(second[1]):
         return
@@ -96,7 +99,7 @@ def _contradiction(copy: Copy, first: tuple[Part, int], second: tuple[Part, int]
     )
 
 
-def _labels(part: Part, k: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _labels(part: Part, k: int) -> Labels:
     """Return objects, their boxes as fractions of the image xyxy `[G, 4]`, and their class names; without crowds."""
     index = part.data.index
     objects = np.arange(index.offsets[k], index.offsets[k + 1])
@@ -104,7 +107,7 @@ def _labels(part: Part, k: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return objects, index.boxes[objects] / np.tile(index.sizes[k], 2), [part.label(n) for n in objects]
 
 
-def _without_match(own: tuple[np.ndarray, np.ndarray, list[str]], other: tuple[np.ndarray, np.ndarray, list[str]]) -> list[int]:
+def _without_match(own: Labels, other: Labels) -> list[int]:
     """Return the objects of one image for which the other image has no label of this class in this place."""
     table = overlaps(own[1], other[1])
     same = np.array(own[2], dtype=object)[:, None] == np.array(other[2], dtype=object)[None]
