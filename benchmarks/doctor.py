@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             missed = Counter(kind for kind, _, _ in planted) - Counter(hits)
             total.update(hits)
             print(
-                f"  label errors found {len(hits)} of 10 (not {dict(missed)}), new false suspicions {len(new)}, all {len(after)}"
+                f"  label errors found {len(hits)} of 10 (not {dict(missed)}), new suspicions {len(new)} of {len(after)}"
             )
             shutil.rmtree(copy)
         print(f"found of {options.seeds} x ten errors:", dict(total), sum(total.values()))

@@ -54,9 +54,9 @@ CONTRAST = 3.0  # grey levels; a block with a smaller standard deviation in both
 
 ALIKE = 0.6  # the smallest correlation of two blocks with the same structure
 
-AGREEMENT = 0.93  # the smallest share of such blocks in copies
+AGREEMENT = {0.02: 0.87, 0.25: 0.93}  # change of scale -> the smallest share of such blocks in copies
 
-STRETCH, COMMON, STRUCTURED = 0.25, 0.6, 0.05  # largest change of scale; smallest part in both images, with structure
+COMMON, STRUCTURED = 0.6, 0.05  # smallest part of an image that both show, and that has structure
 
 UNCHANGED = np.eye(2, 3, dtype=np.float32)
 
@@ -224,8 +224,10 @@ def _compare(
 ) -> Copy | None:
     """Return the copy that images `a` and `b` are, both uint8 `[LARGE, LARGE]`; None if they differ."""
     final = _align(*images, warp, FINAL)
-    if final is None or np.abs(final[:, :2] - np.eye(2)).max() > STRETCH:
+    if final is None:
         return None
+    stretch = np.abs(final[:, :2] - np.eye(2)).max()
+    needed = next((share for limit, share in AGREEMENT.items() if stretch <= limit), np.inf)
     scaled = final.copy()
     scaled[:, 2] /= LARGE
     copy = Copy(a, b, view, 0.0, scaled)
@@ -238,7 +240,7 @@ def _compare(
     inner = cv2.erode(common.astype(np.uint8), np.ones((BLOCK, BLOCK), np.uint8), borderValue=0) > 0
     structured, alike = _structure(images[0].astype(np.float32), moved)
     structured &= inner
-    if structured.mean() < STRUCTURED or alike[structured].mean() < AGREEMENT:
+    if structured.mean() < STRUCTURED or alike[structured].mean() < needed:
         return None
     # In every labelled box, or it is the same place with other objects.
     for x1, y1, x2, y2 in np.concatenate((boxes[0], aligned_boxes(boxes[1], copy))).clip(0, 1) * LARGE:
