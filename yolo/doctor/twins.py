@@ -23,8 +23,8 @@ Labels = tuple[np.ndarray, np.ndarray, list[str]]
 EXPORTED = re.compile(r"\.rf\.\w+$")
 """The end of the stem of an augmented copy that Roboflow wrote. Such copies within a split are on purpose."""
 
-SAME_FRAME = 0.9
-"""Part of an image that a copy must show, or labels are not compared: a crop may have lost objects."""
+SAME_FRAME = 0.05
+"""Largest shift or change of scale of a copy whose labels are compared, as a fraction: a crop may have lost objects."""
 
 OVERLAP, SMALLEST = 0.5, 0.03
 """IoU from which two boxes are one label; boxes with a smaller side (fraction of the image) are not compared."""
@@ -76,8 +76,8 @@ def _repeated(group: Sequence[Copy], images: Sequence[tuple[Part, int]]) -> Iter
 
 def _contradiction(copy: Copy, first: tuple[Part, int], second: tuple[Part, int]) -> Iterator[Finding]:
     """Yield a finding, with the labels that only one of the two images has, if there are any."""
-    scale = np.abs(np.linalg.det(copy.warp[:, :2].astype(float)))
-    if not SAME_FRAME <= scale <= 1 / SAME_FRAME or first[0].data.path(first[1]) == second[0].data.path(second[1]):
+    shift = np.abs(copy.warp - UNCHANGED).max()
+    if shift > SAME_FRAME or first[0].data.path(first[1]) == second[0].data.path(second[1]):
         return
     sides = [_labels(*first), _labels(*second)]
     sides[1] = (sides[1][0], aligned_boxes(sides[1][1], copy), sides[1][2])
