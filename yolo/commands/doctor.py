@@ -21,7 +21,7 @@ def run(options: Doctor) -> int:
     folders = {part.data.path(k).resolve().parent for part in parts for k in range(len(part.data))}
     if options.out.resolve() in folders:
         raise ValueError(f"{options.out} holds images of the data set; give another folder with --out")
-    findings += label_findings(parts) + copy_findings(parts)
+    findings += label_findings(parts)
     if options.model.weights is not None:
         model = load_trained(options.model)
         evidence = [gather(model, part, options.batch_size) for part in parts]
@@ -34,7 +34,7 @@ def run(options: Doctor) -> int:
             or any(support[s.split, n] < CONFIRMED for s in finding.shown for n in s.objects)
         ]
         findings += label_errors(evidence)
-    findings = ordered(findings)
+    findings = ordered(findings + copy_findings(parts))
     print(as_text(parts, findings, notes))
     title = f"{options.path.resolve().name}: what the doctor found"
     files = write(options.out, title, parts, findings, notes)
