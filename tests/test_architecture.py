@@ -32,7 +32,7 @@ BUDGET = {
     "yolo/models": 355,
     "yolo/evaluation": 405,
     "yolo/explain": 650,
-    "yolo/doctor": 800,
+    "yolo/doctor": 820,
     "yolo/training": 1220,
     "yolo/ablation": 1330,
     "yolo/commands": 830,

@@ -222,6 +222,15 @@ def test_faults_and_a_broken_split_hide_nothing(drawn: Drawn) -> None:
     assert [finding["places"] for finding in findings[:2]] == [[str(drawn.root)], [f"{file}:1"]]
 
 
+def test_a_split_with_nothing_to_learn(drawn: Drawn) -> None:
+    """All text files of the validation split are empty."""
+    for k in range(12, 18):
+        drawn.label("val", f"part_{k:03}", [])
+    status, findings = drawn.doctor()
+    assert (status, kinds(findings)) == (1, {"split": 1, "class lacks objects": 1})
+    assert findings[0]["sentence"].startswith("val: nothing to learn or to evaluate on: none of the 6 images")
+
+
 def test_the_union_of_splits_is_no_leak(tmp_path: Path) -> None:
     """trainval repeats train and val; a validation split that is the training split is a leak."""
     drawn = Drawn(tmp_path / "set", 4, 3)

@@ -20,7 +20,7 @@ class Kind(NamedTuple):
 
 # fmt: off
 KINDS = {
-    "split": Kind(True, "splits that cannot be read", "Mend the cause; every other command stops at it too."),
+    "split": Kind(True, "splits that cannot be used", "Mend the cause; every other command stops at it too."),
     "fault": Kind(True, "faults", "Correct the files, or leave these images out with --bad skip."),
     "leak": Kind(True, "one image in several splits", "Keep all copies of an image in one split, or the score of the "
                  "model is too high: it has seen the answers."),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo.data.formats.coco_json import read_annotations
 from yolo.doctor.finding import Finding, Shown
 from yolo.doctor.opened import VALIDATION, Part
 from yolo.doctor.twins import overlaps
@@ -36,7 +37,7 @@ UNLABELLED = 0.3
 def label_findings(parts: Sequence[Part]) -> list[Finding]:
     """Return what is odd about the labels of the splits."""
     found = [finding for check in (_pairs, _whole, _thin, _unlabelled) for part in parts for finding in check(part)]
-    return [*found, *_odd(parts), *_similar_names(parts), *_other_names(parts), *_lacking(parts)]
+    return [*found, *_odd(parts), *_similar_names(parts), *_other_names(parts), *_other_ids(parts), *_lacking(parts)]
 
 
 def _pairs(part: Part) -> Iterator[Finding]:
@@ -191,6 +192,21 @@ def _other_names(parts: Sequence[Part]) -> Iterator[Finding]:
                 own = [line.strip() for line in own if line.strip()]
                 if own != part.names and sorted(own) == sorted(part.names):
                     yield _difference(part.name, part.names, str(listing), own)
+
+
+def _other_ids(parts: Sequence[Part]) -> Iterator[Finding]:
+    """Yield a category id that means another class in another split. This reader goes by name, others by id."""
+    known: dict[int, tuple[str, str]] = {}
+    for part in parts:
+        place = part.place(0) if len(part.data.index.labels) else ""
+        if found := re.match(r"(.+\.json): ", place):
+            given = read_annotations(found[1], skip_faults=True)
+            for number, name in zip(given.category_ids, given.names, strict=True):
+                split, other = known.setdefault(int(number), (part.name, name))
+                if other != name:
+                    what = f"the category id {number} is {other!r} in {split}, {name!r} in {part.name}"
+                    yield Finding(kind="class order", sentence=what, places=(found[1],))
+                    break
 
 
 def _difference(first: str, names: Sequence[str], second: str, other: Sequence[str]) -> Finding:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from yolo.data.datasets import Format, ImageDataset, open_data, splits
+from yolo.data.learnable import nothing_counts
 from yolo.doctor.finding import Box, Finding, Shown
 
 VALIDATION = ("val", "dev")
@@ -72,6 +73,9 @@ def open_all(
             findings.append(Finding(kind="split", sentence=f"{name}: {problem}", places=(str(path),)))
         else:
             parts.append(Part(name, data))
+            useless = "" if name.lower().startswith("test") else nothing_counts(data.index)  # tests may have no labels
+            if useless:
+                findings.append(Finding(kind="split", sentence=f"{name}: {useless}", places=(str(path),)))
     # Splits that are made of others.
     files = {part.name: set(part.data.index.paths.tolist()) for part in parts}
     sums = {
