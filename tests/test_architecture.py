@@ -21,21 +21,21 @@ import pytest
 from tests.support.paths import ROOT
 
 BUDGET = {
-    "yolo": 385,
-    "yolo/options": 645,
+    "yolo": 535,
+    "yolo/options": 690,
     "yolo/images": 365,
-    "yolo/metrics": 760,
+    "yolo/metrics": 765,
     "yolo/darknet": 1680,
-    "yolo/data": 1740,
+    "yolo/data": 3020,
     "yolo/detection": 445,
-    "yolo/download": 610,
-    "yolo/models": 355,
-    "yolo/evaluation": 405,
+    "yolo/download": 600,
+    "yolo/models": 390,
+    "yolo/evaluation": 415,
     "yolo/explain": 650,
     "yolo/doctor": 820,
-    "yolo/training": 1220,
-    "yolo/ablation": 1330,
-    "yolo/commands": 830,
+    "yolo/training": 1690,
+    "yolo/ablation": 1290,
+    "yolo/commands": 970,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 
