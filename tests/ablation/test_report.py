@@ -108,7 +108,7 @@ def test_what_the_page_contains(study: Path) -> None:
         "2. Only <two> & $",
         "95 % over images",
         "After Holm's correction",
-        "Without curves, because they never change or have no value: train/labels (40), memory_mb (700), APs (-1), "
+        "Without curves, because they never change or have no value: train/labels (40), memory_mb (700), APs, "
         "eval_seconds (2.5).",
         "loss.bbox_loss",
         "schedule.peak_lr: 0.006",
