@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
+import measure  # noqa: F401  # finds yolo in this clone
 import numpy as np
 
 from yolo.doctor.against_model import Evidence, gather, label_errors
@@ -136,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--cfg", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--kept", type=float, default=0.6)
     options = parser.parse_args(arguments)
     model = load(options.cfg or options.weights, options.weights if options.cfg else None)
@@ -146,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("untouched:", dict(Counter(f.kind for f in before)), "copies:", len(copy_findings(parts)))
         known = {key(finding) for finding in before}
         total: Counter[str] = Counter()
-        for seed in range(options.seeds):
+        for seed in range(options.first, options.first + options.seeds):
             random, copy = np.random.default_rng(seed), Path(folder) / f"seed{seed}"
             shutil.copytree(options.data, copy, copy_function=shutil.copyfile)
             leaks = plant_leaks(copy, random)

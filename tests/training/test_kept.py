@@ -336,6 +336,18 @@ def test_eval_warns_of_changes(caplog: pytest.LogCaptureFixture) -> None:
     assert "run: changed since it was trained: labels of images/val/img_5.jpg changed" in caplog.text
 
 
+@pytest.mark.parametrize(("split", "images"), [(None, 12), ("val", 12), ("train", None)])
+def test_eval_divides_only_what_has_no_such_split(split: str | None, images: int | None) -> None:
+    """A file with one split, `val`, is all of it to the run of the weights; without one it is divided as in the run."""
+    assert train("--epochs", "1", "--holdout", "0.5") == 0
+    Path("set/val.txt").write_text(
+        "".join(f"images/{part}/img_{k}.jpg\n" for part in ("train", "val") for k in range(6))
+    )
+    more = ["--split", split] if split else []
+    found = evaluated("--weights", "run", "--data", "set/val.txt", *more)["images"]
+    assert found == images or (images is None and 0 < found < 12)
+
+
 def test_eval_of_a_run_under_its_conditions() -> None:
     """The training images, or another split, without those that were left out: as in training."""
     assert train("--eval-on", "train", "--limit", "4", "--epochs", "1", out="a") == 0

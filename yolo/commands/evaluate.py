@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from yolo.commands.of_run import empty_of, options_of
-from yolo.data.datasets import ImageDataset, open_data
+from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.formats.coco_json import read_annotations, read_json
 from yolo.data.learnable import check_learnable
+from yolo.data.split_names import meant
 from yolo.evaluation.coco_results import read_results
 from yolo.evaluation.detect_all import detect_all, truths_in
 from yolo.evaluation.report import class_table, make_report, table, write_report
@@ -118,7 +119,10 @@ def _of_model(options: Evaluate) -> Case:
 def _given(options: Evaluate, path: Path) -> ImageDataset:
     """Return the images at a path; for the weights of a run, faults and a division are treated as in the run."""
     assert options.model.weights is not None, "`Evaluate` makes sure of it"
-    run = options_of(options.model.weights)
+    run, holdout = options_of(options.model.weights), options.holdout
+    if run and holdout is None and options.split:
+        there = splits(path, data_format=options.data_format, val=options.val)
+        holdout = None if meant(there, options.split) else run.holdout
     return open_data(
         path,
         split=options.split,
@@ -127,7 +131,7 @@ def _given(options: Evaluate, path: Path) -> ImageDataset:
         bad=options.bad or (run.bad if run else "error"),
         decode=True,
         val=options.val,
-        holdout=run.holdout if run and options.holdout is None and options.split else options.holdout,
+        holdout=holdout,
         allow_empty=empty_of(options.allow_empty, options.model.weights),
     )
 
