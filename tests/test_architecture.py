@@ -35,7 +35,7 @@ BUDGET = {
     "yolo/doctor": 820,
     "yolo/training": 1690,
     "yolo/ablation": 1290,
-    "yolo/commands": 970,
+    "yolo/commands": 980,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 

@@ -222,7 +222,8 @@ def test_the_command_with_a_subset(tmp_path: Path, capsys: pytest.CaptureFixture
     arguments = ["show-data", str(root), "--split", "tr", "--limit", "1", "--out", str(tmp_path / "out")]
     assert main([*arguments, "--classes", "dog"]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[2].split() == ["train", "1", "1", "0", "0", "0", "0", "0"]
+    assert out.splitlines()[1] == f"{root}: COCO"
+    assert out.splitlines()[3].split() == ["train", "1", "1", "0", "0", "0", "0", "0"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["set-train-augmented.png", "set-train.png"]
     with pytest.raises(SystemExit):
         main([*arguments, "--images", "0"])

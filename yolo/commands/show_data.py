@@ -40,7 +40,8 @@ def run(options: ShowData) -> int:
     parts = {f"{split}, {part}": index for split in data if divided and kind(split) != "test"
              for part, index in halves(indices[split], SHARE).items()}  # fmt: skip
     # Images, boxes and classes; splits with other class names get a table of their own.
-    _print("", totals({**indices, **parts}))
+    layouts = dict.fromkeys(images.part.layout for images in data.values() if images.part)
+    _print(f"{options.path}: {', '.join(layouts)}", totals({**indices, **parts}))
     for names in dict.fromkeys(tuple(index.names) for index in indices.values()):
         _print("", class_table({split: index for split, index in indices.items() if tuple(index.names) == names}))
     size = f"{plan.size.width} x {plan.size.height}"

@@ -60,7 +60,7 @@ TABLE = (
     Layout("a COCO file in the folder of each split", "coco", "{word}/{part}.json",
            ("{split}", "{split}/images", "images/{split}", "images")),
     Layout("FiftyOne COCO", "coco", "labels.json", ("data", "images", ".")),
-    Layout("COCO files beside the images or their folder", "coco", "{split}.json", SPLIT_PICTURES),
+    Layout("COCO files beside the images or their folder (Label Studio)", "coco", "{split}.json", SPLIT_PICTURES),
 
     Layout("Pascal VOC", "voc", XML, PICTURES, "ImageSets/Main/{split}.txt"),
     Layout("Pascal VOC, lists in ImageSets", "voc", XML, PICTURES, "ImageSets/{split}.txt"),
