@@ -88,7 +88,7 @@ def test_a_batch_equals_its_images(image: Path) -> None:
 
 def test_prepare_is_uint8_and_letterboxed(image: Path) -> None:
     """`prepare` returns uint8 `[3, h, w]` with grey bars; stretched, or as darknet's own float32, if requested."""
-    model = yolo.load("toy.cfg", device="cpu")
+    model = yolo.load("toy.cfg", device="cpu", letterbox=True)
     prepared, placement = model.prepare(image)
     assert (prepared.dtype, list(prepared.shape)) == (torch.uint8, [3, 160, 160])
     assert (placement.placed, placement.offset) == (Size(114, 160), (0, 23))
@@ -184,7 +184,7 @@ def test_thresholds_are_an_argument(image: Path) -> None:
 
 def test_replace_shares_and_refuses() -> None:
     """`replace` returns a copy with the same network; an unknown or private attribute is an error."""
-    model = load_yolo("toy.cfg", device="cpu")
+    model = load_yolo("toy.cfg", device="cpu", letterbox=True)
     other = model.replace(size=Size(64, 64), letterbox=False)
     assert type(other) is YoloDetector
     assert (other.size, other.letterbox, other.names) == (Size(64, 64), False, model.names)
@@ -227,13 +227,13 @@ def test_other_names_are_no_attributes() -> None:
 def test_from_weights_backbone_and_safetensors(image: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """All files give the same network. A backbone fills the first layers, with a warning about the others."""
     torch.manual_seed(0)
-    source, options = load_yolo("toy.cfg", device="cpu"), Filter(confidence=0.2)
+    source, options = load_yolo("toy.cfg", device="cpu", letterbox=True), Filter(confidence=0.2)
     expected = source.detect(image, options)
     assert len(expected) > 0
     save_weights(source.network, tmp_path / "a.weights")
     save_safetensors(source.network, tmp_path / "a.safetensors", list("abcdef"))
     save_weights(source.network, tmp_path / "toy.conv.17", cutoff=17)
-    direct = yolo.load("toy.cfg", tmp_path / "a.weights", device="cpu")
+    direct = yolo.load("toy.cfg", tmp_path / "a.weights", device="cpu", letterbox=True)
     alone = yolo.load(tmp_path / "a.safetensors", device="cpu")
     both = yolo.load("toy.cfg", tmp_path / "a.safetensors", names=list("ABCDEF"), device="cpu")
     assert (alone.names, both.names) == (list("abcdef"), list("ABCDEF"))
@@ -277,7 +277,7 @@ def test_a_one_channel_network_reads_images(image: Path, tmp_path: Path) -> None
 
 @needs_shared
 def test_a_trained_model_sees_the_dog() -> None:
-    """The fast path (letterbox, OpenCV's resize, uint8) finds the objects that darknet finds in its sample image."""
+    """The fast path (OpenCV's resize, uint8) finds the objects that darknet finds in its sample image."""
     model = load_yolo(
         DATA / "darknet" / "yolo-fastest-1.1-xl.cfg", DATA / "darknet" / "yolo-fastest-1.1-xl.weights", device="cpu"
     )

@@ -17,6 +17,7 @@ from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import load_safetensors, read_metadata, read_tensors
 from yolo.darknet.weights import load_weights
 from yolo.models.detector import Detector
+from yolo.models.placing import placing
 from yolo.models.yolo import YoloDetector
 from yolo.names import class_names
 from yolo.options.detection import ModelFiles
@@ -50,8 +51,9 @@ def load(
             80 classes, or `class 0`, `class 1`, ...
         device: device of the network; None takes a GPU if there is one, else the CPU.
         size: network input (height, width) in pixels; None takes that of the safetensors file, else the cfg's.
-        letterbox: keep the proportions of images (grey bars) or stretch them; None takes what the safetensors file has,
-            else True.
+        letterbox: keep the proportions of images (grey bars) or stretch them; None takes what the model was trained
+            with: what the safetensors file has, letterbox for the published weights of the first darknet, else the
+            cfg's `letter_box` (logged).
         exact: use darknet's own resize in float32, for darknet's numbers. Only for darknet's networks.
         precision: "fp32", "bf16", or "auto", which is fp32. Only for darknet's networks.
 
@@ -75,6 +77,11 @@ def load(
             if not report.complete:
                 log.warning("%s", report)
         detector = YoloDetector(network, class_names(names, network.heads[-1].classes if network.heads else 0))
+        if letterbox is None:
+            place = placing(network.cfg, None if weights is None else Path(weights))
+            letterbox = place.letterbox
+            if weights is not None:  # a trained model: the wrong placement costs objects
+                log.warning("%s", place)
     # What the caller chooses replaces what the files say.
     made: dict[str, Any] = {"network": detector.network.to(find_device(device))}
     made |= {"size": Size(*size)} if size is not None else {}

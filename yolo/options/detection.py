@@ -45,8 +45,9 @@ class ModelFiles:
     size: str | None = None
     """Network input in pixels, N or WIDTHxHEIGHT; by default what the weights were trained with, else the cfg's."""
     placement: Literal["letterbox", "stretch"] | None = None
-    """Keep the proportions of an image (grey bars), or stretch it to the network input; by default what the weights
-    were trained with, else letterbox."""
+    """Keep the proportions of an image (grey bars), or stretch it to the network input; by default what the
+    model was trained with: a safetensors file says it, the published weights of the first darknet (yolov2, yolov3)
+    are letterboxed, and for other .weights files the cfg's letter_box decides (0: stretch)."""
     device: str | None = None
     """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
