@@ -15,12 +15,16 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. It replaces `path` if the block ends well and is removed otherwise.
 
     The content is on the disk before the name changes. So a full disk, a killed process or a power cut leaves the old
-    file or the new one, never half of one. Missing folders are created.
+    file or the new one, never half of one. Missing folders are created. The file has the mode of the user's umask.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        if temporary.stat().st_mode != mode:  # safetensors makes files that only their owner may read
+            temporary.chmod(mode)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -112,8 +112,9 @@ def xyxy_to_xywh(boxes: Tensor) -> Tensor:
 class Detections:
     """The detections of one image, by descending score.
 
-    `boxes` `[D, 4]` are xyxy in pixels of the original image, not clipped to it, `scores` `[D]` are floats in (0, 1),
-    and `labels` `[D]` int64 class indices from 0. A box appears in several rows if it has several classes.
+    `boxes` `[D, 4]` are xyxy in pixels of the original image, `scores` `[D]` are floats in (0, 1), and `labels` `[D]`
+    int64 class indices from 0. Boxes may stick out of the image until they are `clipped`. A box appears in several rows
+    if it has several classes.
     """
 
     boxes: Tensor
@@ -126,6 +127,11 @@ class Detections:
     def to(self, device: torch.device | str) -> Detections:
         """Return the same detections on another device."""
         return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
+
+    def clipped(self, size: Sequence[int]) -> Detections:
+        """Return the detections with boxes clipped to an image of height `size[0]` and width `size[1]`."""
+        limits = self.boxes.new_tensor([size[1], size[0]] * 2)
+        return Detections(self.boxes.clamp(min=0).minimum(limits), self.scores, self.labels)
 
     def to_supervision(self, names: Sequence[str] | None = None) -> supervision.Detections:
         """Return the detections as `supervision.Detections`, with `class_name` in its data if names are given.

@@ -23,10 +23,12 @@ from tests.darknet.test_golden import SHARED, Row, compare, needs_shared
 from tests.images.test_sources import write_video
 from tests.support.paths import ROOT
 from yolo.__main__ import main
+from yolo.commands.result_folder import MARK
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import save_safetensors
 from yolo.darknet.weights import save_weights
+from yolo.data.datasets import open_data
 from yolo.images.draw import draw
 from yolo.images.files import read_image
 
@@ -84,8 +86,9 @@ def detect(weights: Path, *words: str | Path, out: str | Path = "out") -> int:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return all files below a folder, with their bytes."""
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    """Return all files below a folder, with their bytes, without the mark of detect."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != MARK)
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 def parts() -> list[Path]:
@@ -113,7 +116,8 @@ def test_lines_and_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> 
         str(Path(*path.split("/")))
         for path in (
             "12.jpg", "a.png", "crops/_/12-0.png", "crops/_/12-1.png", "crops/_/a-0.png", "crops/_/a-1.png",
-            "detections.csv", "detections.json", "txt/12.txt", "txt/a.txt",
+            "data.yaml", "detections.csv", "detections.json", "images/12.jpg", "images/a.png", "labels/12.txt",
+            "labels/a.txt", "train.txt", "val.txt",
         )
     )  # fmt: skip
     assert read_image("out/12.jpg").shape == (100, 200, 3)
@@ -249,7 +253,7 @@ def test_images_of_all_kinds_in_one_run(
         drawn = Path("out", name if name.endswith(".jpg") else Path(name).with_suffix(".png"))
         with Image.open(drawn) as image:
             assert image.size == (width, height)
-    assert len(contents(Path("out", "txt"))) == len(good)
+    assert len(contents(Path("out", "labels"))) == len(good)
     assert {name: Path("in", name).stat().st_mtime_ns for name in before} == before
 
 
@@ -290,34 +294,176 @@ def test_memory_is_flat_over_a_thousand_images(constant: Path, monkeypatch: pyte
     assert len(rows()) == 3000
 
 
-def test_an_own_folder_keeps_its_images(constant: Path) -> None:
-    """With `--out` in the folder of the images no image is replaced, whatever the names, their case and endings."""
-    for name in ("in/a.png", "in/a.jpg", "in/A.PNG", "in/a-2.png", "in/a_1.png", "in/b.bmp", "in/b.png", "more/a.png"):
-        image(Path(name))
-    write_video(Path("in/b.avi"))
-    write_video(Path("in/b.mp4"))
-    before = contents(Path("in"))
-    words: list[str | Path] = ["in", "more/a.png", "--json", "--txt", "--crops", "--conf", "0.9", "--max-det", "2"]
-    assert detect(constant, *words, out="in") == 0
-    after = contents(Path("in"))
-    assert {name: after[name] for name in before} == before
-    drawn = [name for name in after if name not in before and Path(name).parent == Path(".") and "." in name]
-    assert len(drawn) == len(before) + 1 + 1  # one drawing for each source, and detections.json
-    frames = sum(5 for name in before if name.endswith((".avi", ".mp4")))
-    stills = sum(name.endswith((".png", ".jpg", ".PNG", ".bmp")) for name in before) + 1
-    assert len([name for name in after if name.startswith("txt")]) == stills + frames
-    assert len([name for name in after if name.startswith("crops")]) == 2 * (stills + frames)
+def test_a_folder_of_other_files_is_refused(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--out` must be empty or detect's own: the folder of the images, or one with any other file, stays as it is."""
+    image(Path("in/a.png"))
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("mine")
+    for folder in ("in", "mine"):
+        before = contents(Path(folder))
+        assert detect(constant, "in", "--json", "--crops", out=folder) == 1
+        assert (
+            f"error: {folder}: results cannot be written: it has files that detect did not" in capsys.readouterr().err
+        )
+        assert contents(Path(folder)) == before
+    Path("empty").mkdir()
+    assert detect(constant, "in", out="empty") == 0
+
+
+def test_each_call_has_a_fresh_folder(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without `--out`: runs/detect, runs/detect-2, ...; the last line names it."""
+    image(Path("a.png"))
+    image(Path("b.png"))
+    for name, folder in (("a.png", "detect"), ("b.png", "detect-2"), ("a.png", "detect-3")):
+        assert main(["detect", name, "--weights", str(constant), "--device", "cpu"]) == 0
+        assert list(contents(Path("runs", folder))) == [name]
+        assert capsys.readouterr().out.endswith(f"drawn: {Path('runs', folder, name)}\n")
+
+
+def test_a_second_call_replaces_its_own_results_only(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own files get their names again, those of other images go; what the user added or changed stays."""
+    words = ["--json", "--txt", "--csv", "--crops", "--max-det", "3"]
+    path, other = image(Path("in/a.png")), image(Path("in/b.png"))
+    assert detect(constant, path, *words) == 0
+    first = contents(Path("out"))
+    assert detect(constant, "in", *words) == 0
+    assert len(contents(Path("out"))) > len(first)
+    assert detect(constant, path, *words) == 0
+    assert contents(Path("out")) == first
+    Path("out/mine.txt").write_text("mine")
+    Path("out/b.png").write_text("mine")
+    assert detect(constant, path, *words) == 0
+    assert contents(Path("out")) == {**first, "mine.txt": b"mine", "b.png": b"mine"}
+    assert detect(constant, other, *words) == 1
+    assert "not as detect left it" in capsys.readouterr().err
+    assert contents(Path("out"))["b.png"] == b"mine"
+    label = Path("out/labels/a.txt")
+    label.write_text("0 0.5 0.5 0.1 0.1\n")
+    assert detect(constant, path, *words) == 1
+    assert label.read_text() == "0 0.5 0.5 0.1 0.1\n"
     assert not parts()
 
 
-def test_a_second_run_replaces_the_results_of_the_first(constant: Path) -> None:
-    """Results have the same names again, also in the folder of the image."""
+def test_an_image_is_detected_once(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever words match it: its name, its absolute path, its folder, a glob, a link to its folder."""
     path = image(Path("in/a.png"))
-    for out in ("out", "in"):
-        assert detect(constant, path, "--json", "--txt", "--csv", "--crops", "--max-det", "3", out=out) == 0
-        first = contents(Path(out))
-        assert detect(constant, path, "--json", "--txt", "--csv", "--crops", "--max-det", "3", out=out) == 0
-        assert contents(Path(out)) == first
+    words: list[str | Path] = [path, path.resolve(), "in", "in/*.png", "in/../in/a.png", path]
+    if os.name != "nt":
+        Path("link").symlink_to("in")
+        words.append("link")
+    assert detect(constant, *words, "--json", "--max-det", "1") == 0
+    assert len(rows()) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 image, ")
+
+
+def test_equal_names_of_two_folders_keep_their_path(constant: Path) -> None:
+    """In json, csv, drawings, labels and crops; so do the ids, for `1.jpg` is another image than `000001.jpg`."""
+    for name in ("cam1/000001.jpg", "cam2/000001.jpg", "cam2/1.jpg"):
+        image(Path("in", name))
+    words = ["in/cam1", "in/cam2", "--json", "--csv", "--txt", "--crops", "--max-det", "1"]
+    assert detect(constant, *words) == 0
+    names = ["cam1/000001.jpg", "cam2/000001.jpg", "cam2/1.jpg"]
+    assert [(row["image_id"], row["file_name"]) for row in rows()] == [(name, name) for name in names]
+    assert [line.split(",")[0] for line in Path("out/detections.csv").read_text().splitlines()[1:]] == names
+    for name in names:
+        stem = name.removesuffix(".jpg")
+        for file in (name, f"images/{name}", f"labels/{stem}.txt", f"crops/_/{stem}-0.png"):
+            assert Path("out", file).is_file(), file
+    assert detect(constant, "in/cam2", "--json", "--max-det", "1") == 0
+    assert [row["image_id"] for row in rows()] == ["000001.jpg", "1.jpg"]
+    assert detect(constant, "in", "--recursive", "--json", "--max-det", "1") == 0
+    assert [row["file_name"] for row in rows()] == names
+
+
+def test_what_a_folder_leaves_out_is_said(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Images without a known ending are taken by their content; other files and subfolders are counted."""
+    image(Path("in/a.jpg"))
+    for name in ("b.jfif", "c.MPO", "noext", "d.dat"):
+        Path("in", name).write_bytes(Path("in/a.jpg").read_bytes())
+    for name in ("e.heic", "f.heic", "notes.txt", ".DS_Store"):
+        Path("in", name).write_bytes(b"BM and other text")
+    image(Path("in/sub/deep/g.jpg"))
+    assert detect(constant, "in", "--json", "--txt", "--max-det", "1") == 0
+    assert [row["file_name"] for row in rows()] == ["a.jpg", "b.jfif", "c.MPO", "d.dat", "noext"]
+    assert sorted(contents(Path("out/images"))) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "noext.jpg"]
+    error = capsys.readouterr().err
+    assert "in: left out 1 file in subfolders (--recursive takes them); " in error
+    assert "by its first bytes: 2 .heic, 1 .txt\n" in error
+    assert detect(constant, "in", "--recursive", "--json", "--max-det", "1") == 0
+    assert rows()[-1]["file_name"] == "g.jpg"
+    assert "subfolders" not in capsys.readouterr().err
+    assert detect(constant, "in/sub") == 1
+    assert "left out 1 file in subfolders (--recursive takes them)" in capsys.readouterr().err
+
+
+def test_boxes_are_clipped_unless_exact(constant: Path) -> None:
+    """A box that sticks out ends at the border; darknet's own numbers do not."""
+    image(Path("a.png"), 160, 80)
+    found = {}
+    for exact in ("", "--exact"):
+        assert detect(constant, "a.png", "--json", "--txt", *([exact] if exact else [])) == 0
+        left, top, w, h = np.array([row["bbox"] for row in rows()]).T
+        found[exact] = min(left.min(), top.min()), (left + w).max(), (top + h).max()
+        for line in Path("out/labels/a.txt").read_text().splitlines():
+            _, cx, cy, width, height = map(float, line.split())
+            assert cx - width / 2 >= -1e-6
+            assert cx + width / 2 <= 1 + 1e-6
+            assert cy - height / 2 >= -1e-6
+            assert cy + height / 2 <= 1 + 1e-6
+            assert min(width, height) > 0
+    assert found[""] == pytest.approx((0, 160, 80), abs=1e-4)
+    assert found["--exact"][0] < 0
+    assert found["--exact"][2] > 80
+
+
+def test_labels_can_be_trained_on(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`train --data` takes what `--txt` wrote, of two folders and of a video; `--txt-score` adds a column."""
+    for k in range(6):
+        image(Path(f"in/{'ab'[k % 2]}/{k // 2}.png"))
+    write_video(Path("in/clip.mp4"))
+    assert detect(constant, "in", "--recursive", "--txt", "--max-det", "4") == 0
+    out = Path("out").resolve()
+    for split, number in (("train", 10), ("val", 1)):
+        data = open_data(out, split=split)
+        assert (len(data), data.names) == (number, NAMES)
+        assert [len(target["labels"]) for _, target in map(data.__getitem__, range(number))] == [4] * number
+    words = ["--cfg", "toy.cfg", "--size", "64", "--epochs", "1", "--warmup-steps", "1", "--batch-size", "2"]
+    words += ["--workers", "0", "--device", "cpu"]
+    assert main(["train", "--data", "out", *words, "--out", "run"]) == 0
+    assert Path("run/best.safetensors").is_file()
+    assert detect(constant, "in/a", "--txt-score", "--max-det", "1", out="scored") == 0
+    assert [len(line.split()) for line in Path("scored/labels/0.txt").read_text().splitlines()] == [6]
+
+
+def test_json_as_darknet_writes_it(constant: Path) -> None:
+    """`--json-format darknet`: an entry per image, also without objects, with relative boxes of six decimals."""
+    image(Path("a.png"))
+    assert detect(constant, "a.png", "--json-format", "darknet", "--max-det", "1") == 0
+    (entry,) = rows()
+    assert (entry["frame_id"], entry["filename"]) == (1, "a.png")
+    (found,) = entry["objects"]
+    assert (found["class_id"], found["name"], round(found["confidence"], 3)) == (0, "..", 0.907)
+    assert list(found["relative_coordinates"]) == ["center_x", "center_y", "width", "height"]
+    assert all(value == round(value, 6) for value in found["relative_coordinates"].values())
+    assert detect(constant, "a.png", "--json-format", "darknet", "--conf", "0.99") == 0
+    assert rows() == [{"frame_id": 1, "filename": "a.png", "objects": []}]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are others there")
+def test_files_have_the_mode_of_the_umask(constant: Path) -> None:
+    """All results, and the weights that convert writes."""
+    path = image(Path("a.png"))
+    write_video(Path("b.mp4"))
+    before = os.umask(0o027)
+    try:
+        assert detect(constant, path, "b.mp4", "--json", "--csv", "--txt", "--crops", "--max-det", "1") == 0
+        assert main(["convert", str(constant), "c.weights"]) == 0
+        assert main(["convert", "c.weights", "c.safetensors", "--cfg", "c.cfg", "--names", "c.names"]) == 0
+    finally:
+        os.umask(before)
+    files = [*(file for file in Path("out").rglob("*") if file.is_file()), *Path().glob("c.*")]
+    assert len(files) > 10
+    assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o640"}
 
 
 def test_a_missing_source_of_an_earlier_run(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -344,7 +490,8 @@ def test_a_video_is_written_as_a_video(constant: Path, ending: str, capsys: pyte
     video.release()
     assert [frame.shape for frame in frames] == [(64, 96, 3)] * 7
     assert [row["image_id"] for row in rows()] == [f"2024{ending}#{k}" for k in range(7)]
-    assert sorted(contents(Path("out/txt"))) == [f"2024/{k}.txt" for k in range(7)]
+    assert sorted(contents(Path("out/labels"))) == [f"2024/{k}.txt" for k in range(7)]
+    assert sorted(contents(Path("out/images"))) == [f"2024/{k}.jpg" for k in range(7)]
     assert f"2024{ending}#6: 1 object" in capsys.readouterr().out
 
 
@@ -355,6 +502,19 @@ def test_a_broken_video_is_named(constant: Path, capsys: pytest.CaptureFixture[s
     assert detect(constant, "clip.mp4", "a.png") == 1
     assert "not read: clip.mp4: no frame could be read" in capsys.readouterr().err
     assert sorted(contents(Path("out"))) == ["a.png"]
+
+
+def test_half_a_video_is_an_error(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The frames before the break have results; the message has the number of the last one, the exit status is 1."""
+    data = write_video(Path("clip.avi"), frames=40).read_bytes()
+    assert detect(constant, "clip.avi", "--max-det", "1", out="whole") == 0
+    Path("clip.avi").write_bytes(data[: len(data) // 2])
+    assert detect(constant, "clip.avi", "--json", "--max-det", "1") == 1
+    error = capsys.readouterr().err
+    last = len(rows()) - 1
+    assert 5 < last < 30
+    assert f"not read to its end: clip.avi: breaks off after frame {last}, " in error
+    assert f"{last + 1} of 40 frames" in error
 
 
 def test_a_one_channel_network_reads_images_and_videos() -> None:
@@ -474,8 +634,8 @@ def test_a_full_disk(
     noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
     cv2.imwrite("a.png", noise)
     image(Path("b.png"), 8, 8)
-    Path("out").mkdir()
-    Path("out/detections.json").write_text("[]")
+    image(Path("c.png"), 8, 8)
+    assert detect(constant, "c.png", "--json", "--conf", "1") == 0
     request.getfixturevalue("small_disk")
     assert detect(constant, *words) == 1
     error = capsys.readouterr().err

@@ -81,15 +81,18 @@ def test_all_kinds_of_files(tmp_path: Path) -> None:
         ("a.png", "0", "person"),
     ]
     assert float(rows[0]["x1"]) == float(FOUND.boxes[0, 0])
-    lines = (tmp_path / "txt" / "a.txt").read_text().splitlines()
+    lines = (tmp_path / "labels" / "a.txt").read_text().splitlines()
     assert lines[0].split()[0] == "16"
-    np.testing.assert_allclose([float(x) for x in lines[0].split()[1:]], [0.204, 0.505, 0.206, 0.802, 0.9], atol=1e-5)
-    assert (tmp_path / "txt" / "b.txt").read_text() == ""
+    np.testing.assert_allclose([float(x) for x in lines[0].split()[1:]], [0.204, 0.505, 0.206, 0.802], atol=1e-5)
+    np.testing.assert_allclose([float(x) for x in lines[1].split()], [0, 0.1, 0.2, 0.2, 0.4], atol=1e-5)
+    assert (tmp_path / "labels" / "b.txt").read_text() == ""
+    assert (tmp_path / "train.txt").read_text() == "./images/a.jpg\n./images/b.jpg\n"
     crop = read_image(tmp_path / "crops" / "dog" / "a-0.png")
     assert np.array_equal(crop, IMAGE[5:45, 10:31])
     cut = read_image(tmp_path / "crops" / "person" / "a-1.png")
     assert np.array_equal(cut, IMAGE[:20, :20])
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["crops", "detections.csv", "detections.json", "txt"]
+    written = [".detect", "crops", "data.yaml", "detections.csv", "detections.json", "images", "labels", "train.txt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [*written, "val.txt"]
 
 
 def test_no_detections_are_an_empty_list(tmp_path: Path) -> None:
@@ -118,10 +121,12 @@ def test_an_interrupted_run_keeps_its_detections(tmp_path: Path, kind: type[Base
 
 def test_a_failed_run_leaves_the_old_files(tmp_path: Path) -> None:
     """After an error the results of the previous run are kept, and no other file."""
-    (tmp_path / "detections.json").write_text("[]")
+    with ResultFiles(tmp_path, COCO, as_json=True):
+        pass
     with pytest.raises(OSError, match="disk"):
         end_with(OSError("disk"), tmp_path)
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("detections.json", "[]")]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".detect", "detections.json"]
+    assert (tmp_path / "detections.json").read_text() == "[]\n"
 
 
 @pytest.mark.parametrize(
@@ -184,10 +189,17 @@ def test_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     sources = images(str(tmp_path / "link" / "a.png"), str(tmp_path / "crops" / "dog" / "a-0.png"))
     assert targets(sources, tmp_path / "real")[0].drawing.name == "a-detected.png"
-    with ResultFiles(tmp_path, COCO, crops=True, spare=inputs(sources)) as files:
+    for path in (tmp_path / "real" / "a.png", tmp_path / "crops" / "dog" / "a-0.png"):
+        assert np.array_equal(read_image(path), IMAGE)
+    own = tmp_path / "own"
+    with ResultFiles(own, COCO, crops=True) as files:
         files.add("a.png", "a", IMAGE, FOUND)
-    assert np.array_equal(read_image(tmp_path / "crops" / "dog" / "a-0.png"), IMAGE)
-    assert (tmp_path / "crops" / "dog" / "a-0-detected.png").is_file()
+    crop = own / "crops" / "dog" / "a-0.png"
+    before = crop.read_bytes()
+    with ResultFiles(own, COCO, crops=True, spare=inputs(images(str(crop)))) as files:
+        files.add("a-0.png", "a", IMAGE, FOUND)
+    assert crop.with_name("a-0-detected.png").is_file()
+    assert crop.read_bytes() == before
 
 
 def test_a_thousand_equal_names(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_commands_say_it_too(
     monkeypatch.chdir(tmp_path)
     cfg, weights = toy
     for placement in (None, "letterbox"):
-        files = ModelFiles(cfg=cfg, weights=weights, device="cpu", placement=placement)  # type: ignore[arg-type]
+        files = ModelFiles(cfg=cfg, weights=weights, device="cpu", placement=placement)
         assert run(Detect(sources=("none.png",), model=files)) == 1
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "--placement letterbox" in caplog.text

@@ -1,7 +1,8 @@
 """One file per verb of `python -m yolo`.
 
 detect.py        find objects in images and videos
-result_files.py  detections as COCO json, YOLO txt, csv, crops
+result_files.py  detections as json, a data set, csv, crops
+result_folder.py the folder of one call, in which no other file is replaced
 evaluate.py      metrics of a model or a results file
 explain.py       why each object of an image was found or missed
 summary.py       layers, shapes, parameters of a cfg

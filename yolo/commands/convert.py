@@ -2,46 +2,133 @@
 
 from __future__ import annotations
 
-from yolo.darknet.cfg import read_cfg
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from yolo.atomic import replacing
+from yolo.darknet.cfg import Cfg, read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.onnx_file import export_onnx
-from yolo.darknet.safetensors_file import load_safetensors, save_safetensors
-from yolo.darknet.weights import Header, load_weights, save_weights
-from yolo.names import class_names
+from yolo.darknet.safetensors_file import Saved, load_safetensors, save_safetensors
+from yolo.darknet.weights import load_weights, save_weights
+from yolo.models.placing import placing
+from yolo.names import class_names, read_names
 from yolo.options.commands import Convert
 from yolo.size import Size
+from yolo.training.run_folder import BEST, LAST
+
+
+class Beside(NamedTuple):
+    """A text file beside the weights: its `path` and `text`, what it means, and the function that reads this."""
+
+    path: Path
+    text: str
+    content: object
+    read: Callable[[Path], object]
+
+    def is_there(self) -> bool:
+        """Return whether an existing file means the same."""
+        try:
+            return self.path.is_file() and self.read(self.path) == self.content
+        except ValueError:
+            return False
 
 
 def run(options: Convert) -> None:
-    """Read the source, print its content, write the target. Raises ValueError for options that do not fit the files."""
-    if options.cutoff is not None and options.target.suffix in (".safetensors", ".onnx"):
-        raise ValueError(f"--cutoff writes a darknet backbone; a {options.target.suffix} file holds a whole network")
-    if options.size and options.target.suffix != ".onnx":
+    """Read the source, print its content, write the target. Raises ValueError for options that do not fit the files.
+
+    Raises FileExistsError for a file that exists, unless `options.force` is set. Nothing is written then.
+    """
+    target = options.target
+    ending, cutoff = _ending(target), options.cutoff
+    if ending == ".conv":
+        cutoff = int(target.suffix[1:])
+        if options.cutoff not in (None, cutoff):
+            raise ValueError(f"{target} is the name of a backbone of {cutoff} layers; got --cutoff {options.cutoff}")
+    if cutoff is not None and ending in (".safetensors", ".onnx"):
+        raise ValueError(f"--cutoff writes a darknet backbone; a {ending} file holds a whole network")
+    if options.size and ending != ".onnx":
         raise ValueError("--size needs an .onnx target; weights fit any size")
-    network, names, header = _read(options)
-    if options.target.suffix == ".safetensors":
+    if target.exists() and not options.force:
+        raise FileExistsError(f"{target} exists; --force replaces it")
+    saved = _read(options)
+    network, names = saved.network, saved.names
+    written = [target]
+    if ending == ".safetensors":
         if not names and network.heads:
             names = class_names(options.names, network.heads[-1].classes)
-        save_safetensors(network, options.target, names, header)
-    elif options.target.suffix == ".onnx":
-        size = Size.parse(options.size) if options.size else network.size
-        difference = export_onnx(network, options.target, size)
+        save_safetensors(network, target, names, saved.header, size=saved.size, letterbox=saved.letterbox)
+    elif ending == ".onnx":
+        size = Size.parse(options.size) if options.size else saved.size
+        difference = export_onnx(network, target, size)
         print(f"input {size}, output raw predictions; onnxruntime differs from PyTorch by {difference:.1e}")
     else:
-        save_weights(network, options.target, header, cutoff=options.cutoff)
-    print(f"{options.target}: {options.target.stat().st_size:,} bytes written")
+        written += _write_beside(saved, target, options.force) if cutoff is None else []
+        save_weights(network, target, saved.header, cutoff=cutoff)
+    for path in written:
+        print(f"{path}: {path.stat().st_size:,} bytes written")
 
 
-def _read(options: Convert) -> tuple[Darknet, list[str], Header]:
-    """Return the network of the source, its class names (empty if the file has none), and its header."""
-    if options.source.suffix == ".safetensors":
+def _ending(target: Path) -> str:
+    """Return the kind of a target by its ending: .weights, .safetensors, .onnx, or .conv for a backbone.
+
+    Raises ValueError for any other ending.
+    """
+    ending = target.suffix.lower()
+    if re.search(r"\.conv\.[0-9]{1,6}$", target.name):
+        return ".conv"
+    if ending not in (".weights", ".safetensors", ".onnx"):
+        raise ValueError(
+            f"{target}: convert writes .weights, .safetensors and .onnx files, and backbones NAME.conv.N of N layers; "
+            f"got {ending or 'no ending'}"
+        )
+    return ending
+
+
+def _read(options: Convert) -> Saved:
+    """Return the network of the source with what is known of it; its class names are empty if there are none."""
+    source = options.source / BEST if options.source.is_dir() else options.source
+    if source.suffix == ".safetensors":
         if options.cfg is not None or options.names is not None:
-            raise ValueError(f"{options.source} contains its cfg and names; leave out --cfg and --names")
-        return load_safetensors(options.source)[:3]
+            raise ValueError(f"{source} contains its cfg and names; leave out --cfg and --names")
+        return load_safetensors(source)
+    if source.suffix in (".pt", ".pth", ".onnx"):
+        hint = f"; give {source.with_name(BEST)}, the weights of that run" if source.name == LAST else ""
+        raise ValueError(f"{source}: convert reads .weights and .safetensors files and folders of runs{hint}")
     if options.cfg is None:
-        raise ValueError(f"{options.source} does not contain its network; give --cfg FILE.cfg")
-    file_bytes = options.source.stat().st_size if options.source.is_file() else 0
+        raise ValueError(f"{source} does not contain its network; give --cfg FILE.cfg")
+    file_bytes = source.stat().st_size if source.is_file() else 0
     network = Darknet(read_cfg(options.cfg), file_bytes=file_bytes, init=None)
-    report = load_weights(network, options.source)
+    report = load_weights(network, source)
     print(report)
-    return network, [], report.header
+    names = class_names(options.names, network.heads[-1].classes) if options.names and network.heads else []
+    return Saved(network, names, report.header, network.size, placing(network.cfg, source).letterbox)
+
+
+def _write_beside(saved: Saved, target: Path, force: bool) -> list[Path]:
+    """Write the cfg and the names that belong to a .weights file beside it, and return those that were written.
+
+    The cfg has the size of the input that the network was trained with, and `letter_box`. Existing files that say the
+    same stay. Raises FileExistsError for others, unless `force` is set.
+    """
+    cfg, names = darknet_cfg(saved), saved.names
+    files = [Beside(target.with_suffix(".cfg"), cfg.to_text(), cfg, read_cfg)]
+    if names:
+        files.append(Beside(target.with_suffix(".names"), "".join(f"{name}\n" for name in names), names, read_names))
+    new = [file for file in files if not file.is_there()]
+    if there := [file.path for file in new if file.path.exists() and not force]:
+        raise FileExistsError(f"{there[0]} exists, and {target} needs another one; --force replaces it")
+    for file in new:
+        with replacing(file.path) as temporary:
+            temporary.write_text(file.text, encoding="utf-8")
+    return [file.path for file in new]
+
+
+def darknet_cfg(saved: Saved) -> Cfg:
+    """Return the cfg by which darknet detects as this program does: the trained size, and `letter_box`."""
+    height, width = saved.size
+    net = replace(saved.network.cfg.net, height=height, width=width, letter_box=int(saved.letterbox))
+    return replace(saved.network.cfg, net=net)

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from yolo.boxes import Detections
-from yolo.commands.result_files import ResultFiles, inputs, targets
+from yolo.commands.result_files import ResultFiles, ids_differ, inputs, targets
 from yolo.darknet.cfg import read_cfg
 from yolo.download.weights import WEIGHTS, official_weights
 from yolo.images.draw import draw
@@ -29,7 +30,7 @@ from yolo.models.load import load_trained
 from yolo.names import chosen
 from yolo.options.commands import Detect
 from yolo.options.detection import Filter
-from yolo.training.run_folder import newest_run
+from yolo.training.run_folder import newest_run, next_folder
 
 
 class Times(NamedTuple):
@@ -46,54 +47,67 @@ class Times(NamedTuple):
 def run(options: Detect) -> int:
     """Detect in all sources. Returns 1 if one of them cannot be read, else 0.
 
-    A source that cannot be read is named, and detection continues with the next one. Raises ValueError or OSError for
-    wrong options, and OSError if results cannot be written.
+    A source that cannot be read, or not to its end, is named, and detection continues with the next one. Raises
+    ValueError or OSError for wrong options, and OSError if results cannot be written.
     """
     if not options.sources:
         raise ValueError("no source; give images, videos, folders, globs or camera numbers")
-    sources = find_sources(options.sources)
+    sources = find_sources(options.sources, recursive=options.recursive, tell=partial(print, file=sys.stderr))
     model = _model(options)
     wanted = chosen(options.classes, model.names) if options.classes else None
     if isinstance(sys.stdout, io.TextIOWrapper):  # any name on any terminal, each line at once
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+    folder = options.out or next_folder(name="detect")
     try:
-        return _run(options, sources, model, wanted)
+        return _run(options, folder, sources, model, wanted)
     except BrokenPipeError:  # the reader has ended, as in `python detect.py photos | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as problem:  # of the results only: a source that cannot be read raises nothing
-        raise OSError(f"{options.out}: results cannot be written: {problem}") from problem
+        raise OSError(f"{folder}: results cannot be written: {problem}") from problem
 
 
-def _run(options: Detect, sources: list[Source], model: Detector, wanted: list[int] | None) -> int:
+def _run(options: Detect, folder: Path, sources: list[Source], model: Detector, wanted: list[int] | None) -> int:
     """Detect in all sources, print and write what is found, and return the exit status."""
     failed, done, times = 0, 0, deque[Times](maxlen=10_000)
-    kinds = {"as_json": options.json, "as_txt": options.txt, "as_csv": options.csv, "crops": options.crops}
     quiet = len(sources) < 2 or not sys.stderr.isatty()  # a progress bar is for several sources, on a terminal
     with (
-        ResultFiles(options.out, model.names, spare=inputs(sources), **kinds) as files,
+        ResultFiles(
+            folder,
+            model.names,
+            as_json=options.json or options.json_format is not None,
+            json_format=options.json_format or "coco",
+            as_txt=options.txt or options.txt_score,
+            scores=options.txt_score,
+            as_csv=options.csv,
+            crops=options.crops,
+            by_name=not ids_differ(sources),
+            spare=inputs(sources),
+        ) as files,
         tqdm(total=len(sources), unit="file", dynamic_ncols=True, disable=quiet) as bar,
     ):
-        names = targets(sources, options.out)
+        names = targets(sources, folder)
         for source, (stem, path) in zip(sources, names, strict=True):
-            with _Drawing(path) as drawing:
+            with _Drawing(files, path) as drawing:
                 for number, (shot, load_ms) in enumerate(_timed(source, model)):
                     if shot.pixels is None:
                         failed += 1
-                        bar.write(f"not read: {shot.error}", file=sys.stderr)
+                        bar.write(f"not read{' to its end' * (number > 0)}: {shot.error}", file=sys.stderr)
                         continue
                     found, spent = _detect(model, options.filter, shot.pixels, load_ms, wanted)
                     times.append(spent)
                     done += 1
-                    files.add(shot.name, f"{stem}/{number}" if source.moving else stem, shot.pixels, found)
+                    own, file = (f"{stem}/{number}", None) if source.moving else (stem, source.path)
+                    files.add(shot.name, own, shot.pixels, found, file)
                     drawing.write(draw(shot.pixels, found, model.names), shot.rate)
                     # Printed last: a line means that the results of its image are written.
                     bar.write(report(shot, found, model.names, spent), file=sys.stdout)
             bar.update()
     if times:
         median = Times(*np.median(np.array(times), axis=0))
-        drawn = f"drawn: {names[0][1]}" if len(sources) == 1 else f"drawn in {options.out}"
-        print(f"{done} image{'s' * (done > 1)}, median {median}; {drawn}")
+        placed = f"input {model.size} {'letterbox' if model.letterbox else 'stretch'}"
+        drawn = f"drawn: {names[0][1]}" if len(sources) == 1 else f"drawn in {folder}"
+        print(f"{done} image{'s' * (done > 1)}, median {median}; {placed}; {drawn}")
     return 1 if failed else 0
 
 
@@ -107,8 +121,7 @@ def report(shot: Shot, found: Detections, names: list[str], spent: Times) -> str
 
 def _frame(shot: Shot) -> str:
     """Return "#17" for frame 17 of a video file, and an empty text for an image."""
-    _, mark, number = shot.name.rpartition("#")
-    return f"#{number}" if mark and shot.path and shot.path.name != shot.name else ""
+    return f"#{shot.name.rpartition('#')[2]}" if shot.rate and shot.path else ""
 
 
 def _model(options: Detect) -> Detector:
@@ -160,15 +173,17 @@ def _detect(
     if wanted is not None:
         keep = torch.isin(found.labels, torch.tensor(wanted)).nonzero().squeeze(1)[: options.max_detections]
         found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
+    if not model.exact:
+        found = found.clipped(pixels.shape)
     end = time.perf_counter()
     return found, Times(load_ms + (prepared - start) * 1e3, (predicted - prepared) * 1e3, (end - predicted) * 1e3)
 
 
 class _Drawing:
-    """Writes the drawn image or video of a source into the file `path`."""
+    """Writes the drawn image or video of a source into the file `path`, one of `files`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, files: ResultFiles, path: Path) -> None:
+        self.files, self.path = files, path
         self.video: cv2.VideoWriter | None = None
         self.size, self.frames = (0, 0), 0
 
@@ -178,9 +193,10 @@ class _Drawing:
     def write(self, image: np.ndarray, rate: float) -> None:
         """Write a drawn image `[h, w, 3]`, or the next frame of a video of `rate` frames per second; 0 is an image."""
         if not rate:
-            write_image(self.path, image)
+            write_image(self.files.claim(self.path), image)
             return
         if self.video is None:
+            self.files.claim(self.path).parent.mkdir(parents=True, exist_ok=True)
             self.size = (image.shape[1], image.shape[0])
             name = str(self.path).encode().decode()  # OpenCV crashes on a name that is not Unicode
             self.video = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), rate, self.size)

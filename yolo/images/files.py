@@ -23,6 +23,8 @@ KINDS = {  # the first bytes of a file -> its format
     b"MM\0*": "TIFF",
 }
 
+ENDINGS = {"JPEG": ".jpg", "TIFF": ".tif"}  # of the formats whose ending is not their name
+
 # EXIF orientation -> OpenCV's flip (1 left-right, 0 up-down, -1 both), for 5 to 8 after a transposition
 FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 
@@ -59,13 +61,32 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
     return ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)[..., None]
 
 
+def kind_of(data: bytes) -> str | None:
+    """Return the format of an image by its first 12 bytes; None for what is not an image, and for rare formats."""
+    if data.startswith(b"RIFF") and data.startswith(b"WEBP", 8):
+        return "WEBP"
+    if data.startswith(b"BM") and any(data[6:10]):  # a text; a bitmap has four zeros there
+        return None
+    return next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
+
+
+def image_ending(path: Path) -> str | None:
+    """Return the ending of an image file in lower case, or what its first bytes ask for; None if it is not an image."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return path.suffix.lower()
+    try:
+        with path.open("rb") as file:
+            kind = kind_of(file.read(12))
+    except OSError:
+        return None
+    return kind and ENDINGS.get(kind, f".{kind.lower()}")
+
+
 def decode_image(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
     """Return the bytes of the file `path` as RGB uint8 `[h, w, 3]`. Raises ValueError if the image is damaged."""
     if not data:
         raise ValueError(f"{path}: is empty (0 bytes), expected an image file; fetch it again")
-    kind = next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
-    if data.startswith(b"RIFF") and data.startswith(b"WEBP", 8):
-        kind = "WEBP"
+    kind = kind_of(data)
     found = f"{len(data)} bytes that begin with {data[:12]!r}"
 
     # OpenCV 4 misses the orientation of a JPEG with XMP before its EXIF block, and of every WEBP. They are read here.
@@ -189,6 +210,7 @@ IMAGE_SUFFIXES = frozenset([
 ])
 
 VIDEO_SUFFIXES = frozenset([
-    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp",
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp",
+    ".ogv", ".vob", ".asf",
 ])
 # fmt: on

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import glob
 import itertools
+import logging
+import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from cv2 import videoio_registry as registry
 
-from yolo.images.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image
+from yolo.images.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, image_ending, read_image
+
+log = logging.getLogger("yolo")
+
+Tell = Callable[[str], object]
+"""Takes a line for the user."""
+
+COUNTING = frozenset([".mp4", ".m4v", ".mov", ".3gp", ".avi"])
+"""Endings of containers that state the number of their frames."""
 
 
 class Shot(NamedTuple):
     """One image or one frame: `pixels` uint8 RGB or grey `[h, w, channels]`, or None and an `error`.
 
-    `name` is the file name (`clip.mp4#17` for frame 17, from 0), `path` the file, None for a camera or stream. `rate`
+    `name` is the source's (`clip.mp4#17` for frame 17, from 0), `path` the file, None for a camera or stream. `rate`
     is the number of frames per second that a video states, 25 if it does not, 0 for an image.
     """
 
@@ -32,7 +44,10 @@ class Shot(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """An image file, or a video with what OpenCV opens it by in `capture`: a path, a URL or a camera number."""
+    """An image file, or a video with what OpenCV opens it by in `capture`: a path, a URL or a camera number.
+
+    `name` is the file name, with its folders if another file of the call has the same name.
+    """
 
     name: str
     path: Path | None = None
@@ -44,40 +59,104 @@ class Source:
         return self.capture is not None
 
 
-def find_sources(given: Sequence[str]) -> list[Source]:
-    """Return the sources that the words of a command line name, in their order.
+def find_sources(given: Sequence[str], *, recursive: bool = False, tell: Tell = log.warning) -> list[Source]:
+    """Return the sources that the words of a command line name, in their order, each once.
 
-    A word is a file, a folder (its images and videos, sorted, without subfolders), a glob, a camera number, or the URL
-    of a stream. Nothing is opened yet, so a missing file is a source that fails later. Raises ValueError for a folder
-    or a glob without images.
+    A word is a file, a folder (its images and videos, sorted; with `recursive` those of its subfolders too), a glob, a
+    camera number, or the URL of a stream. A folder's files count as images by their ending, else by their first bytes.
+    What is left out goes to `tell`, one line per word with the numbers. Nothing else is opened yet, so a missing file
+    is a source that fails later. If two files of different folders have the same name, all names are paths from the
+    folder that they share. Raises ValueError for a folder or a glob without images.
     """
     found: list[Source] = []
     for word in given:
         path = Path(word)
         if "://" in word:
-            shown = re.sub(r"//[^/@]*@", "//", word)  # the name, which appears in file names, has no user and password
-            found.append(Source(shown, capture=word))
+            found.append(Source(_address(word), capture=word))
         elif path.is_dir():
-            files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
-            inside = sorted(file for file in files if not file.is_dir())
-            if not inside:
-                raise ValueError(f"{word}: no image and no video in this folder; expected files such as .jpg or .mp4")
-            found += map(_file, inside)
+            found += _folder(path, recursive, tell)
         # A file may be called 0 or a[1].png: what exists counts before what the word looks like.
         elif word.isdecimal() and not path.is_file():
             found.append(Source(f"camera {word}", capture=int(word)))
         elif glob.has_magic(word) and not path.is_file():
-            matches = sorted(Path(match) for match in glob.glob(word, recursive=True) if Path(match).is_file())
-            if not matches:
+            matches = sorted(map(Path, glob.glob(word, recursive=True)))
+            files = [match for match in matches if match.is_file()]
+            if not files:
                 raise ValueError(f"{word}: no file matches")
-            found += map(_file, matches)
+            if len(files) < len(matches):
+                tell(f"{word}: left out {counted(len(matches) - len(files), 'folder')} that it matches")
+            found += map(_file, files)
         else:
             found.append(_file(path))
-    return found
+    once: dict[Path | str | int | None, Source] = {}
+    for source in found:
+        once.setdefault(source.path.resolve() if source.path else source.capture, source)
+    return _named(list(once.values()))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 image" or "3 images"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _address(url: str) -> str:
+    """Return the address of a stream as it is shown and used in names: without user, password and query."""
+    return re.sub(r"[?;#].*", "", re.sub(r"//.*@", "//", url))
+
+
+def _folder(folder: Path, recursive: bool, tell: Tell) -> list[Source]:
+    """Return the images and videos of a folder, and `tell` what was left out. Raises ValueError if there are none."""
+    inside: list[Path] = []
+    others: Counter[str] = Counter()  # files that are not images, by their endings
+    deeper = 0
+    known: set[Path] = set()  # folders, or a link to a folder above it would not end
+    for root, folders, names in os.walk(folder, followlinks=recursive):
+        known |= {Path(root).resolve()}
+        folders[:] = sorted(name for name in folders if Path(root, name).resolve() not in known)
+        here = [Path(root, name) for name in sorted(names)]
+        if not recursive and Path(root) != folder:
+            deeper += sum(file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES for file in here)
+            continue
+        for file in here:
+            if file.suffix.lower() in VIDEO_SUFFIXES or image_ending(file):
+                inside.append(file)
+            elif not file.name.startswith("."):
+                others[file.suffix.lower() or "without ending"] += 1
+    left = [f"{counted(deeper, 'file')} in subfolders (--recursive takes them)"] if deeper else []
+    if others:
+        kinds = ", ".join(f"{number:,} {ending}" for ending, number in others.most_common(9))
+        left.append(f"what is neither an image nor a video by its first bytes: {kinds}")
+    if not inside:
+        expected = f"left out {'; '.join(left)}" if left else "expected files such as .jpg or .mp4"
+        raise ValueError(f"{folder}: no image and no video in this folder; {expected}")
+    if left:
+        tell(f"{folder}: left out {'; '.join(left)}")
+    return [_file(file) for file in inside]
+
+
+def _named(sources: list[Source]) -> list[Source]:
+    """Return the sources with paths for names if two folders have files of the same name, whatever their endings."""
+    places: dict[str, set[Path]] = {}
+    files = {source: Path(os.path.abspath(source.path)) for source in sources if source.path}
+    for file in files.values():
+        places.setdefault(file.stem.casefold(), set()).add(file.parent)
+    if all(len(folders) == 1 for folders in places.values()):
+        return sources
+    drives = {file.anchor for file in files.values()}
+    shared = os.path.commonpath([file.parent for file in files.values()]) if len(drives) == 1 else ""
+    return [
+        replace(source, name=files[source].relative_to(shared or files[source].anchor).as_posix())
+        if source.path
+        else source
+        for source in sources
+    ]
 
 
 def shots(source: Source, channels: int = 3) -> Iterator[Shot]:
-    """Yield the images or frames of a source. If it cannot be read, the last shot has an `error` and no pixels."""
+    """Yield the images or frames of a source. If it cannot be read, or not to its end, the last shot has an `error`.
+
+    That shot has no pixels.
+    """
     try:
         if source.capture is not None:
             yield from _frames(source, source.capture, channels)
@@ -93,7 +172,10 @@ def _file(path: Path) -> Source:
 
 
 def _frames(source: Source, address: str | int, channels: int) -> Iterator[Shot]:
-    """Yield RGB frames, or grey ones for one channel, until the end. Raises ValueError or OSError without any frame."""
+    """Yield RGB frames, or grey ones for one channel, until the end.
+
+    Raises ValueError or OSError if no frame can be read, and after the last frame if the video breaks off there.
+    """
     what = source.path or source.name
     if source.path is not None and not source.path.is_file():
         raise FileNotFoundError(f"{what}: no such video file")
@@ -102,19 +184,44 @@ def _frames(source: Source, address: str | int, channels: int) -> Iterator[Shot]
     except UnicodeEncodeError as error:  # OpenCV would end the process
         raise ValueError(f"{what}: OpenCV cannot open a video whose name is not Unicode; rename it") from error
 
-    capture = cv2.VideoCapture(address)
-    rate = float(capture.get(cv2.CAP_PROP_FPS))
-    if not 0 < rate <= 1000:
-        rate = 25.0
+    # OpenCV's reader of numbered images prints the address of a stream with its password.
+    by_ffmpeg = source.path is None and "://" in str(address) and registry.hasBackend(cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG if by_ffmpeg else cv2.CAP_ANY)
+    stated = float(capture.get(cv2.CAP_PROP_FPS))
+    rate = stated if 0 < stated <= 1000 else 25.0
     colours = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
+    last = 0.0
     try:
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         for number in itertools.count():
             there, frame = capture.read()
             if not there:  # the end, or damage: OpenCV does not tell which
                 break
+            last = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             pixels = cv2.cvtColor(frame, colours).reshape(*frame.shape[:2], -1)
             yield Shot(f"{source.name}#{number}", source.path, pixels, rate=rate)
         if number == 0:
             raise ValueError(f"{what}: no frame could be read; is it a video, a live camera?")
+        if problem := _broken(source, number, count, count / max(stated, 1) - last):
+            raise ValueError(f"{what}: breaks off after frame {number - 1}, which may be damaged too: {problem}")
     finally:
         capture.release()
+
+
+def _broken(source: Source, frames: int, count: float, missing: float) -> str:
+    """Return why a video that gave so many `frames` is not complete; empty if it is.
+
+    Args:
+        source: the video.
+        frames: the number of frames that were read.
+        count: the number that its container states; not positive if it states none.
+        missing: the seconds from the last frame to the end of the video by that number.
+    """
+    if count <= 0:
+        live = source.path is None  # a live stream and a camera have no end
+        return "the stream has ended; if that was not to be expected, start again" * live
+    # Other containers state a duration, from which OpenCV estimates the number, and sound may last longer.
+    exact = source.path is not None and source.path.suffix.lower() in COUNTING
+    if count - frames <= max(1, 0.02 * count) or not (exact or missing > 1.5):
+        return ""
+    return f"{frames:,} of {count:,.0f} frames could be read; fetch it again"

@@ -71,6 +71,8 @@ class Detector(ABC):
     names: list[str]
     size: Size
     letterbox: bool = True
+    exact: bool = False
+    """Whether detections are another program's to the last digit, so that boxes are not clipped to the image."""
     channels: int = 3
     """Channels of an image: 3 for RGB, 1 for grey."""
     options: Training | None = None
@@ -129,6 +131,7 @@ class Detector(ABC):
     ) -> Detections | list[Detections]:
         """Return the detections in one image (a path or pixels), or a list of them for a sequence of images.
 
+        Boxes are clipped to the image, unless the detector is `exact`. Those of `detect_batch` are not.
         A sequence is one batch. `options` are the thresholds, by default those of `Filter()`. Raises FileNotFoundError
         or ValueError with the name of a file that is not an image.
         """
@@ -137,7 +140,10 @@ class Detector(ABC):
         if not images:
             return []
         prepared, placements = zip(*map(self.prepare, images), strict=True)
-        return self.detect_batch(torch.stack(prepared), placements, options)
+        found = self.detect_batch(torch.stack(prepared), placements, options)
+        if self.exact:
+            return found
+        return [one.clipped(placement.image) for one, placement in zip(found, placements, strict=True)]
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with other attributes (`network`, `size`, `letterbox`, ...); the others are shared.

@@ -35,17 +35,20 @@ class Summary:
 class Convert:
     """Convert weights: darknet .weights <-> .safetensors, a backbone cut off, or ONNX.
 
-    The endings decide the formats. A safetensors file holds the cfg and the class names, so it needs no cfg.
+    The endings decide the formats. A safetensors file holds the cfg and the class names, so it needs no cfg. Beside a
+    .weights target the cfg and the names for darknet and OpenCV are written.
     """
 
     source: Positional[Path]
-    """A .weights file (or backbone such as darknet53.conv.74), or a .safetensors file of this program."""
+    """A .weights file or backbone (darknet53.conv.74), a .safetensors file of this program, or a run's folder."""
     target: Positional[Path]
-    """The file to write: .safetensors, .onnx (raw predictions out), or any other ending for darknet's format."""
+    """The file to write: .weights, .safetensors, .onnx (raw predictions out), or NAME.conv.N, a backbone."""
+    force: bool = False
+    """Replace existing files."""
     cfg: Path | None = None
     """The darknet .cfg of a .weights source."""
     names: Path | None = None
-    """A .names file, one class per line, for the metadata of a .safetensors target."""
+    """A .names file, one class per line, for the target of a .weights source."""
     cutoff: int | None = None
     """Write layers 0 to N - 1 only, as darknet's `partial` does: a backbone."""
     size: str | None = None
@@ -62,18 +65,26 @@ class Detect:
 
     sources: Annotated[Positional[tuple[str, ...]], arg(metavar="IMAGE")]
     """Image or video files, folders, globs in quotes, camera numbers, stream URLs."""
+    recursive: bool = False
+    """Take the images in subfolders of a folder too."""
     model: ModelFiles = field(default_factory=ModelFiles)
     filter: Annotated[Filter, arg(name="")] = field(default_factory=Filter)
     exact: bool = False
-    """Use darknet's own resize in float32: darknet's numbers, slower."""
+    """Use darknet's own resize in float32, and do not clip boxes to the image: darknet's numbers, slower."""
     classes: str | None = None
     """Detect only these classes, by name, separated by commas."""
-    out: Path = Path("runs/detect")
-    """Folder for the drawn images and the result files."""
+    out: Path | None = None
+    """Folder for the drawn images and the result files: new, empty, or that of an earlier call, whose results are
+    replaced. By default a new one: runs/detect, runs/detect-2, ..."""
     json: bool = False
-    """Write detections.json in COCO's results format."""
+    """Write detections.json."""
+    json_format: Literal["coco", "darknet"] | None = None
+    """Format of detections.json, which it writes: COCO's results (the default), or darknet's `-out result.json`."""
     txt: bool = False
-    """Write txt/NAME.txt (txt/NAME/17.txt for frame 17): class cx cy w h score, as fractions of the image."""
+    """Write a data set to train on: data.yaml, images/NAME.jpg (images/NAME/17.jpg for frame 17) and
+    labels/NAME.txt, lines of class cx cy w h in fractions of the image. Then: python train.py --data OUT"""
+    txt_score: bool = False
+    """Write it with the score as a sixth column of the labels."""
     csv: bool = False
     """Write detections.csv."""
     crops: bool = False
