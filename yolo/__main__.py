@@ -11,6 +11,7 @@ from typing import Any
 
 import tyro
 
+from yolo.options.aliases import foreign
 from yolo.options.commands import Ablate, Convert, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
 from yolo.options.presets import parse_train
 from yolo.options.training import Training
@@ -30,11 +31,20 @@ VERBS: dict[str, tuple[type[Any], str]] = {
 }
 """The options of each verb, and the module whose `run` takes them."""
 
+HELP = "python -m yolo VERB --help lists the options of a verb."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns 0 if it succeeded, 1 with one line on stderr if files or options are wrong."""
+    """Run one verb. Returns 0 if it succeeded, 1 with one line on stderr if files or options are wrong.
+
+    The words of other programs get an answer on stderr and the status 2, which tyro has for words that nobody knows.
+    """
     logging.basicConfig(format="%(message)s")
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if answer := foreign(given):
+        verb = f" {given[0]}" if given[0] in VERBS else ""
+        print(f"error: {answer} (python -m yolo{verb} --help lists all words)", file=sys.stderr)
+        return 2
     try:
         options = parse(given)
     except (ValueError, OSError) as problem:  # of files, and of nested options; tyro reports the other ones
@@ -56,9 +66,14 @@ def parse(arguments: Sequence[str]) -> object:
         options = parse(arguments[:cut])
         assert isinstance(options, Ablate)
         return replace(options, train=tuple(arguments[cut + 1 :]))
-    verbs: dict[str, Callable[..., object]] = {verb: options for verb, (options, _) in VERBS.items()}
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-    return tyro.extras.subcommand_cli_from_dict(verbs, prog="python -m yolo", args=arguments, config=config)
+    if arguments and arguments[0] in VERBS:  # so messages point to the help of the verb, not to the list of verbs
+        kind, prog = VERBS[arguments[0]][0], f"python -m yolo {arguments[0]}"
+        return tyro.cli(kind, prog=prog, args=arguments[1:], config=config)
+    verbs: dict[str, Callable[..., object]] = {verb: options for verb, (options, _) in VERBS.items()}
+    return tyro.extras.subcommand_cli_from_dict(
+        verbs, prog="python -m yolo", description=HELP, args=arguments, config=config
+    )
 
 
 def run(options: object) -> int:

@@ -15,7 +15,7 @@ from yolo.images.sources import Source, find_sources, shots
 
 def write_video(path: Path, frames: int = 5, rate: float = 12.5, size: tuple[int, int] = (64, 48)) -> Path:
     """A small video whose frame k is blue of 40 k; the test is skipped where this OpenCV cannot write it."""
-    kind = cv2.VideoWriter.fourcc(*("mp4v" if path.suffix == ".mp4" else "MJPG"))
+    kind = cv2.VideoWriter.fourcc(*("MJPG" if path.suffix == ".avi" else "mp4v"))
     writer = cv2.VideoWriter(str(path), kind, rate, size)
     if not writer.isOpened():
         pytest.skip(f"NOT TESTED: OpenCV {cv2.__version__} here cannot write {path.suffix} videos")
@@ -151,3 +151,101 @@ def test_passwords_stay_out_of_names() -> None:
     (source,) = find_sources(["rtsp://me:secret@127.0.0.1:1/live"])
     assert source.name == "rtsp://127.0.0.1:1/live"
     assert source.capture == "rtsp://me:secret@127.0.0.1:1/live"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://me:secret@127.0.0.1:1/live",
+        "rtsp://me:se/secret@127.0.0.1:1/live",
+        "rtsp://me:p@secret@127.0.0.1:1/live",
+        "rtsp://127.0.0.1:1/live?user=me&token=secret",
+        "rtsp://127.0.0.1:1/live;token=secret",
+        "rtsp://127.0.0.1:1/live#secret",
+    ],
+)
+def test_secrets_of_an_address_are_not_printed(address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither the name nor the message has them, nor what OpenCV prints by itself; the address that is opened does."""
+    (source,) = find_sources([address])
+    assert (source.name, source.capture) == ("rtsp://127.0.0.1:1/live", address)
+    (shot,) = shots(source)
+    assert "rtsp://127.0.0.1:1/live: no frame could be read" in shot.error
+    assert "secret" not in f"{shot}{capfd.readouterr()}"
+
+
+def cut(data: bytes) -> bytes:
+    """The first half."""
+    return data[: len(data) // 2]
+
+
+def holed(data: bytes) -> bytes:
+    """Zeros in the middle of the frames, which come before the index."""
+    end = data.find(b"moov") if b"moov" in data else len(data)
+    return data[: end // 2] + bytes(end // 4) + data[end // 2 + end // 4 :]
+
+
+@pytest.mark.parametrize(
+    ("ending", "damage"), [(".avi", cut), (".mkv", cut), (".avi", holed), (".mkv", holed), (".mp4", holed)]
+)
+def test_a_video_that_breaks_off(tmp_path: Path, ending: str, damage: Callable[[bytes], bytes]) -> None:
+    """All frames that can be read are given, then an error with the number of the last one. A whole video has none."""
+    path = write_video(tmp_path / f"clip{ending}", frames=50)
+    whole = list(shots(find_sources([str(path)])[0]))
+    assert len(whole) == 50
+    assert not any(shot.error for shot in whole)
+    path.write_bytes(damage(path.read_bytes()))
+    *frames, last = shots(find_sources([str(path)])[0])
+    assert 10 < len(frames) < 49
+    assert all(shot.pixels is not None for shot in frames)
+    assert last.pixels is None
+    assert (
+        f"breaks off after frame {len(frames) - 1}, which may be damaged too: {len(frames)} of 50 frames" in last.error
+    )
+
+
+class Fading:
+    """A live stream as OpenCV gives it, without a number of frames, which ends after three."""
+
+    def __init__(self, *_: object) -> None:
+        self.left = 3
+
+    def get(self, key: int) -> float:
+        """Return -1 for every property."""
+        return -1.0
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        """Return the next frame."""
+        self.left -= 1
+        return self.left >= 0, np.zeros((4, 6, 3), np.uint8)
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
+def test_a_live_stream_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no end of its own, so its end is an error, after all its frames."""
+    monkeypatch.setattr(cv2, "VideoCapture", Fading)
+    *frames, last = shots(find_sources(["rtsp://me:secret@10.0.0.1/live"])[0])
+    assert [shot.name for shot in frames] == [f"rtsp://10.0.0.1/live#{k}" for k in range(3)]
+    assert last.error.startswith("rtsp://10.0.0.1/live: breaks off after frame 2, ")
+    assert "the stream has ended" in last.error
+
+
+def test_a_folder_that_holds_itself(tmp_path: Path) -> None:
+    """A link to a folder above it ends; other linked folders are read with `recursive`."""
+    for name in ("in/a.png", "else/b.png"):
+        (tmp_path / name).parent.mkdir()
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 6, 3), np.uint8))
+    try:
+        (tmp_path / "in" / "up").symlink_to(tmp_path / "in")
+        (tmp_path / "in" / "other").symlink_to(tmp_path / "else")
+    except OSError:
+        pytest.skip("NOT TESTED: this system makes no symbolic links")
+    assert [source.name for source in find_sources([str(tmp_path / "in")], recursive=True)] == ["a.png", "b.png"]
+
+
+def test_a_text_is_no_bitmap(tmp_path: Path) -> None:
+    """Two letters are not enough to take a file for an image."""
+    (tmp_path / "bmw").write_text("BMW makes cars")
+    with pytest.raises(ValueError, match="by its first bytes: 1 without ending"):
+        find_sources([str(tmp_path)])

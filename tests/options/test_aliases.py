@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.support.paths import ROOT
-from yolo.__main__ import parse
-from yolo.options.aliases import OPTIONS, PRESETS, renamed
+from yolo.__main__ import VERBS, main, parse
+from yolo.options import aliases
+from yolo.options.aliases import OPTIONS, PRESETS, WORDS, foreign, renamed
 from yolo.options.commands import Detect, Evaluate, Explain, ShowData
 from yolo.options.detection import EVALUATION, Filter
 from yolo.options.presets import find_preset, parse_train, read_options
@@ -120,3 +124,64 @@ def test_options_of_version_0_1() -> None:
     assert (found.model, found.schedule.step_epochs, found.schedule.gamma) == ("yolo", 10, 0.1)
     assert parse_train(["--options", str(SAVED)]) == found
     assert found.schedule.warmup_share is None  # although the default preset has one
+
+
+@pytest.mark.parametrize(
+    ("words", "answers"),
+    [
+        ("detect a.jpg -thresh 0.3", ["-thresh: write --confidence N"]),
+        ("detect a.jpg -ext_output -dont_show", ["-ext_output: write nothing: ", "-dont_show: write nothing: "]),
+        ("detect a.jpg -save_labels", ["-save_labels: write --txt"]),
+        ("detect a.jpg -out result.json", ["-out: write --json-format darknet --out FOLDER"]),
+        (
+            "detect a.jpg --imgsz 640 --threshold=0.3",
+            ["--imgsz: write --size", "--threshold=0.3: write --confidence N"],
+        ),
+        ("detect --source a.jpg --conf_thres 0.3", ["--source: write the image", "--conf_thres: write --confidence N"]),
+        ("predict --save-txt", ["predict: write detect IMAGE", "--save-txt: write --txt"]),
+        ("predict source=a.jpg imgsz=640", ["source=a.jpg: write the image", "imgsz=640: write --size"]),
+        ("detector test a.data a.cfg a.weights a.jpg", ["detector test: write detect IMAGE --cfg FILE.cfg"]),
+        ("train --batch 4", ["--batch: write --batch-size N"]),
+    ],
+)
+def test_words_of_other_programs_are_answered(
+    words: str, answers: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line has our words for all of theirs and points to the help of the verb; nothing is run."""
+    assert main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for answer in answers:
+        assert answer in error
+    verb = f" {words.split()[0]}" if words.split()[0] in VERBS else ""
+    assert f"(python -m yolo{verb} --help lists all words)" in error
+
+
+def test_our_own_words_are_not_foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No verb and no option of ours is in the tables, what they answer exists, and a file may be called anything."""
+    monkeypatch.chdir(tmp_path)
+    ours = set()
+    for verb in VERBS:
+        with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as text:
+            parse([verb, "--help"])
+        ours |= set(re.findall(r"--[a-z][a-z-]*", text.getvalue()))
+    assert len(ours) > 80
+    assert not ours & WORDS.keys()
+    assert not VERBS.keys() & aliases.VERBS.keys()
+    assert {answer.split()[0].rstrip(",") for answer in aliases.VERBS.values()} <= VERBS.keys()
+    assert {word for answer in WORDS.values() for word in re.findall(r"--[a-z-]+", answer)} <= ours
+    (tmp_path / "source=a.jpg").write_bytes(b"")
+    assert not foreign(["detect", "source=a.jpg"])
+    assert not foreign(["detect", "val", "predict", "0"])
+    assert not foreign([])
+
+
+def test_unknown_words_point_to_the_help_of_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    """As tyro prints it, with the status 2."""
+    with pytest.raises(SystemExit) as end:
+        main(["detect", "a.jpg", "--nonsense"])
+    assert end.value.code == 2
+    assert "python -m yolo detect --help" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "python -m yolo VERB --help lists the options of a verb" in capsys.readouterr().out

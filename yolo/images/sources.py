@@ -190,38 +190,42 @@ def _frames(source: Source, address: str | int, channels: int) -> Iterator[Shot]
     stated = float(capture.get(cv2.CAP_PROP_FPS))
     rate = stated if 0 < stated <= 1000 else 25.0
     colours = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
-    last = 0.0
+    last, steady = 0.0, 0  # seconds of the last frame; frames that follow another one at the stated rate
     try:
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         for number in itertools.count():
             there, frame = capture.read()
             if not there:  # the end, or damage: OpenCV does not tell which
                 break
-            last = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            before, last = last, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            steady += abs((last - before) * stated - 1) < 0.1
             pixels = cv2.cvtColor(frame, colours).reshape(*frame.shape[:2], -1)
             yield Shot(f"{source.name}#{number}", source.path, pixels, rate=rate)
         if number == 0:
             raise ValueError(f"{what}: no frame could be read; is it a video, a live camera?")
-        if problem := _broken(source, number, count, count / max(stated, 1) - last):
+        within = last * stated + 1 if steady > 0.9 * number else 0.0
+        ends = count / stated if stated > 0 else 0.0
+        if problem := _broken(source, number, count, within, ends - last):
             raise ValueError(f"{what}: breaks off after frame {number - 1}, which may be damaged too: {problem}")
     finally:
         capture.release()
 
 
-def _broken(source: Source, frames: int, count: float, missing: float) -> str:
+def _broken(source: Source, frames: int, count: float, within: float, missing: float) -> str:
     """Return why a video that gave so many `frames` is not complete; empty if it is.
 
     Args:
         source: the video.
         frames: the number of frames that were read.
         count: the number that its container states; not positive if it states none.
-        missing: the seconds from the last frame to the end of the video by that number.
+        within: the number up to the time of the last frame, if frames come steadily; else 0.
+        missing: the seconds from the last frame to the end of the video by its container.
     """
-    if count <= 0:
-        live = source.path is None  # a live stream and a camera have no end
-        return "the stream has ended; if that was not to be expected, start again" * live
+    if count <= 0 and source.path is None:  # a live stream and a camera have no end
+        return "the stream has ended; if that was not to be expected, start again"
     # Other containers state a duration, from which OpenCV estimates the number, and sound may last longer.
     exact = source.path is not None and source.path.suffix.lower() in COUNTING
-    if count - frames <= max(1, 0.02 * count) or not (exact or missing > 1.5):
+    expected = count if exact or missing > 1.5 else within
+    if expected - frames <= max(1, 0.02 * expected):
         return ""
-    return f"{frames:,} of {count:,.0f} frames could be read; fetch it again"
+    return f"{frames:,} of {expected:,.0f} frames could be read; fetch it again"

@@ -9,7 +9,7 @@ commands.py   all other commands
 yaml_file.py  YAML files <-> dataclasses
 presets.py    options of training: defaults < preset < file < command line
 shipped.py    the files of config/, installed or in a clone
-aliases.py    old names of options, presets and checkpoint keys
+aliases.py    old names of options, presets and checkpoint keys; other programs' words
 schedule.py   the learning rate
 training.py   training, whatever the model
 registry.py   the models by name: options and builder
