@@ -385,7 +385,8 @@ def test_what_a_folder_leaves_out_is_said(constant: Path, capsys: pytest.Capture
     image(Path("in/sub/deep/g.jpg"))
     assert detect(constant, "in", "--json", "--txt", "--max-det", "1") == 0
     assert [row["file_name"] for row in rows()] == ["a.jpg", "b.jfif", "c.MPO", "d.dat", "noext"]
-    assert sorted(contents(Path("out/images"))) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "noext.jpg"]
+    assert sorted(contents(Path("out/images"))) == ["a.jpg", "b.jfif", "c.mpo", "d.dat.jpg", "noext.jpg"]
+    assert len(open_data(Path("out").resolve(), split="train")) == 5
     error = capsys.readouterr().err
     assert "in: left out 1 file in subfolders (--recursive takes them); " in error
     assert "by its first bytes: 2 .heic, 1 .txt\n" in error

@@ -165,6 +165,13 @@ def test_targets_are_unique(tmp_path: Path) -> None:
         assert len({name.casefold() for name in names}) == len(sources)
 
 
+def test_numbers_in_place_of_an_ending(tmp_path: Path) -> None:
+    """`frame.0001` has no ending, so the number stays in the names of its results."""
+    found = targets(images("1/frame.0001", "1/frame.0002", "1/a.b.jpg"), tmp_path)
+    assert [target.stem for target in found] == ["frame.0001", "frame.0002", "a.b"]
+    assert [target.drawing.name for target in found] == ["frame.0001.png", "frame.0002.png", "a.b.jpg"]
+
+
 def test_no_drawing_replaces_a_source(tmp_path: Path) -> None:
     """Neither its own source nor another one, under any of their names."""
     other = tmp_path / "other"

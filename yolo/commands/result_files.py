@@ -22,7 +22,7 @@ from yolo.atomic import replacing
 from yolo.boxes import Detections, xyxy_to_cxcywh, xyxy_to_xywh
 from yolo.commands.result_folder import ResultFolder
 from yolo.images.files import image_ending, write_image
-from yolo.images.sources import Source
+from yolo.images.sources import Source, stem_of
 from yolo.names import category_ids
 
 FileId = tuple[int, int]
@@ -57,7 +57,7 @@ def targets(sources: Sequence[Source], folder: Path) -> list[OutputName]:
     for source in sources:
         # Streams and cameras have addresses for names, which may hold slashes and be too long.
         plain = re.sub(r"\W+", "-", source.name)[:100].strip("-")
-        base = Path(source.name).with_suffix("").as_posix() if source.path else plain
+        base = stem_of(source.name) if source.path else plain
         # The next free number. It is kept for each base, or many equal names would be counted from the start each time.
         for number in itertools.count(numbers.get(base, 1)):
             stem = base if number == 1 else f"{base}-{number}"

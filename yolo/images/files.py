@@ -206,7 +206,8 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset([
-    ".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".ppm", ".pgm", ".pbm",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2",
+    ".ppm", ".pgm", ".pbm",
 ])
 
 VIDEO_SUFFIXES = frozenset([

@@ -99,6 +99,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def stem_of(name: str) -> str:
+    """Return a file name, perhaps with folders, without the ending of an image or video; `frame.0001` has none."""
+    return re.sub(r"\.[^./]*$", "", name) if Path(name).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES else name
+
+
 def _address(url: str) -> str:
     """Return the address of a stream as it is shown and used in names: without user, password and query."""
     return re.sub(r"[?;#].*", "", re.sub(r"//.*@", "//", url))
@@ -139,7 +144,7 @@ def _named(sources: list[Source]) -> list[Source]:
     places: dict[str, set[Path]] = {}
     files = {source: Path(os.path.abspath(source.path)) for source in sources if source.path}
     for file in files.values():
-        places.setdefault(file.stem.casefold(), set()).add(file.parent)
+        places.setdefault(stem_of(file.name).casefold(), set()).add(file.parent)
     if all(len(folders) == 1 for folders in places.values()):
         return sources
     drives = {file.anchor for file in files.values()}
