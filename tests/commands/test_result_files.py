@@ -13,6 +13,7 @@ import torch
 
 from yolo.boxes import Detections
 from yolo.commands.result_files import ResultFiles, coco_rows, folder_name, inputs, targets
+from yolo.data.datasets import open_data
 from yolo.images.files import read_image, write_image
 from yolo.images.sources import Source
 from yolo.names import COCO
@@ -93,6 +94,24 @@ def test_all_kinds_of_files(tmp_path: Path) -> None:
     assert np.array_equal(cut, IMAGE[:20, :20])
     written = [".detect", "crops", "data.yaml", "detections.csv", "detections.json", "images", "labels", "train.txt"]
     assert sorted(file.name for file in tmp_path.iterdir()) == [*written, "val.txt"]
+
+
+def test_any_names_of_classes_in_a_data_set(tmp_path: Path) -> None:
+    """Words that YAML takes for something else, letters of all alphabets, and emoji are read again as they are."""
+    odd = ["no", "1", "a: b", "# c", "\u72ac", "\U0001f600", 'd"e', "null", " f\x7f"]
+    with ResultFiles(tmp_path / "out", odd, as_txt=True) as files:
+        files.add("a.png", "a", IMAGE, Detections(FOUND.boxes, FOUND.scores, torch.tensor([8, 0])))
+    data = open_data(tmp_path / "out", split="train")
+    assert data.names == odd
+    assert data.target(0)["labels"].tolist() == [8, 0]
+
+
+def test_a_folder_with_a_damaged_mark_is_refused(tmp_path: Path) -> None:
+    """Whatever wrote it, the files are not known to be detect's."""
+    (tmp_path / ".detect").write_text("mine\n")
+    with pytest.raises(FileExistsError, match=r"\.detect: not a list that detect wrote"), ResultFiles(tmp_path, COCO):
+        pass
+    assert (tmp_path / ".detect").read_text() == "mine\n"
 
 
 def test_no_detections_are_an_empty_list(tmp_path: Path) -> None:

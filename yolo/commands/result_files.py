@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Self, TextIO
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
 from yolo.atomic import replacing
@@ -204,8 +205,9 @@ class ResultFiles:
     def _described(self) -> str:
         """Return the data.yaml. A few images have no validation split of their own."""
         val = "val.txt" if self._images >= EVERY else "train.txt"
-        names = "".join(f"  {k}: {json.dumps(name, ensure_ascii=False)}\n" for k, name in enumerate(self.names))
-        return f"# These labels are detections, not truths.\ntrain: train.txt\nval: {val}\nnames:\n{names}"
+        content = {"train": "train.txt", "val": val, "names": dict(enumerate(self.names))}
+        text: str = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+        return f"# These labels are detections, not truths.\n{text}"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

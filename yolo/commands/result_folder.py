@@ -35,7 +35,12 @@ class ResultFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         mark = self.folder / MARK
         if mark.is_file():
-            self._before = dict(json.loads(line) for line in mark.read_text(encoding="utf-8").splitlines())
+            try:
+                self._before = dict(json.loads(line) for line in mark.read_text(encoding="utf-8").splitlines())
+            except (ValueError, TypeError) as problem:
+                raise FileExistsError(
+                    f"{mark}: not a list that detect wrote; give another folder with --out"
+                ) from problem
         elif any(self.folder.iterdir()):
             raise FileExistsError("it has files that detect did not write; give an empty or a new folder with --out")
         self._mark = mark.open("a", encoding="utf-8")

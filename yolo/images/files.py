@@ -74,6 +74,8 @@ def image_ending(path: Path) -> str | None:
     """Return the ending of an image file in lower case, or what its first bytes ask for; None if it is not an image."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return path.suffix.lower()
+    if not path.is_file():  # a pipe would wait for ever
+        return None
     try:
         with path.open("rb") as file:
             kind = kind_of(file.read(12))
