@@ -23,7 +23,6 @@ from tests.darknet.test_golden import SHARED, Row, compare, needs_shared
 from tests.images.test_sources import write_video
 from tests.support.paths import ROOT
 from yolo.__main__ import main
-from yolo.commands.result_folder import MARK
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import save_safetensors
@@ -31,6 +30,7 @@ from yolo.darknet.weights import save_weights
 from yolo.data.datasets import open_data
 from yolo.images.draw import draw
 from yolo.images.files import read_image
+from yolo.images.sources import MARK
 
 DARKNET = SHARED.parent / "data" / "darknet"
 NAMES = ["..", "motorbike", "c/d", "犬", "e", "f"]
@@ -397,6 +397,16 @@ def test_what_a_folder_leaves_out_is_said(constant: Path, capsys: pytest.Capture
     assert "left out 1 file in subfolders (--recursive takes them)" in capsys.readouterr().err
 
 
+def test_results_are_no_sources(constant: Path) -> None:
+    """A folder of results below the images is left out of `--recursive`; given by itself it is a source."""
+    image(Path("in/sub/a.png"))
+    for _ in range(2):
+        assert detect(constant, "in", "--recursive", "--json", "--txt", "--max-det", "1", out="in/found") == 0
+        assert [row["file_name"] for row in rows("in/found")] == ["a.png"]
+    assert detect(constant, "in/found", "--json", "--max-det", "1") == 0
+    assert [row["file_name"] for row in rows()] == ["a.png"]
+
+
 def test_boxes_are_clipped_unless_exact(constant: Path) -> None:
     """A box that sticks out ends at the border; darknet's own numbers do not."""
     image(Path("a.png"), 160, 80)
@@ -420,7 +430,7 @@ def test_boxes_are_clipped_unless_exact(constant: Path) -> None:
 def test_labels_can_be_trained_on(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`train --data` takes what `--txt` wrote, of two folders and of a video; `--txt-score` adds a column."""
     for k in range(6):
-        image(Path(f"in/{'ab'[k % 2]}/{k // 2}.png"))
+        image(Path(f"in/{'ab'[k % 2]}/images/{k // 2}.png"))
     write_video(Path("in/clip.mp4"))
     assert detect(constant, "in", "--recursive", "--txt", "--max-det", "4") == 0
     out = Path("out").resolve()
@@ -432,7 +442,7 @@ def test_labels_can_be_trained_on(constant: Path, capsys: pytest.CaptureFixture[
     words += ["--workers", "0", "--device", "cpu"]
     assert main(["train", "--data", "out", *words, "--out", "run"]) == 0
     assert Path("run/best.safetensors").is_file()
-    assert detect(constant, "in/a", "--txt-score", "--max-det", "1", out="scored") == 0
+    assert detect(constant, "in/a/images", "--txt-score", "--max-det", "1", out="scored") == 0
     assert [len(line.split()) for line in Path("scored/labels/0.txt").read_text().splitlines()] == [6]
 
 

@@ -245,6 +245,8 @@ class ResultFiles:
 
         The boxes are clipped to the image. Those without area, which are no labels, are left out.
         """
+        # Readers find the labels of an image by the last folder of its path that is called so.
+        stem = re.sub(r"\b(images|JPEGImages)(?=/)", r"\1_", stem)
         ending = (file and image_ending(file)) or ".jpg"
         copy = self.claim(self.folder / "images" / f"{stem}{ending}")
         if file:

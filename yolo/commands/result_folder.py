@@ -15,8 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from yolo.atomic import replacing
-
-MARK = ".detect"
+from yolo.images.sources import MARK
 
 
 class ResultFolder:

@@ -24,6 +24,9 @@ log = logging.getLogger("yolo")
 Tell = Callable[[str], object]
 """Takes a line for the user."""
 
+MARK = ".detect"
+"""The file in a folder of results, which is not a source as a subfolder, or the next call would detect in drawings."""
+
 COUNTING = frozenset([".mp4", ".m4v", ".mov", ".3gp", ".avi"])
 """Endings of containers that state the number of their frames."""
 
@@ -117,7 +120,8 @@ def _folder(folder: Path, recursive: bool, tell: Tell) -> list[Source]:
     known: set[Path] = set()  # folders, or a link to a folder above it would not end
     for root, folders, names in os.walk(folder, followlinks=recursive):
         known |= {Path(root).resolve()}
-        folders[:] = sorted(name for name in folders if Path(root, name).resolve() not in known)
+        there = (Path(root, name) for name in sorted(folders))
+        folders[:] = [path.name for path in there if path.resolve() not in known and not (path / MARK).exists()]
         here = [Path(root, name) for name in sorted(names)]
         if not recursive and Path(root) != folder:
             deeper += sum(file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES for file in here)
