@@ -446,6 +446,19 @@ def test_labels_can_be_trained_on(constant: Path, capsys: pytest.CaptureFixture[
     assert [len(line.split()) for line in Path("scored/labels/0.txt").read_text().splitlines()] == [6]
 
 
+def test_labels_of_a_turned_image(constant: Path) -> None:
+    """The copy keeps its EXIF orientation, and the labels are those of the upright image."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((40, 80, 3), np.uint8)).save("a.jpg", exif=exif)
+    assert detect(constant, "a.jpg", "--json", "--txt", "--max-det", "3") == 0
+    data = open_data(Path("out").resolve(), split="train")
+    pixels, target = data[0]
+    assert pixels.shape[1:] == (80, 40)
+    left, top, w, h = np.array([row["bbox"] for row in rows()]).T
+    np.testing.assert_allclose(target["boxes"], np.stack([left, top, left + w, top + h], axis=1), atol=1e-3)
+
+
 def test_json_as_darknet_writes_it(constant: Path) -> None:
     """`--json-format darknet`: an entry per image, also without objects, with relative boxes of six decimals."""
     image(Path("a.png"))
