@@ -70,6 +70,28 @@ TABLE = {
     "yolo-fastest-1.1.cfg": (320, 346_062, "0.251", "10,20"),
 }
 
+# sections of our own cfgs, and some outputs (layer: channels, cells) at the cfg's own size
+SHAPES = {
+    "yolov2": (32, {16: (512, 26), 24: (1024, 13), 25: (512, 26), 27: (256, 13), 28: (1280, 13), 31: (425, 13)}),
+    "yolo-voc": (32, {22: (1024, 13), 27: (256, 13), 28: (1280, 13), 31: (125, 13)}),
+    "yolov2-tiny": (16, {10: (512, 13), 11: (512, 13), 13: (512, 13), 15: (425, 13)}),
+    "yolov2-tiny-voc": (16, {11: (512, 13), 13: (1024, 13), 15: (125, 13)}),
+    "yolov3-openimages": (107, {36: (256, 76), 61: (512, 38), 74: (1024, 19), 106: (1818, 76)}),
+    "yolov4-tiny": (38, {8: (128, 104), 16: (256, 52), 23: (256, 26), 24: (512, 26), 28: (512, 13), 34: (384, 26)}),
+    "yolov4": (162, {10: (64, 304), 54: (256, 76), 85: (512, 38), 104: (1024, 19), 113: (2048, 19), 138: (255, 76)}),
+    "yolov4x-mish": (203, {20: (160, 160), 57: (320, 80), 94: (640, 40), 116: (1280, 20), 127: (2560, 20)}),
+}
+
+# the layers that joining sections of these cfgs read, which no count shows
+READS = {
+    "yolov2": {25: (16,), 28: (27, 24)},
+    "yolov4-tiny": {3: (2,), 6: (5, 4), 8: (2, 7), 16: (10, 15), 24: (18, 23), 31: (27,), 34: (33, 23)},
+    "yolov4": {9: (8, 2), 53: (52, 24), 113: (112, 110, 108, 107), 120: (85,), 122: (121, 119), 130: (54,),
+               140: (136,), 142: (141, 126), 151: (147,), 153: (152, 116)},
+    "yolov4x-mish": {19: (18, 6), 127: (126, 124, 122, 121), 132: (131, 117), 136: (94,), 138: (137, 135),
+                     152: (57,), 169: (165,), 171: (170, 149), 186: (182,), 188: (187, 133)},
+}  # fmt: skip
+
 # weights of the first layers of a network: cfg, how many layers (sections, not convolutions), floats, bytes
 BACKBONES = {
     "darknet53.conv.74": ("yolov3.cfg", 74, 40_620_640, 162_482_580),
@@ -156,6 +178,16 @@ def test_it_has_darknets_counts(known: Path) -> None:
     assert f"{plan.flops / 1e9:.3f}" == operations
     heads = [plan.layers[k].output for k in cfg.heads]
     assert [(h, w) for _, h, w in heads] == [(int(cells), int(cells)) for cells in grids.split(",")]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_layers_of_our_own_cfgs(name: str) -> None:
+    """Number of sections, shapes of outputs, and what is joined."""
+    plan = make_plan(read_cfg(f"{name}.cfg"))
+    sections, outputs = SHAPES[name]
+    assert len(plan.layers) == sections
+    assert {k: plan.layers[k].output for k in outputs} == {k: (c, side, side) for k, (c, side) in outputs.items()}
+    assert {k: plan.layers[k].sources for k in READS.get(name, {})} == READS.get(name, {})
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
