@@ -166,7 +166,7 @@ def _detect(
     image, placement = model.prepare(pixels)
     prepared = time.perf_counter()
     raw = model.predict(image[None])
-    if next(model.network.parameters()).is_cuda:
+    if model.device.type == "cuda":
         torch.cuda.synchronize()  # otherwise the network's time would count as postprocessing
     predicted = time.perf_counter()
     found = model.select(raw, [placement], unlimited)[0].to("cpu")

@@ -78,6 +78,11 @@ class Detector(ABC):
     options: Training | None = None
     """The options that a saved file keeps and the detector is built from again; None if the file has other means."""
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the network."""
+        return next(self.network.parameters()).device
+
     @abstractmethod
     def losses(self, images: Tensor, targets: Sequence[Target], through: nn.Module | None = None) -> Losses:
         """Return the loss of a batch, the same in training and evaluation mode.
@@ -152,7 +157,7 @@ class Detector(ABC):
         """
         other = copy(self)
         for name, value in changes.items():
-            if not hasattr(self, name) or name.startswith("_"):
+            if name.startswith("_") or not (name in vars(self) or hasattr(type(self), name)):
                 raise TypeError(f"{type(self).__name__} has no attribute {name!r}")
             setattr(other, name, value)
         return other

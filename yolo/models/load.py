@@ -90,7 +90,8 @@ def load(
         if not isinstance(detector, YoloDetector):
             raise ValueError(f"{weights}: a {detector.model}; exact and precision are for darknet's networks")
         made |= {"exact": exact, "precision": precision}
-    return detector.replace(**made)
+    detector = detector.replace(**made)
+    return detector.own() if isinstance(detector, YoloDetector) else detector  # nobody else has the network
 
 
 def load_trained(files: ModelFiles, *, exact: bool = False) -> Detector:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import copy
+from threading import Lock
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
 
 from yolo.boxes import Detections
-from yolo.darknet.inference import inference_copy, resolve_precision
+from yolo.darknet.current_copy import CurrentCopy
+from yolo.darknet.inference import resolve_precision
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import Header
 from yolo.detection.assign import assign
@@ -28,13 +31,15 @@ from yolo.size import Size
 if TYPE_CHECKING:
     from yolo.data.sample import Target
 
+_FLAGS = Lock()
+
 
 class YoloDetector(Detector):
     """A Darknet network that detects.
 
     Args:
         network: unfolded, float32; it stays the training module. An inference copy is made at the first detection,
-            and again after weights, device or precision have changed.
+            and again after anything has changed (`yolo.darknet.current_copy`).
         names: one class name for each class.
         size: height and width of the network input in pixels, by default those of the cfg.
         letterbox: keep the proportions of images (grey bars); False stretches them to the input.
@@ -45,7 +50,6 @@ class YoloDetector(Detector):
 
     model = "yolo"
     terms = ("box", "obj", "cls")
-    network: Darknet
 
     def __init__(
         self,
@@ -60,14 +64,33 @@ class YoloDetector(Detector):
     ) -> None:
         if not network.heads:
             raise network.cfg.error(-1, "no [yolo] or [region] section follows, so there is nothing to detect with")
-        self.network, self.names = network, names
+        self._inference, self.names = CurrentCopy(network), names
         self.channels, self.size = network.cfg.net.channels, size or network.size
         self.letterbox, self.exact, self.precision = letterbox, exact, precision
         self.loss = loss or LossOptions()
-        self._inference: Darknet | None = None
-        self._copied: tuple[
-            object, ...
-        ] = ()  # the weights that the inference copy was made from, as `_state` gives them
+
+    @property  # type: ignore[override]  # of a narrower type, as it is in an ordinary subclass
+    def network(self) -> Darknet:
+        """The training module. Whoever has it may write it, so from the first call on each detection checks for that.
+
+        The check reads all weights: it takes a few per cent of the time of a detection on a CPU.
+        """
+        return self._inference.hand_out()
+
+    @network.setter
+    def network(self, network: Darknet) -> None:
+        self._inference = CurrentCopy(network)
+
+    def own(self) -> Self:
+        """Return the detector as the only owner of its network, for a caller that gives the network to nobody else."""
+        other = copy(self)
+        other._inference = CurrentCopy(self._inference.network, shared=False)
+        return other
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the network."""
+        return next(self._inference.network.parameters()).device
 
     def prepare(self, image: ImageLike) -> tuple[Tensor, Placement]:
         """Return an image as network input `[channels, h, w]`, uint8 (`exact`: float32 in [0, 1]), and its place.
@@ -103,19 +126,15 @@ class YoloDetector(Detector):
 
         `images` are as `prepare` returns them, `[B, channels, h, w]`.
         """
-        device = next(self.network.parameters()).device
-        dtype = torch.float32 if self.exact else resolve_precision(self.precision)
-        # The copy is made again if a weight was moved or written after it.
-        state = (dtype, *map(_state, self.network.state_dict(keep_vars=True).values()))
-        if self._inference is None or state != self._copied:
-            self._inference, self._copied = inference_copy(self.network, dtype), state
+        device, dtype = self.device, torch.float32 if self.exact else resolve_precision(self.precision)
         images = images.to(device, memory_format=torch.channels_last)
         if images.dtype == torch.uint8:
             images = images.float() / 255
-        # By default a GPU rounds the inputs of float32 convolutions to 10 bits of mantissa.
-        exactly = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.exact else nullcontext()
-        with torch.inference_mode(), exactly:
-            return self._inference(images)
+        exactly = _without_tf32() if self.exact and device.type == "cuda" else nullcontext()
+        with torch.autocast(device.type, enabled=False), exactly:  # the caller's arithmetic is not the copy's
+            network = self._inference.get(dtype)
+            with torch.inference_mode():
+                return network(images)
 
     def select(
         self, predictions: Sequence[Tensor], placements: Sequence[Placement], options: Filter
@@ -127,14 +146,19 @@ class YoloDetector(Detector):
         if not placements:
             return []
         with torch.inference_mode():
-            return postprocess(predictions, self.network.heads, placements[0].input, placements, options)
+            return postprocess(predictions, self._inference.network.heads, placements[0].input, placements, options)
 
     def metadata(self) -> Mapping[str, str]:
         """Return the cfg and darknet's header too, so that a saved network needs no other file."""
-        own = {"cfg": self.network.cfg.to_text(), "darknet_header": json.dumps(Header())}
+        own = {"cfg": self._inference.network.cfg.to_text(), "darknet_header": json.dumps(Header())}
         return {**own, **super().metadata()}
 
 
-def _state(tensor: Tensor) -> tuple[int, int]:
-    """Return the address of a tensor and the number of writes: training, loading and moving change the pair."""
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Compute float32 convolutions in float32; by default a GPU rounds their inputs to 10 bits of mantissa.
+
+    The flag belongs to the process: two threads at once would restore each other's.
+    """
+    with _FLAGS, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
