@@ -106,7 +106,7 @@ WRITES: list[Callable[[Darknet], object]] = [
     lambda network: block(network).conv.weight.data.mul_(2),
     through_numpy,
     lambda network: setattr(bn(network), "eps", 0.5),
-    lambda network: bn(network).running_mean.add_(0.5),  # type: ignore[union-attr, operator]
+    lambda network: bn(network).running_mean.add_(0.5),  # type: ignore[union-attr]
     set_statistics,
     other_activation,
     frozen_write,

@@ -1,4 +1,6 @@
-"""The published weights of darknet's networks: addresses, sizes, checksums, and the copy in the cache. No torch.
+"""The published weights of darknet's networks: addresses, sizes, checksums, cfg and names, the copy in the cache.
+
+No torch.
 
 The authors publish no checksums. These are the ones that third-party download scripts use. Where none is known, the
 size is the only check, and `fetch` logs a warning.
@@ -7,9 +9,10 @@ size is the only check, and `fetch` logs a warning.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from yolo.download.fetch import DownloadError, OfficialFile, fetch
-from yolo.names import did_you_mean
+from yolo.names import COCO, did_you_mean
 from yolo.user_cache import cache_folder
 
 
@@ -48,6 +51,34 @@ _FILES = (
 
 WEIGHTS: dict[str, OfficialFile] = {file.file.removesuffix(".weights"): file for file in _FILES}
 """Every published file that `official_weights` can download, by name."""
+
+VOC = [
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+]  # fmt: skip
+"""The 20 classes of Pascal VOC, in the order of darknet's `voc.names`."""
+
+
+class Published(NamedTuple):
+    """A published model: a shipped cfg, a file that exists, the class names if this program knows them."""
+
+    cfg: str
+    weights: Path
+    names: list[str] | None
+
+
+def published(name: str | Path) -> Published | None:
+    """Return the published model of this name, downloaded if necessary; None for a path or another name.
+
+    A file or folder of that name takes precedence. Raises as `official_weights`, and ValueError for a backbone.
+    """
+    key = str(name)
+    if key not in WEIGHTS or Path(name).exists():
+        return None
+    if not WEIGHTS[key].file.endswith(".weights"):
+        raise ValueError(f"{key}: the first layers of a network, which detect nothing; train from it with --weights")
+    names = {"voc": VOC, "openimages": None}.get(key.rpartition("-")[2], list(COCO))
+    return Published(f"{key}.cfg", official_weights(key), names)
 
 
 def official_weights(name: str, progress: bool | None = None) -> Path:

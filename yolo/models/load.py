@@ -16,10 +16,11 @@ from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import load_safetensors, read_metadata, read_tensors
 from yolo.darknet.weights import load_weights
+from yolo.download.weights import WEIGHTS, published
 from yolo.models.detector import Detector
 from yolo.models.placing import placing
 from yolo.models.yolo import YoloDetector
-from yolo.names import class_names
+from yolo.names import class_names, did_you_mean
 from yolo.options.detection import ModelFiles
 from yolo.options.registry import find_model, resolve
 from yolo.options.training import Training
@@ -43,10 +44,10 @@ def load(
     """Return a detector from a darknet `.cfg` and `.weights`, or from a `.safetensors` file of this program.
 
     Args:
-        cfg: a `.cfg` file, or the name of a shipped one (`yolov3.cfg`); or a `.safetensors` file of this
-            program, which holds cfg and names itself.
-        weights: a `.weights` file, a backbone such as `darknet53.conv.74`, or a `.safetensors` file of the same
-            network; None gives initial weights.
+        cfg: a `.cfg` file, or the name of a shipped one (`yolov3.cfg`); a `.safetensors` file of this program, which
+            holds cfg and names itself; or the name of a published model (`yolov3`), downloaded if necessary.
+        weights: a `.weights` file, a `.safetensors` file of the same network, or the name of a published model; None
+            gives initial weights.
         names: class names, as a list or as a `.names` file; None takes those in the safetensors file, COCO's for
             80 classes, or `class 0`, `class 1`, ...
         device: device of the network; None takes a GPU if there is one, else the CPU.
@@ -61,6 +62,10 @@ def load(
         ValueError: cfg and weights do not fit (with file and place), or this machine does not have the device.
         FileNotFoundError: A file does not exist.
     """
+    # A published model, or its weights alone, may be given by its name.
+    if model := published(cfg if weights is None else weights):
+        cfg, weights = model.cfg if weights is None else cfg, model.weights
+        names = model.names if names is None else names
     # A safetensors file alone holds the whole model.
     if Path(cfg).suffix == ".safetensors":
         if weights is not None:
@@ -97,8 +102,8 @@ def load(
 def load_trained(files: ModelFiles, *, exact: bool = False) -> Detector:
     """Return the detector that a command's options describe.
 
-    `files.weights` is the folder of a run, a `.safetensors` file, or a `.weights` file with `files.cfg`. Raises as
-    `load`, and ValueError for a `.weights` file without cfg.
+    `files.weights` is the folder of a run, a `.safetensors` file, the name of a published model, or a `.weights` file
+    with `files.cfg`. Raises as `load`, and ValueError for a `.weights` file without cfg.
     """
     weights, cfg = files.weights, files.cfg
     assert weights is not None, "the options of every command make sure of it"
@@ -106,7 +111,10 @@ def load_trained(files: ModelFiles, *, exact: bool = False) -> Detector:
     if weights.is_dir():
         weights = weights / "best.safetensors"
     if cfg is None:
-        if weights.suffix != ".safetensors":
+        if not weights.exists() and str(weights) not in WEIGHTS:
+            hint = did_you_mean(str(weights), WEIGHTS) or f"the published weights are {', '.join(WEIGHTS)}"
+            raise FileNotFoundError(f"{weights}: no such file; {hint}")
+        if weights.suffix != ".safetensors" and weights.exists():
             raise ValueError(f"{weights} does not say what network it belongs to; give --cfg FILE")
         cfg = weights
     given = None if cfg == weights else weights

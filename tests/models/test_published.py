@@ -1,0 +1,117 @@
+"""Published models by name: one download, the shipped cfg, the names that belong to the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import yolo
+from tests.support.load import load_yolo
+from yolo.__main__ import main
+from yolo.darknet.cfg import read_cfg
+from yolo.darknet.network import Darknet
+from yolo.darknet.weights import save_weights
+from yolo.download import weights as official
+from yolo.names import COCO
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder and notes the requests."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Serve made-up weights of yolov4-tiny in place of the published ones; return the requests."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    requests: list[str] = []
+    handler = type("Counted", (Quiet,), {"asked": requests})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+        torch.manual_seed(0)
+        file = folder / "yolov4-tiny.weights"
+        save_weights(Darknet(read_cfg("yolov4-tiny.cfg")), file)
+        assert file.stat().st_size == official.WEIGHTS["yolov4-tiny"].size
+        url = f"http://127.0.0.1:{server.server_address[1]}/{file.name}"
+        checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+        there = replace(official.WEIGHTS["yolov4-tiny"], urls=(url,), checksum=checksum)
+        monkeypatch.setitem(official.WEIGHTS, "yolov4-tiny", there)
+        monkeypatch.setenv("EXACT_YOLOV3_CACHE", str(tmp_path / "cache"))
+        monkeypatch.chdir(tmp_path)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield requests
+        server.shutdown()
+
+
+def test_one_download_for_the_command_and_for_python(
+    asked: list[str], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--weights yolov4-tiny` and `yolo.load("yolov4-tiny")` need no cfg and no names, and share the file."""
+    cv2.imwrite("a.png", np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    assert main(["detect", "a.png", "--weights", "yolov4-tiny", "--size", "64", "--device", "cpu"]) == 0
+    detector = load_yolo("yolov4-tiny", device="cpu")
+    assert asked == ["/yolov4-tiny.weights"]
+    assert detector.names == list(COCO)
+    assert len(detector.network.layers) == 38
+    assert "taken for COCO's" not in caplog.text + capsys.readouterr().err
+    other = yolo.load("yolov4-tiny.cfg", "yolov4-tiny", names=list(map(str, range(80))), device="cpu")
+    assert other.names[79] == "79"
+    assert len(asked) == 1
+
+
+def test_a_file_of_that_name_comes_first(asked: list[str]) -> None:
+    """A path that exists is what it is; a near miss is named; a backbone is no model."""
+    Path("yolov4-tiny").mkdir()
+    with pytest.raises(ValueError, match="yolov4-tiny: a folder"):
+        yolo.load("yolov4-tiny")
+    with pytest.raises(ValueError, match=r"darknet53.conv.74: the first layers of a network, which detect nothing"):
+        yolo.load("darknet53.conv.74")
+    with pytest.raises(ValueError, match="detect nothing"):
+        yolo.load("yolov3.cfg", "darknet53.conv.74")
+    assert asked == []
+
+
+def test_a_near_miss(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has the most similar name."""
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("a.png", np.zeros((50, 70, 3), np.uint8))
+    assert main(["detect", "a.png", "--weights", "yolov4-tny"]) == 1
+    assert "yolov4-tny: no such file; did you mean yolov4-tiny?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("yolov3", "person"), ("yolo-voc", "aeroplane"), ("yolov2-tiny-voc", "aeroplane")]
+)
+def test_names_belong_to_the_weights(name: str, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COCO's 80 or VOC's 20, one for each class of the cfg; Open Images' 601 are not known."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(official, "official_weights", lambda key: Path(f"{key}.weights"))
+    model = official.published(name)
+    assert model is not None
+    assert model.names is not None
+    assert model.names[0] == first
+    plan = read_cfg(model.cfg)
+    assert {plan.layers[k].classes for k in plan.heads} == {len(model.names)}  # type: ignore[attr-defined]
+    openimages = official.published("yolov3-openimages")
+    assert openimages is not None
+    assert openimages.names is None
+    assert official.published("elsewhere/yolov3.weights") is None
