@@ -172,8 +172,8 @@ def test_decimal_numbers(text: str, value: float) -> None:
 def test_other_than_decimal_numbers(text: str) -> None:
     """A decimal comma, other text, and what exceeds float32."""
     shown = text if len(text) < 60 else "9" * 60 + "..."
-    assert message(f"{NET}[conv]\nclip={text}") == (
-        f"a.cfg:6: [convolutional] (layer 0) clip={shown}: expected a decimal number, written like 0.5 or 1e-3"
+    assert message(f"{NET}[upsample]\nscale={text}") == (
+        f"a.cfg:6: [upsample] (layer 0) scale={shown}: expected a decimal number, written like 0.5 or 1e-3"
     )
 
 
@@ -189,18 +189,19 @@ def test_other_than_decimal_numbers(text: str) -> None:
             "6: [convolutional] (layer 0) filters=99999999999: expected an integer of at most 2147483647",
         ),
         (
-            "[conv]\nstopbackward=2147483648",
-            "6: [convolutional] (layer 0) stopbackward=2147483648: expected an integer of at most 2147483647",
+            "[conv]\nstride_x=2147483648",
+            "6: [convolutional] (layer 0) stride_x=2147483648: expected an integer of at most 2147483647",
         ),
         (
-            "[conv]\nstopbackward=-2147483648",
-            "6: [convolutional] (layer 0) stopbackward=-2147483648: expected an integer of at least -2147483647",
+            "[conv]\nstride_x=-2147483648",
+            "6: [convolutional] (layer 0) stride_x=-2147483648: expected an integer of at least -2147483647",
         ),
-        ("[conv]\nstopbackward=x", "6: [convolutional] (layer 0) stopbackward=x: expected an integer"),
+        ("[conv]\nstride_x=x", "6: [convolutional] (layer 0) stride_x=x: expected an integer"),
         (
             "[conv]\n[conv]\nactivation=leeky",
             "7: [convolutional] (layer 1) activation=leeky: expected one of linear, leaky, relu, logistic, mish, "
-            "swish, hard_mish, elu, selu, gelu, tanh, relie, ramp, loggy, hardtan, lhtan, plse, stair, relu6, revleaky",
+            "swish, hard_mish, elu, selu, gelu, tanh, relie, ramp, loggy, hardtan, lhtan, plse, stair, relu6, "
+            "revleaky, silu; did you mean leaky?",
         ),
         (
             "[conv]\nstride=2 px; half",
@@ -213,8 +214,8 @@ def test_other_than_decimal_numbers(text: str) -> None:
             "6: [convolutional] (layer 0) filters=8\\u200b: expected an integer of at least 1",
         ),
         (
-            "[dropout]\nprobability=1.5",
-            "6: [dropout] (layer 0) probability=1.5: expected a decimal number from 0 to 1, written like 0.5 or 1e-3",
+            HEAD.replace("1,2", "-1,2"),
+            "6: [yolo] (layer 0) anchors=-1,2,3,4: expected a decimal number of at least 0, written like 0.5 or 1e-3",
         ),
         (
             "[upsample]\nstride=-2",
@@ -229,9 +230,13 @@ def test_other_than_decimal_numbers(text: str) -> None:
         ),
         ("[shortcut]\n", "5: [shortcut] (layer 0) from=(absent): expected the layer to add, such as from=-3"),
         (
-            "[shortcut]\nfrom=-3\nweights_type=per_feature",
-            "7: [shortcut] (layer 0) weights_type=per_feature: not supported: no detection model has weighted "
-            "shortcuts",
+            "[conv]\nshare_index=1",
+            "6: [convolutional] (layer 0) share_index=1: not supported: weights that layers share",
+        ),
+        (
+            "[yolo]\nanchors=1,2\nnms_kind=greedynmss",
+            "7: [yolo] (layer 0) nms_kind=greedynmss: expected one of default, greedynms, diounms; did you mean "
+            "greedynms?",
         ),
         (
             "[scale_channels]\n",
@@ -301,14 +306,6 @@ def test_messages(body: str, expected: str) -> None:
         (
             NET + "inputs=5\n",
             "5: [net] inputs=5: not supported: the input is an image: set width, height and channels",
-        ),
-        (
-            NET + "policy=cosine\n",
-            "5: [net] policy=cosine: expected one of random, poly, constant, step, exp, sigmoid, steps, sgdr",
-        ),
-        (
-            NET + "policy=steps\nsteps=1,2\nscales=.1\n",
-            "7: [net] scales=1 numbers: expected one for each of the 2 steps",
         ),
         (NET + "contrastive=1\n", "5: [net] contrastive=1: not supported: contrastive learning is out of scope"),
     ],

@@ -650,3 +650,42 @@ def yolo_loss(
     )
     cls = cls_term(raw, labels, heads, rows, label_smoothing)
     return Terms(box_gain * box + obj_gain * obj + cls_gain * cls, box, obj, cls)
+
+
+# ---- rare layers of darknet
+
+
+def blur(x: np.ndarray, strides: tuple[int, int], kind: int) -> np.ndarray:
+    """Return darknet's antialiasing of `[B, c, h, w]`: (1 2 1) x (1 2 1) / 16 with a border of zeros, or a 2x2 mean."""
+    if kind == 2:
+        kernel = np.full((2, 2), 1 / 4)
+    else:
+        kernel = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+        x = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    size = len(kernel)
+    rows, columns = ((n - size) // s + 1 for n, s in zip(x.shape[2:], strides, strict=True))
+    out = np.zeros((*x.shape[:2], rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            window = x[:, :, i * strides[0] : i * strides[0] + size, j * strides[1] : j * strides[1] + size]
+            out[:, :, i, j] = (window * kernel).sum((2, 3))
+    return out
+
+
+def weighted_sum(inputs: list[np.ndarray], weights: np.ndarray, normalization: str) -> np.ndarray:
+    """Return darknet's weighted shortcut: every input times its weight, on the channels that the first one has.
+
+    `weights` `[inputs, 1 or channels]`. The two words for ReLU are one: weights are at least 0.001.
+    """
+    out = np.zeros_like(inputs[0], dtype=np.float64)
+    for channel in range(out.shape[1]):
+        own = [float(row[channel % len(row)]) for row in weights]
+        if normalization in ("relu", "avg_relu"):
+            own = [max(w, 0.001) for w in own]
+        if normalization == "softmax":
+            own = [float(np.exp(w - max(own))) for w in own]
+        total = 1.0 if normalization == "none" else 1e-4 + sum(own)
+        for w, x in zip(own, inputs, strict=True):
+            if channel < x.shape[1]:
+                out[:, channel] += w / total * x[:, channel]
+    return out

@@ -72,6 +72,7 @@ _BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "loggy": lambda: Formula("loggy", lambda x: 2 * x.sigmoid() - 1),
     "mish": nn.Mish,
     "swish": nn.SiLU,
+    "silu": nn.SiLU,
     "hard_mish": lambda: Formula("hard_mish", _hard_mish),
     "elu": nn.ELU,
     "selu": lambda: Formula("selu", _selu),

@@ -182,13 +182,20 @@ class _Reader:
             try:
                 values[fields[key].name] = fields[key].metadata["parse"](text)
             except ValueError as problem:
-                raise CfgError(f"{place} {key}={shown(text)}: {problem}{_inline(text)}") from None
+                message = f"{place} {key}={shown(text)}: {problem}{_inline(text)}"
+                if "training" not in fields[key].metadata:
+                    raise CfgError(message) from None
+                self.notes.append(f"{message}. Only training reads it, so the default is used")
+                kept.append((key, text))
         # The dataclass checks what no key can check alone.
         try:
-            return kind(source=CfgPlace(raw.number, tuple(seen.items()), tuple(kept)), **values)
+            section = kind(source=CfgPlace(raw.number, tuple(seen.items()), tuple(kept)), **values)
         except SectionError as problem:
             line = seen.get(problem.key, raw.number)
             raise CfgError(f"{_place(self.file, line, kind.NAMES[0], index)} {problem}") from None
+        for key, remark in section.remarks():
+            self.notes.append(f"{_place(self.file, seen.get(key, raw.number), kind.NAMES[0], index)} {remark}")
+        return section
 
     def note_unknown(self) -> None:
         """Report every unknown key once, with its first eight lines and the known key most like it."""

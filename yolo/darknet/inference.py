@@ -67,7 +67,7 @@ class _InferenceNetwork(Darknet):
             _folded(layer, dtype, prepack) if isinstance(layer, ConvBlock) else copy.deepcopy(layer)
             for layer in network.layers
         )
-        self.eval()
+        self.eval().requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from yolo.darknet.keys import ACTIVATIONS, Layer, SectionError, Shape, ShapeError, integer, integers, real, word
+from yolo.darknet.keys import (
+    ACTIVATIONS,
+    Layer,
+    SectionError,
+    Shape,
+    ShapeError,
+    integer,
+    integers,
+    real,
+    training,
+    word,
+)
 
 NOWHERE = -(2**31 - 1)  # the source of a section whose `from` is absent: no cfg has that many layers
 
@@ -20,8 +31,8 @@ class Route(Layer):
     layers: tuple[int, ...] = integers()
     groups: int = integer(1, 1)
     group_id: int = integer(0, 0)
-    stream: int = integer(-1)
-    wait_stream: int = integer(-1)
+    stream: int = training(integer(-1))
+    wait_stream: int = training(integer(-1))
 
     @property
     def named(self) -> tuple[int, ...]:
@@ -46,14 +57,18 @@ class Route(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Shortcut(Layer):
-    """`[shortcut]`: the input plus the outputs of `from_`, on the channels that both have."""
+    """`[shortcut]`: the input plus the outputs of `from_`, on the channels that both have.
+
+    With `weights_type` each of them has a trained weight: one (per_feature, also called per_layer), or one for every
+    channel of the input (per_channel).
+    """
 
     NAMES = ("shortcut",)
     SOURCE_KEY = "from"
     from_: tuple[int, ...] = integers()
     activation: str = word("linear", ACTIVATIONS)
-    weights_type: str = word("none", refuse="no detection model has weighted shortcuts")
-    weights_normalization: str = word("none", refuse="no detection model has weighted shortcuts")
+    weights_type: str = word("none", ["none", "per_feature", "per_layer", "per_channel"])
+    weights_normalization: str = word("none", ["none", "relu", "avg_relu", "softmax"])
     alpha: float = real(1.0, refuse="versions of darknet disagree on it, one ignores it")
     beta: float = real(1.0, refuse="versions of darknet disagree on it, one ignores it")
 
@@ -71,6 +86,10 @@ class Shortcut(Layer):
         """Return the shape of the first input. Other sources may differ in channels, not in height or width."""
         _same_size(inputs, "from")
         return inputs[0]
+
+    def floats(self, inputs: Sequence[Shape]) -> int:
+        """Return the number of weights: one, or one for every channel of the first input, for each input."""
+        return len(inputs) * {"none": 0, "per_channel": inputs[0].c}.get(self.weights_type, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +147,14 @@ class Dropout(Layer):
     """`[dropout]`: does nothing at inference. It works in place: layers that name the one before it get its output."""
 
     NAMES = ("dropout",)
-    probability: float = real(0.2, 0.0, 1.0)
-    dropblock: int = integer(0, refuse="no detection model uses dropblock")
-    dropblock_size_rel: float = real(0.0)
-    dropblock_size_abs: int = integer(0)
+    probability: float = training(real(0.2, 0.0, 1.0))
+    dropblock: int = training(integer(0))
+    dropblock_size_rel: float = training(real(0.0))
+    dropblock_size_abs: int = training(integer(0))
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """Remark on dropblock."""
+        return [("dropblock", "training drops single values here, not blocks")] if self.dropblock else []
 
 
 def _same_size(shapes: Sequence[Shape], key: str) -> None:

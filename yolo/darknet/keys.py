@@ -2,7 +2,8 @@
 
 A section is a frozen dataclass. Field names are darknet's keys, defaults are those of AlexeyAB's darknet. A key that
 would change the result in a way that this program does not compute is not ignored: its field has a `refuse` sentence,
-and any value except the default is an error. Keys that only affect darknet's own training are read and kept. No torch.
+and any value except the default is an error. Keys that only affect darknet's own training are read and kept; a value
+of theirs that cannot be read is a remark, and counts as absent. No torch.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar, NamedTuple
 
+from yolo.names import did_you_mean
+
 _INT = re.compile(r"([+-]?[0-9]{1,30})(?:\.0*)?")
 
 _REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -23,7 +26,7 @@ _INT_LIMIT = 2**31 - 1
 
 ACTIVATIONS = [
     "linear", "leaky", "relu", "logistic", "mish", "swish", "hard_mish", "elu", "selu", "gelu", "tanh", "relie", "ramp",
-    "loggy", "hardtan", "lhtan", "plse", "stair", "relu6", "revleaky",
+    "loggy", "hardtan", "lhtan", "plse", "stair", "relu6", "revleaky", "silu",
 ]  # fmt: skip
 
 MAX_ELEMENTS = 2**31 - 1  # of one layer's output for one image, 8 GiB
@@ -109,7 +112,8 @@ def word(default: str, words: list[str] | None = None, refuse: str | None = None
 
     def parse(text: str) -> str:
         if words is not None and text not in words:
-            raise ValueError(f"expected one of {', '.join(words)}")
+            hint = did_you_mean(text, words)
+            raise ValueError(f"expected one of {', '.join(words)}{f'; {hint}' if hint else ''}")
         return text
 
     return _key(default, parse, refuse)
@@ -121,8 +125,17 @@ def integers(default: tuple[int, ...] = (), low: int = -_INT_LIMIT) -> Any:
 
 
 def reals(default: tuple[float, ...] = (), low: float = -3.4e38) -> Any:
-    """Return the field of numbers separated by commas; the list ends at a `#`."""
-    return _key(default, lambda text: tuple(_real(t, low, 3.4e38) for t in text.split("#")[0].split(",")), None)
+    """Return the field of numbers separated by commas; the list ends at a `#`, or with a last comma."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        return tuple(_real(t, low, 3.4e38) for t in text.split("#")[0].removesuffix(",").split(","))
+
+    return _key(default, parse, None)
+
+
+def training(key: Any) -> Any:
+    """Return the field of a key that only darknet's training reads: a value that cannot be read is a remark."""
+    return field(default=key.default, metadata={**key.metadata, "training": True})
 
 
 @dataclass(frozen=True)
@@ -154,6 +167,10 @@ class Section:
     def check(self) -> None:
         """Check rules between keys. Raises SectionError."""
 
+    def remarks(self) -> list[tuple[str, str]]:
+        """Return what is odd and does not matter for detection: the key and a sentence."""
+        return []
+
     @classmethod
     def fields(cls) -> list[dataclasses.Field[Any]]:
         """Return the fields that are keys of the cfg."""
@@ -176,13 +193,13 @@ class Layer(Section):
     SHAPED_BY: ClassVar[int] = 0
     """Index of the input whose height and width its output follows."""
 
-    clip: float = real(0.0)
-    onlyforward: int = integer(0)
-    dont_update: int = integer(0)
-    burnin_update: int = integer(0)
-    stopbackward: int = integer(0)
-    train_only_bn: int = integer(0)
-    learning_rate: float = real(1.0)
+    clip: float = training(real(0.0))
+    onlyforward: int = training(integer(0))
+    dont_update: int = training(integer(0))
+    burnin_update: int = training(integer(0))
+    stopbackward: int = training(integer(0))
+    train_only_bn: int = training(integer(0))
+    learning_rate: float = training(real(1.0))
     dontload: int = integer(0, refuse="every layer with weights is read from the file")
     dontloadscales: int = integer(0, refuse="every layer with weights is read from the file")
     dontsave: int = integer(0, refuse="every layer with weights is written to the file")

@@ -7,7 +7,7 @@ shapes are known to fit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from yolo.darknet import sections
 from yolo.darknet.activations import activation
 from yolo.darknet.heads import Head
+from yolo.darknet.keys import Shape
 from yolo.darknet.plan import LayerPlan
 
 Init = Literal["darknet", "torch"]
@@ -43,14 +44,14 @@ class ConvBlock(nn.Module):
             channels,
             section.filters,
             section.size,
-            stride=section.strides,
+            stride=section.moves,
             padding=section.pixels_padded * section.kernel_dilation,
             dilation=section.kernel_dilation,
             groups=section.groups,
             bias=not section.batch_normalize,
         )
         self.bn = nn.BatchNorm2d(section.filters, eps=BN_EPSILON) if section.batch_normalize else None
-        self.activation = activation(section.activation)
+        self.activation = blurred(activation(section.activation), section, section.filters)
 
     def initialise(self) -> None:
         """Draw initial weights and make batch norm the identity.
@@ -74,6 +75,31 @@ class ConvBlock(nn.Module):
         return self.activation(x)
 
 
+class Blur(nn.Module):
+    """The blur of `antialiasing`, which carries the stride: a fixed 3x3 kernel (1 2 1), or a mean of 2x2."""
+
+    kernel: Tensor
+
+    def __init__(self, section: sections.Strided, channels: int) -> None:
+        super().__init__()
+        box = section.antialiasing == 2
+        self.strides, self.padding, self.channels = section.strides, 0 if box else 1, channels
+        side = torch.tensor([0.5, 0.5] if box else [0.25, 0.5, 0.25])
+        self.register_buffer("kernel", side[:, None] * side, persistent=False)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.kernel)}, strides={self.strides}, padding={self.padding}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.kernel.to(x.dtype).expand(self.channels, 1, -1, -1)
+        return F.conv2d(x, kernel, None, self.strides, self.padding, groups=self.channels)
+
+
+def blurred(module: nn.Module, section: sections.Strided, channels: int) -> nn.Module:
+    """Return the module, followed by a blur if the section has `antialiasing`."""
+    return nn.Sequential(module, Blur(section, channels)) if section.antialiasing else module
+
+
 class MaxPool(nn.Module):
     """Maximum over windows of `size` that begin at j·stride - padding // 2; cells outside the input never win.
 
@@ -83,7 +109,7 @@ class MaxPool(nn.Module):
 
     def __init__(self, section: sections.Maxpool) -> None:
         super().__init__()
-        self.size, self.strides, self.padding = section.window, section.strides, section.pixels_padded
+        self.size, self.strides, self.padding = section.window, section.moves, section.pixels_padded
 
     def extra_repr(self) -> str:
         return f"{self.size}, strides={self.strides}, padding={self.padding}"
@@ -147,17 +173,44 @@ class Concatenate(nn.Module):
 class Add(nn.Module):
     """`[shortcut]`: the first input plus the others, on the channels that both have; then the activation.
 
-    Channels of the first input that a source lacks are unchanged. Surplus channels of a source are ignored.
+    Channels of the first input that a source lacks are only weighted. Surplus channels of a source are ignored.
+    `weights` `[inputs, 1 or channels]` are the raw ones of the file; `factors` are those that count.
     """
 
-    def __init__(self, section: sections.Shortcut) -> None:
+    init: Init = "darknet"
+    """Without effect: initial weights are 1."""
+
+    def __init__(self, section: sections.Shortcut, inputs: Sequence[Shape]) -> None:
         super().__init__()
-        self.activation = activation(section.activation)
+        self.activation, self.normalization = activation(section.activation), section.weights_normalization
+        floats = section.floats(inputs)
+        self.weights = nn.Parameter(torch.ones(len(inputs), floats // len(inputs))) if floats else None
+
+    def initialise(self) -> None:
+        """Give all inputs the weight 1."""
+        if self.weights is not None:
+            nn.init.ones_(self.weights)
+
+    def factors(self) -> Tensor:
+        """Return the weights, normalised as darknet does it before detection: 1e-4 is added to their sum."""
+        assert self.weights is not None
+        if self.normalization == "none":
+            return self.weights
+        positive = (
+            (self.weights - self.weights.amax(0)).exp()
+            if self.normalization == "softmax"
+            else self.weights.clamp(min=1e-3)
+        )
+        return positive / (positive.sum(0) + 1e-4)
 
     def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
-        for source in sources:
+        if self.weights is not None:
+            first, *others = self.factors().to(x.dtype)[..., None, None].unbind()
+            x = x * first
+        for k, source in enumerate(sources):
             common = min(x.shape[1], source.shape[1])
-            total = x[:, :common] + source[:, :common]
+            part = source[:, :common]
+            total = x[:, :common] + (part if self.weights is None else part * others[k][:common])
             x = total if common == x.shape[1] else torch.cat((total, x[:, common:]), dim=1)
         return self.activation(x)
 
@@ -212,11 +265,11 @@ class SpaceToDepth(Rearrange):
 
 BUILDERS: dict[type[sections.Layer], Callable[[Any, LayerPlan], nn.Module]] = {
     sections.Convolutional: lambda section, plan: ConvBlock(section, plan.inputs[0].c),
-    sections.Maxpool: lambda section, plan: MaxPool(section),
+    sections.Maxpool: lambda section, plan: blurred(MaxPool(section), section, plan.output.c),
     sections.Avgpool: lambda section, plan: AvgPool(),
     sections.Upsample: lambda section, plan: Nearest(section),
     sections.Route: lambda section, plan: Concatenate(section),
-    sections.Shortcut: lambda section, plan: Add(section),
+    sections.Shortcut: lambda section, plan: Add(section, plan.inputs),
     sections.ScaleChannels: lambda section, plan: Multiply(section),
     sections.Sam: lambda section, plan: Multiply(section),
     sections.Reorg: lambda section, plan: Passthrough(section),

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from yolo.darknet.cfg import Cfg
 from yolo.darknet.heads import Head
-from yolo.darknet.layers import ConvBlock, Init, build_layer
+from yolo.darknet.layers import Add, ConvBlock, Init, build_layer
 from yolo.darknet.plan import IMAGE, make_plan
 from yolo.size import Size
 
@@ -40,7 +40,7 @@ class Darknet(nn.Module):
         self.layers = nn.ModuleList(build_layer(layer) for layer in self.plan.layers)
         self._fitting = {self.plan.size}
         for layer in self.layers:
-            if isinstance(layer, ConvBlock) and init:
+            if isinstance(layer, ConvBlock | Add) and init:
                 layer.init = init
                 layer.initialise()
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 from yolo.darknet.head_sections import HeadSection, Region, Yolo
 from yolo.darknet.joining_sections import Dropout, Route, Sam, ScaleChannels, Shortcut
 from yolo.darknet.keys import Layer
-from yolo.darknet.spatial_sections import Avgpool, Convolutional, Maxpool, Rearranging, Reorg, Reorg3d, Upsample
+from yolo.darknet.spatial_sections import (
+    Avgpool,
+    Convolutional,
+    Maxpool,
+    Rearranging,
+    Reorg,
+    Reorg3d,
+    Strided,
+    Upsample,
+)
 
 __all__ = [
     "KINDS", "OUT_OF_SCOPE", "SECTIONS", "Avgpool", "Convolutional", "Dropout", "HeadSection", "Layer", "Maxpool",
-    "Rearranging", "Region", "Reorg", "Reorg3d", "Route", "Sam", "ScaleChannels", "Shortcut", "Upsample", "Yolo",
+    "Rearranging", "Region", "Reorg", "Reorg3d", "Route", "Sam", "ScaleChannels", "Shortcut", "Strided", "Upsample",
+    "Yolo",
 ]  # fmt: skip
 
 KINDS: tuple[type[Layer], ...] = (
@@ -23,13 +33,14 @@ _OUT_OF_SCOPE = {
     "boxes with uncertainties": "Gaussian_yolo",
     "recurrent layers": "crnn conv_lstm rnn gru lstm history",
     "contrastive learning": "contrastive",
-    "only contrastive models use it": "local_avgpool local_avg",
     "fully connected layers (classifiers, YOLOv1)": "connected conn",
     "unshared convolutions (YOLOv1)": "local",
     "the head of YOLOv1": "detection",
     "classifiers": "softmax soft cost crop",
     "segmentation": "deconvolutional deconv iseg",
-    "no supported model uses it": "implicit activation normalization lrn logistic l2norm empty silence",
+    "this program does not compute it": (
+        "local_avgpool local_avg implicit activation normalization lrn logistic l2norm empty silence"
+    ),
     "versions of darknet store it differently": "batchnorm",
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from yolo.darknet.keys import ACTIVATIONS, MAX_ELEMENTS, Layer, Shape, ShapeError, integer, real, word
+from yolo.darknet.keys import ACTIVATIONS, MAX_ELEMENTS, Layer, Shape, ShapeError, integer, real, training, word
 
 _BITS = "bit networks (xnor) are out of scope"
 
@@ -19,6 +19,7 @@ class Strided(Layer):
     stride: int = integer(1, 1)
     stride_x: int = integer(0)  # below 1: as `stride`
     stride_y: int = integer(0)
+    antialiasing: int = integer(0)  # the window moves by 1, and a blur by the stride: 3x3, or 2x2 for the value 2
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -26,10 +27,23 @@ class Strided(Layer):
         y, x = self.stride_y, self.stride_x
         return (y if y > 0 else self.stride, x if x > 0 else self.stride)
 
+    @property
+    def moves(self) -> tuple[int, int]:
+        """Stride of the window in y and x."""
+        return (1, 1) if self.antialiasing else self.strides
+
     def windows(self, shape: Shape, size: int, padding: int) -> tuple[int, int]:
         """Return the rows and columns of windows: floor((in + padding - size) / stride) + 1, padding of both sides."""
-        y, x = self.strides
+        y, x = self.moves
         return (shape.h + padding - size) // y + 1, (shape.w + padding - size) // x + 1
+
+    def blurred(self, windows: tuple[int, int]) -> tuple[int, int]:
+        """Return the rows and columns after the blur, if there is one; 3x3 pads by 1, 2x2 does not."""
+        if not self.antialiasing:
+            return windows
+        lost = 2 if self.antialiasing == 2 else 1
+        y, x = ((n - lost) // stride + 1 for n, stride in zip(windows, self.strides, strict=True))
+        return y, x
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +62,21 @@ class Convolutional(Strided):
     binary: int = integer(0, refuse=_BITS)
     xnor: int = integer(0, refuse=_BITS)
     bin_output: int = integer(0, refuse=_BITS)
-    flipped: int = integer(0, refuse="no detection model has transposed weights")
-    dot: int = integer(0, refuse="no detection model uses it")
-    antialiasing: int = integer(0, refuse="no detection model has blurred strides")
-    share_index: int = integer(-1000000000, refuse="no detection model shares weights")
-    cbn: int = integer(0, refuse="no detection model has cross-iteration batch norm")
-    assisted_excitation: float = real(0.0, refuse="no detection model uses it")
-    sway: int = integer(0, refuse="no detection model has rotated kernels")
-    rotate: int = integer(0, refuse="no detection model has rotated kernels")
-    stretch: int = integer(0, refuse="no detection model has stretched kernels")
-    stretch_sway: int = integer(0, refuse="no detection model has stretched kernels")
-    angle: float = real(15.0)
-    coordconv: int = integer(0, refuse="no detection model uses it")
-    grad_centr: int = integer(0)
-    reverse: float = real(0.0)
-    stream: int = integer(-1)
-    wait_stream: int = integer(-1)
+    flipped: int = integer(0, refuse="transposed weights")
+    dot: int = integer(0, refuse="the effect of this key is unknown")
+    share_index: int = integer(-1000000000, refuse="weights that layers share")
+    cbn: int = integer(0, refuse="cross-iteration batch norm")
+    assisted_excitation: float = training(real(0.0))
+    sway: int = integer(0, refuse="rotated kernels")
+    rotate: int = integer(0, refuse="rotated kernels")
+    stretch: int = integer(0, refuse="stretched kernels")
+    stretch_sway: int = integer(0, refuse="stretched kernels")
+    angle: float = training(real(15.0))
+    coordconv: int = integer(0, refuse="coordinates as channels")
+    grad_centr: int = training(integer(0))
+    reverse: float = training(real(0.0))
+    stream: int = training(integer(-1))
+    wait_stream: int = training(integer(-1))
 
     @property
     def pixels_padded(self) -> int:
@@ -89,16 +102,16 @@ class Convolutional(Strided):
                 f"got {pad}: otherwise darknet's output size is wrong",
                 "dilation",
             )
-        return Shape(self.filters, *self.windows(inputs[0], self.size, 2 * pad))
+        return Shape(self.filters, *self.blurred(self.windows(inputs[0], self.size, 2 * pad)))
 
     def floats(self, inputs: Sequence[Shape]) -> int:
         """Return n·(c/groups)·size² weights plus n biases, or 4n values of batch norm; n filters, c channels."""
         return self.filters * (self._fan_in(inputs) + (4 if self.batch_normalize else 1))
 
     def operations(self, inputs: Sequence[Shape]) -> int:
-        """Return two operations for every weight and cell of the output."""
-        filters, h, w = self.output(inputs)
-        return 2 * filters * self._fan_in(inputs) * h * w
+        """Return two operations for every weight and place of the window."""
+        h, w = self.windows(inputs[0], self.size, 2 * self.pixels_padded)
+        return 2 * self.filters * self._fan_in(inputs) * h * w
 
     def _fan_in(self, inputs: Sequence[Shape]) -> int:
         """Return the weights of one filter."""
@@ -112,10 +125,9 @@ class Maxpool(Strided):
     NAMES = ("maxpool", "max")
     size: int = integer(0, 0)  # 0: as `stride`
     padding: int = integer(-1, 0)  # -1: size - 1
-    maxpool_depth: int = integer(0, refuse="no detection model pools over channels")
+    maxpool_depth: int = integer(0, refuse="pooling over channels")
     out_channels: int = integer(1)
-    antialiasing: int = integer(0, refuse="no detection model has blurred strides")
-    maxpool_zero_nonmax: int = integer(0, refuse="no detection model uses it")
+    maxpool_zero_nonmax: int = integer(0, refuse="zeros in place of what is not a maximum")
 
     @property
     def window(self) -> int:
@@ -136,10 +148,10 @@ class Maxpool(Strided):
             raise ShapeError(f"pads its input to {padded}, more than {MAX_ELEMENTS} elements", "size")
         y, x = self.windows(inputs[0], size, pad)
         # The first window begins at -(pad // 2). The first and the last one must reach the input.
-        for n, count, stride in zip((h, w), (y, x), self.strides, strict=True):
+        for n, count, stride in zip((h, w), (y, x), self.moves, strict=True):
             if pad // 2 >= size or (count - 1) * stride - pad // 2 >= n:
                 raise ShapeError(f"padding={pad} leaves windows of size {size} without a cell of the input", "padding")
-        return Shape(c, y, x)
+        return Shape(c, *self.blurred((y, x)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +189,7 @@ class Rearranging(Layer):
     """The keys of sections that move values of the image plane into channels; `stride` is s."""
 
     stride: int = integer(1, 1)
-    reverse: int = integer(0, refuse="detection models use the forward direction only")
+    reverse: int = integer(0, refuse="only the forward direction is computed")
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -197,8 +209,8 @@ class Reorg(Rearranging):
     """`[reorg]`: YOLOv2's passthrough, which is not a space-to-depth."""
 
     NAMES = ("reorg",)
-    flatten: int = integer(0, refuse="no detection model uses it")
-    extra: int = integer(0, refuse="no detection model uses it")
+    flatten: int = integer(0, refuse="only the ordinary order is computed")
+    extra: int = integer(0, refuse="only the ordinary order is computed")
 
     def output(self, inputs: Sequence[Shape]) -> Shape:
         """Return `(c·s², h/s, w/s)`; s² divides c."""

@@ -3,8 +3,8 @@
 A `.weights` file is a header (three int32: major, minor, revision; then the number of images seen, 64 bits
 from version 0.2 on, 32 before), then float32 values without names, little endian: for every convolution in the
 order of the cfg its biases, with batch norm also scales, means and variances, then its weights
-`[filters, c / groups, size, size]`. The file does not name its network. The only possible check is its length, which
-must be right to the byte before anything is read.
+`[filters, c / groups, size, size]`; for every weighted shortcut its weights. The file does not name its network. The
+only possible check is its length, which must be right to the byte before anything is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from yolo.atomic import replacing
-from yolo.darknet.layers import ConvBlock
+from yolo.darknet.layers import Add, ConvBlock
 from yolo.darknet.network import Darknet
 from yolo.darknet.plan import Plan
 from yolo.darknet.sections import Convolutional, HeadSection
@@ -130,9 +130,9 @@ def load_weights(
     at = 0
     for layer, floats in zip(network.plan.layers, in_file, strict=True):
         if layer.floats and floats == layer.floats:
-            _fill(_block(network, layer.index), values[at : at + 4 * floats].view("<f4"))
+            _fill(_stored(network, layer.index), values[at : at + 4 * floats].view("<f4"))
         elif layer.floats:
-            _block(network, layer.index).initialise()
+            _stored(network, layer.index).initialise()
         at += 4 * floats
     assert at == values.size, "the layout and the length of the file disagree"
     return LoadReport(str(path), header, _rows(network.plan, in_file, cutoff))
@@ -153,7 +153,7 @@ def save_weights(
         file.write(header.to_bytes())
         for layer in network.plan.layers[:cutoff]:
             if layer.floats:
-                for tensor in _tensors(_block(network, layer.index)):
+                for tensor in _tensors(_stored(network, layer.index)):
                     file.write(tensor.detach().cpu().contiguous().numpy().astype("<f4", copy=False).tobytes())
 
 
@@ -230,14 +230,18 @@ def _remedy(plan: Plan, floats: list[int], size: int, classes: int) -> str:
     return ". Is it the file of another cfg, or was the copy cut short?"
 
 
-def _block(network: Darknet, index: int) -> ConvBlock:
-    block = network.layers[index]
-    assert isinstance(block, ConvBlock), f"layer {index} holds weights and is no convolution"
-    return block
+def _stored(network: Darknet, index: int) -> ConvBlock | Add:
+    layer = network.layers[index]
+    assert isinstance(layer, ConvBlock | Add), f"layer {index} holds weights and is no convolution or shortcut"
+    return layer
 
 
-def _tensors(block: ConvBlock) -> Iterator[Tensor]:
-    """Yield the parameters of a convolution in the order of the file."""
+def _tensors(block: ConvBlock | Add) -> Iterator[Tensor]:
+    """Yield the parameters of a layer in the order of the file."""
+    if isinstance(block, Add):
+        assert block.weights is not None
+        yield block.weights
+        return
     if block.bn is not None:
         assert block.bn.running_mean is not None
         assert block.bn.running_var is not None
@@ -249,13 +253,13 @@ def _tensors(block: ConvBlock) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def _fill(block: ConvBlock, values: np.ndarray) -> None:
-    """Copy the floats of a convolution into its parameters."""
+def _fill(block: ConvBlock | Add, values: np.ndarray) -> None:
+    """Copy the floats of a layer into its parameters."""
     at = 0
     for tensor in _tensors(block):
         tensor.copy_(torch.from_numpy(values[at : at + tensor.numel()]).view(tensor.shape))
         at += tensor.numel()
-    assert at == values.size, "the layout of a convolution and its count disagree"
+    assert at == values.size, "the layout of a layer and its count disagree"
 
 
 def _rows(plan: Plan, in_file: list[int], cutoff: int) -> tuple[Row, ...]:
