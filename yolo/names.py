@@ -54,11 +54,13 @@ def did_you_mean(word: str, known: Iterable[str], n: int = 1) -> str:
 
 
 def category_ids(names: Sequence[str]) -> list[int]:
-    """Return the category ids for result files: COCO's if all names are COCO's in either spelling, else 1, 2, ..."""
+    """Return the category ids for result files: COCO's if the names are COCO's 80 in either spelling, else 1, 2, ...
+
+    Some of COCO's names may as well be a data set's own classes, whose ids are not COCO's.
+    """
     ids = dict(zip(COCO, COCO_IDS, strict=True))
-    found = [ids.get(ALIASES.get(name, name)) for name in names]
-    known = [k for k in found if k is not None]
-    return known if len(set(known)) == len(names) else list(range(1, len(names) + 1))
+    known = [ids[common] for name in names if (common := ALIASES.get(name, name)) in ids]
+    return known if len(set(known)) == len(names) == len(COCO) else list(range(1, len(names) + 1))
 
 
 def class_index(name: str, names: Sequence[str]) -> int | None:

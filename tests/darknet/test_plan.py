@@ -11,6 +11,7 @@ import pytest
 
 from yolo.darknet.cfg import CfgError, parse_cfg
 from yolo.darknet.plan import IMAGE, Plan, make_plan
+from yolo.size import Size
 
 NET = "[net]\nwidth=20\nheight=12\nchannels=3\n"  # four lines: what follows starts in line 5
 
@@ -230,7 +231,6 @@ def test_heads_read_anchors_times_classes_and_five() -> None:
 
 
 TWO_CONVS = "[conv]\nfilters=8\n[conv]\nfilters=4\nstride=2\n"  # lines 5 to 9
-REMEDY = "Name other layers, or use an input size that the strides divide (a multiple of 32 for YOLOv3)"
 HEAD = "[conv]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,2\n"  # lines 5 to 9
 
 
@@ -284,11 +284,11 @@ HEAD = "[conv]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,2\n"  # lines 5 to 9
         ),
         (
             TWO_CONVS + "[route]\nlayers=0,1\n",
-            f"11: [route] (layer 2) joins outputs of unequal height and width: 8x12x20, 4x6x10. {REMEDY}",
+            "11: [route] (layer 2) joins outputs of unequal height and width: 8x12x20, 4x6x10; name other layers",
         ),
         (
             TWO_CONVS + "[shortcut]\nfrom=0\n",
-            f"11: [shortcut] (layer 2) joins outputs of unequal height and width: 4x6x10, 8x12x20. {REMEDY}",
+            "11: [shortcut] (layer 2) joins outputs of unequal height and width: 4x6x10, 8x12x20; name other layers",
         ),
         (
             TWO_CONVS + "[sam]\nfrom=0\n",
@@ -339,11 +339,13 @@ HEAD = "[conv]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,2\n"  # lines 5 to 9
         ),
         (
             "[conv]\nfilters=25\n[reorg]\nstride=5\n",
-            "8: [reorg] (layer 1) stride=5 does not divide the height and width of its input 25x12x20",
+            "8: [reorg] (layer 1) stride=5 does not divide the height and width of its input 25x12x20; use an input "
+            "size that the strides divide (a multiple of 5, such as 20x15)",
         ),
         (
             "[reorg3d]\nstride=5\n",
-            "6: [reorg3d] (layer 0) stride=5 does not divide the height and width of its input 3x12x20",
+            "6: [reorg3d] (layer 0) stride=5 does not divide the height and width of its input 3x12x20; use an input "
+            "size that the strides divide (a multiple of 5, such as 20x15)",
         ),
         (
             "[conv]\nsize=13\n",
@@ -409,5 +411,34 @@ def test_a_size_that_the_strides_do_not_divide() -> None:
     with pytest.raises(CfgError) as error:
         plan(body, size_of(400, 400))
     assert str(error.value) == (
-        f"a.cfg:16: [route] (layer 3) joins outputs of unequal height and width: 1x26x26, 2x25x25. {REMEDY}"
+        "a.cfg:16: [route] (layer 3) joins outputs of unequal height and width: 1x26x26, 2x25x25; use an input size "
+        "that the strides divide (a multiple of 32, such as 416x416)"
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "remedy"),
+    [
+        ((416, 416), "(a multiple of 64, such as 448x448)"),
+        ((64, 70), "(a multiple of 64, such as 64x128)"),
+    ],
+)
+def test_the_multiple_is_that_of_the_whole_network(size: tuple[int, int], remedy: str) -> None:
+    """Six strides of 2 need 64, also where they come after the layer that fails; the size that is named is planned."""
+    down = "[conv]\nfilters=2\nsize=3\nstride=2\npad=1\n"
+    body = down * 6 + "[upsample]\n[route]\nlayers=-1,4\n"
+    with pytest.raises(CfgError) as error:
+        plan(body, size_of(*size))
+    assert str(error.value).endswith(f"use an input size that the strides divide {remedy}")
+    named = Size.parse(remedy.rpartition(" ")[2].rstrip(")"))
+    assert plan(body, size_of(*named.wh))
+    later = down * 2 + "[upsample]\n[route]\nlayers=-1,0\n" + down * 5
+    with pytest.raises(CfgError, match=r"a multiple of 64, such as 64x64"):
+        plan(later, size_of(50, 50))
+
+
+def test_no_multiple_is_named_that_does_not_fit() -> None:
+    """Without padding no size fits: other layers are the remedy."""
+    body = "[conv]\nfilters=2\nsize=3\nstride=2\n[upsample]\n[conv]\nsize=3\n[route]\nlayers=-1,0\n"
+    with pytest.raises(CfgError, match=r"unequal height and width: .*; name other layers$"):
+        plan(body, size_of(41, 41))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -223,7 +224,7 @@ def test_other_names_are_no_attributes() -> None:
 
 
 def test_from_weights_backbone_and_safetensors(image: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """All files give the same network. A backbone fills the first layers, with a warning about the others."""
+    """All files give the same network. A backbone does not detect: its heads would be random."""
     torch.manual_seed(0)
     source, options = load_yolo("toy.cfg", device="cpu", letterbox=True), Filter(confidence=0.2)
     expected = source.detect(image, options)
@@ -238,8 +239,10 @@ def test_from_weights_backbone_and_safetensors(image: Path, tmp_path: Path, capl
     for model in (direct, alone, both):
         assert model.detect(image, options).scores.equal(expected.scores)
     assert not caplog.records
-    yolo.load("toy.cfg", tmp_path / "toy.conv.17", device="cpu")
-    assert "re-initialised: not in the file" in caplog.text
+    with pytest.raises(
+        ValueError, match=r"toy.conv.17: holds layers 0 to 16 of 37 only, so it detects nothing; .*train"
+    ):
+        yolo.load("toy.cfg", tmp_path / "toy.conv.17", device="cpu")
     with pytest.raises(ValueError, match="saved with another cfg than yolov3.cfg"):
         yolo.load("yolov3.cfg", tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="holds its own weights"):
@@ -271,6 +274,33 @@ def test_a_one_channel_network_reads_images(image: Path, tmp_path: Path) -> None
     with pytest.raises(ValueError, match="networks with 5 input channels take arrays"):
         yolo.load(tmp_path / "5.cfg", device="cpu").detect(image)
     assert len(yolo.load(tmp_path / "5.cfg", device="cpu").detect([np.zeros((9, 7, 5), np.uint8)])) == 1
+
+
+def test_no_image(image: Path) -> None:
+    """`cv2.imread` returns None for a file that it cannot read; it is an error, alone and among others."""
+    model = yolo.load("toy.cfg", device="cpu")
+    unreadable = cv2.imread("nowhere.png")
+    pixels = cv2.imread(str(image))
+    assert pixels is not None
+    bad: list[Any] = [unreadable, [unreadable], [pixels, unreadable], (None,)]
+    for images in bad:
+        with pytest.raises(ValueError, match=r"got NoneType in place of an image; .*cv2.imread returns None"):
+            model.detect(images)
+    with pytest.raises(ValueError, match="got Tensor in place of an image; expected a path or pixels, uint8"):
+        model.detect(torch.zeros(1, 3, 8, 8))  # type: ignore[call-overload]
+
+
+def test_one_placement_for_each_image(image: Path) -> None:
+    """Fewer would drop images, more would have none."""
+    model = yolo.load("toy.cfg", device="cpu")
+    prepared, placement = model.prepare(image)
+    raw = model.predict(torch.stack([prepared, prepared]))
+    for placements in ([], [placement], [placement] * 3):
+        message = f"2 images and {len(placements)} placements; expected one for each image"
+        with pytest.raises(ValueError, match=message):
+            model.detect_batch(torch.stack([prepared, prepared]), placements)
+        with pytest.raises(ValueError, match=message):
+            model.select(raw, placements, Filter())
 
 
 @needs_shared

@@ -13,6 +13,7 @@ layers.py            the modules that sections become
 heads.py             anchors and strides; decode and its exact inverse
 network.py           sections -> Darknet module: images -> raw predictions
 weights.py           .weights <-> Darknet, every byte accounted for
+sound.py             weights that are not finite, and negative variances: refused on loading
 safetensors_file.py  safetensors <-> Darknet, with names, input size and letterbox
 transfer.py          weights of a network for one with other classes
 inference.py         the inference copy: batch norm folded, channels_last, prepacked, float32 or bfloat16

@@ -11,6 +11,7 @@ from yolo.darknet.keys import (
     SectionError,
     Shape,
     ShapeError,
+    SizeError,
     integer,
     integers,
     real,
@@ -161,8 +162,4 @@ def _same_size(shapes: Sequence[Shape], key: str) -> None:
     """Require one height and width."""
     if any(shape[1:] != shapes[0][1:] for shape in shapes):
         got = ", ".join(map(str, shapes[:8]))
-        raise ShapeError(
-            f"joins outputs of unequal height and width: {got}. Name other layers, or use an input size that the "
-            f"strides divide (a multiple of 32 for YOLOv3)",
-            key,
-        )
+        raise SizeError(f"joins outputs of unequal height and width: {got}", key, "name other layers")

@@ -60,6 +60,14 @@ class ShapeError(ValueError):
         self.key = key
 
 
+class SizeError(ShapeError):
+    """Inputs that may fit at another size of the image; `make_plan` adds which, or else the other `remedy`."""
+
+    def __init__(self, problem: str, key: str, remedy: str = "use another input size") -> None:
+        super().__init__(problem, key)
+        self.remedy = remedy
+
+
 def shown(text: str) -> str:
     """Return a piece of a cfg for a message: at most 60 characters, with invisible ones as escapes."""
     text = text if len(text) <= 60 else f"{text[:60]}..."

@@ -9,15 +9,18 @@ Shapes are `(c, h, w)`: channels, height, width of one image.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from yolo.darknet.cfg import Cfg
-from yolo.darknet.keys import MAX_ELEMENTS, Shape, ShapeError
+from yolo.darknet.cfg import Cfg, CfgError
+from yolo.darknet.keys import MAX_ELEMENTS, Shape, ShapeError, SizeError
 from yolo.darknet.sections import Dropout, HeadSection, Layer
 from yolo.size import Size
+
+_Stride = tuple[Fraction, Fraction]
 
 IMAGE = -1  # as a source: the image itself
 
@@ -38,7 +41,7 @@ class LayerPlan:
     output: Shape
     floats: int
     flops: int
-    stride: tuple[Fraction, Fraction]
+    stride: _Stride
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def make_plan(cfg: Cfg, size: tuple[int, int] | None = None) -> Plan:
     image = Shape(cfg.net.channels, *size)
     _check_size(cfg, -1, image)
     layers: list[LayerPlan] = []
+    strides: list[_Stride] = []
     last_use = list(range(len(cfg.layers)))
     for index, section in enumerate(cfg.layers):
         sources = _sources(cfg, index, section)
@@ -81,20 +85,42 @@ def make_plan(cfg: Cfg, size: tuple[int, int] | None = None) -> Plan:
         try:
             output = section.output(inputs)
         except ShapeError as problem:
-            raise cfg.error(index, str(problem), problem.key) from None
+            remedy = f"; {_other_size(cfg, size) or problem.remedy}" if isinstance(problem, SizeError) else ""
+            raise cfg.error(index, f"{problem}{remedy}", problem.key) from None
         _check_size(cfg, index, output)
         for k in sources:
             if k != IMAGE:
                 last_use[k] = index
-        # Strides follow from the layers, not from the sizes: they are the same at any input size.
-        shaped_by = sources[section.SHAPED_BY]
-        y, x = (Fraction(1), Fraction(1)) if shaped_by == IMAGE else layers[shaped_by].stride
-        stride = y * section.strides[0], x * section.strides[1]
+        strides.append(stride := _stride(section, sources, strides))
         _check_stride(cfg, index, stride)
         floats, operations = section.floats(inputs), section.operations(inputs)
         layers.append(LayerPlan(index, section, sources, inputs, output, floats, operations, stride))
     _check_heads(cfg)
     return Plan(cfg, size, tuple(layers), tuple(last_use))
+
+
+def _stride(section: Layer, sources: tuple[int, ...], before: Sequence[_Stride]) -> _Stride:
+    """Return the stride of a layer from those `before` it. It follows from the layers alone, at any input size."""
+    shaped_by = sources[section.SHAPED_BY]
+    y, x = (Fraction(1), Fraction(1)) if shaped_by == IMAGE else before[shaped_by]
+    return y * section.strides[0], x * section.strides[1]
+
+
+def _other_size(cfg: Cfg, size: Size) -> str:
+    """Return the remedy for a size that does not fit: the multiple that does, empty if there is none."""
+    strides: list[_Stride] = []
+    try:
+        for index, section in enumerate(cfg.layers):
+            strides.append(_stride(section, _sources(cfg, index, section), strides))
+        y, x = (math.lcm(*(stride[axis].numerator for stride in strides)) for axis in (0, 1))
+        larger = Size(-(-size.height // y) * y, -(-size.width // x) * x)
+        if larger == size:
+            return ""  # the strides divide it
+        make_plan(cfg, larger)
+    except CfgError:  # another fault, or sizes that no stride explains
+        return ""
+    multiple = f"a multiple of {y}" if y == x else f"multiples of {x} and {y}"
+    return f"use an input size that the strides divide ({multiple}, such as {larger})"
 
 
 def _check_size(cfg: Cfg, index: int, shape: Shape) -> None:
@@ -105,7 +131,7 @@ def _check_size(cfg: Cfg, index: int, shape: Shape) -> None:
         raise cfg.error(index, f"the output would be {shape}, more than {MAX_ELEMENTS} elements per image")
 
 
-def _check_stride(cfg: Cfg, index: int, stride: tuple[Fraction, Fraction]) -> None:
+def _check_stride(cfg: Cfg, index: int, stride: _Stride) -> None:
     """Require strides of 32 bits; those of many layers multiply."""
     if max(max(n.numerator, n.denominator) for n in stride) > MAX_ELEMENTS:
         y, x = map(float, stride)

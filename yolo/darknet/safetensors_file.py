@@ -20,6 +20,7 @@ from torch import Tensor
 from yolo.atomic import replacing
 from yolo.darknet.cfg import parse_cfg
 from yolo.darknet.network import Darknet
+from yolo.darknet.sound import check_sound
 from yolo.darknet.weights import Header
 from yolo.size import Size
 
@@ -81,7 +82,8 @@ def load_safetensors(path: str | os.PathLike[str]) -> Saved:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another or a damaged file: missing metadata, missing or surplus tensors, other shapes.
+        ValueError: another or a damaged file: missing metadata, missing or surplus tensors, other shapes; weights that
+            are not finite, or have negative variances.
     """
     path = Path(path)
     tensors, metadata = read_tensors(path)
@@ -93,6 +95,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> Saved:
         network.load_state_dict(tensors)
     except RuntimeError as problem:
         raise ValueError(f"{path}: its tensors do not fit its own cfg: {problem}") from None
+    check_sound(network, path)
     try:
         h, w = json.loads(metadata.get("size", json.dumps(network.size)))
         return Saved(

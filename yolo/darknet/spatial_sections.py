@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from yolo.darknet.keys import ACTIVATIONS, MAX_ELEMENTS, Layer, Shape, ShapeError, integer, real, training, word
+from yolo.darknet.keys import (
+    ACTIVATIONS,
+    MAX_ELEMENTS,
+    Layer,
+    Shape,
+    ShapeError,
+    SizeError,
+    integer,
+    real,
+    training,
+    word,
+)
 
 _BITS = "bit networks (xnor) are out of scope"
 
@@ -200,7 +211,7 @@ class Rearranging(Layer):
         """Return `(c·s², h/s, w/s)`."""
         (c, h, w), s = inputs[0], self.stride
         if h % s or w % s:
-            raise ShapeError(f"stride={s} does not divide the height and width of its input {inputs[0]}", "stride")
+            raise SizeError(f"stride={s} does not divide the height and width of its input {inputs[0]}", "stride")
         return Shape(c * s**2, h // s, w // s)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import read_tensors
+from yolo.darknet.sound import check_sound
 from yolo.darknet.weights import load_weights
 
 
@@ -29,11 +30,12 @@ def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
     file's class names are not `names` in this order. All other tensors must be in the file, with the same shape.
 
     Args:
-        network: filled in place; nothing is changed when an error is raised.
+        network: filled in place; nothing is changed when the file is one of another network.
         path: a darknet `.weights` file or backbone, or a `.safetensors` file of this program.
         names: class names of `network`.
 
-    Raises ValueError for a file of another network; the message names the first tensor that does not fit.
+    Raises ValueError for a file of another network; the message names the first tensor that does not fit. Also for
+    weights that are not finite, and for negative variances.
     """
     if path.suffix != ".safetensors":
         report = load_weights(network, path, transfer=True)
@@ -58,6 +60,7 @@ def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
     with torch.no_grad():
         for name, value in taken.items():
             own[name].copy_(value)
+    check_sound(network, path)
     lines = [f"{path}: {len(taken)} of {len(own)} tensors loaded"]
     layers = {int(re.findall(r"[0-9]+", name)[0]) for name in left}
     if layers:

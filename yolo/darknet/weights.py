@@ -26,6 +26,7 @@ from yolo.darknet.layers import Add, ConvBlock
 from yolo.darknet.network import Darknet
 from yolo.darknet.plan import Plan
 from yolo.darknet.sections import Convolutional, HeadSection
+from yolo.darknet.sound import check_sound
 
 
 class Header(NamedTuple):
@@ -113,7 +114,7 @@ def load_weights(
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is longer or shorter than the network needs; names the layer where it ends and both
-            byte counts. Nothing is changed then.
+            byte counts. Nothing is changed then. Or the weights are not finite, or have negative variances.
     """
     path = Path(path)
     cutoff = _cutoff(path, cutoff, len(network.layers))
@@ -135,6 +136,7 @@ def load_weights(
             _stored(network, layer.index).initialise()
         at += 4 * floats
     assert at == values.size, "the layout and the length of the file disagree"
+    check_sound(network, path)
     return LoadReport(str(path), header, _rows(network.plan, in_file, cutoff))
 
 

@@ -113,6 +113,10 @@ class Detector(ABC):
 
     def pixels_of(self, image: ImageLike) -> np.ndarray:
         """Return the pixels of an image, uint8 `[h, w, channels]`. Raises as `prepare`."""
+        if not isinstance(image, (str, os.PathLike, np.ndarray)):
+            hint = "; cv2.imread returns None for a file that it cannot read" if image is None else ""
+            got, expected = type(image).__name__, f"a path or pixels, uint8 [h, w, {self.channels}]"
+            raise ValueError(f"got {got} in place of an image; expected {expected}{hint}")
         pixels = image if isinstance(image, np.ndarray) else read_image(Path(image), self.channels)
         if pixels.ndim != 3 or pixels.shape[2] != self.channels or pixels.dtype != np.uint8 or 0 in pixels.shape:
             raise ValueError(
@@ -124,7 +128,12 @@ class Detector(ABC):
     def detect_batch(
         self, images: Tensor, placements: Sequence[Placement], options: Filter | None = None
     ) -> list[Detections]:
-        """Return the detections in prepared images `[B, channels, h, w]`, boxes in original pixels."""
+        """Return the detections in prepared images `[B, channels, h, w]`, boxes in original pixels.
+
+        Raises ValueError for another number of placements than images.
+        """
+        if len(images) != len(placements):
+            raise ValueError(f"got {len(images)} images and {len(placements)} placements; expected one for each image")
         return self.select(self.predict(images), placements, options or Filter())
 
     @overload
@@ -140,9 +149,9 @@ class Detector(ABC):
         A sequence is one batch. `options` are the thresholds, by default those of `Filter()`. Raises FileNotFoundError
         or ValueError with the name of a file that is not an image.
         """
-        if isinstance(images, (str, os.PathLike, np.ndarray)):
+        if images is None or isinstance(images, (str, os.PathLike, np.ndarray)):
             return self.detect([images], options)[0]
-        if not images:
+        if len(images) == 0:
             return []
         prepared, placements = zip(*map(self.prepare, images), strict=True)
         found = self.detect_batch(torch.stack(prepared), placements, options)

@@ -15,6 +15,7 @@ import yaml
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import load_safetensors, read_metadata, read_tensors
+from yolo.darknet.sound import check_sound
 from yolo.darknet.weights import load_weights
 from yolo.download.weights import WEIGHTS, published
 from yolo.models.detector import Detector
@@ -59,7 +60,8 @@ def load(
         precision: "fp32", "bf16", or "auto", which is fp32. Only for darknet's networks.
 
     Raises:
-        ValueError: cfg and weights do not fit (with file and place), or this machine does not have the device.
+        ValueError: cfg and weights do not fit (with file and place), the weights are those of the first layers only
+            (a backbone), are not finite or have negative variances, or this machine does not have the device.
         FileNotFoundError: A file does not exist.
     """
     # A published model, or its weights alone, may be given by its name.
@@ -80,7 +82,9 @@ def load(
         if weights is not None:
             report = load_weights(network, weights)
             if not report.complete:
-                log.warning("%s", report)
+                last = max(row.last for row in report.rows if row.fate == "loaded")
+                problem = f"holds layers 0 to {last} of {len(network.layers)} only, so it detects nothing"
+                raise ValueError(f"{weights}: {problem}; it is a backbone to train from: train --weights {weights}")
         detector = YoloDetector(network, class_names(names, network.heads[-1].classes if network.heads else 0))
         if letterbox is None:
             place = placing(network.cfg, None if weights is None else Path(weights))
@@ -111,10 +115,10 @@ def load_trained(files: ModelFiles, *, exact: bool = False) -> Detector:
     if weights.is_dir():
         weights = weights / "best.safetensors"
     if cfg is None:
-        if not weights.exists() and str(weights) not in WEIGHTS:
+        if not (weights.suffix or weights.exists() or str(weights) in WEIGHTS):
             hint = did_you_mean(str(weights), WEIGHTS) or f"the published weights are {', '.join(WEIGHTS)}"
             raise FileNotFoundError(f"{weights}: no such file; {hint}")
-        if weights.suffix != ".safetensors" and weights.exists():
+        if weights.suffix != ".safetensors" and (weights.exists() or str(weights) not in WEIGHTS):
             raise ValueError(f"{weights} does not say what network it belongs to; give --cfg FILE")
         cfg = weights
     given = None if cfg == weights else weights
@@ -169,6 +173,7 @@ def _restore(path: Path, metadata: Mapping[str, str]) -> Detector:
         # What has changed since: weights, input, placement.
         detector.network.load_state_dict(read_tensors(path)[0])
         height, width = json.loads(metadata["size"])
+        check_sound(detector.network, path)
         made = {"size": Size(int(height), int(width)), "letterbox": bool(json.loads(metadata["letterbox"]))}
         return detector.replace(options=options, **made)
     except (KeyError, TypeError, RuntimeError) as problem:

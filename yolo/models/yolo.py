@@ -141,8 +141,12 @@ class YoloDetector(Detector):
     ) -> list[Detections]:
         """Turn raw predictions into detections by decoding, thresholds and NMS.
 
-        Boxes are in original pixels, on the device of the predictions.
+        Boxes are in original pixels, on the device of the predictions. Raises ValueError for another number of
+        placements than images.
         """
+        if any(len(raw) != len(placements) for raw in predictions):
+            got = f"{len(predictions[0])} images and {len(placements)} placements"
+            raise ValueError(f"got predictions for {got}; expected one for each image")
         if not placements:
             return []
         with torch.inference_mode():
