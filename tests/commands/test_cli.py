@@ -71,6 +71,35 @@ def test_summary_says_whether_weights_fit(weights: Path, capsys: pytest.CaptureF
     assert error.count("\n") == 1
 
 
+def test_summary_of_every_kind_of_weights(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A .weights file with its cfg beside it, a safetensors file, a run, a published name."""
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    for copy in ("net.weights", "lone/net.weights", "other/net.weights"):
+        Path(copy).parent.mkdir(exist_ok=True)
+        Path(copy).write_bytes(weights.read_bytes())
+    for copy in ("net.cfg", "other/toy.cfg", "second.cfg"):
+        Path(copy).write_bytes((ROOT / "config" / "toy.cfg").read_bytes())
+    assert main(["convert", "net.weights", "run/best.safetensors", "--cfg", "net.cfg"]) == 0
+    capsys.readouterr()
+    for path, fit in (
+        ("net.weights", "layers 0 to 36          929,939 floats  loaded"),
+        ("other/net.weights", "layers 0 to 36          929,939 floats  loaded"),
+        ("run", "best.safetensors: complete, input 160x160, images "),
+        ("run/best.safetensors", "class 0, class 1, class 2, class 3, class 4, class 5"),
+    ):
+        assert main(["summary", path]) == 0
+        printed = capsys.readouterr().out
+        assert "929,939 parameters" in printed
+        assert fit in printed
+    assert main(["summary", "yolov4-tiny"]) == 0
+    assert "6,062,814 parameters" in capsys.readouterr().out
+    assert main(["summary", "lone/net.weights"]) == 1
+    assert "no net.cfg beside it; give the cfg first: summary CFG --weights" in capsys.readouterr().err
+
+
 def test_a_bad_cfg_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The others are printed, and the exit status is 1."""
     (tmp_path / "a.cfg").write_text((ROOT / "config" / "toy.cfg").read_text().replace("leaky", "leeky", 1))

@@ -1,35 +1,36 @@
-"""`python -m yolo summary`: the layers, parameters and operations of a cfg."""
+"""`python -m yolo summary`: the layers, parameters and operations of a cfg, or of the network of a weights file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from yolo.darknet.cfg import Cfg, read_cfg
+from yolo.darknet.cfg import Cfg, parse_cfg, read_cfg
 from yolo.darknet.keys import Shape
 from yolo.darknet.plan import IMAGE, LayerPlan, Plan, make_plan
 from yolo.darknet.sections import Convolutional, HeadSection, Maxpool
+from yolo.download.weights import WEIGHTS
 from yolo.options.commands import Summary
 from yolo.size import Size
 
 
 def run(options: Summary) -> None:
-    """Print the layers of one cfg, or one line for each of several. Raises ValueError if one cannot be built."""
-    files = [file for path in options.cfgs for file in (sorted(path.glob("*.cfg")) if path.is_dir() else [path])]
+    """Print the layers of one network, or one line for each of several. Raises ValueError if one cannot be built."""
+    files = [file for path in options.cfgs for file in _files(path)]
     if not files:
         raise ValueError(f"{', '.join(map(str, options.cfgs))}: no .cfg file found")
     if options.weights is not None and len(files) > 1:
         raise ValueError(f"--weights goes with one cfg, got {len(files)}")
     size = Size.parse(options.size) if options.size else None
     if len(files) == 1:
-        cfg = read_cfg(files[0])
+        cfg, weights = _network(files[0])
         print(table(make_plan(cfg, size)))
-        if options.weights is not None:
-            _print_fit(cfg, options.weights)
+        if weights := options.weights or weights:
+            _print_fit(cfg, weights)
         return
     failures = []
     for file in files:
         try:
-            print(line(file, make_plan(read_cfg(file), size)))
+            print(line(file, make_plan(_network(file)[0], size)))
         except ValueError as problem:
             failures.append(problem)
             print(f"{file.name}: not built: {problem}")
@@ -58,11 +59,46 @@ def line(file: Path, plan: Plan) -> str:
     )
 
 
+def _files(path: Path) -> list[Path]:
+    """Return the cfgs of a folder, the weights of a run, or the path itself."""
+    best = path / "best.safetensors"
+    return [best] if best.is_file() else sorted(path.glob("*.cfg")) if path.is_dir() else [path]
+
+
+def _network(path: Path) -> tuple[Cfg, Path | None]:
+    """Return the cfg that a path means, and its weights file if it is one.
+
+    A safetensors file holds its cfg. That of a .weights file is beside it, of the same name or the only one there.
+    The name of a published model is that of a shipped cfg; nothing is downloaded.
+    """
+    if path.suffix == ".safetensors":
+        from yolo.darknet.safetensors_file import read_metadata
+
+        metadata = read_metadata(path)
+        if "cfg" not in metadata:
+            raise ValueError(f"{path} holds a {metadata.get('model')}; summary is for darknet's networks")
+        return parse_cfg(metadata["cfg"], f"{path}, cfg in its metadata"), path
+    if path.suffix == ".weights" or ".conv." in path.name:
+        own, there = path.with_suffix(".cfg"), sorted(path.parent.glob("*.cfg"))
+        if own not in there and len(there) != 1:
+            raise ValueError(f"{path}: no {own.name} beside it; give the cfg first: summary CFG --weights {path}")
+        return read_cfg(own if own in there else there[0]), path
+    return read_cfg(f"{path}.cfg" if str(path) in WEIGHTS and not path.exists() else path), None
+
+
 def _print_fit(cfg: Cfg, weights: Path) -> None:
     """Print which layers a weights file fills. Imports torch, which the rest of the command does not need."""
     from yolo.darknet.network import Darknet
+    from yolo.darknet.safetensors_file import load_safetensors
     from yolo.darknet.weights import load_weights
 
+    if weights.suffix == ".safetensors":
+        saved = load_safetensors(weights)
+        if saved.network.cfg != cfg:
+            raise ValueError(f"{weights} was saved with another cfg than {cfg.file}; give the safetensors file alone")
+        place = "letterboxed" if saved.letterbox else "stretched"
+        print(f"{weights}: complete, input {saved.size}, images {place}, classes {', '.join(saved.names)}")
+        return
     file_bytes = weights.stat().st_size if weights.is_file() else 0
     print(load_weights(Darknet(cfg, file_bytes=file_bytes, init=None), weights))
 

@@ -24,9 +24,10 @@ class Summary:
     """
 
     cfgs: Annotated[Positional[tuple[Path, ...]], arg(metavar="CFG")] = (Path("yolov3.cfg"),)
-    """Darknet .cfg files, folders of them, or names of shipped ones (yolov3.cfg, toy.cfg, ...)."""
+    """Darknet .cfg files, folders of them, or names of shipped ones (yolov3.cfg, toy.cfg, ...). Also a .weights file
+    with its cfg beside it, a .safetensors file, the folder of a run, or the name of a published model (yolov3)."""
     weights: Path | None = None
-    """A .weights file for a single cfg: prints what is loaded and what is not."""
+    """A weights file for a single cfg: prints what is loaded and what is not."""
     size: str | None = None
     """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
 
