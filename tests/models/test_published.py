@@ -23,7 +23,9 @@ from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import save_weights
 from yolo.download import weights as official
+from yolo.models.build import build_yolo
 from yolo.names import COCO
+from yolo.options.train import Train
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -115,3 +117,19 @@ def test_names_belong_to_the_weights(name: str, first: str, tmp_path: Path, monk
     assert openimages is not None
     assert openimages.names is None
     assert official.published("elsewhere/yolov3.weights") is None
+
+
+def test_training_from_a_published_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training takes the name of a backbone, too; a file of that name comes first."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(1)
+    source = Darknet(read_cfg("toy.cfg"))
+    save_weights(source, tmp_path / "toy.conv.17", cutoff=17)
+    monkeypatch.setattr(official, "official_weights", lambda name: tmp_path / "toy.conv.17")
+    options = Train(data="unused", cfg=Path("toy.cfg"), weights=Path("darknet53.conv.74"))
+    network = build_yolo(options, list("abcdef")).network
+    own, given = network.state_dict(), source.state_dict()
+    assert own["layers.0.conv.weight"].equal(given["layers.0.conv.weight"])
+    assert not own["layers.17.conv.weight"].equal(given["layers.17.conv.weight"])
+    save_weights(source, Path("darknet53.conv.74"))
+    assert official.located(Path("darknet53.conv.74")) == Path("darknet53.conv.74")

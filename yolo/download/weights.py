@@ -81,6 +81,11 @@ def published(name: str | Path) -> Published | None:
     return Published(f"{key}.cfg", official_weights(key), names)
 
 
+def located(weights: Path) -> Path:
+    """Return the path itself, or for the name of a published file the file, downloaded if necessary."""
+    return official_weights(str(weights)) if str(weights) in WEIGHTS and not weights.exists() else weights
+
+
 def official_weights(name: str, progress: bool | None = None) -> Path:
     """Return the path of a published file in the cache, after downloading it if necessary.
 

@@ -17,6 +17,7 @@ from yolo.darknet.safetensors_file import read_metadata
 from yolo.darknet.sections import Region, Yolo
 from yolo.darknet.transfer import transfer
 from yolo.distributed import print_once
+from yolo.download.weights import located
 from yolo.models.detector import Detector
 from yolo.models.yolo import YoloDetector
 from yolo.options.registry import find_model, resolve
@@ -62,7 +63,7 @@ def build_yolo(options: Train, names: list[str]) -> YoloDetector:
     network = Darknet(cfg, init=options.init)
     fresh = frozenset(range(len(network.layers)))
     if options.weights is not None:
-        table, fresh = transfer(network, options.weights, names)
+        table, fresh = transfer(network, located(options.weights), names)
         print_once(table)
     if options.obj_bias is not None:
         set_objectness_bias(network, options.obj_bias, fresh)

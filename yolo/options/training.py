@@ -37,8 +37,9 @@ class Training(Checked):
     limit: MaybeCount = None
     """Use only the first N images of `split`."""
     weights: Path | None = None
-    """Weights to start from: the folder of a run, .safetensors, .weights or a backbone such as darknet53.conv.74; by
-    default random ones. A run or .safetensors gives its network, its input and its order of classes as well."""
+    """Weights to start from: the folder of a run, .safetensors, .weights or a backbone such as darknet53.conv.74, a file
+    or the name of a published one; by default random ones. A run or .safetensors gives its network, its input and its
+    order of classes as well."""
     epochs: Count = 30
     """Number of passes over all images."""
     batch_size: Count = 16
