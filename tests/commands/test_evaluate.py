@@ -151,7 +151,7 @@ def change_names(truth: Path, old: str, new: str) -> None:
         (["--weights", "WEIGHTS", "--data", "set/other.json"],
          "the data have classes that the model does not: zebra; the model's 6 are .., motorbike"),
         ([*TRUTH, "--results", "rows.json"], "1 images are not in set/truth.json: 4"),
-        (["--weights", "a.weights", "--data", "set/truth.json"], "give --cfg FILE"),
+        (["--weights", "a.weights", "--data", "set/truth.json"], "a.weights: no such file"),
         (["--weights", "WEIGHTS", "--data", "set/truth.json", "--device", "tpu"], "device 'tpu'"),
         (["--weights", "WEIGHTS", "--data", "set/truth.json", "--size", "100"], "a multiple of 32"),
     ],

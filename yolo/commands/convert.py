@@ -15,10 +15,10 @@ from yolo.darknet.onnx_file import export_onnx
 from yolo.darknet.safetensors_file import Saved, load_safetensors, save_safetensors
 from yolo.darknet.weights import load_weights, save_weights
 from yolo.models.placing import placing
+from yolo.models.weights_of import OWN, weights_of
 from yolo.names import class_names, read_names
 from yolo.options.commands import Convert
 from yolo.size import Size
-from yolo.training.run_folder import BEST, LAST
 
 
 class Beside(NamedTuple):
@@ -48,7 +48,7 @@ def run(options: Convert) -> None:
         cutoff = int(target.suffix[1:])
         if options.cutoff not in (None, cutoff):
             raise ValueError(f"{target} is the name of a backbone of {cutoff} layers; got --cutoff {options.cutoff}")
-    if cutoff is not None and ending in (".safetensors", ".onnx"):
+    if cutoff is not None and ending in OWN:
         raise ValueError(f"--cutoff writes a darknet backbone; a {ending} file holds a whole network")
     if options.size and ending != ".onnx":
         raise ValueError("--size needs an .onnx target; weights fit any size")
@@ -57,13 +57,13 @@ def run(options: Convert) -> None:
     saved = _read(options)
     network, names = saved.network, saved.names
     written = [target]
+    if ending in OWN and not names and network.heads:
+        names = class_names(None, network.heads[-1].classes)
     if ending == ".safetensors":
-        if not names and network.heads:
-            names = class_names(options.names, network.heads[-1].classes)
         save_safetensors(network, target, names, saved.header, size=saved.size, letterbox=saved.letterbox)
     elif ending == ".onnx":
         size = Size.parse(options.size) if options.size else saved.size
-        difference = export_onnx(network, target, size)
+        difference = export_onnx(network, target, size, names=names, letterbox=saved.letterbox)
         print(f"input {size}, output raw predictions; onnxruntime differs from PyTorch by {difference:.1e}")
     else:
         written += _write_beside(saved, target, options.force) if cutoff is None else []
@@ -90,22 +90,17 @@ def _ending(target: Path) -> str:
 
 def _read(options: Convert) -> Saved:
     """Return the network of the source with what is known of it; its class names are empty if there are none."""
-    source = options.source / BEST if options.source.is_dir() else options.source
-    if source.suffix == ".safetensors":
+    source, cfg, names = weights_of(options.source, options.cfg, options.names, use="convert")
+    assert source is not None, "only a summary does without"
+    if cfg is None or source.suffix.lower() in OWN:
         if options.cfg is not None or options.names is not None:
             raise ValueError(f"{source} contains its cfg and names; leave out --cfg and --names")
         return load_safetensors(source)
-    if source.suffix in (".pt", ".pth", ".onnx"):
-        hint = f"; give {source.with_name(BEST)}, the weights of that run" if source.name == LAST else ""
-        raise ValueError(f"{source}: convert reads .weights and .safetensors files and folders of runs{hint}")
-    if options.cfg is None:
-        raise ValueError(f"{source} does not contain its network; give --cfg FILE.cfg")
-    file_bytes = source.stat().st_size if source.is_file() else 0
-    network = Darknet(read_cfg(options.cfg), file_bytes=file_bytes, init=None)
+    network = Darknet(cfg, file_bytes=source.stat().st_size, init=None)
     report = load_weights(network, source)
     print(report)
-    names = class_names(options.names, network.heads[-1].classes) if options.names and network.heads else []
-    return Saved(network, names, report.header, network.size, placing(network.cfg, source).letterbox)
+    classes = class_names(names, network.heads[-1].classes) if names and network.heads else []
+    return Saved(network, classes, report.header, network.size, placing(cfg, source).letterbox)
 
 
 def _write_beside(saved: Saved, target: Path, force: bool) -> list[Path]:

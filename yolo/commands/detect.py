@@ -126,18 +126,15 @@ def _frame(shot: Shot) -> str:
 
 def _model(options: Detect) -> Detector:
     """Return the detector that the options describe; by default that of the newest run, else of official weights."""
-    cfg, weights = options.model.cfg, options.model.weights
-    if cfg is not None and cfg.suffix == ".safetensors" and weights is None:
-        weights = cfg  # holds both
+    files = options.model
+    if files.weights is None and files.cfg is not None and files.cfg.suffix != ".cfg":
+        files = replace(files, weights=files.cfg, cfg=None)  # holds both
     # Without a word about the model: the newest run. Of a cfg alone: its official weights.
-    if weights is None:
-        weights = newest_run() if cfg is None else None
-        weights = weights or _official(cfg or Path("yolov3.cfg"))
-    # Other files than safetensors say nothing of their network: it is taken for YOLOv3.
-    if cfg is None and weights.suffix not in (".safetensors", "") and not weights.is_dir():
-        cfg = Path("yolov3.cfg")
-    cfg = None if cfg == weights else cfg
-    return load_trained(replace(options.model, weights=weights, cfg=cfg), exact=options.exact)
+    if files.weights is None:
+        newest = newest_run() if files.cfg is None else None
+        cfg = files.cfg or Path("yolov3.cfg")
+        files = replace(files, weights=newest) if newest else replace(files, weights=_official(cfg), cfg=cfg)
+    return load_trained(files, exact=options.exact)
 
 
 def _official(cfg: Path) -> Path:

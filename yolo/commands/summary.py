@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from yolo.darknet.cfg import Cfg, parse_cfg, read_cfg
 from yolo.darknet.keys import Shape
 from yolo.darknet.plan import IMAGE, LayerPlan, Plan, make_plan
 from yolo.darknet.sections import Convolutional, HeadSection, Maxpool
-from yolo.download.weights import WEIGHTS
+from yolo.models.weights_of import BEST, OWN, file_of, weights_of
 from yolo.options.commands import Summary
 from yolo.size import Size
 
@@ -24,7 +25,9 @@ def run(options: Summary) -> None:
     if len(files) == 1:
         cfg, weights = _network(files[0])
         print(table(make_plan(cfg, size)))
-        if weights := options.weights or weights:
+        if options.weights:
+            weights = file_of(options.weights, "summary")
+        if weights:
             _print_fit(cfg, weights)
         return
     failures = []
@@ -60,47 +63,50 @@ def line(file: Path, plan: Plan) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the cfgs of a folder, the weights of a run, or the path itself."""
-    best = path / "best.safetensors"
-    return [best] if best.is_file() else sorted(path.glob("*.cfg")) if path.is_dir() else [path]
+    """Return the cfgs of a folder, or the path itself: a cfg or weights, such as the folder of a run."""
+    return sorted(path.glob("*.cfg")) if path.is_dir() and not (path / BEST).is_file() else [path]
 
 
 def _network(path: Path) -> tuple[Cfg, Path | None]:
-    """Return the cfg that a path means, and its weights file if it is one.
+    """Return the cfg that a path or name means, and its weights file if there is one; nothing is downloaded."""
+    if path.suffix == ".cfg":
+        return read_cfg(path), None
+    file, cfg, _ = weights_of(path, names=(), use="summary")
+    if cfg is not None:
+        return cfg, file
+    assert file is not None, "without a file there is a cfg"
+    metadata = _metadata(file)
+    if "cfg" not in metadata:
+        raise ValueError(f"{file} holds a {metadata.get('model')}; summary is for darknet's networks")
+    return parse_cfg(metadata["cfg"], f"{file}, cfg in its metadata"), file
 
-    A safetensors file holds its cfg. That of a .weights file is beside it, of the same name or the only one there.
-    The name of a published model is that of a shipped cfg; nothing is downloaded.
-    """
-    if path.suffix == ".safetensors":
-        from yolo.darknet.safetensors_file import read_metadata
 
-        metadata = read_metadata(path)
-        if "cfg" not in metadata:
-            raise ValueError(f"{path} holds a {metadata.get('model')}; summary is for darknet's networks")
-        return parse_cfg(metadata["cfg"], f"{path}, cfg in its metadata"), path
-    if path.suffix == ".weights" or ".conv." in path.name:
-        own, there = path.with_suffix(".cfg"), sorted(path.parent.glob("*.cfg"))
-        if own not in there and len(there) != 1:
-            raise ValueError(f"{path}: no {own.name} beside it; give the cfg first: summary CFG --weights {path}")
-        return read_cfg(own if own in there else there[0]), path
-    return read_cfg(f"{path}.cfg" if str(path) in WEIGHTS and not path.exists() else path), None
+def _metadata(file: Path) -> Mapping[str, str]:
+    """Return the metadata of a file of this program. Imports torch, which the rest of the command does not need."""
+    if file.suffix.lower() == ".onnx":
+        from yolo.darknet.onnx_file import OnnxNetwork
+
+        return OnnxNetwork(file).metadata
+    from yolo.darknet.safetensors_file import read_metadata
+
+    return read_metadata(file)
 
 
 def _print_fit(cfg: Cfg, weights: Path) -> None:
     """Print which layers a weights file fills. Imports torch, which the rest of the command does not need."""
     from yolo.darknet.network import Darknet
+    from yolo.darknet.onnx_file import OnnxNetwork
     from yolo.darknet.safetensors_file import load_safetensors
     from yolo.darknet.weights import load_weights
 
-    if weights.suffix == ".safetensors":
-        saved = load_safetensors(weights)
-        if saved.network.cfg != cfg:
-            raise ValueError(f"{weights} was saved with another cfg than {cfg.file}; give the safetensors file alone")
+    if weights.suffix.lower() in OWN:
+        saved = OnnxNetwork(weights) if weights.suffix.lower() == ".onnx" else load_safetensors(weights)
+        if (saved.cfg if isinstance(saved, OnnxNetwork) else saved.network.cfg) != cfg:
+            raise ValueError(f"{weights} was saved with another cfg than {cfg.file}; give {weights.name} alone")
         place = "letterboxed" if saved.letterbox else "stretched"
         print(f"{weights}: complete, input {saved.size}, images {place}, classes {', '.join(saved.names)}")
         return
-    file_bytes = weights.stat().st_size if weights.is_file() else 0
-    print(load_weights(Darknet(cfg, file_bytes=file_bytes, init=None), weights))
+    print(load_weights(Darknet(cfg, file_bytes=weights.stat().st_size, init=None), weights))
 
 
 def _row(layer: LayerPlan) -> str:

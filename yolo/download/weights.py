@@ -60,30 +60,31 @@ VOC = [
 
 
 class Published(NamedTuple):
-    """A published model: a shipped cfg, a file that exists, the class names if this program knows them."""
+    """What belongs to a published file: its shipped cfg (None for a backbone), the class names if they are known."""
 
-    cfg: str
-    weights: Path
+    cfg: Path | None
     names: list[str] | None
 
 
 def published(name: str | Path) -> Published | None:
-    """Return the published model of this name, downloaded if necessary; None for a path or another name.
+    """Return what belongs to the published file of this name; None for a path or another name. Downloads nothing.
 
-    A file or folder of that name takes precedence. Raises as `official_weights`, and ValueError for a backbone.
+    A file or folder of that name takes precedence.
     """
-    key = str(name)
-    if key not in WEIGHTS or Path(name).exists():
-        return None
-    if not WEIGHTS[key].file.endswith(".weights"):
-        raise ValueError(f"{key}: the first layers of a network, which detect nothing; train from it with --weights")
-    names = {"voc": VOC, "openimages": None}.get(key.rpartition("-")[2], list(COCO))
-    return Published(f"{key}.cfg", official_weights(key), names)
+    return belonging(str(name)) if str(name) in WEIGHTS and not Path(name).exists() else None
+
+
+def belonging(file: str) -> Published:
+    """Return what belongs to a published file, by its name with or without `.weights`."""
+    name = file.removesuffix(".weights")
+    if not WEIGHTS[name].file.endswith(".weights"):
+        return Published(None, None)
+    return Published(Path(f"{name}.cfg"), {"voc": VOC, "openimages": None}.get(name.rpartition("-")[2], list(COCO)))
 
 
 def located(weights: Path) -> Path:
     """Return the path itself, or for the name of a published file the file, downloaded if necessary."""
-    return official_weights(str(weights)) if str(weights) in WEIGHTS and not weights.exists() else weights
+    return official_weights(str(weights)) if published(weights) else weights
 
 
 def official_weights(name: str, progress: bool | None = None) -> Path:

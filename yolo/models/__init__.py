@@ -1,8 +1,10 @@
 """The interface of a model, and the models.
 
-detector.py  the interface, Detector
-yolo.py      YOLO as a Detector
-build.py     options -> the Detector to train
-load.py      files -> a Detector
-placing.py   letterboxed or stretched: what a darknet model was trained with
+detector.py    the interface, Detector
+yolo.py        YOLO as a Detector
+onnx.py        an exported network as a Detector
+build.py       options -> the Detector to train
+weights_of.py  what "weights" mean: a path or a name -> file, cfg, class names
+load.py        files -> a Detector
+placing.py     letterboxed or stretched: what a darknet model was trained with
 """

@@ -17,8 +17,9 @@ from yolo.darknet.safetensors_file import read_metadata
 from yolo.darknet.sections import Region, Yolo
 from yolo.darknet.transfer import transfer
 from yolo.distributed import print_once
-from yolo.download.weights import located
+from yolo.download.weights import located, published
 from yolo.models.detector import Detector
+from yolo.models.weights_of import file_of, weights_of
 from yolo.models.yolo import YoloDetector
 from yolo.options.registry import find_model, resolve
 from yolo.options.train import Train
@@ -72,24 +73,19 @@ def build_yolo(options: Train, names: list[str]) -> YoloDetector:
 
 
 def started_from(options: T) -> T:
-    """Return the options of a new run with the file of its weights, and the input if these decide it.
+    """Return the options of a new run with the file of its weights, their cfg, and the input if these decide it.
 
-    A folder of a run means its best weights. Raises ValueError or FileNotFoundError for what holds no weights.
+    The name of a published file stays a name. Raises as `weights_of`.
     """
     weights = options.weights
     if weights is None:
         return options
-    if weights.is_dir():
-        best = weights / "best.safetensors"
-        if not best.is_file():
-            raise FileNotFoundError(f"{weights}: no {best.name} in it, so it is not the folder of a run with weights")
-        weights = best
-    elif weights.suffix == ".pt":
-        best = weights.with_name("best.safetensors")
-        what = "the state of a run, for --resume" if best.is_file() else "not a file of weights that this program reads"
-        raise ValueError(f"{weights}: {what}; give .safetensors or .weights, such as --weights {best}")
-    made: dict[str, Any] = {"weights": weights}
-    found = _metadata(weights)
+    made: dict[str, Any] = {"weights": weights if published(weights) else file_of(weights, "train")}
+    # A darknet file does not say what network it belongs to; its cfg may lie beside it.
+    if isinstance(options, Train) and options.cfg is None:
+        own = weights_of(weights, names=(), use="train").cfg
+        made |= {"cfg": Path(own.file)} if own else {}
+    found = _metadata(made["weights"])
     # The input belongs to the network: with another cfg it is that cfg's.
     if options.size is None and getattr(options, "cfg", None) is None and "size" in found:
         height, width = json.loads(found["size"])

@@ -14,14 +14,16 @@ import yaml
 
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
+from yolo.darknet.onnx_file import OnnxNetwork
 from yolo.darknet.safetensors_file import load_safetensors, read_metadata, read_tensors
 from yolo.darknet.sound import check_sound
 from yolo.darknet.weights import load_weights
-from yolo.download.weights import WEIGHTS, published
 from yolo.models.detector import Detector
+from yolo.models.onnx import OnnxDetector
 from yolo.models.placing import placing
+from yolo.models.weights_of import OWN, Use, Weights, usable, weights_of
 from yolo.models.yolo import YoloDetector
-from yolo.names import class_names, did_you_mean
+from yolo.names import class_names
 from yolo.options.detection import ModelFiles
 from yolo.options.registry import find_model, resolve
 from yolo.options.training import Training
@@ -42,14 +44,14 @@ def load(
     exact: bool = False,
     precision: str = "auto",
 ) -> Detector:
-    """Return a detector from a darknet `.cfg` and `.weights`, or from a `.safetensors` file of this program.
+    """Return a detector from weights of any kind, alone or with the `.cfg` of their network.
 
     Args:
-        cfg: a `.cfg` file, or the name of a shipped one (`yolov3.cfg`); a `.safetensors` file of this program, which
-            holds cfg and names itself; or the name of a published model (`yolov3`), downloaded if necessary.
-        weights: a `.weights` file, a `.safetensors` file of the same network, or the name of a published model; None
-            gives initial weights.
-        names: class names, as a list or as a `.names` file; None takes those in the safetensors file, COCO's for
+        cfg: a `.cfg` file, or the name of a shipped one (`yolov3.cfg`). Or weights alone: a `.weights` file with its
+            `.cfg` beside it, a `.safetensors` or `.onnx` file of this program, the folder of a run, or the name of a
+            published model (`yolov3`), downloaded if necessary (see `yolo.models.weights_of`).
+        weights: such weights, for the network of the `cfg`. None: initial weights, if `cfg` is a `.cfg`.
+        names: class names, as a list or as a `.names` file; None takes those in the file or beside it, COCO's for
             80 classes, or `class 0`, `class 1`, ...
         device: device of the network; None takes a GPU if there is one, else the CPU.
         size: network input (height, width) in pixels; None takes that of the safetensors file, else the cfg's.
@@ -61,95 +63,114 @@ def load(
 
     Raises:
         ValueError: cfg and weights do not fit (with file and place), the weights are those of the first layers only
-            (a backbone), are not finite or have negative variances, or this machine does not have the device.
+            (a backbone), are not finite or have negative variances, or this machine does not have the device; it is
+            not known which cfg belongs to the weights.
         FileNotFoundError: A file does not exist.
+        ImportError: onnxruntime, for an .onnx file, is not installed.
     """
-    # A published model, or its weights alone, may be given by its name.
-    if model := published(cfg if weights is None else weights):
-        cfg, weights = model.cfg if weights is None else cfg, model.weights
-        names = model.names if names is None else names
-    # A safetensors file alone holds the whole model.
-    if Path(cfg).suffix == ".safetensors":
-        if weights is not None:
-            raise ValueError(f"{cfg} holds its own weights; give it alone, or give a .cfg with {weights}")
-        cfg, weights = "", cfg
-    # The detector, on the CPU: from its own file, or from a cfg with darknet's weights.
-    if weights is not None and Path(weights).suffix == ".safetensors":
-        detector = _from_safetensors(Path(weights), cfg, names)
+    # Weights alone say which network they belong to; a cfg alone has initial weights.
+    if weights is None and Path(cfg).suffix.lower() != ".cfg":
+        found = weights_of(cfg, None, names)
+    elif weights is None:
+        found = Weights(None, read_cfg(cfg), names)
+    elif Path(cfg).suffix.lower() in OWN:
+        raise ValueError(f"{cfg} holds its own weights; give it alone, or give a .cfg with {weights}")
     else:
-        file_bytes = Path(weights).stat().st_size if weights is not None and Path(weights).is_file() else 0
-        network = Darknet(read_cfg(cfg), file_bytes=file_bytes, init="darknet" if weights is None else None)
-        if weights is not None:
-            report = load_weights(network, weights)
-            if not report.complete:
-                last = max(row.last for row in report.rows if row.fate == "loaded")
-                problem = f"holds layers 0 to {last} of {len(network.layers)} only, so it detects nothing"
-                raise ValueError(f"{weights}: {problem}; it is a backbone to train from: train --weights {weights}")
-        detector = YoloDetector(network, class_names(names, network.heads[-1].classes if network.heads else 0))
-        if letterbox is None:
-            place = placing(network.cfg, None if weights is None else Path(weights))
-            letterbox = place.letterbox
-            if weights is not None:  # a trained model: the wrong placement costs objects
-                log.warning("%s", place)
+        found = weights_of(weights, cfg, names)
+    detector = _READERS.get(found.file.suffix.lower() if found.file else "", _from_darknet)(found, letterbox)
     # What the caller chooses replaces what the files say.
-    made: dict[str, Any] = {"network": detector.network.to(find_device(device))}
-    made |= {"size": Size(*size)} if size is not None else {}
+    made: dict[str, Any] = {"size": Size(*size)} if size is not None else {}
     made |= {"letterbox": letterbox} if letterbox is not None else {}
     if exact or precision != "auto":
         if not isinstance(detector, YoloDetector):
-            raise ValueError(f"{weights}: a {detector.model}; exact and precision are for darknet's networks")
+            raise ValueError(f"{found.file}: a {detector.model}; exact and precision are for darknet's networks")
         made |= {"exact": exact, "precision": precision}
+    if isinstance(detector, OnnxDetector):
+        on_cpu = device is None or torch.device(device).type == "cpu"
+        if not on_cpu or precision == "bf16" or made.get("size", detector.size) != detector.size:
+            raise ValueError(
+                f"{found.file}: an .onnx file runs on the CPU, in fp32, with its own input {detector.size}"
+            )
+    else:
+        made |= {"network": detector.network.to(find_device(device))}
     detector = detector.replace(**made)
     return detector.own() if isinstance(detector, YoloDetector) else detector  # nobody else has the network
 
 
 def load_trained(files: ModelFiles, *, exact: bool = False) -> Detector:
-    """Return the detector that a command's options describe.
-
-    `files.weights` is the folder of a run, a `.safetensors` file, the name of a published model, or a `.weights` file
-    with `files.cfg`. Raises as `load`, and ValueError for a `.weights` file without cfg.
-    """
-    weights, cfg = files.weights, files.cfg
-    assert weights is not None, "the options of every command make sure of it"
-    # A folder is a run. A safetensors file is its own cfg.
-    if weights.is_dir():
-        weights = weights / "best.safetensors"
-    if cfg is None:
-        if not (weights.suffix or weights.exists() or str(weights) in WEIGHTS):
-            hint = did_you_mean(str(weights), WEIGHTS) or f"the published weights are {', '.join(WEIGHTS)}"
-            raise FileNotFoundError(f"{weights}: no such file; {hint}")
-        if weights.suffix != ".safetensors" and (weights.exists() or str(weights) not in WEIGHTS):
-            raise ValueError(f"{weights} does not say what network it belongs to; give --cfg FILE")
-        cfg = weights
-    given = None if cfg == weights else weights
-    size = Size.parse(files.size) if files.size else None
-    letterbox = files.placement == "letterbox" if files.placement else None
+    """Return the detector that a command's options describe. Raises as `load`."""
+    assert files.weights is not None, "the options of every command make sure of it"
     return load(
-        cfg, given, files.names, files.device, size=size, letterbox=letterbox, exact=exact, precision=files.precision
+        files.cfg or files.weights,
+        files.weights if files.cfg else None,
+        files.names,
+        files.device,
+        size=Size.parse(files.size) if files.size else None,
+        letterbox=files.placement == "letterbox" if files.placement else None,
+        exact=exact,
+        precision=files.precision,
     )
 
 
-def load_yolo(files: ModelFiles, command: str) -> YoloDetector:
+def load_yolo(files: ModelFiles, command: Use) -> YoloDetector:
     """Return the detector as `load_trained` does. Raises ValueError, which names `command`, for a model but YOLO."""
+    assert files.weights is not None, "the options of every command make sure of it"
+    usable(files.weights, command)
     detector = load_trained(files)
     if not isinstance(detector, YoloDetector):
         raise ValueError(f"{files.weights} holds a {detector.model}; {command} is for YOLO, whose anchors it shows")
     return detector
 
 
-def _from_safetensors(path: Path, cfg: str | Path, names: Sequence[str] | str | Path | None) -> Detector:
+def _from_darknet(found: Weights, letterbox: bool | None) -> Detector:
+    """Return the detector of a cfg with darknet's weights, or with initial ones.
+
+    A trained model sees its images as `placing` says, which is logged, unless `letterbox` is given. Raises as `load`.
+    """
+    file, cfg, names = found
+    assert cfg is not None, "`weights_of` makes sure of it"
+    file_bytes = file.stat().st_size if file else 0
+    network = Darknet(cfg, file_bytes=file_bytes, init=None if file else "darknet")
+    if file and not (report := load_weights(network, file)).complete:
+        last = max(row.last for row in report.rows if row.fate == "loaded")
+        problem = f"holds layers 0 to {last} of {len(network.layers)} only, so it detects nothing"
+        raise ValueError(f"{file}: {problem}; it is a backbone to train from: train --weights {file}")
+    classes = class_names(names, network.heads[-1].classes if network.heads else 0)
+    place = placing(cfg, file)
+    if letterbox is None and file:  # the wrong placement costs objects
+        log.warning("%s", place)
+    return YoloDetector(network, classes, letterbox=place.letterbox)
+
+
+def _from_onnx(found: Weights, letterbox: bool | None) -> Detector:
+    """Return the detector of an exported file. Raises ValueError for a cfg that is given beside it."""
+    file, cfg, names = found
+    assert file is not None, "only a file can be read"
+    if cfg is not None:
+        raise ValueError(f"{file} holds its own cfg; give the .onnx file alone")
+    network = OnnxNetwork(file)
+    return OnnxDetector(network, class_names(names or network.names, network.heads[-1].classes))
+
+
+def _from_safetensors(found: Weights, letterbox: bool | None) -> Detector:
     """Return the detector in a file, of the registered model that its metadata name.
 
-    Raises ValueError for a model that is not registered, and for another `cfg` than the one in the file.
+    Raises ValueError for a model that is not registered, and for another cfg than the one in the file.
     """
+    path, cfg, names = found
+    assert path is not None, "only a file can be read"
     metadata = read_metadata(path)
     name = metadata.get("model", YoloDetector.model)  # files of version 0.1 have no name
     restore = find_model(name, f"{path}: a file of model").restore
     detector: Detector = resolve(restore or _restore)(path, metadata)
-    if cfg and not (isinstance(detector, YoloDetector) and read_cfg(cfg) == detector.network.cfg):
-        raise ValueError(f"{path} was saved with another cfg than {cfg}; give the safetensors file alone")
+    if cfg and not (isinstance(detector, YoloDetector) and cfg == detector.network.cfg):
+        raise ValueError(f"{path} was saved with another cfg than {cfg.file}; give the safetensors file alone")
     classes = detector.network.heads[-1].classes if isinstance(detector, YoloDetector) else len(detector.names)
     return detector.replace(names=class_names(detector.names if names is None else names, classes))
+
+
+_READERS = {".safetensors": _from_safetensors, ".onnx": _from_onnx}
+"""Ending of a weights file -> its reader; all other files are darknet's."""
 
 
 def restore_yolo(path: Path, metadata: Mapping[str, str]) -> YoloDetector:

@@ -37,9 +37,9 @@ class Training(Checked):
     limit: MaybeCount = None
     """Use only the first N images of `split`."""
     weights: Path | None = None
-    """Weights to start from: the folder of a run, .safetensors, .weights or a backbone such as darknet53.conv.74, a file
-    or the name of a published one; by default random ones. A run or .safetensors gives its network, its input and its
-    order of classes as well."""
+    """Weights to start from: the folder of a run, .safetensors, .weights or a backbone such as darknet53.conv.74, or
+    the name of a published file; by default random ones. A run or .safetensors gives its network, its input and its order
+    of classes as well; a .weights file the network of the .cfg beside it."""
     epochs: Count = 30
     """Number of passes over all images."""
     batch_size: Count = 16
