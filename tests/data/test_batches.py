@@ -106,14 +106,15 @@ def marked(image: Tensor, window: tuple[int, int, int, int]) -> tuple[int, int, 
     scale=st.floats(1, 4),
     translate=st.floats(0, 0.6),
     size=st.sampled_from([(96, 160), (160, 96), (64, 64), (608, 416)]),
+    letterbox=st.booleans(),
 )
 def test_boxes_stay_on_their_pixels(
-    seed: int, flip: float, scale: float, translate: float, size: tuple[int, int]
+    seed: int, flip: float, scale: float, translate: float, size: tuple[int, int], letterbox: bool
 ) -> None:
-    """Mirrored, scaled, moved: the box is that of the marker pixels, within one pixel, and clipped where they are."""
+    """Stretched or not, mirrored, scaled, moved: the box is that of the marker pixels, within a pixel, and clipped."""
     data = Drawn(1, seed)
     options = Augment(flip=flip, scale=scale, translate=translate, hue=0, saturation=1, value=1)
-    image, target = Augmented(data, options, seed=seed)[Draw(0, 0, Size(*size))]
+    image, target = Augmented(data, options, seed=seed, letterbox=letterbox)[Draw(0, 0, Size(*size))]
     assert image.shape == (3, *size)
     shown = marked(image, (0, 0, size[1], size[0]))
     boxes = target["boxes"].as_subclass(Tensor)
@@ -124,19 +125,20 @@ def test_boxes_stay_on_their_pixels(
         assert (boxes[:, 2:] <= torch.tensor(size[::-1])).all()
     elif shown is not None:  # dropped: at most a fifth of the object is left, or it is two pixels thin
         whole = data.samples[0][1]["boxes"][0]
-        factor = min(size[0] / data[0][0].shape[1], size[1] / data[0][0].shape[2]) / scale
-        least = 0.2 * float((whole[2] - whole[0]) * (whole[3] - whole[1])) * factor**2
+        factors = size[0] / data[0][0].shape[1], size[1] / data[0][0].shape[2]
+        factor = (min(factors) ** 2 if letterbox else factors[0] * factors[1]) / scale**2
+        least = 0.2 * float((whole[2] - whole[0]) * (whole[3] - whole[1])) * factor
         w, h = shown[2] - shown[0], shown[3] - shown[1]
         assert min(w, h) <= 3 or (w - 1) * (h - 1) <= least * scale**4
 
 
 @settings(max_examples=80, deadline=None)
-@given(seed=st.integers(0, 2**31), size=st.sampled_from([(96, 160), (320, 320), (416, 608)]))
-def test_boxes_of_a_mosaic(seed: int, size: tuple[int, int]) -> None:
+@given(seed=st.integers(0, 2**31), size=st.sampled_from([(96, 160), (320, 320), (416, 608)]), letterbox=st.booleans())
+def test_boxes_of_a_mosaic(seed: int, size: tuple[int, int], letterbox: bool) -> None:
     """Four images with one marker each: every box is that of the markers in its quarter, within one pixel."""
     data = Drawn(4, seed, empty=False)
     options = Augment(mosaic=1, hue=0, saturation=1, value=1)
-    image, target = Augmented(data, options, seed=seed)[Draw(3, 1, Size(*size))]
+    image, target = Augmented(data, options, seed=seed, letterbox=letterbox)[Draw(3, 1, Size(*size))]
     boxes = target["boxes"].as_subclass(Tensor)
     random = chance(seed, 3, 1)
     random.random()  # whether it is a mosaic, and with which images
@@ -153,14 +155,26 @@ def test_boxes_of_a_mosaic(seed: int, size: tuple[int, int]) -> None:
     assert owned == len(boxes) <= 4
 
 
+def test_a_stretched_warp_by_hand() -> None:
+    """An image of 4 x 2 covers an input of 8 x 8; each side is shrunk as often as it needs, by averaging."""
+    warp = Warp.fit(Size(2, 4), Size(8, 8), shape=Size(8, 8))
+    assert warp[:2] == ((0, 0, 4, 2), (0, 0, 8, 8))
+    assert warp.scale == (2, 4)
+    stripes = np.zeros((16, 64, 3), np.uint8)
+    stripes[::2] = 200  # rows that only averaging would lose; columns are four times as many as needed
+    canvas = np.empty((16, 16, 3), np.uint8)
+    Warp.fit(Size(16, 64), Size(16, 16), shape=Size(16, 16)).pixels(stripes, canvas)
+    assert (canvas == stripes[:, :16]).all()
+
+
 def test_warp_by_hand() -> None:
     """An image of 4 x 2 in an input of 8 x 8: twice as large, 2 pixels from the top; mirrored, x becomes 8 - x."""
     warp = Warp.fit(Size(2, 4), Size(8, 8))
-    assert warp == ((0, 0, 4, 2), (0, 2, 8, 6), False)
+    assert warp[:3] == ((0, 0, 4, 2), (0, 2, 8, 6), False)
     assert warp.scale == (2, 2)
     assert warp.boxes(np.array([[1.0, 0, 3, 2]])).tolist() == [[2, 2, 6, 6]]
     mirrored = Warp.fit(Size(2, 4), Size(8, 8), mirrored=True, move=(1, 0))
-    assert mirrored == ((0, 0, 4, 2), (1, 2, 8, 6), True)  # 3.5 pixels are seen, which rounds to 4
+    assert mirrored[:3] == ((0, 0, 4, 2), (1, 2, 8, 6), True)  # 3.5 pixels are seen, which rounds to 4
     assert mirrored.boxes(np.array([[0.0, 0, 1, 2]])).tolist() == [[6.25, 2, 8, 6]]
     outside = Warp.fit(Size(2, 4), Size(8, 8), move=(20, 0))
     assert outside.target[0] == outside.target[2]
@@ -702,24 +716,27 @@ def yolo_folder(folder: Path, images: int = 6) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("letterbox", [True, False])
 @pytest.mark.parametrize("kind", ["ram", "disk"])
-def test_the_cache_changes_nothing(kind: str, tmp_path: Path) -> None:
+def test_the_cache_changes_nothing(kind: str, letterbox: bool, tmp_path: Path) -> None:
     """Without augmentation the batches are the same, with 0 and 2 workers; nothing is written into the data set."""
     folder = yolo_folder(tmp_path / "set")
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.*")}
     data = open_data(folder)
-    cached = Cached(data, SIZE, kind, tmp_path / "cache")  # type: ignore[arg-type]
+    cached = Cached(data, SIZE, kind, tmp_path / "cache", letterbox=letterbox)  # type: ignore[arg-type]
+    assert Cached(data, SIZE, "disk", tmp_path / "cache", letterbox=not letterbox).file != cached.file
     file = cached.file
     for workers in (0, 2):
         batches = Batches(len(data), 4, SIZE)
-        loaders = Loader(Augmented(data), batches, workers=workers), Loader(Augmented(cached), batches, workers=workers)
+        seen = [Augmented(images, letterbox=letterbox) for images in (data, cached)]
+        loaders = [Loader(images, batches, workers=workers) for images in seen]
         for a, b in zip(*loaders, strict=True):
             assert a.images.equal(b.images)
             for s, t in zip(a.targets, b.targets, strict=True):
                 assert s["boxes"].as_subclass(Tensor).allclose(t["boxes"].as_subclass(Tensor), atol=1e-3)
                 assert s["area"].allclose(t["area"], rtol=1e-4)
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.*")} == before
-    del cached, loaders
+    del cached, seen, loaders
     assert file.exists() == (kind == "disk")
 
 

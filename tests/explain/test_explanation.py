@@ -25,7 +25,7 @@ from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import save_safetensors
 from yolo.data.datasets import open_data
-from yolo.data.transforms import letterboxed
+from yolo.data.transforms import placed
 from yolo.detection.assign import SCORES, assign
 from yolo.detection.labels import pack_labels
 from yolo.evaluation.detect_all import detect_all, truths_in
@@ -151,7 +151,7 @@ def test_found_agrees_with_eval(constant: Path, noisy: Path) -> None:  # noqa: F
 def test_responsible_is_what_training_assigns(noisy: Path) -> None:
     """The slots are those that `assign` returns for the training sample of the image."""
     data, model = open_data(write_data()), load_yolo(noisy, device="cpu")
-    image, target = letterboxed(data[5], model.size)
+    image, target = placed(data[5], model.size)
     labels = pack_labels([target], model.size)
     raw = model.predict(image[None])
     places = explain(model, data, 5, Filter(), rule="prior").scene

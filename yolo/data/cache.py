@@ -3,9 +3,9 @@
 Letters: `h, w` height and width of an image in pixels.
 
 One file holds the pixels of all images and is mapped into every process. It is in RAM (`ram`, deleted with this
-process) or on the disk (`disk`, kept for later runs). Images have the size that a letterbox gives them in the network
-input, or their own where that is smaller. So without augmentation a sample has exactly the pixels that it has without
-the cache. Nothing is written into the user's folders.
+process) or on the disk (`disk`, kept for later runs). Images have the size that they get in the network input, or their
+own where that is smaller. So without augmentation a sample has exactly the pixels that it has without the cache.
+Nothing is written into the user's folders.
 """
 
 from __future__ import annotations
@@ -43,15 +43,18 @@ class Cached(View):
         kind: `ram` or `disk`.
         folder: folder of `disk` caches. The name of a cache follows from the paths, sizes and times of all images, so a
             changed image makes a new cache.
+        letterbox: whether images keep their proportions in the network input.
 
     Raises OSError where there is no room, ValueError for a damaged image.
     """
 
     data: ImageDataset
 
-    def __init__(self, data: ImageDataset, size: Size, kind: Literal["ram", "disk"], folder: Path) -> None:
+    def __init__(
+        self, data: ImageDataset, size: Size, kind: Literal["ram", "disk"], folder: Path, *, letterbox: bool = True
+    ) -> None:
         super().__init__(data)
-        self.size = size
+        self.size, self.letterbox = size, letterbox
         # int64 [I, 2] heights and widths, int64 [I + 1] where the pixels of each image begin in the file.
         self.sizes = np.array([self._shrunk(k) for k in range(len(data))], dtype=np.int64)
         self.offsets = np.concatenate(([0], np.cumsum(self.sizes.prod(1) * 3)))
@@ -91,14 +94,14 @@ class Cached(View):
         return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), self.data.target(k, size)
 
     def _shrunk(self, k: int) -> Size:
-        """Return the size of an image in its letterbox, or its own where that is smaller."""
+        """Return the size of an image in the network input, or its own where a side of that is smaller."""
         size = self.data.index.size(k)
-        placed = Placement.letterbox(size, self.size).placed
+        placed = Placement.of(size, self.size, letterbox=self.letterbox).placed
         return placed if placed.width <= size.width and placed.height <= size.height else size
 
     def _key(self) -> str:
-        """Return a name that follows from paths, sizes and times of the images, and from the network input."""
-        digest = hashlib.sha256(f"{self.size}".encode())
+        """Return a name that follows from paths, sizes and times of the images, the network input and the placement."""
+        digest = hashlib.sha256(f"{self.size}{'' if self.letterbox else ' stretch'}".encode())
         for k in range(len(self)):
             status = self.path(k).stat()
             digest.update(f"{self.path(k).resolve()}|{status.st_size}|{status.st_mtime_ns}|".encode())

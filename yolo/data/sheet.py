@@ -78,11 +78,11 @@ def sheet(tiles: Sequence[Tile], size: Size, title: str = "") -> np.ndarray:
     return np.asarray(paper)
 
 
-def tile(sample: Sample, names: Sequence[str], size: Size) -> np.ndarray:
-    """Return a sample letterboxed to `size` with its boxes, uint8 RGB `[h, w, 3]`. Crowds are labelled as such."""
+def tile(sample: Sample, names: Sequence[str], size: Size, *, letterbox: bool = True) -> np.ndarray:
+    """Return a sample placed in `size` with its boxes, uint8 RGB `[h, w, 3]`. Crowds are labelled as such."""
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
-    placement = Placement.letterbox(Size.of(pixels), size)
+    placement = Placement.of(Size.of(pixels), size, letterbox=letterbox)
     labels = target["labels"] + len(names) * target["iscrowd"]
     order = target["area"].argsort(stable=True)  # the smallest boxes are drawn on top
     boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor))

@@ -2,7 +2,7 @@
 
 Letters: `G` objects of a sample, `h, w` height and width of the network input in pixels.
 
-    letterbox, scale, move, mirror   one warp into the input (`warp.py`); a mosaic has four, one per quarter
+    placement, scale, move, mirror   one warp into the input (`warp.py`); a mosaic has four, one per quarter
     mixup                            the mean of two inputs, with the objects of both
     hue, saturation, brightness      one matrix on the colours of the whole input (`colour.py`)
     the user's own                   any torchvision v2 transform of the finished sample
@@ -52,6 +52,7 @@ class Augmented(View):
         epochs: number of epochs of the run; needed for `options.last_plain`.
         transform: a torchvision v2 transform of `(image, target)`. It is applied to the finished sample, except in the
             last `last_plain` epochs. torch's random numbers are seeded for it; it has to seed any others itself.
+        letterbox: keep the proportions of images; False stretches them as detection then does, in a mosaic as well.
 
     `augmented[Draw(epoch, image, size)]` is a sample of that size. Its image is uint8 and has the memory layout
     `[h, w, 3]`.
@@ -65,9 +66,11 @@ class Augmented(View):
         seed: int = 0,
         epochs: int = 0,
         transform: Transform | None = None,
+        letterbox: bool = True,
     ) -> None:
         super().__init__(Recent(data) if options.mosaic or options.mixup else data)
         self.options, self.seed, self.epochs, self.transform = options, seed, epochs, transform
+        self.letterbox = letterbox
         options.ends_plain(0, epochs)  # raises here what it would raise in an epoch
 
     def is_plain(self, epoch: int) -> bool:
@@ -79,10 +82,10 @@ class Augmented(View):
 
         Raises ValueError for a damaged image, and if the user's transform returns something that is not a sample.
         """
-        if self.is_plain(draw.epoch):
-            return letterboxed(self.data[draw.image], draw.size)
-        sample = letterboxed(self.data[draw.image], draw.size) if self.options.plain else self._changed(draw)
-        if self.transform is None:
+        still = self.is_plain(draw.epoch)
+        unchanged = still or self.options.plain
+        sample = placed(self.data[draw.image], draw.size, self.letterbox) if unchanged else self._changed(draw)
+        if still or self.transform is None:
             return sample
         with torch_chance(int(chance(self.seed, draw.epoch, draw.image, use=3).integers(2**63))):
             return checked(self.transform(*sample), draw.size)
@@ -134,21 +137,23 @@ class Augmented(View):
             window: left, top, right, bottom.
             sample: image and target.
             random: random numbers of the draw.
-            covering: enlarge the image until it covers the window (a mosaic) instead of fitting it in (letterbox).
+            covering: enlarge the image until it covers the window (a mosaic) instead of fitting it in.
         """
         image, target = sample
         pixels = image.permute(1, 2, 0).numpy()
         size = Size.of(pixels)
         left, top, right, bottom = window
         room, options = Size(bottom - top, right - left), self.options
-        # A letterbox is scaled up or down. A part of a mosaic covers its window and is only scaled up.
+        shape = size if self.letterbox else Size.of(canvas)  # stretched, every image has the proportions of the input
+        # A whole image is scaled up or down. A part of a mosaic covers its window and is only scaled up.
         if covering:
-            ratios = room.width / size.width, room.height / size.height
+            ratios = room.width / shape.width, room.height / shape.height
             zoom = max(ratios) / min(ratios) * options.scale ** random.random()
         else:
             zoom = options.scale ** random.uniform(-1, 1)
         x, y = (side * random.uniform(-1, 1) * options.translate for side in room.wh)
-        warp = Warp.fit(size, room, zoom=zoom, move=(x, y), mirrored=bool(random.random() < options.flip))
+        mirrored = bool(random.random() < options.flip)
+        warp = Warp.fit(size, room, shape=shape, zoom=zoom, move=(x, y), mirrored=mirrored)
         warp.pixels(pixels, canvas[top:bottom, left:right])
         # Boxes move with the pixels, are clipped to the window, and dropped where too little of them is left.
         moved = warp.boxes(target["boxes"].as_subclass(torch.Tensor).numpy().astype(np.float64))
@@ -179,17 +184,17 @@ class Preview:
         return self.augmented[self.draws[k]]
 
 
-def letterboxed(sample: Sample, size: Size) -> Sample:
-    """Return a sample in the middle of the network input, with the pixels of detection (`images.resize.place`)."""
+def placed(sample: Sample, size: Size, letterbox: bool = True) -> Sample:
+    """Return a sample letterboxed or stretched to `size`, with the pixels of detection (`images.resize.place`)."""
     image, target = sample
     pixels = image.permute(1, 2, 0).numpy()
-    placement = Placement.letterbox(Size.of(pixels), size)
+    placement = Placement.of(Size.of(pixels), size, letterbox=letterbox)
     scale_x, scale_y = placement.scale
     # `placement.to_input` in float64: in float32, rounding could put the right edge of an image outside the input.
     exact = target["boxes"].as_subclass(torch.Tensor).numpy() * np.array([scale_x, scale_y] * 2)
     boxes, area = exact + np.array(placement.undo_offset * 2), target["area"] * (scale_x * scale_y)
-    placed = make_target(boxes, target["labels"], target["image_id"], target["iscrowd"], area, size)
-    return tv_tensors.Image(torch.from_numpy(place(pixels, placement)).permute(2, 0, 1)), placed
+    moved = make_target(boxes, target["labels"], target["image_id"], target["iscrowd"], area, size)
+    return tv_tensors.Image(torch.from_numpy(place(pixels, placement)).permute(2, 0, 1)), moved
 
 
 def checked(result: tuple[Any, Any], size: Size) -> Sample:

@@ -1,4 +1,4 @@
-"""An image in the network input: letterbox, scaling, moving and mirroring in one resize.
+"""An image in the network input: letterbox or stretch, scaling, moving and mirroring in one resize.
 
 Letters: `G` boxes, `h, w` height and width in pixels. Coordinates are continuous: pixel k reaches from k to k + 1.
 Rectangles are left, top, right, bottom.
@@ -27,35 +27,46 @@ Rectangle = tuple[int, int, int, int]
 class Warp(NamedTuple):
     """Maps the pixels `source` of the image to the pixels `target` of the canvas, `mirrored` left to right or not.
 
-    Both are empty where the whole image lies outside the canvas.
+    Both are empty where the whole image lies outside the canvas. `even`: width and height have one scale, up to whole
+    pixels.
     """
 
     source: Rectangle
     target: Rectangle
     mirrored: bool = False
+    even: bool = True
 
     @classmethod
     def fit(
-        cls, image: Size, canvas: Size, *, zoom: float = 1, move: tuple[float, float] = (0, 0), mirrored: bool = False
+        cls,
+        image: Size,
+        canvas: Size,
+        *,
+        shape: Size | None = None,
+        zoom: float = 1,
+        move: tuple[float, float] = (0, 0),
+        mirrored: bool = False,
     ) -> Warp:
         """Return the warp that fits the whole image into the middle of the canvas and then changes that.
 
         Args:
             image, canvas: their sizes.
+            shape: a size with the proportions that the image gets; by default it keeps its own.
             zoom: factor about the centre of the image.
             move: pixels of the canvas to the right and down.
             mirrored: whether left and right are swapped.
 
         What then lies outside the canvas is cut off.
         """
-        scale = zoom * min(canvas.height / image.height, canvas.width / image.width)
+        shape = shape or image
+        scale = zoom * min(canvas.height / shape.height, canvas.width / shape.width)
         (x0, x1, u0, u1), (y0, y1, v0, v1) = (
-            _stretch(side, room, scale, room / 2 + shift - scale * side / 2)
-            for side, room, shift in zip(image.wh, canvas.wh, move, strict=True)
+            _stretch(side, room, scale * (shown / side), room / 2 + shift - scale * shown / 2)
+            for side, shown, room, shift in zip(image.wh, shape.wh, canvas.wh, move, strict=True)
         )
         if mirrored:
             x0, x1 = image.width - x1, image.width - x0
-        return cls((x0, y0, x1, y1), (u0, v0, u1, v1), mirrored)
+        return cls((x0, y0, x1, y1), (u0, v0, u1, v1), mirrored, shape == image)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -73,8 +84,9 @@ class Warp(NamedTuple):
             return
         part = image[y0:y1, x0:x1]
         # A bilinear resize to less than half would skip pixels. At an edge only one pixel may be visible.
-        for _ in range(_halvings(min(self.scale))):
-            half = max(part.shape[1] // 2, 1), max(part.shape[0] // 2, 1)
+        times = [_halvings(min(self.scale) if self.even else scale) for scale in self.scale]
+        for k in range(max(times)):
+            half = [max(side // 2, 1) if k < n else side for side, n in zip(part.shape[1::-1], times, strict=True)]
             part = cv2.resize(part, half, interpolation=cv2.INTER_AREA)
         resized = cv2.resize(part, (u1 - u0, v1 - v0), interpolation=cv2.INTER_LINEAR)
         canvas[v0:v1, u0:u1] = cv2.flip(resized, 1) if self.mirrored else resized

@@ -27,6 +27,11 @@ class Placement:
     undo_offset: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
+    def of(cls, image: Size, input: Size, *, letterbox: bool) -> Self:
+        """Return the placement `letterbox`, or `stretch` where that is False."""
+        return (cls.letterbox if letterbox else cls.stretch)(image, input)
+
+    @classmethod
     def stretch(cls, image: Size, input: Size) -> Self:
         """Return the placement that covers the whole input, without keeping the aspect ratio."""
         return cls(image, input, placed=input)

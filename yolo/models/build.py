@@ -44,7 +44,7 @@ def build_detector(options: Training, names: list[str], device: torch.device) ->
         network = network.to(memory_format=torch.channels_last)
     # A model that does not restore its own files is built again from its options.
     made = {} if model.restore else {"options": options}
-    return detector.replace(network=network, **made)
+    return detector.replace(network=network, letterbox=options.placement == "letterbox", **made)
 
 
 def build_yolo(options: Train, names: list[str]) -> YoloDetector:

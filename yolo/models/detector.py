@@ -108,7 +108,7 @@ class Detector(ABC):
         of another shape or type.
         """
         pixels = self.pixels_of(image)
-        placement = (Placement.letterbox if self.letterbox else Placement.stretch)(Size.of(pixels), self.size)
+        placement = Placement.of(Size.of(pixels), self.size, letterbox=self.letterbox)
         return torch.from_numpy(place(pixels, placement)).permute(2, 0, 1), placement
 
     def pixels_of(self, image: ImageLike) -> np.ndarray:

@@ -38,8 +38,8 @@ class Training(Checked):
     """Use only the first N images of `split`."""
     weights: Path | None = None
     """Weights to start from: the folder of a run, .safetensors, .weights or a backbone such as darknet53.conv.74, or
-    the name of a published file; by default random ones. A run or .safetensors gives its network, its input and its order
-    of classes as well; a .weights file the network of the .cfg beside it."""
+    the name of a published file; by default random ones. A run or .safetensors gives its network, its input and its
+    order of classes as well; a .weights file the network of the .cfg beside it."""
     epochs: Count = 30
     """Number of passes over all images."""
     batch_size: Count = 16
@@ -48,6 +48,9 @@ class Training(Checked):
     """Batches per optimizer step: a large batch where memory only holds a small one."""
     size: str | None = None
     """Network input in pixels, N or WIDTHxHEIGHT; by default the model's own (of YOLO: the cfg's)."""
+    placement: Literal["letterbox", "stretch"] = "letterbox"
+    """Keep the proportions of an image (grey bars), or stretch it to the network input. The run's files record it.
+    Weights to start from do not decide: give `stretch` to fine-tune a model of darknet that saw stretched images."""
     seed: int = 0
     """Seed of weights, order and augmentation: the same seed gives the same run."""
     shuffle: bool = True

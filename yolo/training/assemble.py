@@ -163,8 +163,10 @@ def _batches(options: Training, data: ImageDataset, detector: Detector) -> tuple
     # The cache comes before augmentation: it holds decoded images, which are the same in every epoch.
     images: DataSet = data
     if options.cache != "none":
-        images = Cached(data, detector.size, options.cache, Path("runs/cache"))
-    seen = Augmented(images, options.augmentation, seed=options.seed, epochs=options.epochs)
+        images = Cached(data, detector.size, options.cache, Path("runs/cache"), letterbox=detector.letterbox)
+    seen = Augmented(
+        images, options.augmentation, seed=options.seed, epochs=options.epochs, letterbox=detector.letterbox
+    )
     batches = Batches(
         len(data),
         share,

@@ -51,7 +51,7 @@ class Validation:
         self.data, self.arithmetic = data, arithmetic
         self.share = ImageDataset(data.index.with_images(np.arange(rank(), len(data), world_size())))
         batches = Batches(len(data), BATCH, detector.size, shuffle=False, rank=rank(), world=world_size())
-        self.loader = Loader(detector.samples(Augmented(data)), batches, workers=workers)
+        self.loader = Loader(detector.samples(Augmented(data, letterbox=detector.letterbox)), batches, workers=workers)
 
     def __call__(self, detector: Detector) -> dict[str, float | None]:
         """Return COCO's twelve metrics (`AP`, `AP50`, ...), the model's own metrics, `val/loss` and its terms.
@@ -88,7 +88,7 @@ class Validation:
         columns = []
         for k in spread(len(self.data), SHOWN):
             image, _ = sample = self.data[k]
-            truth = tile(sample, self.data.names, detector.size)
+            truth = tile(sample, self.data.names, detector.size, letterbox=detector.letterbox)
             pixels = image.permute(1, 2, 0).numpy()
             _, placement = detector.prepare(pixels)
             found = detector.detect(pixels, Filter(max_detections=MOST)).to("cpu")
