@@ -83,10 +83,22 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the made-up study with its report; no test changes it."""
-    folder = write_made_up(tmp_path_factory.mktemp("made_up"), epochs=6, every=2, images=4)
-    write_report(folder)
+    """Write the made-up study with its report under the umask 027; no test changes it."""
+    before = os.umask(0o027)
+    try:
+        folder = write_made_up(tmp_path_factory.mktemp("made_up"), epochs=6, every=2, images=4)
+        write_report(folder)
+    finally:
+        os.umask(before)
     return folder
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are others there")
+def test_files_have_the_mode_of_the_umask(study: Path) -> None:
+    """The page, the plots, the text beside them."""
+    modes = {str(file): oct(file.stat().st_mode & 0o777) for file in study.rglob("*") if file.is_file()}
+    assert {Path(name).suffix for name in modes} >= {".html", ".md", ".png", ".yaml", ".npz"}
+    assert {name: mode for name, mode in modes.items() if mode != "0o640"} == {}
 
 
 def test_the_page_is_whole_and_fetches_nothing(study: Path) -> None:

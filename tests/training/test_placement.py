@@ -75,7 +75,9 @@ def test_the_numbers_of_a_stretched_training_are_those_of_eval(place: Place) -> 
     assert main(["eval", "--weights", str(place.run), "--placement", "letterbox", "--out", "other"]) == 0
     assert json.loads(Path("other/metrics.json").read_text())["AR100"] != found["AR100"]
     assert main(["train", *words(place.data, place.cfg, "--out", "boxed", "--size", "96x64")]) == 0
-    assert [row["train/loss"] for row in read_metrics(Path("boxed"))] != [row["train/loss"] for row in read_metrics(place.run)]
+    assert [row["train/loss"] for row in read_metrics(Path("boxed"))] != [
+        row["train/loss"] for row in read_metrics(place.run)
+    ]
     assert yolo.load("boxed/best.safetensors", device="cpu").letterbox
 
 
