@@ -426,7 +426,7 @@ def test_the_order_of_classes_is_that_of_the_weights() -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("run/last.pt", "run/last.pt: the state of a run, for --resume; give run/best.safetensors, the weights of that"),
+        ("run/last.pt", "run/last.pt: the state of a run, for --resume; give run/best.safetensors, the weights of"),
         ("set", "set: no best.safetensors in it"),
         ("yolov8n.pt", "yolov8n.pt: not a file of weights that this program reads"),
     ],

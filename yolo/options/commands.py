@@ -25,7 +25,7 @@ class Summary:
 
     cfgs: Annotated[Positional[tuple[Path, ...]], arg(metavar="CFG")] = (Path("yolov3.cfg"),)
     """Darknet .cfg files, folders of them, or names of shipped ones (yolov3.cfg, toy.cfg, ...). Also a .weights file
-    with its cfg beside it, a .safetensors file, the folder of a run, or the name of a published model (yolov3)."""
+    with its cfg beside it, a .safetensors or .onnx file, the folder of a run, or the name of a published model."""
     weights: Path | None = None
     """A weights file for a single cfg: prints what is loaded and what is not."""
     size: str | None = None
@@ -41,15 +41,16 @@ class Convert:
     """
 
     source: Positional[Path]
-    """A .weights file or backbone (darknet53.conv.74), a .safetensors file of this program, or a run's folder."""
+    """A .weights file or backbone (darknet53.conv.74), a .safetensors file of this program, a run's folder, or the name
+    of a published model."""
     target: Positional[Path]
     """The file to write: .weights, .safetensors, .onnx (raw predictions out), or NAME.conv.N, a backbone."""
     force: bool = False
     """Replace existing files."""
     cfg: Path | None = None
-    """The darknet .cfg of a .weights source."""
+    """The darknet .cfg of a .weights source; by default the one beside it."""
     names: Path | None = None
-    """A .names file, one class per line, for the target of a .weights source."""
+    """A .names file, one class per line, for the target of a .weights source; by default the one beside it."""
     cutoff: int | None = None
     """Write layers 0 to N - 1 only, as darknet's `partial` does: a backbone."""
     size: str | None = None
@@ -311,7 +312,7 @@ class Explain(Checked):
         if (self.image is None) == (self.image_id is None):
             raise ValueError(f"give either an IMAGE or --image-id; got {'none' if self.image is None else 'both'}")
         if self.model.weights is None:
-            raise ValueError("give --weights: .weights with --cfg, .safetensors, or the folder of a run")
+            raise ValueError("give --weights: a .weights or .safetensors file, or the folder of a run")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,11 +37,12 @@ class ModelFiles:
     """The model: its files, its input, its device and arithmetic."""
 
     weights: Path | None = None
-    """.weights or .safetensors file, or the folder of a run."""
+    """.weights file, .safetensors or .onnx file of this program, folder of a run, or name of a published model."""
     cfg: Path | None = None
-    """Darknet .cfg that belongs to a .weights file."""
+    """Darknet .cfg that belongs to a .weights file; by default the one beside it, of its name or the only one."""
     names: Path | None = None
-    """.names file, one class per line; by default the names in the weights file, else COCO's for 80 classes."""
+    """.names file, one class per line; by default the names in the weights file or beside it, else COCO's for 80
+    classes."""
     size: str | None = None
     """Network input in pixels, N or WIDTHxHEIGHT; by default what the weights were trained with, else the cfg's."""
     placement: Literal["letterbox", "stretch"] | None = None
