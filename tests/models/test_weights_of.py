@@ -274,6 +274,9 @@ def test_an_onnx_file_detects_as_its_original(letterbox: bool) -> None:
     torch.manual_seed(0)
     network = Darknet(read_cfg("toy.cfg"))
     network.train()(torch.rand(2, 3, 64, 64))
+    with torch.no_grad():  # moderate predictions, as a trained network has them
+        for k in network.cfg.heads:
+            network.get_parameter(f"layers.{k - 1}.conv.weight").mul_(0.2)
     save_safetensors(network, "a.safetensors", NAMES, size=Size(64, 96), letterbox=letterbox)
     assert main(["convert", "a.safetensors", "a.onnx"]) == 0
     images = [np.random.default_rng(k).integers(0, 256, (50 + k, 70, 3), dtype=np.uint8) for k in range(3)]
@@ -281,7 +284,7 @@ def test_an_onnx_file_detects_as_its_original(letterbox: bool) -> None:
         original, model = (yolo.load(f"a.{kind}", device="cpu", exact=exact) for kind in ("safetensors", "onnx"))
         assert (model.names, model.size, model.letterbox) == (NAMES, Size(64, 96), letterbox)
         for some in (images, images[:1]):
-            found, expected = (one.detect(some, Filter(confidence=0.5)) for one in (model, original))
+            found, expected = (one.detect(some, Filter(confidence=0.3)) for one in (model, original))
             assert sum(map(len, expected)) > 0
             for one, other in zip(found, expected, strict=True):
                 assert gap(one, other) < 1e-4
