@@ -127,7 +127,7 @@ def _frame(shot: Shot) -> str:
 def _model(options: Detect) -> Detector:
     """Return the detector that the options describe; by default that of the newest run, else of official weights."""
     files = options.model
-    if files.weights is None and files.cfg is not None and files.cfg.suffix != ".cfg":
+    if files.weights is None and files.cfg is not None and files.cfg.suffix.lower() != ".cfg":
         files = replace(files, weights=files.cfg, cfg=None)  # holds both
     # Without a word about the model: the newest run. Of a cfg alone: its official weights.
     if files.weights is None:

@@ -100,10 +100,10 @@ def _of_results(options: Evaluate) -> Case:
 
 def _of_model(options: Evaluate) -> Case:
     """Return the case of a model and a data set, after detecting in all its images."""
+    model = load_trained(options.model)  # first, since the data may take minutes
     data = _of_run(options) if options.data is None else _given(options, options.data)
     allow_empty = empty_of(options.allow_empty, options.model.weights)
     check_learnable(data.index, f"{options.data or options.model.weights}", allow_empty=allow_empty)
-    model = load_trained(options.model)
     return Case(
         data.names,
         torch.from_numpy(data.index.image_ids),
