@@ -255,11 +255,11 @@ class ResultFiles:
         else:
             write_image(copy, image)
         found = detections.clipped(image.shape)
-        rows = _rows(fractions(found.boxes, image.shape), found)
+        rows = _rows(fractions(found.boxes.double(), image.shape), found)  # to a thousandth of a pixel in large images
         with replacing(self.claim(self.folder / "labels" / f"{stem}.txt")) as temporary:
             temporary.write_text(
                 "".join(
-                    f"{label} {' '.join(f'{x:.6g}' for x in box)}{f' {score:.6g}' * self.scores}\n"
+                    f"{label} {' '.join(f'{x:.8g}' for x in box)}{f' {score:.6g}' * self.scores}\n"
                     for box, score, label in rows
                     if min(box[2:]) > 0
                 )
