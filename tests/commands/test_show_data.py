@@ -109,13 +109,19 @@ def test_anchors_of_coco_on_coco_and_on_blood_cells(data: str, cfg: str, said: s
     assert anchor_table(index, make_plan(read_cfg(cfg)))[-1].startswith(said)
 
 
-def test_boxes_are_measured_in_network_pixels(tmp_path: Path) -> None:
-    """After the letterbox: an image of twice the input's width has its boxes halved, whatever its height."""
+def test_boxes_are_measured_in_network_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A letterboxed image of twice the input's width has its boxes halved, whatever its height; a stretched one not."""
     data = write_voc(
         tmp_path, [DrawnImage((832, 400), [(0, 0, 0, 232, 180)]), DrawnImage((208, 416), [(1, 8, 8, 124, 98)])]
     )
     index = open_data(data).index
     assert network_sizes(index, Size(416, 416)).tolist() == [[116, 90], [116, 90]]
+    np.testing.assert_allclose(network_sizes(index, Size(416, 416), letterbox=False), [[116.0, 187.2], [232.0, 90.0]])
+    words = ["--split", "train", "--size", "416", "--images", "1", "--out", str(tmp_path / "sheets")]
+    assert main(["show-data", str(data), *words, "--placement", "stretch"]) == 0
+    out = capsys.readouterr().out
+    assert "in the network input, 416 x 416, stretch" in out
+    assert "187.2" in out
     lines = anchor_table(index, make_plan(read_cfg("yolov3.cfg")))
     assert lines[1].split() == ["0", "32", "116", "x", "90", "2", "100.0%", "1.00"]
     assert lines[4].split() == ["0", "32", "all", "100.0%"]

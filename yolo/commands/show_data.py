@@ -44,11 +44,13 @@ def run(options: ShowData) -> int:
     _print(f"{options.path}: {', '.join(layouts)}", totals({**indices, **parts}))
     for names in dict.fromkeys(tuple(index.names) for index in indices.values()):
         _print("", class_table({split: index for split, index in indices.items() if tuple(index.names) == names}))
-    size = f"{plan.size.width} x {plan.size.height}"
+    size, letterbox = f"{plan.size.width} x {plan.size.height}", options.placement == "letterbox"
     # What the network will see of the boxes, and what is wrong with the data.
     for split, index in indices.items():
-        _print(f"{split}: pixels of boxes in the network input, {size}", quantiles(network_sizes(index, plan.size)))
-        _print(f"{split}: boxes by the anchor of {options.cfg.name} that is most like them", anchor_table(index, plan))
+        shown = network_sizes(index, plan.size, letterbox=letterbox)
+        _print(f"{split}: pixels of boxes in the network input, {size}, {options.placement}", quantiles(shown))
+        table = anchor_table(index, plan, letterbox=letterbox)
+        _print(f"{split}: boxes by the anchor of {options.cfg.name} that is most like them", table)
         if notes := [*index.notes, *filter(None, [nothing_counts(index) or few_labelled(index)])]:
             _print(f"{split}: notes", notes)
         if index.faults:
@@ -62,7 +64,7 @@ def run(options: ShowData) -> int:
         chosen = spread(len(images), options.images)
         title = f"{name} {split}: {len(images):,} images, at {size}"
         draws = [Draw(0, k, plan.size) for k in range(len(images))]
-        augmented = Preview(Augmented(images, Augment(), seed=options.seed), draws)
+        augmented = Preview(Augmented(images, Augment(), seed=options.seed, letterbox=letterbox), draws)
         _write(options.out / f"{name}-{split}.png", contact_sheet(images, chosen, plan.size, title))
         title += ", as the first epoch of training sees them"
         _write(options.out / f"{name}-{split}-augmented.png", contact_sheet(augmented, chosen, plan.size, title))

@@ -48,11 +48,11 @@ def class_table(indices: Mapping[str, Index]) -> list[str]:
     return lines
 
 
-def network_sizes(index: Index, size: Size) -> np.ndarray:
-    """Return width and height of every box in pixels of the letterboxed network input, float64 `[G, 2]`."""
-    # One letterbox for each size that images have.
+def network_sizes(index: Index, size: Size, *, letterbox: bool = True) -> np.ndarray:
+    """Return width and height of every box in pixels of the network input, float64 `[G, 2]`."""
+    # One placement for each size that images have.
     kinds, kind = np.unique(index.sizes, axis=0, return_inverse=True)
-    placed = [Placement.letterbox(Size(int(h), int(w)), size).placed.wh for w, h in kinds]
+    placed = [Placement.of(Size(int(h), int(w)), size, letterbox=letterbox).placed.wh for w, h in kinds]
     scale = np.array(placed, dtype=np.float64).reshape(-1, 2) / kinds
     return (index.boxes[:, 2:] - index.boxes[:, :2]) * scale[kind.reshape(-1)[index.image]]
 
@@ -82,13 +82,13 @@ def nearest(sizes: np.ndarray, heads: Sequence[np.ndarray]) -> tuple[np.ndarray,
     return overlap.argmax(axis=1), overlap.max(axis=1)
 
 
-def anchor_table(index: Index, plan: Plan) -> list[str]:
+def anchor_table(index: Index, plan: Plan, *, letterbox: bool = True) -> list[str]:
     """Return a table with a line for each anchor and head: the boxes that resemble it most, their share, mean IoU.
 
     Below it is a sentence on how well all of them fit. Crowds and boxes without area are not counted.
     """
     # The best anchor of every box, and how many boxes each anchor has.
-    sizes = network_sizes(index, plan.size)[~index.crowd]
+    sizes = network_sizes(index, plan.size, letterbox=letterbox)[~index.crowd]
     sizes = sizes[(sizes > 0).all(axis=1)]
     heads = anchors(plan)
     best, overlap = nearest(sizes, heads)

@@ -113,6 +113,8 @@ class ShowData(Checked):
     """Darknet .cfg: the network input, and the anchors that the boxes are compared with."""
     size: str | None = None
     """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
+    placement: Literal["letterbox", "stretch"] = "letterbox"
+    """How training will place the images in the network input."""
     names: Path | None = None
     """.names file, one class per line, that the labels refer to; by default the names in the data."""
     classes: str | None = None
