@@ -21,21 +21,21 @@ import pytest
 from tests.support.paths import ROOT
 
 BUDGET = {
-    "yolo": 535,
-    "yolo/options": 690,
-    "yolo/images": 365,
+    "yolo": 550,
+    "yolo/options": 760,
+    "yolo/images": 460,
     "yolo/metrics": 765,
-    "yolo/darknet": 1680,
-    "yolo/data": 3020,
+    "yolo/darknet": 1930,
+    "yolo/data": 3035,
     "yolo/detection": 445,
-    "yolo/download": 600,
-    "yolo/models": 390,
+    "yolo/download": 615,
+    "yolo/models": 625,
     "yolo/evaluation": 415,
     "yolo/explain": 650,
     "yolo/doctor": 820,
-    "yolo/training": 1690,
+    "yolo/training": 1695,
     "yolo/ablation": 1290,
-    "yolo/commands": 980,
+    "yolo/commands": 1200,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 
