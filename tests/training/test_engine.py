@@ -363,7 +363,8 @@ def test_validation_by_hand(detector: YoloDetector, data: Path) -> None:
     found = Validation(images, detector, arithmetic=lambda: autocast(CPU, torch.float32))(detector)
     metrics, truths = CocoMetrics(list(images.names)), truths_in(images)
     for k in range(len(images)):
-        seen = detector.detect([images.path(k)], EVALUATION)
+        pixels, placement = detector.prepare(images.path(k))
+        seen = detector.detect_batch(pixels[None], [placement], EVALUATION)  # not clipped to the image, as metrics are
         own = truths.image == k
         target = {"image_id": int(images.index.image_ids[k]), "boxes": truths.boxes[own]}
         target |= {"labels": truths.label[own], "iscrowd": truths.crowd[own], "area": truths.area[own]}
