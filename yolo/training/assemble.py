@@ -99,7 +99,7 @@ def assemble(
             trainer.save()
         run.replace({**verdict.files(detector), OPTIONS: yaml_text(options)})
     summary = (
-        f"{run.folder}: {len(data):,} images, {len(data.names)} classes, input {detector.size}, "
+        f"{run.folder}: {len(data):,} images, {len(data.names)} classes, input {detector.size} {options.placement}, "
         f"{options.epochs} epochs, {total_steps:,} steps, {str(precision).removeprefix('torch.')} on {device}"
     )
     print_once("\n".join([summary, *warmup_notes(options.schedule, total_steps)]))
