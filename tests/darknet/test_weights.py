@@ -285,7 +285,7 @@ def test_damaged_safetensors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="model.safetensors: not a Darknet network: its metadata lacks cfg, darknet_h"):
         load_safetensors(tmp_path / "model.safetensors")
     for key, damaged in {"names": "7", "darknet_header": "{", "size": "[1]"}.items():
-        save_tensors(tmp_path / "odd.safetensors", network().state_dict(), {**metadata, key: damaged})
+        save_tensors(tmp_path / "odd.safetensors", tiny.state_dict(), {**metadata, key: damaged})
         with pytest.raises(ValueError, match=r"odd.safetensors: cfg, names, darknet_header or size .* are damaged"):
             load_safetensors(tmp_path / "odd.safetensors")
     with pytest.raises(FileNotFoundError, match="none.safetensors: no such file"):
