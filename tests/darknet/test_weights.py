@@ -54,8 +54,8 @@ FLOATS = [4 * 4 + 4 * 27, 0, 5 + 5 * 4, 24 + 24 * 5, 0]  # biases, scales, means
 
 
 def network(text: str = TINY) -> Darknet:
-    """A tiny network, weights undefined."""
-    return Darknet(parse_cfg(text, "tiny.cfg"), init=None)
+    """A tiny network with initial weights."""
+    return Darknet(parse_cfg(text, "tiny.cfg"))
 
 
 def weights_file(path: Path, floats: int = sum(FLOATS), header: bytes | None = None) -> Path:
