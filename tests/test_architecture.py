@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 
 BUDGET = {
     "yolo": 550,
-    "yolo/options": 760,
+    "yolo/options": 770,
     "yolo/images": 460,
     "yolo/metrics": 765,
     "yolo/darknet": 1930,

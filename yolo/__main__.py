@@ -11,8 +11,9 @@ from typing import Any
 
 import tyro
 
+from yolo.options.ablate import Ablate
 from yolo.options.aliases import foreign
-from yolo.options.commands import Ablate, Convert, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
+from yolo.options.commands import Convert, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
 from yolo.options.presets import parse_train
 from yolo.options.training import Training
 

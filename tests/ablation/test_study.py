@@ -13,7 +13,7 @@ import yaml
 from yolo.ablation.grid import combinations, find_grid, merged, nested, read_grid
 from yolo.ablation.study import Pilot, Study, finished, read_study, write_study
 from yolo.ablation.variants import decided, differences, option_of, pilot_runs, variant_options, with_option
-from yolo.options.commands import PILOT_SEED, Ablate
+from yolo.options.ablate import PILOT_SEED, Ablate
 from yolo.options.train import LossOptions, Train
 from yolo.options.yaml_file import write_yaml
 

@@ -81,10 +81,10 @@ def test_a_missing_label(part: Part) -> None:
 def test_a_misplaced_box(part: Part) -> None:
     """The label has no detection, and a detection of its class has no label: one finding, not two."""
     seen = truths(part)
-    seen[12] = (6, 0, (0, 90, 30, 119), 0.7)
+    seen[12] = (6, 0, (0, 90, 30, 119), 0.85)
     (finding,) = found(part, seen)
     assert (finding.kind, finding.shown[0].objects) == ("misplaced box", (12,))
-    assert finding.sentence == "bolt: nothing is found there, but bolt 0.70 beside it"
+    assert finding.sentence == "bolt: nothing is found there, but bolt 0.85 beside it"
 
 
 def test_a_label_that_is_never_found(part: Part) -> None:

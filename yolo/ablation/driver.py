@@ -14,7 +14,7 @@ from yolo.ablation.launch_ray import run_ray
 from yolo.ablation.study import Study, StudyRun, finished, read_status, write_study
 from yolo.ablation.study_report import write_report
 from yolo.ablation.variants import decided, differences, option_of, pilot_runs
-from yolo.options.commands import Ablate
+from yolo.options.ablate import Ablate
 from yolo.options.presets import read_options
 from yolo.options.training import Training
 from yolo.options.yaml_file import write_yaml

@@ -13,7 +13,7 @@ from yolo.ablation.grid import dotted, merged, nested
 from yolo.ablation.study import Study, StudyRun
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
-from yolo.options.commands import PILOT_SEED
+from yolo.options.ablate import PILOT_SEED
 from yolo.options.presets import find_preset, parse_train
 from yolo.options.registry import find_model
 from yolo.options.train import Train

@@ -13,7 +13,7 @@ from yolo.ablation.launch_ray import require_ray
 from yolo.ablation.study import STUDY, Study, StudyRun, finished, read_study
 from yolo.ablation.variants import check_start, pilot_runs, variant_options
 from yolo.atomic import open_alone
-from yolo.options.commands import Ablate
+from yolo.options.ablate import Ablate
 
 
 def run(options: Ablate) -> int:

@@ -89,7 +89,7 @@ def _ending(target: Path) -> str:
 
 
 def _read(options: Convert) -> Saved:
-    """Return the network of the source with what is known of it; its class names are empty if there are none."""
+    """Return the network of the source, its class names (empty if unknown), input and placement."""
     source, cfg, names = weights_of(options.source, options.cfg, options.names, use="convert")
     assert source is not None, "only a summary does without"
     if cfg is None or source.suffix.lower() in OWN:

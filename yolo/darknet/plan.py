@@ -107,7 +107,7 @@ def _stride(section: Layer, sources: tuple[int, ...], before: Sequence[_Stride])
 
 
 def _other_size(cfg: Cfg, size: Size) -> str:
-    """Return the remedy for a size that does not fit: the multiple that does, empty if there is none."""
+    """Return what to do about a size that does not fit: the multiple that does; empty if no multiple fits."""
     strides: list[_Stride] = []
     try:
         for index, section in enumerate(cfg.layers):

@@ -130,7 +130,7 @@ def _decoded(names: Iterable[str]) -> list[tuple[str, Checked, bool]]:
 
 
 def _stamp(name: str) -> Stamp | None:
-    """Return size and times of a file; None if there is none."""
+    """Return the size of a file in bytes and its times in ns, or None if it does not exist."""
     try:
         status = os.stat(name)
     except OSError:

@@ -30,7 +30,7 @@ FOUND, NEAR, CLEAR = 0.45, 0.3, 0.5
 DOUBT = 0.05
 """Part of a detection's score: the label that it contradicts has no detection of its own class with so high a score."""
 
-WRONG_CLASS, MISPLACED, MISSING = 0.5, 0.6, 0.8
+WRONG_CLASS, MISPLACED, MISSING = 0.7, 0.8, 0.8
 """Scores from which detections contradict labels. An object that nobody labelled needs the highest: COCO's labels, like
 most, leave out many small things."""
 

@@ -31,7 +31,7 @@ class Element:
     children: list[Element] = field(default_factory=list)
 
     def find(self, *tags: str) -> Element | None:
-        """Return the first element on this path down the tags; None if there is none."""
+        """Return the first element on this path of tags, or None."""
         if not tags:
             return self
         below = next((child for child in self.children if child.tag == tags[0]), None)
