@@ -1,6 +1,6 @@
 """Everything that a GPU changes, in one command: is it right, how fast is it, what does the blog post's recipe reach?
 
-    python benchmarks/gpu.py [--data FOLDER] [--minutes 8]
+    python benchmarks/gpu.py [--data FOLDER] [--minutes 14] [--only PART,PART]
     python benchmarks/gpu.py --quick --device cpu            # the same parts in small, to try the script
 
 Needs no network. FOLDER is a data set whose first 100 training images are learned by heart in the last experiment.
@@ -36,11 +36,14 @@ from gpu_speed import compiled, inference, measured_peak, preset, training
 
 from yolo.models.load import find_device
 
+PEAK = "peak"
+"""The part whose figure the others divide by: it is always run."""
+
 
 def parts(scale: Scale) -> list[Part]:
     """Return everything, the most important first, because what comes last is skipped when time runs short."""
     found = [
-        Part("peak", 5, measured_peak),
+        Part(PEAK, 5, measured_peak),
         Part("NMS", 10, same_nms),
         Part("loss", 15, same_loss),
         Part("COCO metrics", 30, same_metrics),
@@ -53,13 +56,25 @@ def parts(scale: Scale) -> list[Part]:
             found.append(Part(f"inference, {name}, batch {batch}", 20, partial(inference, cfg=name, batch=batch)))
     for batch in scale.train_batches:
         found.append(Part(f"training, {cfg}, batch {batch}", 40, partial(training, batch=batch)))
-    found.append(Part("preset blog", 60, partial(preset, name="blog", others=1)))
-    found.append(Part("preset small-data", 45, partial(preset, name="small-data", others=0)))
+    found.append(Part("preset blog", 100, partial(preset, name="blog")))
+    found.append(Part("preset small-data", 60, partial(preset, name="small-data")))
     for batch in scale.batches:
         found.append(Part(f"compiled, {cfg}, batch {batch}", 90, partial(compiled, cfg=cfg, batch=batch)))
     batch = scale.train_batches[-1]
     found.append(Part(f"compiled training, {cfg}, batch {batch}", 150, partial(training, batch=batch, compile=True)))
     return found
+
+
+def wanted(scale: Scale, only: str | None) -> list[Part]:
+    """Return the parts whose names begin with one of the words of `--only`, and the peak; all of them without it."""
+    found = parts(scale)
+    if only is None:
+        return found
+    beginnings = tuple(word.strip() for word in only.split(","))
+    unknown = [word for word in beginnings if not any(part.name.startswith(word) for part in found)]
+    if unknown:
+        raise SystemExit(f"--only {unknown[0]}: no such part; there are: {', '.join(part.name for part in found)}")
+    return [part for part in found if part.name.startswith((PEAK, *beginnings))]
 
 
 def reason_to_skip(bench: Bench, part: Part) -> str:
@@ -88,8 +103,8 @@ def machine(bench: Bench) -> str:
     return ", ".join([*words, f"{os.cpu_count()} cores", f"{datetime.now(UTC):%d %B %Y}"])
 
 
-def run_all(bench: Bench, begin: float) -> int:
-    """Run all parts and print their rows, then the table; 1 if a part failed."""
+def run_all(bench: Bench, chosen: list[Part], begin: float) -> int:
+    """Run the parts and print their rows, then the table; 1 if a part failed."""
     table: list[tuple[str, str, str]] = []
     failed: list[str] = []
 
@@ -98,7 +113,8 @@ def run_all(bench: Bench, begin: float) -> int:
         print(f"{time.monotonic() - begin:5.0f} s  {': '.join(row)}", flush=True)
 
     print(machine(bench), flush=True)
-    for part in parts(bench.scale):
+    for k, part in enumerate(chosen):
+        bench.reserved = sum(later.seconds for later in chosen[k + 1 :])
         if reason := reason_to_skip(bench, part):
             tell(part.name, "skipped", reason)
             continue
@@ -124,15 +140,16 @@ def main() -> int:
     begin = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="a data set with a split that begins with train")
-    parser.add_argument("--minutes", type=float, default=8, help="parts that may need more are skipped")
+    parser.add_argument("--minutes", type=float, default=14, help="parts that may need more are skipped")
+    parser.add_argument("--only", metavar="PART,PART", help="the parts that begin with these words, and the peak")
     parser.add_argument("--device", help="by default a GPU if there is one")
     parser.add_argument("--keep", type=Path, help="folder for the options and metrics of the presets' runs")
     parser.add_argument("--quick", action="store_true", help="everything in small")
     arguments = parser.parse_args()
+    device, scale = find_device(arguments.device), QUICK if arguments.quick else FULL
+    chosen, deadline = wanted(scale, arguments.only), begin + 60 * arguments.minutes
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        device, scale = find_device(arguments.device), QUICK if arguments.quick else FULL
-        deadline = begin + 60 * arguments.minutes
-        return run_all(Bench(device, scale, arguments.data, Path(folder), arguments.keep, deadline), begin)
+        return run_all(Bench(device, scale, arguments.data, Path(folder), arguments.keep, deadline), chosen, begin)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,10 @@ QUICK = Scale(
 
 @dataclass
 class Bench:
-    """Where and how the parts run. `peak` is in operations per second, NaN until it is measured."""
+    """Where and how the parts run. `peak` is in operations per second, NaN until it is measured.
+
+    `reserved` are the seconds that the parts after this one may need.
+    """
 
     device: torch.device
     scale: Scale
@@ -73,6 +76,7 @@ class Bench:
     keep: Path | None
     deadline: float
     peak: float = float("nan")
+    reserved: float = 0
 
     @property
     def cuda(self) -> bool:

@@ -7,6 +7,7 @@ import copy
 import itertools
 import subprocess
 import threading
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from types import SimpleNamespace
@@ -95,8 +96,10 @@ def never_waiting(device: torch.device) -> Iterator[None]:
         yield
         return
     torch.cuda.synchronize(device)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        with warnings.catch_warnings():  # the mode warns that it is a prototype
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
         yield
     finally:
         torch.cuda.set_sync_debug_mode("default")

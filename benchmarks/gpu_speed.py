@@ -178,18 +178,20 @@ def rate(bench: Bench, epoch: Callable[[], None], images: int) -> Turn:
     return lambda: [images / clock(epoch, bench.wait)]
 
 
-def preset(bench: Bench, name: str, others: int) -> Rows:
-    """Learn 100 images by heart with the recipe of a preset; after this part, `others` need as much time as this one.
+def preset(bench: Bench, name: str) -> Rows:
+    """Learn 100 images by heart with the recipe of a preset.
 
-    When its share of the time is up, the run is stopped as Ctrl-C stops it, and its last evaluation counts.
+    When the time is up, less what is reserved for later parts but at most half of it, the run is stopped as Ctrl-C
+    stops it, and its last evaluation counts.
     """
     run = bench.folder / name
     words = ["--preset", name, "--data", str(bench.data), "--split", "train", "--limit", "100", "--eval-on", "train"]
     # With the images in memory, starting worker processes for 25 small batches takes longer than what they do.
     words += ["--cfg", bench.scale.cfgs[0], "--size", str(bench.scale.size), "--cache", "ram", "--workers", "0"]
-    words += ["--eval-every", "25", "--save-every", "1000", "--device", str(bench.device), "--out", str(run)]
+    words += ["--eval-every", "10", "--save-every", "1000", "--device", str(bench.device), "--out", str(run)]
     words += [*bench.scale.preset_words, *([] if name == "blog" else ["--plain"])]  # the blog's recipe is plain anyway
-    share = max(5.0, bench.seconds_left() / (others + 1) - 15)
+    left = bench.seconds_left()
+    share = max(5.0, left - min(left / 2, bench.reserved) - 15)
     limit = threading.Timer(share, os.kill, (os.getpid(), signal.SIGINT))
     begin = time.monotonic()
     limit.start()

@@ -19,7 +19,7 @@ import torch
 
 import yolo.ablation.driver
 import yolo.commands.ablate  # now, before a test replaces what it imports
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, environment
 from tests.support.train_problems import difference, numbers, shapes, tiny_cfg, words
 from yolo.__main__ import main
 from yolo.ablation import launch_local
@@ -192,8 +192,9 @@ def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str], monk
     killed, terminated = (
         SIGNALS.replace("EPOCH", str(epoch)).replace("SIGNAL", name) for epoch, name in ((1, "SIGKILL"), (3, "SIGTERM"))
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([sys.executable, "-c", KILLED, killed, *command], env=environment, capture_output=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, killed, *command], env=environment(OMP_NUM_THREADS="1"), capture_output=True
+    )
     assert ended.returncode == -signal.SIGKILL
     capsys.readouterr()
     with monkeypatch.context() as patch:
@@ -554,11 +555,12 @@ sys.exit(main(sys.argv[1:]))
 def test_two_workers_of_ray(place: list[str]) -> None:
     """Two runs at the same time have the numbers of the local launcher. Own processes keep Ray out of this one."""
     Path("begun").mkdir()
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for launcher, program in (("ray", ["-c", BESIDE]), ("local", ["-m", "yolo"])):
         command = ["ablate", "grid.yaml", "--out", launcher, "--seeds", "1", "--jobs", "2", "--threads", "1"]
         command = [sys.executable, *program, *command, "--launcher", launcher, "--", *place]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        ended = subprocess.run(
+            command, env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True, timeout=120
+        )
         assert ended.returncode == 0, ended.stderr
         assert "2 of 2 runs are finished" in ended.stdout
     for name in ("mse", "iou"):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, environment
 from tests.support.small_sets import DrawnImage, write_coco
 
 
@@ -16,8 +15,7 @@ def benchmark(*arguments: str) -> str:
     """Return what it prints for toy.cfg, one round of one step."""
     command = [sys.executable, str(ROOT / "benchmarks" / "train.py"), "--net", "toy.cfg:2", "--size", "64"]
     command += ["--threads", "1", "--rounds", "1", "--steps", "1", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment(), check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

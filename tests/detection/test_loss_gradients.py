@@ -306,6 +306,7 @@ def test_a_read_value_is_found(read: Any) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_nothing_waits_for_the_gpu() -> None:
     """Forward and backward of every variant while every synchronisation is an error, and the same loss."""
     problem = small_problem()
@@ -315,8 +316,8 @@ def test_nothing_waits_for_the_gpu() -> None:
     for (bbox_loss, obj_label, rule), extra in itertools.product(COMBINATIONS, EXTRAS):
         chosen = {"bbox_loss": bbox_loss, "obj_label": obj_label, "assign": rule, **extra}
         torch.cuda.synchronize()
-        torch.cuda.set_sync_debug_mode("error")
         try:
+            torch.cuda.set_sync_debug_mode("error")
             terms = compute_loss(predictions, labels, model, **chosen)
             terms.total.backward()
         finally:

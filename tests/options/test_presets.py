@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, environment
 from yolo.__main__ import main
 from yolo.options.augment import PLAIN, Augment
 from yolo.options.presets import find_preset, parse_train
@@ -121,8 +120,9 @@ def test_help_shows_the_presets_values_without_torch(tmp_path: Path) -> None:
         "try: main(['train', '--preset', 'blog', '--help'])\n"
         "finally: print('torch' in sys.modules)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment(COLUMNS="200")
+    )
     assert done.returncode == 0
     assert "(default: 150)" in done.stdout
     assert "--bbox-loss {mse,iou,giou,diou,ciou}" in done.stdout

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tests.support.paths import ROOT
+from tests.support.paths import environment
 from yolo.data.shapes.scenes import make_shapes
 from yolo.training.run_folder import read_metrics
 
@@ -73,11 +73,11 @@ def process(*arguments: object, torchrun: list[str] | None = None, module: bool 
 
     With the options of `torchrun` as several processes; if not `module`, these options end with a script in its place.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     start = ["-m", "torch.distributed.run", *torchrun] if torchrun else []
     return subprocess.Popen(
         [sys.executable, *start, *(["-m", "yolo", "train"] if module else []), *map(str, arguments)],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=environment(OMP_NUM_THREADS="1"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 

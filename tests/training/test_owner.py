@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import yolo.training.owner
-from tests.support.paths import ROOT
+from tests.support.paths import environment
 from tests.support.train_problems import ended, process, shapes, tiny_cfg, words
 from yolo.__main__ import main
 from yolo.training.owner import OWNER, owned
@@ -43,9 +43,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def holder(folder: str, *more: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Yield a process that owns the folder, and the process id of its child, once it does."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", HOLDER, folder, *more]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         try:
@@ -140,9 +141,8 @@ sys.exit(main(["train", *sys.argv[1:]]))
 def test_two_trainings(capsys: pytest.CaptureFixture[str]) -> None:
     """Whichever of --out and --resume the second one has, it is refused in one line, and the first run is complete."""
     command = words(shapes(Path.cwd()), tiny_cfg(Path.cwd()), "--out", "run")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = [sys.executable, "-c", BEGUN, *command]
-    with subprocess.Popen(first, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(first, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert any(line == "epoch done\n" for line in child.stdout)
         kept = {path: path.read_bytes() for path in Path("run").iterdir()}

@@ -19,7 +19,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, environment
 from yolo.training.run_folder import Run, newest_run, next_folder, read_metrics
 
 
@@ -327,11 +327,10 @@ dist.destroy_process_group()
 
 def test_two_processes_share_a_folder(tmp_path: Path) -> None:
     """One folder, one line, one file of events, whoever comes first."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(tmp_path / "meeting"), str(k)],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for k in range(2)
     ]  # fmt: skip
