@@ -23,8 +23,9 @@ from yolo.__main__ import main
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.data.formats.coco_json import Annotations, read_annotations
+from yolo.data.shapes.drawn import DrawnScene
 from yolo.data.shapes.figures import NAMES, background, coverage, paint, random_figure
-from yolo.data.shapes.scenes import SIZES, VISIBLE, DrawnScene, draw_scene, make_shapes
+from yolo.data.shapes.scenes import SIZES, VISIBLE, draw_scene, make_shapes
 from yolo.images.files import read_image
 from yolo.images.placement import Placement
 from yolo.size import Size

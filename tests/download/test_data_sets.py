@@ -534,6 +534,9 @@ def test_penn_fudan(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("arguments", "message"),
     [
         (["shapes", "--images", "5"], "get shapes: --images has no meaning here"),
+        (["shapes", "--difficulty", "big"], "get shapes: --difficulty has no meaning here"),
+        (["coco", "--seed", "1"], "get coco: --seed has no meaning here"),
+        (["singles", "--split", "val"], "get singles: --split has no meaning here"),
         (["bccd", "--split", "train"], "get bccd: --split has no meaning here"),
         (["weights", "yolov3", "--out", "a"], "get weights: --out has no meaning here"),
         (["coco", "val2017"], "get coco: another name has no meaning here"),

@@ -1,4 +1,4 @@
-"""`python -m yolo get`: downloads official weights to the cache and data sets to data/."""
+"""`python -m yolo get`: downloads official weights to the cache, and downloads or draws data sets to data/."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from yolo.options.commands import Get
 USED = {
     "weights": ("names",),
     "shapes": ("out",),
+    "singles": ("out", "images", "difficulty", "seed"),
     "coco": ("split", "images", "out", "mirror"),
     "voc": ("split", "out", "mirror"),
     "bccd": ("out", "mirror"),
@@ -20,7 +21,7 @@ USED = {
 
 def run(options: Get) -> None:
     """Download what is missing and print its paths. Raises ValueError for an option without meaning for the kind."""
-    for name in ("names", "split", "images", "out", "mirror"):
+    for name in ("names", "split", "images", "difficulty", "seed", "out", "mirror"):
         if getattr(options, name) not in (None, ()) and name not in USED[options.kind]:
             flag = "another name" if name == "names" else f"--{name}"
             raise ValueError(f"get {options.kind}: {flag} has no meaning here")
@@ -40,6 +41,12 @@ def _data_set(options: Get, out: Path) -> list[Path]:
         from yolo.data.shapes.scenes import make_shapes
 
         return [make_shapes(out)]
+    if options.kind == "singles":
+        from yolo.data.shapes.singles import make_singles
+
+        train = 1000 if options.images is None else options.images
+        val = max(train * 2 // 5, 1)
+        return [make_singles(out, options.seed or 0, train, val, options.difficulty or "big")]
     if options.kind == "coco":
         from yolo.download.coco import SPLITS, get_coco
 

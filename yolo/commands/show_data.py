@@ -10,6 +10,7 @@ import numpy as np
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
 from yolo.data.datasets import ImageDataset, open_data, splits
+from yolo.data.formats import csv_boxes
 from yolo.data.holdout import SHARE, halves
 from yolo.data.index import summary
 from yolo.data.learnable import few_labelled, nothing_counts
@@ -35,6 +36,7 @@ def run(options: ShowData) -> int:
     there = partial(splits, options.path, data_format=options.data_format, val=options.val)
     data, broken = _open_all(options, there(split=options.split, holdout=options.holdout))
     indices = {split: images.index for split, images in data.items()}
+    tables = {} if options.csv is None else _new_files(options.csv, list(data))
     # A set without validation split, as `train` would divide it by default.
     divided = options.holdout is None and len(there(holdout=SHARE)) > len(there())
     parts = {f"{split}, {part}": index for split in data if divided and kind(split) != "test"
@@ -57,8 +59,11 @@ def run(options: ShowData) -> int:
             _print(f"{split}: {index.omission}", [summary(index.faults, "fault", 50), *advice(index.turned)])
     for split, problem in broken.items():
         _print(f"{split}: cannot be shown", problem.splitlines())
-    # A sheet of the images as they are, and one of the same images as training sees them first.
     print()
+    for split, file in tables.items():
+        csv_boxes.write(file, indices[split])
+        print(file)
+    # A sheet of the images as they are, and one of the same images as training sees them first.
     name = options.path.resolve().stem
     for split, images in data.items():
         chosen = spread(len(images), options.images)
@@ -101,6 +106,17 @@ def _open(options: ShowData, split: str) -> ImageDataset:
         val=options.val,
         holdout=options.holdout,
     )
+
+
+def _new_files(file: Path, names: list[str]) -> dict[str, Path]:
+    """Return a csv file for each split. Raises ValueError for another ending or a file that exists."""
+    single = len(names) == 1
+    files = {name: file if single else file.with_name(f"{file.stem}-{name}{file.suffix}") for name in names}
+    for path in files.values():
+        if path.suffix.lower() != ".csv" or path.exists():
+            problem = "exists" if path.exists() else "does not end in .csv"
+            raise ValueError(f"--csv {path}: {problem}; name a new file")
+    return files
 
 
 def _write(file: Path, sheet: np.ndarray) -> None:

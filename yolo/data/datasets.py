@@ -1,4 +1,4 @@
-"""Opening a data set: COCO json, Pascal VOC xml or YOLO txt, in any layout of `layouts.py`.
+"""Opening a data set: COCO json, Pascal VOC xml, YOLO txt or a csv file, in any layout of `layouts.py`.
 
 Letters: `G` objects of one image, `h, w` its height and width in pixels.
 
@@ -21,7 +21,7 @@ import torch
 from torchvision import tv_tensors
 
 from yolo.data.decoded import without_damaged
-from yolo.data.formats import coco, voc
+from yolo.data.formats import coco, csv_boxes, voc
 from yolo.data.formats import yolo as yolo_txt
 from yolo.data.holdout import held_out
 from yolo.data.index import Index, summary
@@ -37,7 +37,12 @@ from yolo.size import Size
 
 log = logging.getLogger("yolo")
 
-READERS: dict[Format, Callable[..., Index]] = {"coco": coco.read, "voc": voc.read, "yolo": yolo_txt.read}
+READERS: dict[Format, Callable[..., Index]] = {
+    "coco": coco.read,
+    "voc": voc.read,
+    "yolo": yolo_txt.read,
+    "csv": csv_boxes.read,
+}
 
 
 class ImageDataset:
@@ -123,7 +128,8 @@ def open_data(
     """Open the data set at `path`.
 
     Args:
-        path: a COCO json file, a data.yaml, a darknet .data file, or a folder in the layout of one of the formats.
+        path: a COCO json file, a csv file of boxes, a data.yaml, a darknet .data file, or a folder in the layout of one
+            of the formats.
         split: name of the split or the beginning of it, such as train for train2017; not needed if there is only one.
         data_format: by default the first of COCO, VOC and YOLO that the path holds.
         limit: only the first `limit` images, in the order of the annotations.

@@ -28,7 +28,8 @@ def find(
     """Return the splits at `path` by name.
 
     Args:
-        path: a COCO json file, a data.yaml, a darknet .data file or list, or a folder in a layout of the table.
+        path: a COCO json file, a csv file of boxes, a data.yaml, a darknet .data file or list, or a folder in a layout
+            of the table.
         data_format: the format; by default the first that fits.
         val: another such path, which holds the validation split.
         holdout: the share of a set without validation split that is held out as one; None or 0 for none.
@@ -118,17 +119,23 @@ def _of_folder(path: Path, data_format: Format | None) -> dict[str, Part]:
 
 def _of_file(path: Path, data_format: Format | None) -> dict[str, Part]:
     """Return the splits of a file: those that it describes, or the only one that it holds."""
-    formats: dict[str, Format] = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".data": "yolo", ".txt": "yolo"}
+    formats: dict[str, Format] = {".json": "coco", ".csv": "csv", **dict.fromkeys((*YAML, ".data", ".txt"), "yolo")}
     ending = path.suffix.lower()
     if data_format not in (None, formats.get(ending)) or ending not in formats:
         raise ValueError(
-            f"{path}: not recognised as {data_format or 'a data set'}; expected a COCO json file, a data.yaml, a .data "
-            f"file, a list of images (.txt), or a folder"
+            f"{path}: not recognised as {data_format or 'a data set'}; expected a COCO json file, a csv file of "
+            f"boxes, a data.yaml, a .data file, a list of images (.txt), or a folder"
         )
     if ending == ".json":
         return _of_json(path)
     if ending in (*YAML, ".data"):
         return from_file(path)
+    if ending == ".csv":
+        part = Part(
+            format="csv", layout="a csv file of boxes", split=path.stem, root=path.parent, source=path,
+            places=(Place((path.parent,), path),), every=(path,),
+        )  # fmt: skip
+        return {path.stem: part}
     names = names_near([path.parent, path.resolve().parent.parent])
     part = Part(
         format="yolo", layout="a list of images", split=path.stem, root=path.parent, source=path,

@@ -3,6 +3,7 @@
 Letters: `G` objects of a sample, `h, w` height and width of the network input in pixels.
 
     placement, scale, move, mirror   one warp into the input (`warp.py`); a mosaic has four, one per quarter
+    rotation                         the end of that warp, about the middle of the image
     mixup                            the mean of two inputs, with the objects of both
     hue, saturation, brightness      one matrix on the colours of the whole input (`colour.py`)
     the user's own                   any torchvision v2 transform of the finished sample
@@ -24,7 +25,7 @@ from yolo.data.colour import colour_matrix, recolour
 from yolo.data.mosaic import Recent, partners, quarters
 from yolo.data.order import Draw, chance, torch_chance
 from yolo.data.sample import DataSet, Sample, Target, View, make_target
-from yolo.data.warp import Warp, clipped
+from yolo.data.warp import Turned, Warp, clipped
 from yolo.images.placement import Placement
 from yolo.images.resize import place
 from yolo.options.augment import PLAIN, Augment
@@ -112,13 +113,16 @@ class Augmented(View):
     def _canvas(self, random: np.random.Generator, draw: Draw, sample: Sample) -> tuple[np.ndarray, Objects]:
         """Return the image of a draw, or a mosaic of it and three others, as uint8 `[h, w, 3]`, and its objects."""
         h, w = draw.size
-        canvas = np.empty((h, w, 3), np.uint8)
+        canvas, most = np.empty((h, w, 3), np.uint8), self.options.rotate
+        # Random numbers of their own: the others are the same with and without rotation.
+        own = chance(self.seed, draw.epoch, draw.image, use=4) if most else None
+        angles = [0.0] * 4 if own is None else own.uniform(-most, most, 4).tolist()
         if random.random() >= self.options.mosaic:
-            return canvas, self._draw_into(canvas, (0, 0, w, h), sample, random, covering=False)
+            return canvas, self._draw_into(canvas, (0, 0, w, h), sample, random, angles[0], covering=False)
         samples = [sample, *(self.data[k] for k in partners(random, draw, len(self), self.seed))]
         parts = [
-            self._draw_into(canvas, window, part, random, covering=True)
-            for window, part in zip(quarters(random, draw.size), samples, strict=True)
+            self._draw_into(canvas, window, part, random, angle, covering=True)
+            for window, part, angle in zip(quarters(random, draw.size), samples, angles, strict=True)
         ]
         return canvas, Objects(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
@@ -128,6 +132,8 @@ class Augmented(View):
         window: tuple[int, int, int, int],
         sample: Sample,
         random: np.random.Generator,
+        angle: float,
+        *,
         covering: bool,
     ) -> Objects:
         """Draw an image into a window of the canvas and return its objects there.
@@ -137,6 +143,7 @@ class Augmented(View):
             window: left, top, right, bottom.
             sample: image and target.
             random: random numbers of the draw.
+            angle: rotation about the middle of the image, in degrees.
             covering: enlarge the image until it covers the window (a mosaic) instead of fitting it in.
         """
         image, target = sample
@@ -153,7 +160,8 @@ class Augmented(View):
             zoom = options.scale ** random.uniform(-1, 1)
         x, y = (side * random.uniform(-1, 1) * options.translate for side in room.wh)
         mirrored = bool(random.random() < options.flip)
-        warp = Warp.fit(size, room, shape=shape, zoom=zoom, move=(x, y), mirrored=mirrored)
+        straight = Warp.fit(size, room, shape=shape, zoom=zoom, move=(x, y), mirrored=mirrored)
+        warp = Turned(straight, angle, size) if angle else straight
         warp.pixels(pixels, canvas[top:bottom, left:right])
         # Boxes move with the pixels, are clipped to the window, and dropped where too little of them is left.
         moved = warp.boxes(target["boxes"].as_subclass(torch.Tensor).numpy().astype(np.float64))

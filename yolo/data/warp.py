@@ -1,10 +1,10 @@
-"""An image in the network input: letterbox or stretch, scaling, moving and mirroring in one resize.
+"""An image in the network input: letterbox or stretch, scaling, moving and mirroring in one resize; rotation.
 
 Letters: `G` boxes, `h, w` height and width in pixels. Coordinates are continuous: pixel k reaches from k to k + 1.
 Rectangles are left, top, right, bottom.
 
 A warp maps a rectangle of whole pixels of the image to one of whole pixels of the input. So it is a crop and a resize.
-That is more than twice as fast as a general affine warp, and exact for boxes.
+That is more than twice as fast as a general affine warp, and exact for boxes. Only a rotation needs the general one.
 """
 
 from __future__ import annotations
@@ -83,13 +83,19 @@ class Warp(NamedTuple):
         if u0 == u1 or v0 == v1:
             return
         part = image[y0:y1, x0:x1]
-        # A bilinear resize to less than half would skip pixels. At an edge only one pixel may be visible.
+        resized = cv2.resize(self.halved(part), (u1 - u0, v1 - v0), interpolation=cv2.INTER_LINEAR)
+        canvas[v0:v1, u0:u1] = cv2.flip(resized, 1) if self.mirrored else resized
+
+    def halved(self, image: np.ndarray) -> np.ndarray:
+        """Return the image with sides halved, by averaging, until the rest of the warp shrinks them to half at most.
+
+        A bilinear resize to less than half would skip pixels. At an edge only one pixel may be visible.
+        """
         times = [_halvings(min(self.scale) if self.even else scale) for scale in self.scale]
         for k in range(max(times)):
-            half = [max(side // 2, 1) if k < n else side for side, n in zip(part.shape[1::-1], times, strict=True)]
-            part = cv2.resize(part, half, interpolation=cv2.INTER_AREA)
-        resized = cv2.resize(part, (u1 - u0, v1 - v0), interpolation=cv2.INTER_LINEAR)
-        canvas[v0:v1, u0:u1] = cv2.flip(resized, 1) if self.mirrored else resized
+            half = [max(side // 2, 1) if k < n else side for side, n in zip(image.shape[1::-1], times, strict=True)]
+            image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+        return image
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
         """Return boxes xyxy `[G, 4]` of the image in pixels of the canvas, not clipped."""
@@ -98,6 +104,50 @@ class Warp(NamedTuple):
         x = left + (x1 - boxes[:, 2::-2] if self.mirrored else boxes[:, 0::2] - x0) * scale_x
         y = top + (boxes[:, 1::2] - y0) * scale_y
         return np.stack((x[:, 0], y[:, 0], x[:, 1], y[:, 1]), axis=1)
+
+
+class Turned(NamedTuple):
+    """A warp, and then a rotation about the middle of the image on the canvas. What the warp cuts off may be in view.
+
+    `angle` is in degrees, clockwise as it is seen; `image` is the size of the image.
+    """
+
+    warp: Warp
+    angle: float
+    image: Size
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Those of the warp: a rotation changes no area."""
+        return self.warp.scale
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """Float64 `[2, 3]`: maps x, y, 1 of the image to x, y of the canvas."""
+        width, height = self.image.wh
+        (left, top), (right, _), (_, bottom) = (
+            self.warp.boxes(np.array([[x, y, x, y]], float))[0, :2] for x, y in ((0, 0), (width, 0), (0, height))
+        )
+        flat = np.array([[(right - left) / width, 0], [0, (bottom - top) / height]])
+        middle = np.array([left + right, top + bottom]) / 2
+        cosine, sine = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
+        turn = np.array([[cosine, -sine], [sine, cosine]])
+        return np.column_stack((turn @ flat, middle + turn @ (np.array([left, top]) - middle)))
+
+    def pixels(self, image: np.ndarray, canvas: np.ndarray) -> None:
+        """Draw the uint8 image `[h, w, 3]` onto the canvas, uint8 `[canvas h, canvas w, 3]`, with grey around it."""
+        canvas[:] = GREY
+        if 0 in self.scale:
+            return
+        small, matrix = self.warp.halved(image), self.matrix
+        matrix[:, :2] *= np.array(image.shape[1::-1]) / small.shape[1::-1]
+        matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV counts from the centre of the first pixel
+        canvas[:] = cv2.warpAffine(small, matrix, canvas.shape[1::-1], flags=cv2.INTER_LINEAR, borderValue=[GREY] * 3)
+
+    def boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """Return the boxes xyxy `[G, 4]` on the canvas around the turned boxes of the image, not clipped."""
+        corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] @ self.matrix[:, :2].T + self.matrix[:, 2]  # [G, 4, 2]
+        return np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
 
 
 def _stretch(side: int, room: int, scale: float, start: float) -> tuple[int, int, int, int]:

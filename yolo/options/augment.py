@@ -24,6 +24,10 @@ class Augment(Checked):
     """An image is enlarged or shrunk by up to this, after it was fitted into the network input."""
     translate: Share = 0.1
     """An image is moved by up to this part of the input's width and height."""
+    rotate: Annotated[float, Bound("degrees from 0 (off) to 45", low=0, high=45)] = 0.0
+    """An image is turned about its middle by up to this many degrees, either way. Its boxes become the boxes around the
+    turned boxes. These are too large: at 5, 10, 15 degrees their IoU with a disc's own box is 0.85, 0.75, 0.67. So
+    rotation teaches loose boxes; at most 10 degrees are advised."""
     mosaic: Share = 0.0
     """Share of images that are composed of four."""
     mixup: Share = 0.0

@@ -98,8 +98,8 @@ class ShowData(Checked):
     """Show what a data set holds and what the network will see of it: classes, box sizes, faults, a sheet of images."""
 
     path: Positional[Path]
-    """Folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json file, data.yaml, or darknet
-    .data file."""
+    """Folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json file, csv file of boxes,
+    data.yaml, or darknet .data file."""
     split: str | None = None
     """A split, by its name or the beginning of it; by default all, one after the other."""
     val: Path | None = None
@@ -131,6 +131,9 @@ class ShowData(Checked):
     """Number of images on the sheet, spread evenly over the split."""
     out: Path = Path("runs/data")
     """Folder for the sheets, NAME-SPLIT.png and NAME-SPLIT-augmented.png."""
+    csv: Path | None = None
+    """A new csv file for the boxes, a row per object: file,class,x1,y1,x2,y2. FILE-SPLIT.csv if there are several
+    splits. It is a data set too: --data FILE.csv."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +146,7 @@ class Doctor(Checked):
     """
 
     path: Positional[Path]
-    """COCO json file, data.yaml, darknet .data file, or a folder with COCO, VOC or YOLO annotations."""
+    """COCO json file, csv file of boxes, data.yaml, darknet .data file, or a folder in COCO, VOC or YOLO format."""
     split: str | None = None
     """A split, by its name or the beginning of it; by default all, compared with each other."""
     data_format: Literal["coco", "voc", "yolo"] | None = None
@@ -171,7 +174,7 @@ class Evaluate(Checked):
     """Annotation file in COCO's json format, for --results."""
     data: Path | None = None
     """Data set, for --weights: a folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json
-    file, data.yaml, or darknet .data file."""
+    file, csv file of boxes, data.yaml, or darknet .data file."""
     split: str | None = None
     """Split of the data: its name or the beginning of it, such as val for val2017."""
     val: Path | None = None
@@ -224,18 +227,23 @@ class Evaluate(Checked):
 class Get:
     """Download official weights into the cache, or a data set into data/, and print where it is.
 
-    Complete files are not downloaded again; after a failure the same command resumes. `shapes` is drawn, not
-    downloaded.
+    Complete files are not downloaded again; after a failure the same command resumes. `shapes` and `singles` are drawn,
+    not downloaded.
     """
 
-    kind: Positional[Literal["weights", "shapes", "coco", "voc", "bccd", "penn-fudan"]]
+    kind: Positional[Literal["weights", "shapes", "singles", "coco", "voc", "bccd", "penn-fudan"]]
     """What to get."""
     names: Positional[tuple[str, ...]] = ()
     """Names of weights, such as yolov3-tiny; a wrong name prints them all."""
     split: str | None = None
     """coco: val2017 (the default) or train2017. voc: trainval2007, test2007 or trainval2012; by default all three."""
     images: int | None = None
-    """Get only the first N images of coco; by default all."""
+    """Get only the first N images of coco; by default all. singles: N images to train on (by default 1,000) and 0.4 N
+    to validate on."""
+    difficulty: Literal["big", "medium", "hard"] | None = None
+    """singles: size and place of the one object of every image; by default big, near the middle."""
+    seed: int | None = None
+    """singles: seed of the drawing; by default 0."""
     out: Path | None = None
     """Folder of the data set; by default the folder with its name in data/."""
     mirror: str | None = None
@@ -255,8 +263,8 @@ class Explain(Checked):
     image_id: int | None = None
     """The image's id in the annotations, in place of IMAGE."""
     data: Path
-    """Folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json file, data.yaml, or darknet
-    .data file."""
+    """Folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json file, csv file of boxes,
+    data.yaml, or darknet .data file."""
     split: str | None = None
     """Split of the data: its name or the beginning of it; by default the image is searched in all splits."""
     bad: Literal["error", "skip"] | None = None

@@ -1,5 +1,7 @@
-"""The embedded data set, drawn from a seed.
+"""Drawn data sets, each drawn from a seed.
 
-scenes.py   images of figures with their boxes, written in COCO's layout
+scenes.py   the embedded set: images of several figures with their boxes
+singles.py  a set of single objects: one figure in every image
+drawn.py    scenes to files in COCO's layout, written once and whole
 figures.py  outlines, textures, colours, backgrounds
 """

@@ -1,4 +1,4 @@
-"""The parts of the embedded set's images: outlines, textures, colours, backgrounds.
+"""The parts of the drawn images: outlines, textures, colours, backgrounds.
 
 Letters: `h, w` height and width in pixels, `x, y` pixels from a figure's centre, `u, v` the same as fractions of its
 radius, rotated with the figure.
@@ -16,9 +16,14 @@ import numpy as np
 from numpy.random import RandomState
 
 NAMES = ("disc", "ring", "triangle", "cross", "striped square", "checked square")
-"""The classes. The last two differ in texture only; the others can have any texture."""
+"""The classes of the embedded set. The last two differ in texture only; the others can have any texture."""
+
+OUTLINES = ("disc", "ring", "triangle", "cross", "square", "diamond", "star", "crescent", "hexagon", "bar")
+"""The classes of the set of single objects: ten outlines, each with any texture."""
 
 TEXTURES = ("plain", "gradient", "speckles", "stripes", "checks")
+
+OWN = {"striped square": "stripes", "checked square": "checks"}  # the textures of the classes that have one only
 
 PLAIN = 2  # number of first textures that have no pattern
 
@@ -28,9 +33,13 @@ CONTRAST = 180  # least distance, summed over R, G and B, of a figure's two colo
 
 
 class Figure(NamedTuple):
-    """A figure: its class, centre and radius in pixels, rotation as (cosine, sine), flattening, texture."""
+    """A figure: its class by number and name, centre and radius in pixels, rotation, flattening, texture.
+
+    The rotation is (cosine, sine).
+    """
 
     label: int
+    name: str
     x: float
     y: float
     radius: float
@@ -44,18 +53,24 @@ def uniform(random: RandomState, low: float, high: float) -> float:
     return low + (high - low) * float(random.random_sample())
 
 
-def random_figure(random: RandomState, label: int, x: float, y: float, radius: float, textures: int = 5) -> Figure:
-    """Return a figure of that class, centre and radius, rotated and flattened a little.
+def random_figure(
+    random: RandomState,
+    label: int,
+    x: float,
+    y: float,
+    radius: float,
+    textures: int = len(TEXTURES),
+    names: tuple[str, ...] = NAMES,
+) -> Figure:
+    """Return a figure of class `names[label]`, that centre and radius, rotated and flattened a little.
 
-    It has one of the first `textures` textures; squares have the texture of their class.
+    It has one of the first `textures` textures; striped and checked squares have the texture of their class.
     """
     t = uniform(random, -0.2, 0.2)  # tangent of half the angle: rotations of up to 23 degrees without a sine
     turn = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
     flat = uniform(random, 0.8, 1.0)
     texture = TEXTURES[random.randint(textures)]
-    if "square" in NAMES[label]:
-        texture = {"striped square": "stripes", "checked square": "checks"}[NAMES[label]]
-    return Figure(label, x, y, radius, turn, flat, texture)
+    return Figure(label, names[label], x, y, radius, turn, flat, OWN.get(names[label], texture))
 
 
 class Cover(NamedTuple):
@@ -77,7 +92,7 @@ def coverage(figure: Figure, h: int, w: int) -> Cover:
         for centre, side in ((figure.y, h), (figure.x, w))
     )
     u, v = _local(figure, rows, columns)
-    distance = _outside(NAMES[figure.label], u, v) * figure.radius * figure.flat
+    distance = _outside(figure.name, u, v) * figure.radius * figure.flat
     return Cover((rows, columns), np.clip(0.5 - distance, 0, 1))
 
 
@@ -108,7 +123,7 @@ def background(random: RandomState, h: int, w: int) -> np.ndarray:
     canvas = base + (other - base) * shade[..., None] + random.randint(-5, 6, (h, w, 1))
     canvas = np.clip(np.floor(canvas + 0.5), 0, 255).astype(np.uint8)
     for _ in range(random.randint(4)):
-        _stroke(canvas, random)
+        stroke(canvas, random)
     return canvas
 
 
@@ -130,11 +145,20 @@ def _outside(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         return np.sqrt(u * u + v * v) - 1
     if name == "ring":
         return np.abs(np.sqrt(u * u + v * v) - 0.75) - 0.25
+    if name == "crescent":  # a disc without another one, whose centre lies to the right
+        return np.maximum(np.sqrt(u * u + v * v) - 1, 0.75 - np.sqrt((u - 0.5) * (u - 0.5) + v * v))
     u, v = np.abs(u), v if name == "triangle" else np.abs(v)
-    if name == "triangle":  # its corners lie on the unit circle
-        return np.maximum(v, u * (ROOT3 / 2) - v / 2) - 0.5
+    if name in ("triangle", "star"):  # their corners lie on the unit circle; a star is a triangle and its reflection
+        below = np.maximum(v, u * (ROOT3 / 2) - v / 2) - 0.5
+        return below if name == "triangle" else np.minimum(below, u * (ROOT3 / 2) + v / 2 - 0.5)
     if name == "cross":
         return np.minimum(np.maximum(u - 0.3, v - 0.94), np.maximum(u - 0.94, v - 0.3))
+    if name == "diamond":
+        return u * 0.8 + v * 0.6 - 0.6
+    if name == "hexagon":
+        return np.maximum(v, u * (ROOT3 / 2) + v / 2) - ROOT3 / 2
+    if name == "bar":
+        return np.maximum(u - 0.9, v - 0.4)
     return np.maximum(u, v) - 0.7
 
 
@@ -171,7 +195,7 @@ def _clouds(random: RandomState, h: int, w: int) -> np.ndarray:
     return above * (1 - dy) + below * dy
 
 
-def _stroke(canvas: np.ndarray, random: RandomState) -> None:
+def stroke(canvas: np.ndarray, random: RandomState) -> None:
     """Draw a thin straight line across the canvas; it is not an object."""
     h, w = canvas.shape[:2]
     line = random_figure(random, 0, uniform(random, 0, w), uniform(random, 0, h), 1)

@@ -11,17 +11,12 @@ of a network with an input of 160 pixels.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import RandomState
 
-from yolo.atomic import alone
-from yolo.data.formats.coco_json import read_annotations, read_json
+from yolo.data.shapes.drawn import DRAWN, DrawnScene, add, make_set
 from yolo.data.shapes.figures import (
     NAMES,
     PLAIN,
@@ -30,11 +25,9 @@ from yolo.data.shapes.figures import (
     Figure,
     background,
     coverage,
-    paint,
     random_figure,
     uniform,
 )
-from yolo.images.files import write_image
 
 VERSION = 1
 """Version of the drawing: it is raised when the same seed gives other images or boxes."""
@@ -56,21 +49,6 @@ VISIBLE = 0.75  # a figure is not drawn if it would leave less than this part of
 TRIES = 12  # places that are tried for a figure before it is left out
 
 
-class DrawnScene(NamedTuple):
-    """An image and its objects."""
-
-    image: np.ndarray
-    """uint8 RGB `[h, w, 3]`."""
-    owner: np.ndarray
-    """int64 `[h, w]` the object that a pixel shows, or -1."""
-    labels: list[int]
-    """Class of every object."""
-    crowds: list[bool]
-    """Whether an object is a crowd."""
-    pixels: list[int]
-    """Number of pixels of every object when it was drawn, before others hid parts of it."""
-
-
 def make_shapes(folder: str | Path, seed: int = 0, train: int = 480, val: int = 120) -> Path:
     """Draw the embedded set into `folder` unless it is there already, and return the folder.
 
@@ -85,27 +63,8 @@ def make_shapes(folder: str | Path, seed: int = 0, train: int = 480, val: int = 
     Raises ValueError if the folder holds anything other than this set (nothing is ever replaced), OSError if it cannot
     be written.
     """
-    if not 0 <= seed < 2**32 or train < 1 or val < 1:
-        raise ValueError(f"seed={seed}, train={train}, val={val}: expected a seed from 0 and an image in each split")
-    folder = Path(folder)
-    info = {"description": "Shapes, drawn by Exact YOLOv3", "version": str(VERSION), "seed": seed}
-    sizes = {"train": train, "val": val}
-    if _is_there(folder, info, sizes):
-        return folder
-    # One process draws into a folder of another name, which then gets its own.
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with alone(folder) as locked:  # other processes that want the set wait here
-        if _is_there(folder, info, sizes):
-            return folder
-        temporary = folder.with_name(f".{folder.name}.{'' if locked else os.getpid()}part")
-        shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
-        try:
-            for number, (split, images) in enumerate(sizes.items()):
-                _write_split(temporary, split, info, [seed, number], images)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+    info = {"description": f"Shapes, {DRAWN}", "version": str(VERSION), "seed": seed}
+    return make_set(Path(folder), info, NAMES, draw_scene, train=train, val=val)
 
 
 def draw_scene(random: RandomState) -> DrawnScene:
@@ -154,7 +113,7 @@ def _place(scene: DrawnScene, random: RandomState, label: int, radius: float) ->
         cover = coverage(figure, h, w)
         below = scene.owner[cover.window][cover.mask]
         if not (below >= 0).any() if alone else _leaves_enough(scene, below):
-            _add(scene, random, [(figure, cover)], crowd=False)
+            add(scene, random, [(figure, cover)], crowd=False)
             return
 
 
@@ -178,64 +137,4 @@ def _draw_crowd(scene: DrawnScene, random: RandomState, unit: float) -> None:
         x, y = (place + uniform(random, 0.35, 0.65) for place in (k % columns, k // columns))
         figure = random_figure(random, label, left + x * step, top + y * step, uniform(random, *CROWD) * unit, PLAIN)
         members.append((figure, coverage(figure, h, w)))
-    _add(scene, random, members, crowd=True)
-
-
-def _add(scene: DrawnScene, random: RandomState, figures: list[tuple[Figure, Cover]], *, crowd: bool) -> None:
-    """Draw figures as the next object."""
-    for figure, cover in figures:
-        paint(scene.image, figure, cover, random)
-        scene.owner[cover.window][cover.mask] = len(scene.labels)
-    scene.pixels.append(int((scene.owner == len(scene.labels)).sum()))
-    scene.labels.append(figures[0][0].label)
-    scene.crowds.append(crowd)
-
-
-def _objects(scene: DrawnScene) -> list[dict[str, Any]]:
-    """Return COCO's entries of the objects: the box of the visible pixels, and as area their number."""
-    entries = []
-    for k, (label, crowd) in enumerate(zip(scene.labels, scene.crowds, strict=True)):
-        rows, columns = np.nonzero(scene.owner == k)
-        left, top = int(columns.min()), int(rows.min())
-        box = [left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top]
-        entries.append({"category_id": label + 1, "bbox": box, "area": len(rows), "iscrowd": int(crowd)})
-    return entries
-
-
-def _write_split(folder: Path, split: str, info: dict[str, Any], seeds: list[int], count: int) -> None:
-    """Write `count` images, each from a seed of its own, and then the annotation file of the split."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for k in range(1, count + 1):
-        scene = draw_scene(RandomState([*seeds, k]))
-        name, (h, w) = f"{k:06}.jpg", scene.owner.shape
-        write_image(folder / "images" / split / name, scene.image)
-        images.append({"id": k, "file_name": name, "width": w, "height": h})
-        for entry in _objects(scene):
-            annotations.append({"id": len(annotations) + 1, "image_id": k, **entry, "segmentation": []})
-    categories = [{"id": k, "name": name, "supercategory": "figure"} for k, name in enumerate(NAMES, 1)]
-    content = {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
-    file = folder / "annotations" / f"instances_{split}.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(content))
-
-
-def _is_there(folder: Path, info: dict[str, Any], sizes: dict[str, int]) -> bool:
-    """Return whether the folder holds exactly this set. Raises ValueError if it holds something else."""
-    if not folder.exists() and not folder.is_symlink():
-        return False
-    # The annotation files say what drew them; with other seed, version or number of images it is another set.
-    for split, images in sizes.items():
-        file = folder / "annotations" / f"instances_{split}.json"
-        content = read_json(file) if file.is_file() else None
-        found = content.get("info") if isinstance(content, dict) else None
-        if not isinstance(found, dict) or found.get("description") != info["description"]:
-            raise ValueError(f"{folder}: exists and is not a drawn set; nothing was changed; name another folder")
-        count = len(read_annotations(file).file_names)
-        if found != info or count != images:
-            raise ValueError(
-                f"{file}: version {found.get('version')}, seed {found.get('seed')}, {count} images; "
-                f"expected version {info['version']}, seed {info['seed']}, {images} images; "
-                f"remove the folder {folder} or name another"
-            )
-    return True
+    add(scene, random, members, crowd=True)
