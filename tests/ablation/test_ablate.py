@@ -249,7 +249,7 @@ def test_finished_runs_are_not_repeated(toy: None, capsys: pytest.CaptureFixture
     assert ablate() == 0
     assert done() == ["mse/seed-0", "iou/seed-0", "mse/seed-1", "iou/seed-1"]
     out = capsys.readouterr().out
-    assert "iou/seed-0: finished in 0 s, AP 0.2500, AP50 0.0060; 2 of 4 left, about" in out
+    assert "iou/seed-0: finished in 0 s, AP50 0.0060, AP 0.2500; 2 of 4 left, about" in out
     assert ablate() == 0
     assert ablate(seeds=3) == 0
     assert done()[4:] == ["mse/seed-2", "iou/seed-2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 from yolo.ablation.study import LOG, StudyRun
 from yolo.metrics.precision import in_words
@@ -15,10 +16,10 @@ LAST_LINES = 5
 
 
 class Console:
-    """Prints the progress of `runs` runs, `jobs` at once, and keeps which of them failed."""
+    """Prints the progress of `runs` runs, `jobs` at once, with their `metrics`, and keeps which of them failed."""
 
-    def __init__(self, runs: int, jobs: int) -> None:
-        self.runs, self.left, self.jobs = runs, runs, jobs
+    def __init__(self, runs: int, jobs: int, metrics: Sequence[str]) -> None:
+        self.runs, self.left, self.jobs, self.metrics = runs, runs, jobs, metrics
         self.failed: list[StudyRun] = []
         self._waited_for: set[StudyRun] = set()
         self._seconds: list[float] = []  # of successful runs
@@ -55,7 +56,7 @@ class Console:
             _print(f"{run.name}: failed with status {status}; the others continue")
         else:
             self._seconds.append(seconds)
-            _print(f"{run.name}: finished in {clock(seconds)}{_numbers(run)}; {self._rest()}")
+            _print(f"{run.name}: finished in {clock(seconds)}{_numbers(run, self.metrics)}; {self._rest()}")
 
     def report_failures(self) -> int:
         """Print the end of each failed run's log on stderr; return the number of failed runs."""
@@ -74,10 +75,10 @@ class Console:
         return f"{self.left} of {self.runs} left, about {clock(mean * -(-self.left // self.jobs))}"
 
 
-def _numbers(run: StudyRun) -> str:
-    """Return AP and AP50 of the last epoch in words; empty if it was not evaluated."""
+def _numbers(run: StudyRun, metrics: Sequence[str]) -> str:
+    """Return some metrics of the last epoch in words; empty if it was not evaluated."""
     *_, last = [{}, *read_metrics(run.folder)]
-    return "".join(f", {name} {in_words(last[name])}" for name in ("AP", "AP50") if name in last)
+    return "".join(f", {name} {in_words(last[name])}" for name in metrics if name in last)
 
 
 def _print(line: str) -> None:

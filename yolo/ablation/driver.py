@@ -40,7 +40,7 @@ def work_through(study: Study, variants: dict[str, Training], options: Ablate, m
         _write(study, variants)
         # Pilots come first, since the runs of a variant need the value that they choose.
         if pilots := pilot_runs(study, variants):
-            console = _launch([pilot for pilot, _ in pilots], options, machine, interrupt)
+            console = _launch([pilot for pilot, _ in pilots], study, options, machine, interrupt)
             console.failed = [pilot for pilot in console.failed if not _diverged(pilot)]
             study = _chosen(study, pilots, console)
             failed += console.report_failures()
@@ -48,7 +48,7 @@ def work_through(study: Study, variants: dict[str, Training], options: Ablate, m
         if not interrupt:
             ready = decided(study, variants)
             runs = [run for run in study.runs() if run.variant in ready]
-            failed += _launch(runs, options, machine, interrupt).report_failures()
+            failed += _launch(runs, study, options, machine, interrupt).report_failures()
     # An interrupted study has a report, too, if it has finished runs.
     done, total = sum(finished(run.folder) for run in study.runs()), len(study.runs())
     if done:
@@ -60,10 +60,10 @@ def work_through(study: Study, variants: dict[str, Training], options: Ablate, m
     return int(failed > 0)
 
 
-def _launch(runs: Sequence[StudyRun], options: Ablate, machine: Machine, interrupt: Interrupt) -> Console:
+def _launch(runs: Sequence[StudyRun], study: Study, options: Ablate, machine: Machine, interrupt: Interrupt) -> Console:
     """Run those of the runs that are not finished; return the console, which has the failed ones."""
     rest = [run for run in runs if not finished(run.folder)]
-    console = Console(len(rest), machine.jobs)
+    console = Console(len(rest), machine.jobs, study.metrics)
     if rest:
         (run_ray if options.launcher == "ray" else run_local)(rest, machine, interrupt, console)
     return console

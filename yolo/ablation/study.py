@@ -77,6 +77,12 @@ class Study:
     """Title -> the variants that are compared with each other."""
     question: dict[str, str] = field(default_factory=dict)
     """Title of a figure -> the question that it answers."""
+    metrics: tuple[str, ...] = ("AP50", "AP")
+    """The metrics in which variants are compared."""
+    beside: tuple[str, ...] = ("AR100",)
+    """Further metrics in the tables of values."""
+    goal: dict[str, float] = field(default_factory=dict)
+    """Metric -> the value that it should reach; the tables of values say which variants reach all of them."""
     pilot: Pilot | None = None
     chosen: dict[str, Any] = field(default_factory=dict)
     """Variant -> the value that the pilot chose."""
@@ -121,7 +127,7 @@ def study_of(values: Mapping[str, Any], folder: Path, source: Path) -> Study:
     known = [f.name for f in dataclasses.fields(Study) if f.name != "folder"]
     if unknown := [str(key) for key in values if key not in known]:
         raise ValueError(f"{source}: unknown key {', '.join(unknown)}; expected some of {', '.join(known)}")
-    for key in ("variants", "base", "figures", "question", "pilot", "chosen"):
+    for key in ("variants", "base", "figures", "question", "goal", "pilot", "chosen"):
         if not isinstance(values.get(key, {}), dict | None):
             raise ValueError(f"{source}: {key}: expected lines of `name: value`, got {values[key]!r}")
     given = {key: value for key, value in values.items() if value is not None}
@@ -129,8 +135,10 @@ def study_of(values: Mapping[str, Any], folder: Path, source: Path) -> Study:
         if "pilot" in given:
             given["pilot"] = _pilot(given["pilot"])
         figures = {title: tuple(map(str, names)) for title, names in given.get("figures", {}).items()}
-        words = tuple(map(str, given.pop("words", ())))
-        return Study(folder=folder, **{**given, "figures": figures, "words": words})
+        lists: dict[str, Any] = {
+            key: tuple(map(str, given[key])) for key in ("words", "metrics", "beside") if key in given
+        }
+        return Study(folder=folder, **{**given, "figures": figures, **lists})
     except (TypeError, ValueError) as problem:
         raise ValueError(f"{source}: {problem}") from None
 
@@ -155,7 +163,8 @@ def write_study(study: Study) -> None:
     """Write the study.yaml of a study, whole or not at all."""
     values = dataclasses.asdict(study)
     del values["folder"]
-    order = ["question", "preset", "seeds", "words", "base", "variants", "figures", "pilot", "chosen"]
+    order = ["question", "preset", "seeds", "words", "base", "variants", "figures", "metrics", "beside", "goal"]
+    order += ["pilot", "chosen"]
     text = yaml.safe_dump({key: _lists(values[key]) for key in order}, sort_keys=False, allow_unicode=True, width=120)
     with replacing(study.folder / STUDY) as temporary:
         temporary.write_text(text, encoding="utf-8")

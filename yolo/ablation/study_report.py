@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo.ablation.detections import METRICS, Albums, detected, paired_bootstrap, sheet
+from yolo.ablation.detections import Albums, detected, paired_bootstrap, sheet
 from yolo.ablation.provenance import provenance
 from yolo.ablation.statistics import SEEDS, Histories, compare, histories, shown_metrics
 from yolo.ablation.study import Study, StudyRun, finished, read_study
@@ -110,10 +110,10 @@ def _figure(number: int, names: Sequence[str], evidence: Evidence, draw: _Drawer
     """Return findings, tables, curves and images of one figure of the study."""
     there = evidence.having(names)
     pairs, sheets = draw.images(number, [*there])
-    comparisons = [found for metric in METRICS for found in compare(there, metric)]
+    comparisons = [found for metric in evidence.study.metrics for found in compare(there, metric)]
     labels = {found: f"D{number}.{row}" for row, found in enumerate(comparisons, start=1)}
     blocks = [heading(3, "Findings"), *findings(labels, pairs)] if comparisons else []
-    blocks += [heading(3, "Values"), values(number, names, evidence.histories, evidence.study.seeds)]
+    blocks += [heading(3, "Values"), values(number, names, evidence.histories, evidence.study)]
     if comparisons:
         blocks += [heading(3, "Final differences, seed by seed"), differences(labels, pairs)]
     return blocks + draw.curves(number, there) + sheets

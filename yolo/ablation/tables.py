@@ -9,10 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from yolo.ablation.statistics import Comparison, Histories, conclusion, spread
+from yolo.ablation.study import Study
 from yolo.document import bullets, paragraph, table, warning
-
-SHOWN = ("AP50", "AP", "AR100")
-"""Metrics in the table of values."""
 
 MANY = 20
 """With more comparisons than this only the significant ones are spelled out; the table has all."""
@@ -59,16 +57,22 @@ def findings(labels: Mapping[Comparison, str], pairs: Pairs) -> list[str]:
     return blocks
 
 
-def values(number: int, names: Sequence[str], histories: Mapping[str, Histories], seeds: int) -> str:
-    """Return the table of final and best values of some variants of figure `number`, which have up to `seeds` runs."""
-    header = ["row", "variant", "seeds done", *(f"{m} {when}" for m in SHOWN for when in ("final", "best"))]
+def values(number: int, names: Sequence[str], histories: Mapping[str, Histories], study: Study) -> str:
+    """Return the table of final and best values of some variants of figure `number`, and which reach the goal."""
+    shown, goal = (*study.metrics, *study.beside), study.goal
+    header = ["row", "variant", "seeds done", *(f"{m} {when}" for m in shown for when in ("final", "best"))]
     rows = []
     for row, name in enumerate(names, start=1):
         runs = histories[name]
         done = len(runs.seeds)
-        cells = [_cell([*by_seed.values()], done) for m in SHOWN for by_seed in (runs.final(m), runs.best(m))]
-        rows.append([f"V{number}.{row}", name, f"{done} of {seeds}", *cells, _time(runs.seconds())])
-    return table([*header, "time of a run"], rows, range(2, len(header) + 1))
+        cells = [_cell([*by_seed.values()], done) for m in shown for by_seed in (runs.final(m), runs.best(m))]
+        rows.append([f"V{number}.{row}", name, f"{done} of {study.seeds}", *cells, _time(runs.seconds())])
+        if goal:
+            means = {metric: spread([*runs.final(metric).values()])[0] for metric in goal}
+            rows[-1].append("yes" if all(means[metric] >= value for metric, value in goal.items()) else "no")
+    header += ["time of a run"]
+    named = [f"final {' and '.join(f'{metric} ≥ {value:g}' for metric, value in goal.items())}"] if goal else []
+    return table([*header, *named], rows, range(2, len(header)))
 
 
 def differences(labels: Mapping[Comparison, str], pairs: Pairs) -> str:

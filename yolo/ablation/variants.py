@@ -14,7 +14,7 @@ from yolo.ablation.study import Study, StudyRun
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
 from yolo.options.ablate import PILOT_SEED
-from yolo.options.presets import find_preset, parse_train
+from yolo.options.presets import find_preset, model_in, parse_train
 from yolo.options.registry import find_model
 from yolo.options.train import Train
 from yolo.options.training import Training
@@ -57,8 +57,9 @@ def variant_options(study: Study) -> dict[str, Training]:
     variant is about. Raises ValueError that names the variant; SystemExit for words that `train` does not know.
     """
     _check_words(study)
-    model = study.base.get("model", Training.model)
-    preset = read_yaml(find_preset(study.preset), replace(find_model(model).options(), model=model))
+    file = find_preset(study.preset)
+    model = study.base.get("model") or model_in(file) or Training.model
+    preset = read_yaml(file, replace(find_model(model).options(), model=model))
     found: dict[str, Training] = {}
     for name, changes in study.variants.items():
         # Words are read last, so they must not change what the variant has set.
