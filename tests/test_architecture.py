@@ -22,20 +22,21 @@ from tests.support.paths import ROOT
 
 BUDGET = {
     "yolo": 550,
-    "yolo/options": 770,
+    "yolo/options": 840,
     "yolo/images": 460,
     "yolo/metrics": 765,
     "yolo/darknet": 1930,
-    "yolo/data": 3035,
+    "yolo/data": 3250,
     "yolo/detection": 445,
-    "yolo/download": 615,
-    "yolo/models": 625,
+    "yolo/download": 640,
+    "yolo/localize": 720,
+    "yolo/models": 885,
     "yolo/evaluation": 415,
     "yolo/explain": 650,
     "yolo/doctor": 820,
-    "yolo/training": 1695,
-    "yolo/ablation": 1290,
-    "yolo/commands": 1200,
+    "yolo/training": 1820,
+    "yolo/ablation": 1305,
+    "yolo/commands": 1235,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 
@@ -46,9 +47,11 @@ NO_TORCH = [
     "yolo.darknet.cfg",
     "yolo.darknet.plan",
     "yolo.data.formats.coco",
+    "yolo.data.formats.csv_boxes",
     "yolo.data.formats.voc",
     "yolo.data.formats.yolo",
     "yolo.data.recognise",
+    "yolo.data.shapes.singles",
     "yolo.training.schedule",
     "yolo.commands.summary",
     "yolo.download.fetch",
@@ -134,6 +137,17 @@ def test_imports_go_down(file: str) -> None:
 def test_no_cycle_between_files() -> None:
     """Files do not import each other in a cycle, not even within a package."""
     assert not in_order({file: imported_by((ROOT / file).read_text()) for file in FILES})
+
+
+def test_only_their_models_import_the_localizers() -> None:
+    """A further model needs one file: nothing else imports what is its own, YOLO's path least of all."""
+    outside = [file for file in FILES if package_of(file) != "yolo/localize"]
+    packages = {file: set(map(package_of, imported_by((ROOT / file).read_text()))) for file in outside}
+    assert [file for file, found in packages.items() if "yolo/localize" in found] == [
+        "yolo/models/largest.py",
+        "yolo/models/localizer.py",
+        "yolo/models/single.py",
+    ]
 
 
 def test_every_file_is_in_its_packages_table() -> None:

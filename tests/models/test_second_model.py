@@ -87,7 +87,7 @@ def test_the_whole_trip(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     capsys.readouterr()
     words = ["--data", str(data), "--split", "val", "--device", "cpu", "--out", "e"]
     assert main(["eval", "--weights", "whole", *words]) == 0
-    assert f"mean_side  {best['mean_side']:.4f}" in capsys.readouterr().out.splitlines()
+    assert f"mean_side     {best['mean_side']:9.4f}" in capsys.readouterr().out.splitlines()
     written = json.loads(Path("e/metrics.json").read_text())
     assert written["own"] == {"mean_side": pytest.approx(best["mean_side"], rel=1e-6)}
     assert written["AP"] == pytest.approx(best["AP"], rel=1e-6)

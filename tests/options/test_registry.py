@@ -13,6 +13,8 @@ from yolo.options.registry import MODELS, find_model, register_model, resolve
 from yolo.options.train import Train
 from yolo.options.training import Training
 
+KNOWN = "expected one of yolo, localizer, simple, largest"
+
 
 @pytest.fixture(autouse=True)
 def unchanged() -> Iterator[None]:
@@ -46,22 +48,22 @@ def test_a_model_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("yolov3", "model 'yolov3': expected one of yolo; did you mean yolo?"),
-        ("mean-box", "model 'mean-box': expected one of yolo; a model of your own has to be registered first"),
-        ("", "model '': expected one of yolo; a model of your own"),
-        ("yolo.models.build:build_yolo", "model 'yolo.models.build:build_yolo': expected one of yolo; "),
+        ("yolov3", "did you mean yolo?"),
+        ("mean-box", "a model of your own has to be registered first"),
+        ("", "a model of your own"),
+        ("yolo.models.build:build_yolo", ""),
     ],
 )
 def test_an_unknown_model(name: str, message: str) -> None:
     """The error has all names and a hint. A name is never imported."""
     with pytest.raises(ValueError, match="expected one of") as error:
         find_model(name)
-    assert str(error.value).startswith(message)
+    assert str(error.value).startswith(f"model {name!r}: {KNOWN}; {message}")
 
 
 def test_a_file_with_an_unknown_model(tmp_path: Path) -> None:
     """The error begins with the file."""
     file = tmp_path / "options.yaml"
     file.write_text('epochs: 3\nmodel: "yolo5"\n')
-    with pytest.raises(ValueError, match=r"options\.yaml: model 'yolo5': expected one of yolo; did you mean yolo\?"):
+    with pytest.raises(ValueError, match=rf"options\.yaml: model 'yolo5': {KNOWN}; did you mean yolo\?"):
         read_options(file)

@@ -17,7 +17,7 @@ from yolo.boxes import Detections, cxcywh_to_xyxy
 from yolo.data.datasets import ImageDataset
 from yolo.detection.labels import pack_labels
 from yolo.images.placement import Placement
-from yolo.models.detector import Detector, Losses
+from yolo.models.detector import Detector, Losses, Score
 from yolo.options.detection import Filter
 from yolo.options.registry import register_model
 from yolo.options.training import Training
@@ -80,9 +80,9 @@ class MeanBoxDetector(Detector):
             found.append(Detections(placement.to_image(pixels)[keep], score[keep], label[keep]))
         return found
 
-    def score(self, data: ImageDataset, batch_size: int) -> dict[str, float]:
+    def score(self, data: ImageDataset, batch_size: int) -> Score:
         """Return the side of the box, a metric of its own."""
-        return {"mean_side": float(self.network.box[2:].detach().mean())}
+        return Score({"mean_side": float(self.network.box[2:].detach().mean())})
 
 
 def build(options: MeanBoxOptions, names: list[str]) -> MeanBoxDetector:

@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from tests.support.single_problems import singles, tiny_backbone
 from tests.support.train_problems import Place, checkpoint, ended, process, same_run, shapes, tiny_cfg, words
 from yolo.__main__ import main
+from yolo.localize.backbones import make_backbone
 from yolo.training.run_folder import read_metrics
 
 TWO = ["--standalone", "--nproc-per-node=2"]
@@ -99,6 +102,20 @@ def test_two_processes_resume(place: Place) -> None:
     found, logged = json.loads(Path("e/metrics.json").read_text()), read_metrics("run")[-1]
     assert logged["AR100"] > 0
     assert {name: found[name] for name in logged if name[0] == "A"} == {k: v for k, v in logged.items() if k[0] == "A"}
+
+
+def test_layers_that_are_frozen_for_some_epochs(tmp_path: Path) -> None:
+    """A frozen half of a backbone has no gradient to exchange: it stays as it was, and the other one is trained."""
+    spec = tiny_backbone(tmp_path / "backbone")
+    command = ["--model", "largest", "--backbone", spec, "--unfreeze", "1", "--data", str(singles(tmp_path, 16, 4))]
+    command += ["--size", "64", "--epochs", "2", "--batch-size", "8", "--workers", "0", "--device", "cpu"]
+    child = process(*command, "--out", "two", torchrun=TWO)
+    out, errors = ended(child)
+    assert child.returncode == 0, errors
+    assert out.count("epoch 2/2") == 1
+    given, found = make_backbone(spec, pretrained=True).state_dict(), checkpoint(Path("two"))["network"]
+    same = {name.split(".")[1]: torch.equal(values, found[f"backbone.{name}"]) for name, values in given.items()}
+    assert same == {"0": True, "1": True, "2": False, "3": False}
 
 
 def test_a_signal_stops_both(place: Place) -> None:

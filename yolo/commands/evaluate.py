@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,14 +19,16 @@ from yolo.data.split_names import meant
 from yolo.evaluation.coco_results import read_results
 from yolo.evaluation.detect_all import detect_all, truths_in
 from yolo.evaluation.report import class_table, make_report, table, write_report
+from yolo.images.files import write_image
 from yolo.metrics.collect import Collector
 from yolo.metrics.records import Found, Truths
 from yolo.metrics.referee import referee
+from yolo.models.detector import Score
 from yolo.models.load import load_trained
 from yolo.names import read_names
 from yolo.options.commands import Evaluate
 from yolo.training.run_folder import OPTIONS
-from yolo.training.sets import validation_of
+from yolo.training.sets import validation_of, viewed
 
 
 class Case(NamedTuple):
@@ -33,8 +36,8 @@ class Case(NamedTuple):
 
     `names` are the data's classes, `image_ids` int64 `[images]`, `truths` and `found` the objects and detections in
     these images. `conditions` is what the numbers depend on, in words by topic. `annotations` returns the objects as
-    COCO's annotation file has them, for pycocotools; `category_ids` are the ids of `names` in it. `scores` are the
-    metrics of the model's own by name.
+    COCO's annotation file has them, for pycocotools; `category_ids` are the ids of `names` in it. `score` has the
+    model's own metrics.
     """
 
     names: list[str]
@@ -44,7 +47,7 @@ class Case(NamedTuple):
     conditions: dict[str, str]
     annotations: Callable[[], dict[str, Any]]
     category_ids: list[int]
-    scores: dict[str, float]
+    score: Score
 
 
 def run(options: Evaluate) -> None:
@@ -59,14 +62,20 @@ def run(options: Evaluate) -> None:
         collected.records(), case.names, case.conditions, confidence=options.matrix_conf, resamples=options.resamples
     )
     print(table(report))
-    for name, value in case.scores.items():
-        print(f"{name}  {value:.4f}")
+    intervals = case.score.intervals(options.resamples) if options.resamples else {}
+    for name, value in case.score.values.items():
+        ends = "   {:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else ""
+        print(f"{name:<14}{value:9.4f}{ends}")
     print(f"\n{class_table(report)}")
-    write_report(report, options.out, case.scores)
+    own = {name: None if math.isnan(value) else value for name, value in case.score.values.items()}
+    write_report(report, options.out, own)
+    figures = case.score.figures()
+    for name, figure in figures.items():
+        write_image(options.out / f"{name}.png", figure)
     if options.pycocotools:
         gap = referee(case.annotations(), rows_of(case)).difference(report.result)
         print(f"\npycocotools: the largest difference, over all precisions, recalls and the twelve, is {gap:.1e}")
-    print(f"\nwritten to {options.out}: metrics.json, per_class.csv, four plots")
+    print(f"\nwritten to {options.out}: metrics.json, per_class.csv, {4 + len(figures)} plots")
 
 
 def rows_of(case: Case) -> list[dict[str, Any]]:
@@ -94,7 +103,7 @@ def _of_results(options: Evaluate) -> Case:
         {"those of": f"{options.results}{lowest}"},
         partial(_as_pycocotools_reads, options.annotations),
         given.category_ids,
-        scores={},
+        Score(),
     )
 
 
@@ -102,6 +111,8 @@ def _of_model(options: Evaluate) -> Case:
     """Return the case of a model and a data set, after detecting in all its images."""
     model = load_trained(options.model)  # first, since the data may take minutes
     data = _of_run(options) if options.data is None else _given(options, options.data)
+    if model.options and options.data is not None:
+        (data,) = viewed((data,), model.options)
     allow_empty = empty_of(options.allow_empty, options.model.weights)
     check_learnable(data.index, f"{options.data or options.model.weights}", allow_empty=allow_empty)
     return Case(

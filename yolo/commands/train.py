@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 
-from yolo.distributed import print_once, together
+from yolo.distributed import print_once, rank, together
 from yolo.models.build import started_from
 from yolo.models.load import find_device
 from yolo.options.presets import read_options
@@ -17,6 +17,7 @@ from yolo.options.training import Training
 from yolo.options.yaml_file import read_values
 from yolo.training.assemble import assemble
 from yolo.training.checkpoint import load_checkpoint
+from yolo.training.curves import curves
 from yolo.training.interrupt import interruptible
 from yolo.training.kept import check_there
 from yolo.training.owner import owned
@@ -54,6 +55,8 @@ def run(options: Training) -> int:
         if done:
             if reason := trainer.stopped_early():
                 print_once(reason)
+            if trainer.detector.curves and rank() == 0:
+                print(curves(folder.folder))
             print_once(f"done: {folder.folder / BEST}; python detect.py IMAGE uses it, as the newest run")
             return 0
         command = f"python train.py --resume {shlex.quote(str(folder.folder))}"

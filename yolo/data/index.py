@@ -109,10 +109,13 @@ class Index:
         """Return the index with these classes only, in this order. All images are kept, some without objects."""
         table = np.full(len(self.names), -1)  # old label -> new label
         table[list(chosen)] = np.arange(len(chosen))
-        kept = np.flatnonzero(table[self.labels] >= 0)
-        counts = np.bincount(self.image[kept], minlength=len(self))
-        found = self._with_objects(kept, np.concatenate(([0], np.cumsum(counts))))
+        found = self.with_objects(np.flatnonzero(table[self.labels] >= 0))
         return replace(found, labels=table[found.labels], names=[self.names[k] for k in chosen])
+
+    def with_objects(self, chosen: np.ndarray) -> Self:
+        """Return the index with these objects only, int64 in ascending order. All images are kept."""
+        counts = np.bincount(self.image[chosen], minlength=len(self))
+        return self._with_objects(chosen, np.concatenate(([0], np.cumsum(counts))))
 
     def _with_objects(self, chosen: np.ndarray, offsets: np.ndarray) -> Self:
         flat = {key: getattr(self, key)[chosen] for key in ("labels", "boxes", "read", "area", "crowd")}

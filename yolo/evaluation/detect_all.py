@@ -61,7 +61,7 @@ def _prepared(model: Detector, data: ImageDataset, batch_size: int) -> Iterator[
     def prepare(first: int) -> Prepared:
         images, placements = [], []
         for k in range(first, min(first + batch_size, len(data))):
-            image, placement = model.prepare(data.path(k))
+            image, placement = model.prepared(data, k)
             if placement.image != data.index.size(k):
                 raise ValueError(data.fault(k))  # the boxes would be those of another image
             images.append(image)

@@ -166,7 +166,7 @@ def summary_dict(report: Report) -> dict[str, Any]:
     }
 
 
-def write_report(report: Report, folder: Path, own: Mapping[str, float]) -> None:
+def write_report(report: Report, folder: Path, own: Mapping[str, float | None]) -> None:
     """Write metrics.json, per_class.csv (with empty cells where a class has no objects) and four plots into a folder.
 
     `own` are the metrics of the model's own; unless empty they are in metrics.json under "own".

@@ -39,7 +39,7 @@ def bootstrap(result: CocoResult, resamples: int = 1000, *, level: float = 0.95,
     chosen = {"AP": (result.ap(), by_threshold.mean(1))}
     if 0.5 in result.rules.thresholds:
         chosen["AP50"] = result.ap(0.5), by_threshold[:, result.rules.thresholds.index(0.5)]
-    return {name: _centred(value, ap[~ap.isnan()].cpu(), level) for name, (value, ap) in chosen.items() if value > -1}
+    return {name: centred(value, ap[~ap.isnan()].cpu(), level) for name, (value, ap) in chosen.items() if value > -1}
 
 
 def resampled(result: CocoResult, resamples: int, seed: int = 0) -> Tensor:
@@ -59,11 +59,14 @@ def resampled(result: CocoResult, resamples: int, seed: int = 0) -> Tensor:
     return torch.cat(values)
 
 
-def _centred(value: float, resamples: Tensor, level: float) -> Interval:
-    """Return the central part of the resamples, moved so that their mean is `value`, clipped to 0 to 1."""
+def centred(value: float, resamples: Tensor, level: float, highest: float = 1.0) -> Interval:
+    """Return the central part `level` of the resamples, moved so that their mean is `value`, clipped to 0 to `highest`.
+
+    `resamples` float64 `[B]`, of which there is at least one and none is NaN.
+    """
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     moved = torch.quantile(resamples, ends) - resamples.mean() + value
-    return Interval(*moved.clamp(0, 1).tolist())
+    return Interval(*moved.clamp(0, highest).tolist())
 
 
 def resampled_ap(result: CocoResult, weights: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ import dataclasses
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, overload
 
 import numpy as np
@@ -31,7 +32,7 @@ from yolo.size import Size
 
 if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection does without
     from yolo.data.datasets import ImageDataset
-    from yolo.data.loader import Drawn
+    from yolo.data.loader import Batch, Drawn
     from yolo.data.order import Order
     from yolo.data.sample import Target
     from yolo.data.transforms import Augmented
@@ -52,6 +53,17 @@ class Losses(NamedTuple):
     counts: dict[str, Tensor]
 
 
+class Score(NamedTuple):
+    """A model's own metrics on a data set."""
+
+    values: Mapping[str, float] = MappingProxyType({})
+    """The metrics by name; NaN is not defined."""
+    figures: Callable[[], Mapping[str, np.ndarray]] = dict
+    """Draws images uint8 `[h, w, 3]` by name."""
+    intervals: Callable[[int], Mapping[str, tuple[float, float]]] = lambda resamples: {}
+    """Returns the ends of 95 % intervals of the metrics, from a number of resamples of the images."""
+
+
 class Detector(ABC):
     """A model that finds objects in images.
 
@@ -66,6 +78,9 @@ class Detector(ABC):
     """Names of the terms of the loss, in the order in which they are logged."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the model's own metrics, which `score` returns; a "/" in a name means that lower is better."""
+
+    curves: ClassVar[bool] = False
+    """Whether a training ends with losses.png and a line that says how the loss fell."""
 
     network: nn.Module
     names: list[str]
@@ -181,9 +196,26 @@ class Detector(ABC):
         """Return what a batch is made from: the augmented images, or something computed from them."""
         return seen
 
-    def score(self, data: ImageDataset, batch_size: int) -> dict[str, float]:
-        """Return the model's own metrics on a data set, those of `metrics` by name."""
-        return {}
+    def fit_to(self, data: ImageDataset, batches: Iterable[Batch]) -> None:  # noqa: B027, most models need none
+        """Set those buffers of the network that depend on the training data, once, before the first step.
+
+        `batches` are those of the first epoch, on the CPU.
+        """
+
+    def begin_epoch(self, epoch: int) -> None:  # noqa: B027, most models need none
+        """Prepare the network for training in an epoch, counted from 0: which layers are trained."""
+
+    def rate(self, parameter: str) -> float:
+        """Return the learning rate of a parameter of the network, by name, as a multiple of the schedule's."""
+        return 1.0
+
+    def prepared(self, data: ImageDataset, k: int) -> tuple[Tensor, Placement]:
+        """Return image `k` of a data set for `predict`, and its place, as `prepare` does. Raises as `prepare`."""
+        return self.prepare(data.path(k))
+
+    def score(self, data: ImageDataset, batch_size: int) -> Score:
+        """Return the model's own metrics on a data set, those of `metrics`."""
+        return Score()
 
     def conditions(self, options: Filter) -> dict[str, str]:
         """Return what the numbers of an evaluation depend on, in words by topic."""
@@ -197,7 +229,7 @@ class Detector(ABC):
 
     def metadata(self) -> Mapping[str, str]:
         """Return what a saved file holds besides the model's name and weights."""
-        own = self.options and {"options": yaml_text(dataclasses.replace(self.options, out=None, weights=None))}
+        own = self.options and {"options": yaml_text(dataclasses.replace(self.options.without_weights(), out=None))}
         return {
             **(own or {}),
             "names": json.dumps(self.names, ensure_ascii=False),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +161,7 @@ def _from_safetensors(found: Weights, letterbox: bool | None) -> Detector:
     metadata = read_metadata(path)
     name = metadata.get("model", YoloDetector.model)  # files of version 0.1 have no name
     restore = find_model(name, f"{path}: a file of model").restore
-    detector: Detector = resolve(restore or _restore)(path, metadata)
+    detector: Detector = resolve(restore or rebuilt)(path, metadata)
     if cfg and not (isinstance(detector, YoloDetector) and cfg == detector.network.cfg):
         raise ValueError(f"{path} was saved with another cfg than {cfg.file}; give the safetensors file alone")
     classes = detector.network.heads[-1].classes if isinstance(detector, YoloDetector) else len(detector.names)
@@ -179,8 +178,10 @@ def restore_yolo(path: Path, metadata: Mapping[str, str]) -> YoloDetector:
     return YoloDetector(saved.network, saved.names, size=saved.size, letterbox=saved.letterbox)
 
 
-def _restore(path: Path, metadata: Mapping[str, str]) -> Detector:
-    """Return the detector that the model's builder makes from the options in the metadata, with the file's tensors.
+def rebuilt(
+    path: Path, metadata: Mapping[str, str], build: Callable[[Any, list[str]], Detector] | None = None
+) -> Detector:
+    """Return the detector that `build`, or the model's builder, makes of the options in the metadata and the tensors.
 
     Raises ValueError for metadata or tensors that are missing or do not fit.
     """
@@ -190,7 +191,7 @@ def _restore(path: Path, metadata: Mapping[str, str]) -> Detector:
         given = yaml.safe_load(metadata["options"])
         options: Training = read_values(given, model.options(), f"{path}, options in its metadata")
         names = list(map(str, json.loads(metadata["names"])))
-        detector: Detector = resolve(model.builder)(replace(options, weights=None), names)
+        detector: Detector = (build or resolve(model.builder))(options.without_weights(), names)
         # What has changed since: weights, input, placement.
         detector.network.load_state_dict(read_tensors(path)[0])
         height, width = json.loads(metadata["size"])

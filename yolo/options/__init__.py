@@ -5,6 +5,7 @@ detection.py  which predictions become detections, and the files of a model
 augment.py    how training images are changed
 loss.py       the loss of YOLO
 train.py      training of YOLO
+single.py     training of the models of one object in an image
 ablate.py     studies
 commands.py   all other commands
 yaml_file.py  YAML files <-> dataclasses

@@ -56,9 +56,13 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
     early.add_argument("--options", type=Path)
     given, _ = early.parse_known_args(arguments)
     file = None if given.preset is None else find_preset(given.preset)
+    if given.resume is not None and (given.preset or given.options):
+        raise ValueError(
+            "--preset or --options next to --resume: a run keeps the options that it began with; leave it out"
+        )
     # A resumed run has its own options; the command line says which of them change.
     own = Path(given.resume) / RUN if given.resume is not None and (Path(given.resume) / RUN).is_file() else None
-    model = given.model or _model_in(given.options) or _model_in(file) or _model_in(own) or Training.model
+    model = given.model or model_in(given.options) or model_in(file) or model_in(own) or Training.model
     train = base or (replace(find_model(model).options(), model=model) if own is None else read_options(own))
     # The preset, then the file, then the command line.
     preset = given.preset
@@ -82,7 +86,7 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
 
 def read_options(file: Path) -> Training:
     """Return the options in a file that has all of them, such as the options.yaml of a run. Raises as `read_yaml`."""
-    model = _model_in(file) or Training.model
+    model = model_in(file) or Training.model
     return read_yaml(file, find_model(model, f"{file}: model").options())
 
 
@@ -99,7 +103,7 @@ def find_preset(name: str) -> Path:
     return presets()[name]
 
 
-def _model_in(file: Path | None) -> str | None:
+def model_in(file: Path | None) -> str | None:
     """Return the model's name in a YAML file, or None."""
     return _word_in(file, "model")
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from yolo.names import did_you_mean
+from yolo.options.single import Largest, Localizer, Simple
 from yolo.options.train import Train
 from yolo.options.training import Training
 
@@ -24,12 +25,21 @@ class Model(NamedTuple):
     options: type[Training]
     restore: Builder | None = None
     watchers: Sequence[Builder] = ()
+    view: Builder | None = None
 
 
 MODELS: dict[str, Model] = {
     "yolo": Model(
         "yolo.models.build:build_yolo", Train, "yolo.models.load:restore_yolo", ["yolo.training.probe:watchers"]
     ),
+    **{
+        name: Model(f"yolo.models.{file}:build_{name}", options, "yolo.models.single:restore", view=view)
+        for name, file, options, view in (
+            ("localizer", "localizer", Localizer, "yolo.localize.view:presence"),
+            ("simple", "single", Simple, "yolo.localize.view:largest"),
+            ("largest", "largest", Largest, "yolo.localize.view:largest"),
+        )
+    },
 }
 """The models that `--model` chooses among. A model of one's own is added with `register_model`."""
 
@@ -41,6 +51,7 @@ def register_model(
     *,
     restore: Builder | None = None,
     watchers: Sequence[Builder] = (),
+    view: Builder | None = None,
 ) -> None:
     """Add a model, so that every command accepts its name.
 
@@ -51,12 +62,14 @@ def register_model(
         restore: `restore(path, metadata) -> Detector` of a saved file; by default the builder is called with the
             options in the metadata, and the tensors of the file are loaded into the network.
         watchers: for training, each `watcher(detector, options, validation, arithmetic) -> {name: Watcher}`.
+        view: `view(index, options, split) -> Index`, the images and objects of a data set that the model is about, in
+            training and evaluation; by default all of them.
 
     Raises ValueError for a name that is registered already.
     """
     if name in MODELS:
         raise ValueError(f"a model {name!r} is registered already; choose another name")
-    MODELS[name] = Model(builder, options, restore, watchers)
+    MODELS[name] = Model(builder, options, restore, watchers, view)
 
 
 def find_model(name: str, source: str = "model") -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from yolo.options.augment import PLAIN, Augment
 from yolo.options.bounds import Bound, Checked, Count, Decay, FromZero, MaybeCount, Number
@@ -23,8 +23,8 @@ class Training(Checked):
     model: str = "yolo"
     """Name of the model to train, one of the registered models."""
     data: str = "shapes"
-    """Folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json file, data.yaml, darknet .data
-    file; or `shapes`, the embedded set."""
+    """Folder with COCO, VOC or YOLO annotations in the layout of any exporter, COCO json file, csv file of boxes,
+    data.yaml, darknet .data file; or `shapes`, the embedded set."""
     split: str = "train"
     """Split of the data to train on: its name or the beginning of it; of a set that is not divided, all of it."""
     val_split: str = "val"
@@ -123,6 +123,10 @@ class Training(Checked):
         """How images are changed, after `plain`, which leaves only the varying size of the network input."""
         return replace(PLAIN, multi_scale=self.augment.multi_scale) if self.plain else self.augment
 
+    def without_weights(self) -> Self:
+        """Return the options of the same network, whose weights come from elsewhere."""
+        return replace(self, weights=None)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size is not None:
@@ -132,5 +136,5 @@ class Training(Checked):
         if self.early_stop is not None and self.eval_every == 0:
             raise ValueError("early_stop without effect: eval_every=0 evaluates after the last epoch only")
         self.augment.ends_plain(0, self.epochs)
-        if self.plain and replace(self.augment, multi_scale=1.0) != Augment():
+        if self.plain and replace(self.augment, multi_scale=1.0) != type(self)().augment:
             raise ValueError("plain means no augmentation, but settings of augment were changed; leave one of them out")

@@ -20,6 +20,7 @@ diagnose.py    finds where the first non-finite number appeared
 allocator.py   makes glibc's memory allocator keep the blocks that training frees
 probe.py       how well a network fits its labels: positives, near misses, sure detections
 glance.py      AP50 right after a step, as many published curves are made
+curves.py      the losses and metrics of a run as a figure, and whether the loss fell
 totals.py      sums and means of an epoch; the best epoch so far
 watch.py       watchers, which see every step and evaluation
 """

@@ -25,6 +25,7 @@ from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
 from yolo.models.build import build_detector, names_of_weights
 from yolo.models.detector import Detector
+from yolo.options.aliases import renamed
 from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
 from yolo.training.allocator import keep_large_blocks
@@ -35,7 +36,7 @@ from yolo.training.precision import autocast, training_precision
 from yolo.training.record import read_record
 from yolo.training.run_folder import OPTIONS, Run, next_folder
 from yolo.training.schedule import make_schedule, warmup_notes
-from yolo.training.sets import check_sets, open_sets, place_of
+from yolo.training.sets import check_sets, open_sets, place_of, viewed
 from yolo.training.validation import Validation
 from yolo.training.watch import watchers
 
@@ -52,23 +53,28 @@ def assemble(
     np.random.seed(options.seed % 2**32)
     random.seed(options.seed)
     data, held_out, verdict = _data(options, state, accept=accept)
-    check_sets(options, data, held_out, allow_empty=options.allow_empty or state is not None)
     # The weights of a resumed run are in its checkpoint: the files that it started from may be gone.
     detector = build_detector(options if state is None else kept_cfg(options), data.names, device)
+    if state is not None:  # at once, since the weights may decide what the samples are
+        detector.network.load_state_dict(renamed(state["trainer"])["network"])
     _check_metric(options.early_metric, detector)
     detector, wrapped = _wrap(detector, options)
     precision = training_precision(options.precision, device)
     seen, batches = _batches(options, data, detector)
     workers = loader_workers(options.workers)
-    loader = Loader(detector.samples(seen), batches, workers=workers, pin=device.type == "cuda")
+    samples = detector.samples(seen)
+    loader = Loader(samples, batches, workers=workers, pin=device.type == "cuda")
+    if state is None:
+        detector.fit_to(data, Loader(samples, batches))
     # Rounded up: the last step of an epoch may have fewer batches.
     epoch_steps = -(-len(loader) // options.accumulate)
     origin = _origin(state, anew=verdict.anew)
     total_steps = origin[1] + (options.epochs - origin[0]) * epoch_steps
     schedule = make_schedule(options.schedule, total_steps, epoch_steps)
     optimizer = make_optimizer(
-        detector.network, options.optimizer, options.schedule.lr, options.momentum, options.weight_decay
-    )
+        detector.network, options.optimizer, options.schedule.lr, options.momentum, options.weight_decay,
+        rate=detector.rate,
+    )  # fmt: skip
     # Before the first step: from then on blocks are mapped and unmapped.
     if device.type == "cpu":
         keep_large_blocks()
@@ -114,10 +120,12 @@ def _data(
     The classes are in the order of the run, or in that of the weights that a new run starts from.
     """
     opened = open_sets(options)
+    shown = viewed(opened, options)
     before = None if state is None else read_record(Path(options.out or "") / DATA)
     names = before.train.names if before else names_of_weights(options) if state is None else None
-    data, held_out = in_order(opened, names)
+    data, held_out = in_order(shown, names)
     sets, listed = (data, held_out), opened[0].names
+    check_sets(options, *opened, allow_empty=options.allow_empty or state is not None)
     return data, held_out, settled(options, sets, listed, place_of(options), before, state, accept=accept)
 
 
@@ -151,7 +159,9 @@ def _wrap(detector: Detector, options: Training) -> tuple[Detector, nn.Module | 
     if options.compile:
         trained = cast(nn.Module, torch.compile(trained))
     if world_size() > 1:
-        trained = nn.parallel.DistributedDataParallel(trained)
+        # Layers that a model freezes for some epochs have no gradient then.
+        changing = type(detector).begin_epoch is not Detector.begin_epoch
+        trained = nn.parallel.DistributedDataParallel(trained, find_unused_parameters=changing)
     return detector, None if trained is detector.network else trained
 
 
@@ -205,6 +215,9 @@ def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -
         sheet = validation.sheet(detector)
         write_image(run.folder / "detections.png", sheet)
         run.image(step, "objects and detections", sheet)
+        for name, figure in validation.score.figures().items():
+            write_image(run.folder / f"{name}.png", figure)
+            run.image(step, name, figure)
     return numbers
 
 

@@ -159,6 +159,7 @@ class Trainer:
     def _epoch(self, interrupt: Interrupt) -> bool:
         """Train the rest of the epoch. Returns False if it was interrupted, between two steps."""
         self.detector.network.train()
+        self.detector.begin_epoch(self.loader.epoch)
         step: list[Batch] = []
         # A resumed epoch begins at the loader's position, which is between two steps.
         with self.progress.epoch(self.loader.epoch, self.loader.position) as bar:
@@ -191,7 +192,7 @@ class Trainer:
         """Take an optimizer step, unless this step or one that was not read yet has a number that is not finite."""
         self.step += 1
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule(self.step)
+            group["lr"] = self.schedule(self.step) * group.get("factor", 1.0)  # older checkpoints have no factor
         # The norm is that of the true gradients, before clipping.
         self.scaler.unscale_(self.optimizer)
         gradients = [p for p in self.detector.network.parameters() if p.grad is not None]

@@ -164,7 +164,7 @@ def kept_cfg(options: T) -> T:
     assert options.out is not None
     kept = options.out / CFG
     own: dict[str, Any] = {"cfg": kept} if hasattr(options, "cfg") and kept.is_file() else {}
-    return replace(options, weights=None, **own)
+    return replace(options.without_weights(), **own)
 
 
 def epoch_anew(state: dict[str, Any], batches: Batches) -> dict[str, Any]:

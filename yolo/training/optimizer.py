@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from types import MethodType
 from typing import Literal
@@ -14,7 +15,12 @@ OptimizerName = Literal["sgd", "adam", "adamw"]
 
 
 def make_optimizer(
-    network: nn.Module, name: OptimizerName, lr: float, momentum: float = 0.9, weight_decay: float = 0.0
+    network: nn.Module,
+    name: OptimizerName,
+    lr: float,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    rate: Callable[[str], float] = lambda parameter: 1.0,
 ) -> torch.optim.Optimizer:
     """Return an optimizer of all parameters, including frozen ones; it is fused where the device supports it.
 
@@ -33,16 +39,22 @@ def make_optimizer(
         lr: the learning rate of all groups.
         momentum: the momentum of SGD, with dampening 0; beta 1 of Adam. Beta 2 is 0.999.
         weight_decay: the weight decay of the first group.
+        rate: the learning rate of a parameter, by name, as a multiple of `lr`. Parameters with other multiples are in
+            groups of their own, whose key `factor` is the multiple.
 
     Raises:
         ValueError: if a number is out of range.
     """
     if not weight_decay >= 0:
         raise ValueError(f"weight_decay={weight_decay}: expected a number of at least 0")
-    groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = []
+    rates = {name: rate(name) for name, _ in network.named_parameters()}
+    for factor in sorted(set(rates.values()), reverse=True):
+        own = [p for name, p in network.named_parameters() if rates[name] == factor]
+        groups += [
+            {"params": [p for p in own if p.ndim > 1], "weight_decay": weight_decay, "factor": factor},
+            {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "factor": factor},
+        ]
     fused = all(p.device.type in ("cpu", "cuda") for p in network.parameters()) or None
     if name == "sgd":
         return torch.optim.SGD(groups, lr, momentum, fused=fused)

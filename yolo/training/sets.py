@@ -13,6 +13,7 @@ from yolo.data.shapes.scenes import make_shapes
 from yolo.data.split_names import kind, meant
 from yolo.distributed import print_once, rank_0_first
 from yolo.options.presets import read_options
+from yolo.options.registry import find_model, resolve
 from yolo.options.training import Training
 from yolo.training.kept import DATA, check_there, in_order, part
 from yolo.training.record import changes, read_record
@@ -36,6 +37,18 @@ def open_sets(options: Training) -> tuple[ImageDataset, ImageDataset]:
     return data, data if options.eval_on == "train" else _open_val(options, data.names, said=data.index.notes)
 
 
+def viewed(sets: tuple[ImageDataset, ...], options: Training) -> tuple[ImageDataset, ...]:
+    """Return the part of each data set that the model is about; the same set twice stays the same one."""
+    view = find_model(options.model).view
+    if view is None:
+        return sets
+    found = {}
+    for one in dict.fromkeys(sets):
+        index = resolve(view)(one.index, options, one.part.split if one.part else "")
+        found[id(one)] = ImageDataset(index, one.part, one.whole)
+    return tuple(found[id(one)] for one in sets)
+
+
 def check_sets(options: Training, data: ImageDataset, held_out: ImageDataset, *, allow_empty: bool) -> None:
     """Raise ValueError if there is nothing to learn or to evaluate on, unless `allow_empty`; warn of what is odd."""
     check_learnable(data.index, f"{options.data}, split {options.split}", allow_empty=allow_empty)
@@ -52,10 +65,10 @@ def validation_of(folder: Path) -> ImageDataset:
     check_there(folder, options)
     before = read_record(folder / DATA)
     if before is None:
-        return open_sets(options)[1]
+        return viewed(open_sets(options), options)[1]
     # The training images are needed only if they are the ones: the record has the classes.
     opened = _open_val(options, before.train.listed) if before.val else _open_train(options)
-    (held_out,) = in_order([opened], before.train.names)
+    (held_out,) = in_order(viewed((opened,), options), before.train.names)
     now = part("val" if before.val else "train", options, held_out, opened.names, place_of(options))
     for change in changes(before.val or before.train, now):
         log.warning("%s: changed since it was trained: %s", folder, change)

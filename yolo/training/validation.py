@@ -5,6 +5,8 @@ Letters: `I` images of the data set, `h, w` height and width of the network inpu
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -21,7 +23,7 @@ from yolo.images.resize import place
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.metrics.precision import defined
-from yolo.models.detector import Detector
+from yolo.models.detector import Detector, Score
 from yolo.options.commands import Evaluate
 from yolo.options.detection import EVALUATION, Filter
 from yolo.training.precision import Arithmetic
@@ -49,6 +51,7 @@ class Validation:
 
     def __init__(self, data: ImageDataset, detector: Detector, *, arithmetic: Arithmetic, workers: int = 0) -> None:
         self.data, self.arithmetic = data, arithmetic
+        self.score = Score()  # of the latest evaluation
         self.share = ImageDataset(data.index.with_images(np.arange(rank(), len(data), world_size())))
         batches = Batches(len(data), BATCH, detector.size, shuffle=False, rank=rank(), world=world_size())
         self.loader = Loader(detector.samples(Augmented(data, letterbox=detector.letterbox)), batches, workers=workers)
@@ -58,6 +61,7 @@ class Validation:
 
         A metric is None where the data has no object of its kind.
         """
+        self.score = detector.score(self.data, BATCH)
         collector = Collector(self.data.names, next(detector.network.parameters()).device)
         if len(self.share):
             ids = torch.from_numpy(self.share.index.image_ids)
@@ -65,7 +69,7 @@ class Validation:
         numbers = evaluate(collector.records(), self.data.names).numbers()
         return (
             {name: defined(value) for name, value in numbers.items()}
-            | detector.score(self.data, BATCH)
+            | {name: None if math.isnan(value) else value for name, value in self.score.values.items()}
             | self._losses(detector)
         )
 
