@@ -29,7 +29,7 @@ BUDGET = {
     "yolo/data": 3250,
     "yolo/detection": 445,
     "yolo/download": 640,
-    "yolo/localize": 720,
+    "yolo/localize": 740,
     "yolo/models": 885,
     "yolo/evaluation": 415,
     "yolo/explain": 650,

@@ -64,7 +64,10 @@ class SingleObjectDetector(Detector):
             try:
                 network.load_state_dict(read_tensors(options.weights)[0])
             except RuntimeError as problem:
-                raise ValueError(f"{options.weights}: the weights of another network: {problem}") from None
+                raise ValueError(
+                    f"{options.weights}: the weights of another network; give the backbone, the features, the width "
+                    f"and the classes of its options: {str(problem).splitlines()[1].strip()[:120]}"
+                ) from None
         if options.box_gain != "auto":  # not that of the run whose weights these are
             network.box_gain.fill_(options.box_gain)
 
