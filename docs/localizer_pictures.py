@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, l1_loss
 
 from yolo.atomic import replacing
-from yolo.boxes import iou, xyxy_to_cxcywh
+from yolo.boxes import corners_in_order, iou, xyxy_to_cxcywh
 from yolo.data.order import torch_chance
 from yolo.data.shapes.singles import LEVELS, draw_single
 from yolo.data.warp import Turned, Warp
 from yolo.localize.heads import LocalizationNet
-from yolo.localize.loss import BOX_LOSSES, LocalizationLoss, in_order
+from yolo.localize.loss import BOX_LOSSES, LocalizationLoss
 from yolo.size import Size
 
 SIDE = 24
@@ -66,7 +66,7 @@ def negatives() -> Figure:
     figure, (*images, curve) = _page(2.9, 1, 1, 1, 1.7)
     for masked, (colour, label) in styles.items():
         answers = [boxes_of(test, ratio, masked=masked) for ratio in RATIOS]
-        overlaps = [iou(xyxy_to_cxcywh(in_order(boxes)), xyxy_to_cxcywh(truths)).mean() for boxes in answers]
+        overlaps = [iou(xyxy_to_cxcywh(corners_in_order(boxes)), xyxy_to_cxcywh(truths)).mean() for boxes in answers]
         curve.plot(range(len(RATIOS)), overlaps, "o-", color=colour, label=label)
         for axes, k in zip(images, (0, 1, 2), strict=True):
             x1, y1, x2, y2 = box = answers[-1][k] * SIDE

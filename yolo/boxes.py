@@ -26,6 +26,12 @@ def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     return torch.stack((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), dim=-1)
 
 
+def corners_in_order(boxes: Tensor) -> Tensor:
+    """Return xyxy boxes `[..., 4]` with xmin <= xmax and ymin <= ymax: swapped corners are exchanged."""
+    one, other = boxes.split(2, dim=-1)
+    return torch.cat((torch.minimum(one, other), torch.maximum(one, other)), dim=-1)
+
+
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
     """Corners `[..., 4]` to centre and size `[..., 4]`, in whatever unit the boxes have."""
     x1, y1, x2, y2 = boxes.unbind(-1)

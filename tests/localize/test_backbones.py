@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
@@ -18,6 +14,7 @@ from matplotlib import get_data_path
 from torch import Tensor
 from torchvision.models import MobileNet_V3_Small_Weights, mobilenet_v3_small
 
+from tests.support.server import serving
 from yolo.darknet.cfg import parse_cfg, read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import save_weights
@@ -131,19 +128,6 @@ def test_lite0_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 # torchvision
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder and notes the requests."""
-
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Serve random weights in place of torchvision's smallest; return the requests."""
@@ -154,16 +138,11 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
     digits = hashlib.sha256((folder / "net").read_bytes()).hexdigest()[:8]
     (folder / "net").rename(folder / f"net-{digits}.pth")
     (folder / "net-00000000.pth").symlink_to(folder / f"net-{digits}.pth")
-    requests: list[str] = []
-    handler = type("Counted", (Quiet,), {"asked": requests})
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(download, "PAUSES", (0.01,))
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
-        url = f"http://127.0.0.1:{server.server_address[1]}/net-{digits}.pth"
-        monkeypatch.setattr(SMALL.value, "url", url)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield requests
-        server.shutdown()
+    with serving(folder) as server:
+        monkeypatch.setattr(SMALL.value, "url", f"{server.url}/net-{digits}.pth")
+        yield server.asked
 
 
 def test_download(asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.support import oracles
+from yolo.boxes import corners_in_order
 from yolo.localize import loss as loss_module
-from yolo.localize.loss import BOX_LOSSES, LocalizationLoss, in_order
+from yolo.localize.loss import BOX_LOSSES, LocalizationLoss
 
 
 def batch(seed: int, classes: int | None, images: int = 7) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -148,7 +149,7 @@ def test_swapped_corners_are_put_in_order_for_giou() -> None:
     truths = torch.tensor([[0.1, 0.2, 0.5, 0.8]])
     for swapped in ([0.5, 0.2, 0.1, 0.8], [0.1, 0.8, 0.5, 0.2], [0.5, 0.8, 0.1, 0.2]):
         boxes = torch.tensor([swapped])
-        assert torch.equal(in_order(boxes), truths)
+        assert torch.equal(corners_in_order(boxes), truths)
         losses = {
             kind: LocalizationLoss(1, kind).terms(torch.zeros(1), boxes, torch.ones(1), truths).box
             for kind in BOX_LOSSES

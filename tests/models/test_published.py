@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +14,7 @@ import torch
 
 import yolo
 from tests.support.load import load_yolo
+from tests.support.server import serving
 from yolo.__main__ import main
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
@@ -28,40 +25,22 @@ from yolo.names import COCO
 from yolo.options.train import Train
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder and notes the requests."""
-
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Serve made-up weights of yolov4-tiny in place of the published ones; return the requests."""
     folder = tmp_path / "server"
     folder.mkdir()
-    requests: list[str] = []
-    handler = type("Counted", (Quiet,), {"asked": requests})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
-        torch.manual_seed(0)
-        file = folder / "yolov4-tiny.weights"
-        save_weights(Darknet(read_cfg("yolov4-tiny.cfg")), file)
-        assert file.stat().st_size == official.WEIGHTS["yolov4-tiny"].size
-        url = f"http://127.0.0.1:{server.server_address[1]}/{file.name}"
-        checksum = hashlib.sha256(file.read_bytes()).hexdigest()
-        there = replace(official.WEIGHTS["yolov4-tiny"], urls=(url,), checksum=checksum)
+    torch.manual_seed(0)
+    file = folder / "yolov4-tiny.weights"
+    save_weights(Darknet(read_cfg("yolov4-tiny.cfg")), file)
+    assert file.stat().st_size == official.WEIGHTS["yolov4-tiny"].size
+    checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+    with serving(folder) as server:
+        there = replace(official.WEIGHTS["yolov4-tiny"], urls=(f"{server.url}/{file.name}",), checksum=checksum)
         monkeypatch.setitem(official.WEIGHTS, "yolov4-tiny", there)
         monkeypatch.setenv("EXACT_YOLOV3_CACHE", str(tmp_path / "cache"))
         monkeypatch.chdir(tmp_path)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield requests
-        server.shutdown()
+        yield server.asked
 
 
 def test_one_download_for_the_command_and_for_python(

@@ -17,7 +17,6 @@ from yolo.options.training import Training
 from yolo.options.yaml_file import read_values
 from yolo.training.assemble import assemble
 from yolo.training.checkpoint import load_checkpoint
-from yolo.training.curves import curves
 from yolo.training.interrupt import interruptible
 from yolo.training.kept import check_there
 from yolo.training.owner import owned
@@ -56,6 +55,8 @@ def run(options: Training) -> int:
             if reason := trainer.stopped_early():
                 print_once(reason)
             if trainer.detector.curves and rank() == 0:
+                from yolo.training.curves import curves  # imported now, because matplotlib takes a while
+
                 print(curves(folder.folder))
             print_once(f"done: {folder.folder / BEST}; python detect.py IMAGE uses it, as the newest run")
             return 0

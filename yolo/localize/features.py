@@ -33,6 +33,9 @@ from yolo.size import Size
 
 log = logging.getLogger("yolo")
 
+VERSION = 1
+"""Version of the computation: it is raised when the same weights and images give other features."""
+
 FOLDER = Path("runs/cache")
 """Where feature files are, below the working directory of the command."""
 
@@ -105,7 +108,8 @@ class FeatureStore:
     def _key(self, paths: Sequence[bytes], views: int) -> str:
         """Return a name that follows from everything that the features depend on."""
         network = self.backbone.state_dict()
-        digest = hashlib.sha256(f"{self.cells}|{self.size}|{self.letterbox}|{views}".encode())
+        settings = (VERSION, self.backbone.spec, self.cells, self.size, self.letterbox, views)
+        digest = hashlib.sha256("|".join(map(str, settings)).encode())
         for name, tensor in network.items():
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         for path in map(Path, map(os.fsdecode, paths)):

@@ -17,6 +17,7 @@ class Norm(nn.BatchNorm1d):
     """Batch norm of `[B, C]` that uses its running statistics for a batch of one, which has no variance."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return `[B, C]`, normalised."""
         if len(x) > 1 or not self.training:
             return super().forward(x)
         return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)

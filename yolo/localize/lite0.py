@@ -40,6 +40,7 @@ class SameConv2d(nn.Conv2d):
         self.around = ((size - stride) // 2, (size - stride + 1) // 2) * 2
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return `[B, filters, h / stride, w / stride]` for `[B, channels, h, w]`."""
         return super().forward(F.pad(x, self.around) if any(self.around) else x)
 
 
@@ -59,6 +60,7 @@ class Block(nn.Module):
         self.expands, self.adds = expansion > 1, stride == 1 and channels == filters
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return `[B, filters, h / stride, w / stride]` for `[B, channels, h, w]`."""
         wide = F.relu6(self.bn0(self.expand_conv(x))) if self.expands else x
         wide = F.relu6(self.bn1(self.depthwise_conv(wide)))
         out: Tensor = self.bn2(self.project_conv(wide))

@@ -10,7 +10,7 @@
 Without positives the box term is 0 and no box has a gradient. Boxes are (xmin, ymin, xmax, ymax) as fractions of the
 input. Their differences stay below 1, so smooth-l1 is half of mse, unless a head without sigmoid leaves the image. For
 GIoU the corners are put in order first, since a sigmoid may give xmin > xmax. So it does not see a swap, and its boxes
-must be read through `in_order` as well.
+must be read through `corners_in_order` as well.
 
 Letters: `B` images, `C` classes.
 """
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, smooth_l1_loss
 
-from yolo.boxes import giou, xyxy_to_cxcywh
+from yolo.boxes import corners_in_order, giou, xyxy_to_cxcywh
 from yolo.distributed import sum_over_ranks, world_size
 
 DISTANCES = {"smooth-l1": smooth_l1_loss, "l1": l1_loss, "mse": mse_loss}
@@ -94,19 +94,13 @@ class LocalizationLoss(nn.Module):
         """Return the box loss of each image, `[B]`."""
         if self.bbox_loss in DISTANCES:
             return DISTANCES[self.bbox_loss](boxes, truths, reduction="none").mean(1)
-        loss = 1 - giou(xyxy_to_cxcywh(in_order(boxes)), xyxy_to_cxcywh(truths))
+        loss = 1 - giou(xyxy_to_cxcywh(corners_in_order(boxes)), xyxy_to_cxcywh(truths))
         return loss + (boxes - truths).abs().mean(1) if self.bbox_loss == "giou+l1" else loss
 
     def forward(self, outputs: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> Tensor:
         """Return the total, a scalar, of outputs `(logits, boxes)` and targets `(labels, boxes)`; see `terms`."""
         cls, box = self.terms(*outputs, *targets)
         return cls + self.box_gain * box
-
-
-def in_order(boxes: Tensor) -> Tensor:
-    """Return xyxy boxes `[..., 4]` with xmin <= xmax and ymin <= ymax: swapped corners are exchanged."""
-    one, other = boxes.split(2, dim=-1)
-    return torch.cat((torch.minimum(one, other), torch.maximum(one, other)), dim=-1)
 
 
 def _check(logits: Tensor, boxes: Tensor, labels: Tensor, truths: Tensor) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from yolo.boxes import iou, xyxy_to_cxcywh
+from yolo.boxes import corners_in_order, iou, xyxy_to_cxcywh
 from yolo.metrics.bootstrap import centred
 
 PRESENCE = ("accuracy", "majority", "precision", "recall", "AP_presence", "IoU", "IoU_mean_box", "IoU50", "L1/224")
@@ -58,7 +58,7 @@ class Answers(NamedTuple):
 
     def overlaps(self) -> Tensor:
         """Return the IoU of each answered box with the true box, float64 `[I]`; 0 without object."""
-        return iou(xyxy_to_cxcywh(_ordered(self.boxes)), xyxy_to_cxcywh(self.true_boxes))
+        return iou(xyxy_to_cxcywh(corners_in_order(self.boxes)), xyxy_to_cxcywh(self.true_boxes))
 
     def always(self, box: Tensor) -> Answers:
         """Return the answers with the same box for all images: `[4]` xyxy as fractions of the image."""
@@ -148,19 +148,13 @@ def intervals(
 def _box_metrics(answers: Answers, mean_box: Tensor) -> dict[str, float]:
     """Return the metrics of the boxes in images with an object."""
     overlaps = answers.overlaps()
-    distance = (_ordered(answers.boxes) - answers.true_boxes).abs() / answers.sizes.repeat(1, 2)
+    distance = (corners_in_order(answers.boxes) - answers.true_boxes).abs() / answers.sizes.repeat(1, 2)
     return {
         "IoU": _mean(overlaps),
         "IoU_mean_box": _mean(answers.always(mean_box).overlaps()),
         "IoU50": _mean(overlaps >= 0.5),
         "L1/224": _mean(distance) * SIDE,
     }
-
-
-def _ordered(boxes: Tensor) -> Tensor:
-    """Return xyxy boxes `[I, 4]` with the upper left corner first."""
-    first, second = boxes[:, :2], boxes[:, 2:]
-    return torch.cat((torch.minimum(first, second), torch.maximum(first, second)), dim=1)
 
 
 def _mean(values: Tensor) -> float:

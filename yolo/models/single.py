@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from yolo.boxes import Detections
+from yolo.boxes import Detections, corners_in_order
 from yolo.darknet.safetensors_file import read_tensors
 from yolo.data.datasets import ImageDataset
 from yolo.distributed import print_once
@@ -172,8 +172,7 @@ class SimpleObjectDetector(SingleObjectDetector):
 
 def in_image(box: Tensor, placement: Placement) -> Tensor:
     """Return a box `[4]` xyxy in fractions of the input as `[1, 4]` in pixels of the image, its corners in order."""
-    first, second = placement.to_image(box[None] * box.new_tensor(placement.input.wh * 2)).split(2, 1)
-    return torch.cat((torch.minimum(first, second), torch.maximum(first, second)), 1)
+    return corners_in_order(placement.to_image(box[None] * box.new_tensor(placement.input.wh * 2)))
 
 
 def answers_due(targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
@@ -192,6 +191,7 @@ def answers_due(targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
 
 
 def size_of(options: SingleObject, side: int) -> Size:
+    """Return the network input in pixels: that of the options, else a square of this `side`. Raises as `Size.parse`."""
     return Size.parse(options.size or str(side))
 
 
