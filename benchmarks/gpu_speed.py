@@ -38,7 +38,7 @@ from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
 from yolo.options.augment import Augment
 from yolo.size import Size
-from yolo.training.assemble import assemble, loader_workers
+from yolo.training.assemble import assemble, gather, loader_workers
 from yolo.training.run_folder import read_metrics
 
 
@@ -156,7 +156,7 @@ def training(bench: Bench, batch: int, compile: bool = False) -> Rows:
     folder, images = Path(tempfile.mkdtemp(dir=bench.folder)), scale.steps * batch
     workers = loader_workers(scale.workers)
     with contextlib.redirect_stdout(io.StringIO()):  # what training prints is for those who wait for its result
-        trainer = assemble(options(setup, folder, workers=0, epochs=10**6, compile=compile), bench.device)
+        trainer = assemble(gather(options(setup, folder, workers=0, epochs=10**6, compile=compile), bench.device))
         cached = Cached(open_data(data, split="train"), size, "ram", folder)
         seen = Augmented(Repeating(cached, images), Augment())
         loader = Loader(seen, Batches(images, batch, size), workers=workers, pin=bench.cuda)

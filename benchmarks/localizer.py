@@ -27,7 +27,7 @@ from yolo.localize.features import features_of
 from yolo.models.localizer import build_localizer
 from yolo.options.presets import parse_train
 from yolo.options.single import Localizer
-from yolo.training.assemble import assemble
+from yolo.training.assemble import assemble, gather
 
 EPOCHS = 60
 """Those of the preset."""
@@ -46,7 +46,7 @@ def measure(spec: str, data: Path, arguments: argparse.Namespace) -> str:
 
     backbone, image = detector.store.backbone, detector.prepare(train.path(0))[0]
     alone = race({"": timed(lambda: features_of(backbone, image[None], detector.cells), unit=1e3)}, 20, warmup=3)
-    trainer = assemble(options, torch.device("cpu"))
+    trainer = assemble(gather(options, torch.device("cpu")))
     epochs = race({"": timed(epoch_of(trainer, trainer.loader))}, arguments.rounds, warmup=1)[""]
     features = 2 * len(train) * views / 1e3
     share = features / (features + EPOCHS * epochs.median)

@@ -56,7 +56,7 @@ from yolo.names import COCO, COCO_IDS
 from yolo.options.augment import PLAIN
 from yolo.options.schedule import Schedule
 from yolo.options.train import Train
-from yolo.training.assemble import assemble, loader_workers
+from yolo.training.assemble import assemble, gather, loader_workers
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
 
@@ -150,7 +150,7 @@ def epoch_of(trainer: Trainer, loader: Loader) -> Callable[[], None]:
 
 def ours(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
     """Run our contender: each line on stdin is a turn, one epoch of `Trainer.fit`."""
-    trainer = assemble(options(arguments, folder, plain=True, workers=0, epochs=10**6), torch.device("cpu"))
+    trainer = assemble(gather(options(arguments, folder, plain=True, workers=0, epochs=10**6), torch.device("cpu")))
     batch = first_batch(arguments)
     repeated = Repeated(batch, arguments.steps + 1)
     epoch = epoch_of(trainer, repeated)
@@ -191,7 +191,7 @@ def plain(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
 
 def epochs(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
     """Answer the line `epoch` with the images per second of an epoch with data, `bare` with those of bare steps."""
-    trainer = assemble(options(arguments, folder, workers=arguments.workers, epochs=10**6), torch.device("cpu"))
+    trainer = assemble(gather(options(arguments, folder, workers=arguments.workers, epochs=10**6), torch.device("cpu")))
     images, repeated = trainer.loader.batches.images, Repeated(first_batch(arguments), arguments.steps + 1)
     with_data, bare = epoch_of(trainer, trainer.loader), epoch_of(trainer, repeated)
 

@@ -34,7 +34,7 @@ from yolo.data.shapes.scenes import make_shapes
 from yolo.options.train import Train
 from yolo.options.training import Training
 from yolo.options.yaml_file import read_yaml
-from yolo.training.assemble import assemble
+from yolo.training.assemble import assemble, gather
 from yolo.training.diagnose import NotFiniteError
 
 GRID = "variants:\n  mse: {loss: {bbox_loss: mse}}\n  iou: {loss: {bbox_loss: iou}}\n"
@@ -115,7 +115,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def beginning(train: Training, name: str) -> tuple[dict[str, torch.Tensor], list[Batch]]:
     """Return the weights before the first step, and the batches of two epochs."""
-    trainer = assemble(replace(train, out=Path(name)), torch.device("cpu"))
+    trainer = assemble(gather(replace(train, out=Path(name)), torch.device("cpu")))
     weights = {name: value.clone() for name, value in trainer.detector.network.state_dict().items()}
     batches = list(chain(trainer.loader, trainer.loader))
     trainer.run.close()

@@ -17,11 +17,11 @@ import yolo
 from tests.support.paths import environment
 from tests.support.single_problems import singles, tiny_backbone
 from tests.support.small_sets import DrawnImage, write_coco
+from yolo.backbones.published import make_backbone
 from yolo.data.datasets import ImageDataset, open_data
 from yolo.data.order import Draw
 from yolo.data.transforms import Augmented
 from yolo.images.files import read_image, write_image
-from yolo.localize.backbones import make_backbone
 from yolo.localize.features import FOLDER, FeatureSamples, FeatureStore, features_of
 from yolo.models.localizer import LocalizerDetector, build_localizer
 from yolo.options.augment import PLAIN

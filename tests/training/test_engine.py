@@ -32,7 +32,7 @@ from yolo.models.yolo import YoloDetector
 from yolo.options.detection import EVALUATION
 from yolo.options.schedule import Schedule
 from yolo.options.train import Train
-from yolo.training.assemble import _batches, assemble
+from yolo.training.assemble import _batches, assemble, gather
 from yolo.training.diagnose import NotFiniteError
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
@@ -114,7 +114,7 @@ def test_a_loss_that_is_not_finite(
 
 def test_weights_do_not_change_from_a_broken_step_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If numbers arrive late, the steps in between are skipped too: the report is about the current weights."""
-    trainer = assemble(Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK), CPU)
+    trainer = assemble(gather(Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK), CPU))
     trainer.readings.lag = 2
     states = []
     step = Trainer._step
@@ -152,7 +152,7 @@ QUICK: dict[str, Any] = {
 )
 def test_the_first_bad_layer(name: str, value: float, message: str, data: Path) -> None:
     """It is named if its output is not finite, and if the weights themselves are not."""
-    trainer = assemble(Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK), CPU)
+    trainer = assemble(gather(Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK), CPU))
     with torch.no_grad():
         trainer.detector.network.get_parameter(name).fill_(value)
     with trainer.run, pytest.raises(ValueError, match=f"^step 1: .*{re.escape(message)}"):
@@ -162,7 +162,7 @@ def test_the_first_bad_layer(name: str, value: float, message: str, data: Path) 
 def test_a_first_evaluation_without_a_number(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """NaN is not a best value: any number is better. Weights are saved in the epochs that are better."""
     options = Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **{**QUICK, "epochs": 5})
-    trainer = assemble(options, CPU)
+    trainer = assemble(gather(options, CPU))
     values = iter([float("nan"), 0.25, float("nan"), 0.125, 0.5])
     kept: list[int] = []
     trainer.evaluate = lambda _detector, _step: {"AP": next(values)}
@@ -204,7 +204,7 @@ def test_watchers(data: Path) -> None:
         data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **{**QUICK, "epochs": 2, "accumulate": 4},
         eval_every=0,
     )  # fmt: skip
-    trainer, seen = assemble(options, CPU), Noted()
+    trainer, seen = assemble(gather(options, CPU)), Noted()
     trainer.watchers["noted"] = seen
     with trainer.run:
         assert trainer.fit(Interrupt())
@@ -224,8 +224,8 @@ def test_watchers(data: Path) -> None:
 def test_options_enable_watchers(data: Path) -> None:
     """There are none by default; `glance` and `probe` are enabled by their options."""
     options = Train(data=str(data), cfg=tiny_cfg(Path()), out=Path("run"), **QUICK)
-    neither = assemble(options, CPU)
-    both = assemble(replace(options, out=Path("both"), glance=3, probe=True), CPU)
+    neither = assemble(gather(options, CPU))
+    both = assemble(gather(replace(options, out=Path("both"), glance=3, probe=True), CPU))
     for trainer in (neither, both):
         trainer.run.close()  # its thread writes until then, into a folder that the next test does not have
     assert neither.watchers == {}

@@ -14,7 +14,7 @@ import torch
 from tests.support.single_problems import singles, tiny_backbone
 from tests.support.train_problems import Place, checkpoint, ended, process, same_run, shapes, tiny_cfg, words
 from yolo.__main__ import main
-from yolo.localize.backbones import make_backbone
+from yolo.backbones.published import make_backbone
 from yolo.training.run_folder import read_metrics
 
 TWO = ["--standalone", "--nproc-per-node=2"]

@@ -15,7 +15,7 @@ from yolo.models.load import find_device
 from yolo.options.presets import read_options
 from yolo.options.training import Training
 from yolo.options.yaml_file import read_values
-from yolo.training.assemble import assemble
+from yolo.training.assemble import assemble, gather
 from yolo.training.checkpoint import load_checkpoint
 from yolo.training.interrupt import interruptible
 from yolo.training.kept import check_there
@@ -45,7 +45,7 @@ def run(options: Training) -> int:
             options, state, note = _resumed(options)
         options = replace(started_from(options) if state is None else options, out=place)
         torch.use_deterministic_algorithms(options.deterministic)
-        trainer = assemble(options, find_device(device), state, accept=accept)
+        trainer = assemble(gather(options, find_device(device), state, accept=accept))
         if note:
             print_once(note)
         with trainer.run as folder:

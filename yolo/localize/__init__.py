@@ -1,8 +1,6 @@
 """Localizers: networks that give one class, or presence, and one box per image.
 
 view.py      what they see of a data set: at most one object of a class, or the largest object
-backbones.py a published network up to its last feature map
-lite0.py     EfficientNet-Lite0
 features.py  features of a frozen backbone, computed once
 heads.py     the three heads: two branches on features, a small network on pixels, a head for maps of a backbone
 loss.py      LocalizationLoss: cross entropy, and a box loss on the images with an object

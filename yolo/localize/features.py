@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from tqdm import tqdm
 
+from yolo.backbones.published import Backbone
 from yolo.darknet.safetensors_file import read_tensors, save_tensors
 from yolo.data.datasets import ImageDataset
 from yolo.data.order import Draw, chance
@@ -28,7 +29,6 @@ from yolo.data.transforms import Augmented
 from yolo.distributed import rank_0_first
 from yolo.images.placement import Placement
 from yolo.images.resize import place
-from yolo.localize.backbones import Backbone
 from yolo.size import Size
 
 log = logging.getLogger("yolo")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo.localize.backbones import Backbone
+from yolo.backbones.published import Backbone
 
 
 class SingleNetwork(nn.Module):

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from yolo.backbones.published import Backbone, make_backbone
 from yolo.boxes import Detections, corners_in_order
 from yolo.darknet.safetensors_file import read_tensors
 from yolo.data.datasets import ImageDataset
 from yolo.distributed import print_once
 from yolo.images.placement import Placement
-from yolo.localize.backbones import Backbone, make_backbone
 from yolo.localize.figures import iou_figure, presence_figure
 from yolo.localize.heads import SimpleDetector
 from yolo.localize.loss import LocalizationLoss

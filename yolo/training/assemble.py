@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +34,7 @@ from yolo.training.allocator import keep_large_blocks
 from yolo.training.engine import Trainer
 from yolo.training.kept import DATA, Verdict, epoch_anew, in_order, kept_cfg, settled
 from yolo.training.optimizer import freeze, make_optimizer
-from yolo.training.precision import autocast, training_precision
+from yolo.training.precision import Arithmetic, autocast, training_precision
 from yolo.training.record import read_record
 from yolo.training.run_folder import OPTIONS, Run, next_folder
 from yolo.training.schedule import make_schedule, warmup_notes
@@ -41,75 +43,145 @@ from yolo.training.validation import Validation
 from yolo.training.watch import watchers
 
 
-def assemble(
-    options: Training, device: torch.device, state: dict[str, Any] | None = None, *, accept: bool = False
-) -> Trainer:
-    """Return a new run, or with the `state` of a checkpoint the run of the folder `options.out`, as it was then.
+@dataclass(frozen=True)
+class Parts:
+    """Everything of a run but its folder and its trainer; nothing has been written yet."""
 
-    Raises ValueError if the data or the cfg of a resumed run changed, unless `accept`.
+    options: Training
+    device: torch.device
+    data: ImageDataset
+    """The images to train on, as the model sees the data set."""
+    held_out: ImageDataset
+    """The images to evaluate on; the same object as `data` with `eval_on=train`."""
+    detector: Detector
+    """With the weights that training begins with."""
+    wrapped: nn.Module | None
+    """The network within DDP or torch.compile; None if it is not wrapped."""
+    seen: Augmented
+    """The training images as the network sees them."""
+    batches: Batches
+    loader: Loader
+    schedule: Callable[[int], float]
+    total_steps: int
+    precision: torch.dtype
+    verdict: Verdict
+    origin: tuple[int, int]
+    state: dict[str, Any] | None
+    """The checkpoint of a resumed run."""
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """The arithmetic in which training computes the network."""
+        return partial(autocast, self.device, self.precision)
+
+    def optimizer(self, detector: Detector) -> torch.optim.Optimizer:
+        """Return a new optimizer of the detector's network, as the options say."""
+        o = self.options
+        return make_optimizer(
+            detector.network, o.optimizer, o.schedule.lr, o.momentum, o.weight_decay, rate=detector.rate
+        )
+
+
+def gather(
+    options: Training, device: torch.device, state: dict[str, Any] | None = None, *, accept: bool = False
+) -> Parts:
+    """Return the parts of a new run, or with the `state` of a checkpoint those of the run in `options.out`.
+
+    Raises ValueError or OSError for what is wrong, and if the data or the cfg of a resumed run changed, unless
+    `accept`. The attribute `about` of an error is "data" or "targets" if it is about those.
     """
     # This program does not use NumPy's and Python's random numbers, but a user's transform may.
     torch.manual_seed(options.seed)
     np.random.seed(options.seed % 2**32)
     random.seed(options.seed)
-    data, held_out, verdict = _data(options, state, accept=accept)
+    with _about("data"):
+        data, held_out, verdict = _data(options, state, accept=accept)
     # The weights of a resumed run are in its checkpoint: the files that it started from may be gone.
     detector = build_detector(options if state is None else kept_cfg(options), data.names, device)
     if state is not None:  # at once, since the weights may decide what the samples are
         detector.network.load_state_dict(renamed(state["trainer"])["network"])
     _check_metric(options.early_metric, detector)
     detector, wrapped = _wrap(detector, options)
-    precision = training_precision(options.precision, device)
     seen, batches = _batches(options, data, detector)
-    workers = loader_workers(options.workers)
     samples = detector.samples(seen)
-    loader = Loader(samples, batches, workers=workers, pin=device.type == "cuda")
+    loader = Loader(samples, batches, workers=loader_workers(options.workers), pin=device.type == "cuda")
     if state is None:
-        detector.fit_to(data, Loader(samples, batches))
+        with _about("targets"):
+            detector.fit_to(data, Loader(samples, batches))
     # Rounded up: the last step of an epoch may have fewer batches.
     epoch_steps = -(-len(loader) // options.accumulate)
     origin = _origin(state, anew=verdict.anew)
     total_steps = origin[1] + (options.epochs - origin[0]) * epoch_steps
-    schedule = make_schedule(options.schedule, total_steps, epoch_steps)
-    optimizer = make_optimizer(
-        detector.network, options.optimizer, options.schedule.lr, options.momentum, options.weight_decay,
-        rate=detector.rate,
-    )  # fmt: skip
+    return Parts(
+        options=options,
+        device=device,
+        data=data,
+        held_out=held_out,
+        detector=detector,
+        wrapped=wrapped,
+        seen=seen,
+        batches=batches,
+        loader=loader,
+        schedule=make_schedule(options.schedule, total_steps, epoch_steps),
+        total_steps=total_steps,
+        precision=training_precision(options.precision, device),
+        verdict=verdict,
+        origin=origin,
+        state=state,
+    )
+
+
+def assemble(parts: Parts) -> Trainer:
+    """Return the trainer of these parts. Makes the folder of the run, or opens it as it was at the checkpoint."""
+    options, detector, state, verdict = parts.options, parts.detector, parts.state, parts.verdict
+    optimizer = parts.optimizer(detector)
     # Before the first step: from then on blocks are mapped and unmapped.
-    if device.type == "cpu":
+    if parts.device.type == "cpu":
         keep_large_blocks()
-    arithmetic = partial(autocast, device, precision)
-    validation = Validation(held_out, detector, arithmetic=arithmetic, workers=workers)
-    watching = watchers(detector, options, validation, arithmetic)
+    validation = Validation(
+        parts.held_out, detector, arithmetic=parts.arithmetic, workers=loader_workers(options.workers)
+    )
+    watching = watchers(detector, options, validation, parts.arithmetic)
     # The folder comes last: errors in the options are reported before anything is written.
     run = _folder(options, state, verdict.files(detector))
     trainer = Trainer(
         detector,
-        loader,
+        parts.loader,
         optimizer,
-        schedule,
+        parts.schedule,
         evaluate=partial(_evaluate, validation, run),
         run=run,
         options=options,
-        precision=precision,
-        wrapped=wrapped,
+        precision=parts.precision,
+        wrapped=parts.wrapped,
         watchers=watching,
-        origin=origin,
+        origin=parts.origin,
     )
     # Only a new run writes the sheet: a resumed one has it.
     if state is None:
-        _first_batch(seen, batches, run)
+        _first_batch(parts.seen, parts.batches, run)
     else:
-        trainer.load_state_dict(epoch_anew(state["trainer"], batches) if verdict.anew else state["trainer"])
+        trainer.load_state_dict(epoch_anew(state["trainer"], parts.batches) if verdict.anew else state["trainer"])
         if verdict.anew:  # before the record says so: a crash in between leaves a run that is refused again
             trainer.save()
         run.replace({**verdict.files(detector), OPTIONS: yaml_text(options)})
     summary = (
-        f"{run.folder}: {len(data):,} images, {len(data.names)} classes, input {detector.size} {options.placement}, "
-        f"{options.epochs} epochs, {total_steps:,} steps, {str(precision).removeprefix('torch.')} on {device}"
+        f"{run.folder}: {len(parts.data):,} images, {len(parts.data.names)} classes, input {detector.size} "
+        f"{options.placement}, {options.epochs} epochs, {parts.total_steps:,} steps, "
+        f"{str(parts.precision).removeprefix('torch.')} on {parts.device}"
     )
-    print_once("\n".join([summary, *warmup_notes(options.schedule, total_steps)]))
+    print_once("\n".join([summary, *warmup_notes(options.schedule, parts.total_steps)]))
     return trainer
+
+
+@contextmanager
+def _about(subject: str) -> Iterator[None]:
+    """Give the errors of the block an attribute `about` that names what they are about."""
+    try:
+        yield
+    except (ValueError, OSError) as problem:
+        problem.about = subject  # type: ignore[union-attr]
+        raise
 
 
 def _data(

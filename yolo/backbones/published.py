@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from yolo.backbones import lite0
 from yolo.darknet.cfg import Cfg, parse_cfg, read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.plan import IMAGE, make_plan
@@ -18,7 +19,6 @@ from yolo.darknet.weights import load_weights
 from yolo.download.fetch import DownloadError
 from yolo.download.torch_hub import hub_file
 from yolo.download.weights import located
-from yolo.localize import lite0
 from yolo.names import did_you_mean
 
 TORCHVISION = {"mobilenet_v3_large": 960, "mobilenet_v3_small": 576, "resnet34": 512}

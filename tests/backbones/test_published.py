@@ -15,12 +15,12 @@ from torch import Tensor
 from torchvision.models import MobileNet_V3_Small_Weights, mobilenet_v3_small
 
 from tests.support.server import serving
+from yolo.backbones.published import BACKBONES, Backbone, make_backbone
 from yolo.darknet.cfg import parse_cfg, read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import save_weights
 from yolo.download import fetch as download
 from yolo.download.fetch import DownloadError
-from yolo.localize.backbones import BACKBONES, Backbone, make_backbone
 
 SMALL = MobileNet_V3_Small_Weights.DEFAULT
 
