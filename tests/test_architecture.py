@@ -22,11 +22,11 @@ from tests.support.paths import ROOT
 
 BUDGET = {
     "yolo": 555,
-    "yolo/options": 840,
+    "yolo/options": 845,
     "yolo/images": 460,
     "yolo/metrics": 765,
     "yolo/darknet": 1930,
-    "yolo/data": 3250,
+    "yolo/data": 3530,
     "yolo/detection": 445,
     "yolo/download": 640,
     "yolo/backbones": 200,
@@ -37,7 +37,7 @@ BUDGET = {
     "yolo/doctor": 820,
     "yolo/training": 1870,
     "yolo/ablation": 1305,
-    "yolo/commands": 1235,
+    "yolo/commands": 1240,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 

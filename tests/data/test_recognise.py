@@ -33,7 +33,9 @@ def test_patterns(tmp_path: Path) -> None:
 def test_rows_of_the_table_have_names_of_their_own() -> None:
     """A message names a layout by its row."""
     assert len({row.name for row in TABLE}) == len(TABLE)
-    assert [row.format for row in TABLE] == sorted((row.format for row in TABLE), key=["coco", "voc", "yolo"].index)
+    assert [row.format for row in TABLE] == sorted(
+        (row.format for row in TABLE), key=["coco", "voc", "masks", "yolo"].index
+    )
 
 
 @pytest.mark.parametrize("depth", ["outer", "outer/inner"])

@@ -11,6 +11,7 @@ USED = {
     "weights": ("names",),
     "shapes": ("out",),
     "singles": ("out", "images", "difficulty", "seed"),
+    "pedestrians": ("out", "images", "seed"),
     "coco": ("split", "images", "out", "mirror"),
     "voc": ("split", "out", "mirror"),
     "bccd": ("out", "mirror"),
@@ -47,6 +48,10 @@ def _data_set(options: Get, out: Path) -> list[Path]:
         train = 1000 if options.images is None else options.images
         val = max(train * 2 // 5, 1)
         return [make_singles(out, options.seed or 0, train, val, options.difficulty or "big")]
+    if options.kind == "pedestrians":
+        from yolo.data.shapes.pedestrians import make_pedestrians
+
+        return [make_pedestrians(out, 200 if options.images is None else options.images, options.seed or 0)]
     if options.kind == "coco":
         from yolo.download.coco import SPLITS, get_coco
 

@@ -17,6 +17,7 @@ holdout.py     a set without validation split, divided by itself
 datasets.py    open a data set: read a split, take a subset
 transforms.py  augmentation: images as training sees them
 warp.py        an image cropped, scaled, moved and mirrored into the network input, with its boxes
+marker.py      a drawn image that shows whether boxes follow the pixels
 colour.py      hue, saturation and brightness by one matrix
 mosaic.py      four images in one
 order.py       randomness as a function of seed, epoch and image; the order of images in an epoch

@@ -71,6 +71,8 @@ class Rows:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     objects: list[tuple[str, int, int, tuple[float, float, float, float], bool]] = field(default_factory=list)
     """Place in the user's files, index of the image, label, box xyxy in pixels, crowd."""
+    areas: list[float] = field(default_factory=list)
+    """Areas of all objects in square pixels, or none: they are those of the boxes then."""
     faults: list[Fault] = field(default_factory=list)
 
     def add_image(self, path: str, size: tuple[int, int] = (0, 0)) -> None:
@@ -100,6 +102,7 @@ class Rows:
             labels=np.array(labels, dtype=np.int64),
             boxes=boxes,
             read=np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), axis=1),
+            area=np.array(self.areas, dtype=np.float64) if self.areas else None,
             crowd=np.array(crowd, dtype=bool),
             where=places.__getitem__,
             faults=self.faults,
@@ -126,6 +129,7 @@ def check(unchecked: UncheckedIndex, *, skip_faults: bool) -> Index:
     for k in np.flatnonzero(outside).tolist():
         box, size = "({:g}, {:g}) to ({:g}, {:g})".format(*boxes[k]), _size(limits[k])
         text = f"{unchecked.where(k)}: the box {box} lies outside its image, {size}"
+        text += "; its numbers must be fractions of the image, from 0 to 1" if unchecked.fractions else ""
         unchecked.faults.append(Fault(text, int(image[k])))
     faults = [fault.text for fault in unchecked.faults]
     if faults and not skip_faults:

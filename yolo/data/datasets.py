@@ -1,4 +1,4 @@
-"""Opening a data set: COCO json, Pascal VOC xml, YOLO txt or a csv file, in any layout of `layouts.py`.
+"""Opening a data set: COCO json, Pascal VOC xml, YOLO txt, a csv file or instance masks, as in `layouts.py`.
 
 Letters: `G` objects of one image, `h, w` its height and width in pixels.
 
@@ -21,7 +21,7 @@ import torch
 from torchvision import tv_tensors
 
 from yolo.data.decoded import without_damaged
-from yolo.data.formats import coco, csv_boxes, voc
+from yolo.data.formats import coco, csv_boxes, masks, voc
 from yolo.data.formats import yolo as yolo_txt
 from yolo.data.holdout import held_out
 from yolo.data.index import Index, summary
@@ -42,6 +42,7 @@ READERS: dict[Format, Callable[..., Index]] = {
     "voc": voc.read,
     "yolo": yolo_txt.read,
     "csv": csv_boxes.read,
+    "masks": masks.read,
 }
 
 
@@ -131,7 +132,7 @@ def open_data(
         path: a COCO json file, a csv file of boxes, a data.yaml, a darknet .data file, or a folder in the layout of one
             of the formats.
         split: name of the split or the beginning of it, such as train for train2017; not needed if there is only one.
-        data_format: by default the first of COCO, VOC and YOLO that the path holds.
+        data_format: by default the first of COCO, VOC, masks and YOLO that the path holds.
         limit: only the first `limit` images, in the order of the annotations.
         classes: only these classes, by name, separated by commas, in this order. Images without them are kept, empty.
         fraction: a random part of the images, in (0, 1]; the same for the same seed, and part of any larger fraction.

@@ -37,9 +37,10 @@ class Layout(NamedTuple):
     name: str
     format: Format
     labels: str
-    """COCO: the json files. VOC: folders of xml files. YOLO: a file that describes the set, or folders of labels."""
+    """COCO: the json files. VOC: folders of xml files. Masks: their folder. YOLO: a file that describes the set, or
+    folders of labels."""
     images: tuple[str, ...] = ()
-    """Folders of images; for COCO and VOC the first that holds them counts."""
+    """Folders of images; for COCO, VOC and masks the first that holds them counts."""
     lists: str = ""
     """Files that list the images of a split, one per line."""
 
@@ -78,6 +79,8 @@ TABLE = (
     Layout("xml files beside the images (labelImg)", "voc", ".", (".",)),
     Layout("xml files beside the images", "voc", "{images|JPEGImages|data}", ("images", "JPEGImages", "data")),
 
+    Layout("Penn-Fudan, images and instance masks", "masks", "PedMasks", ("PNGImages",)),
+
     Layout("data.yaml", "yolo", "data.{yaml|yml}"),
     Layout("dataset.yaml", "yolo", "dataset.{yaml|yml}"),
     Layout("a yaml file with splits", "yolo", "{part}.{yaml|yml}"),
@@ -92,7 +95,8 @@ TABLE = (
     Layout("labels beside the images (labelImg)", "yolo", ".", (".",)),
 )
 # fmt: on
-"""The layouts. The first that fits a folder wins: COCO before VOC before YOLO, named files before those of any name."""
+"""The layouts. The first that fits a folder wins: COCO before VOC before masks before YOLO, named files before those of
+any name."""
 
 
 def splits_at(tree: Tree, layout: Layout) -> dict[str, Part]:
@@ -102,7 +106,7 @@ def splits_at(tree: Tree, layout: Layout) -> dict[str, Part]:
     """
     if "." in layout.labels.rpartition("/")[2].strip(".") and layout.format == "yolo":
         return _described(tree, layout)
-    found = {"coco": _coco, "voc": _voc, "yolo": _yolo}[layout.format](tree, layout)
+    found = {"coco": _coco, "voc": _voc, "masks": _masks, "yolo": _yolo}[layout.format](tree, layout)
     every = tuple(place.labels for places in found.values() for place in places if place.labels)
     return {
         split: Part(
@@ -167,6 +171,11 @@ def _voc(tree: Tree, layout: Layout) -> dict[str, list[Place]]:
             if listing is None or not is_of_one_class(listing, labels):
                 found.setdefault(own.get("split", ALL), []).append(Place((images,), labels, listing))
     return found if "{part}" in layout.labels else _single(found)
+
+
+def _masks(tree: Tree, layout: Layout) -> dict[str, list[Place]]:
+    places = [Place((tree.existing(layout.images[0]),), labels) for _, labels in tree.match(layout.labels)]
+    return {ALL: places} if places and tree.holds(places[0].images[0], (".png",)) else {}
 
 
 def _yolo(tree: Tree, layout: Layout) -> dict[str, list[Place]]:

@@ -17,6 +17,8 @@ import torch
 
 from yolo.size import Size
 
+CPU = torch.device("cpu")
+
 
 class Draw(NamedTuple):
     """A sample that is to be made: the epoch, the index of the image, the size of the network input."""
@@ -32,17 +34,17 @@ def chance(seed: int, epoch: int, number: int, use: int = 0) -> np.random.Genera
 
 
 @contextmanager
-def torch_chance(seed: int) -> Iterator[None]:
-    """Seed torch's random numbers on the CPU, and restore their state afterwards.
+def torch_chance(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """Seed torch's random numbers on the CPU and on `device`, and restore their state afterwards.
 
-    For code that draws from them, such as torchvision's transforms.
+    For code that draws from them, such as torchvision's transforms and samplers.
     """
-    state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(seed)
-    try:
+    gpu = device.type == "cuda"
+    with torch.random.fork_rng([device] if gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if gpu:
+            torch.cuda.manual_seed_all(seed)
         yield
-    finally:
-        torch.default_generator.set_state(state)
 
 
 class Order(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-Format = Literal["coco", "voc", "yolo", "csv"]
+Format = Literal["coco", "voc", "yolo", "csv", "masks"]
 
 
 class Place(NamedTuple):
@@ -15,7 +15,8 @@ class Place(NamedTuple):
     images: tuple[Path, ...]
     """Folders of images: the first that holds the images counts. For YOLO one folder, or a list of images."""
     labels: Path | None = None
-    """COCO, csv: the file. VOC: the folder of xml files. YOLO: None, text files are found by the images' paths."""
+    """COCO, csv: the file. VOC: the folder of xml files. Masks: their folder. YOLO: None, text files are found by the
+    images' paths."""
     listing: Path | None = None
     """A list of the images of the split; without it all labels belong to the split."""
 

@@ -107,5 +107,13 @@ class Batches:
         most = self.options.multi_scale
         if most == 1 or self.options.ends_plain(epoch, self.epochs):
             return self.size
-        factor = most ** chance(self.seed, epoch, number, use=2).uniform(-1, 1)
+        return self._scaled(most ** chance(self.seed, epoch, number, use=2).uniform(-1, 1))
+
+    @property
+    def largest(self) -> Size:
+        """The largest network input of a batch."""
+        most = self.options.multi_scale
+        return self.size if most == 1 else self._scaled(most)
+
+    def _scaled(self, factor: float) -> Size:
         return Size(*(max(STEP, round(side * factor / STEP) * STEP) for side in self.size))

@@ -6,6 +6,7 @@ Letters: `G` objects of a sample, `h, w` height and width of the network input i
     rotation                         the end of that warp, about the middle of the image
     mixup                            the mean of two inputs, with the objects of both
     hue, saturation, brightness      one matrix on the colours of the whole input (`colour.py`)
+    photometric                      torchvision's distortion of the colours of the whole input
     the user's own                   any torchvision v2 transform of the finished sample
 
 All randomness comes from (seed, epoch, image). Without augmentation a sample is exactly what detection sees.
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torchvision import tv_tensors
+from torchvision.transforms.v2 import RandomPhotometricDistort
 
 from yolo.data.colour import colour_matrix, recolour
 from yolo.data.mosaic import Recent, partners, quarters
@@ -105,6 +107,12 @@ class Augmented(View):
         matrix = colour_matrix(random, self.options)
         if matrix is not None:
             recolour(canvas, matrix)
+        # With random numbers of its own: all others are the same with and without it.
+        own = chance(self.seed, draw.epoch, draw.image, use=5) if self.options.photometric else None
+        if own is not None and own.random() < self.options.photometric:
+            with torch_chance(int(own.integers(2**63))):
+                distorted = RandomPhotometricDistort()(torch.from_numpy(canvas).permute(2, 0, 1))
+            canvas[:] = distorted.permute(1, 2, 0).numpy()
         target = make_target(
             objects.boxes, objects.labels, sample[1]["image_id"], objects.crowd, objects.area, Size.of(canvas)
         )

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from yolo.data.formats.coco_json import read_annotations
+from yolo.data.formats.masks import instances
 from yolo.download.archives import Reader, fetch_archive, missing, opened, put
 from yolo.download.fetch import OfficialFile
 
@@ -79,11 +80,10 @@ def _unpack(archive: Path, files: dict[str, Reader], folder: Path, names: list[s
 def people(mask: np.ndarray) -> list[dict[str, Any]]:
     """Return COCO's annotations of a mask `[h, w]`, in which 0 is background and every other value is a person."""
     entries = []
-    for value in np.unique(mask[mask > 0]).tolist():
-        rows, columns = np.nonzero(mask == value)
-        left, top = int(columns.min()), int(rows.min())
-        box = [left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top]
-        entries.append({"category_id": 1, "bbox": box, "area": len(rows), "iscrowd": 0, "segmentation": []})
+    _, boxes, areas = instances(mask)
+    for (left, top, right, bottom), area in zip(boxes.tolist(), areas.tolist(), strict=True):
+        box = [left, top, right - left, bottom - top]
+        entries.append({"category_id": 1, "bbox": box, "area": area, "iscrowd": 0, "segmentation": []})
     return entries
 
 

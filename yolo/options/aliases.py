@@ -55,7 +55,7 @@ _WORDS = {
     "--crops": "--save-crop",
     "--agnostic": "--agnostic-nms",
     "--max-detections N": "--max-dets --max-boxes",
-    "--weights FILE": "--weight --weights-path --checkpoint --ckpt --pretrained --pretrained-weights",
+    "--weights FILE": "--weight --weights-path --checkpoint --ckpt --pretrained-weights",
     "--weights FILE, from which a new training starts": "-clear",
     "--cfg FILE": "--config --config-file --model-def",
     "--names FILE": "--class-names --classes-path --names-file --class-path",

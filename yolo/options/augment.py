@@ -20,6 +20,10 @@ class Augment(Checked):
     """Saturation is multiplied or divided by up to this."""
     value: Factor = 1.5
     """Brightness is multiplied or divided by up to this."""
+    photometric: Share = 0.0
+    """Share of images that go through torchvision's RandomPhotometricDistort, which changes brightness, contrast,
+    saturation and hue and exchanges colour channels, each with probability 0.5. To use it alone, turn off `hue`,
+    `saturation` and `value`."""
     scale: Factor = 1.4
     """An image is enlarged or shrunk by up to this, after it was fitted into the network input."""
     translate: Share = 0.1

@@ -227,11 +227,11 @@ class Evaluate(Checked):
 class Get:
     """Download official weights into the cache, or a data set into data/, and print where it is.
 
-    Complete files are not downloaded again; after a failure the same command resumes. `shapes` and `singles` are drawn,
-    not downloaded.
+    Complete files are not downloaded again; after a failure the same command resumes. `shapes`, `singles` and
+    `pedestrians` are drawn, not downloaded.
     """
 
-    kind: Positional[Literal["weights", "shapes", "singles", "coco", "voc", "bccd", "penn-fudan"]]
+    kind: Positional[Literal["weights", "shapes", "singles", "pedestrians", "coco", "voc", "bccd", "penn-fudan"]]
     """What to get."""
     names: Positional[tuple[str, ...]] = ()
     """Names of weights, such as yolov3-tiny; a wrong name prints them all."""
@@ -239,11 +239,11 @@ class Get:
     """coco: val2017 (the default) or train2017. voc: trainval2007, test2007 or trainval2012; by default all three."""
     images: int | None = None
     """Get only the first N images of coco; by default all. singles: N images to train on (by default 1,000) and 0.4 N
-    to validate on."""
+    to validate on. pedestrians: N images in all, by default 200."""
     difficulty: Literal["big", "medium", "hard"] | None = None
     """singles: size and place of the one object of every image; by default big, near the middle."""
     seed: int | None = None
-    """singles: seed of the drawing; by default 0."""
+    """singles, pedestrians: seed of the drawing; by default 0."""
     out: Path | None = None
     """Folder of the data set; by default the folder with its name in data/."""
     mirror: str | None = None

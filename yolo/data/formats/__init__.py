@@ -8,6 +8,7 @@ voc_xml.py    one xml file of Pascal VOC
 yolo.py       YOLO's folders and lists
 yolo_text.py  one label file of YOLO
 csv_boxes.py  csv files of boxes
+masks.py      instance masks
 yaml_names.py  the class names of a data.yaml
 described.py  files that describe a data set: data.yaml, darknet's .data
 """

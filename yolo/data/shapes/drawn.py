@@ -68,19 +68,34 @@ def make_set(
     if not 0 <= seed < 2**32 or train < 1 or val < 1:
         raise ValueError(f"seed={seed}, train={train}, val={val}: expected a seed from 0 and an image in each split")
     sizes = {"train": train, "val": val}
-    if _is_there(folder, info, sizes):
+
+    def write(temporary: Path) -> None:
+        for number, (split, images) in enumerate(sizes.items()):
+            scenes = (draw(RandomState([seed, number, k])) for k in range(1, images + 1))
+            _write_split(temporary, split, info, names, scenes)
+
+    return make_whole(folder, lambda: _is_there(folder, info, sizes), write)
+
+
+def make_whole(folder: Path, is_there: Callable[[], bool], write: Callable[[Path], None]) -> Path:
+    """Write a folder unless it is there already, and return it. It gets its name when it is complete.
+
+    Args:
+        folder: the folder.
+        is_there: returns whether it is there; raises ValueError if something else is.
+        write: writes the content into another folder, which does not exist and becomes `folder`.
+    """
+    if is_there():
         return folder
     # One process draws into a folder of another name, which then gets its own.
     folder.parent.mkdir(parents=True, exist_ok=True)
     with alone(folder) as locked:  # other processes that want the set wait here
-        if _is_there(folder, info, sizes):
+        if is_there():
             return folder
         temporary = folder.with_name(f".{folder.name}.{'' if locked else os.getpid()}part")
         shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
         try:
-            for number, (split, images) in enumerate(sizes.items()):
-                scenes = (draw(RandomState([seed, number, k])) for k in range(1, images + 1))
-                _write_split(temporary, split, info, names, scenes)
+            write(temporary)
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
