@@ -14,6 +14,7 @@ from yolo.ablation.grid import combinations, find_grid, merged, nested, read_gri
 from yolo.ablation.study import Pilot, Study, finished, read_study, write_study
 from yolo.ablation.variants import decided, differences, option_of, pilot_runs, variant_options, with_option
 from yolo.options.ablate import PILOT_SEED, Ablate
+from yolo.options.faster_rcnn import FasterRcnn
 from yolo.options.train import LossOptions, Train
 from yolo.options.yaml_file import write_yaml
 
@@ -212,7 +213,9 @@ def test_no_study(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"seeds": 3}))
     with pytest.raises(ValueError, match=r"study\.yaml: .*variants"):
         read_study(tmp_path)
-    with pytest.raises(FileNotFoundError, match="expected a YAML file or one of assignment, blog, box-loss, full, obj"):
+    with pytest.raises(
+        FileNotFoundError, match="expected a YAML file or one of assignment, blog, box-loss, detectors, full, obj"
+    ):
         find_grid("loss")
 
 
@@ -224,3 +227,16 @@ def test_none_is_too_few(name: str) -> None:
         Ablate(grid="blog", **few)
     with pytest.raises(ValueError, match="seeds=1000001: expected at least 1, at most 1,000,000"):
         Ablate(grid="blog", seeds=PILOT_SEED + 1)
+
+
+def test_variants_of_different_models(tmp_path: Path) -> None:
+    """A variant has the preset, and with it the model, that it names; what it changes comes after that."""
+    text = "base: {epochs: 7}\nvariants: {one: {preset: small-data, batch_size: 3}, two: {preset: faster-rcnn-small}}\n"
+    study = grid(tmp_path, text, "--size 128")
+    one, two = variant_options(study).values()
+    assert (one.model, one.epochs, one.batch_size, one.size) == ("yolo", 7, 3, "128")
+    assert (two.model, two.epochs, two.batch_size, two.size) == ("faster-rcnn", 7, 4, "128")
+    assert isinstance(two, FasterRcnn)
+    assert two.network == "lite0"
+    with pytest.raises(ValueError, match="variant two: unknown option 'cfg'"):
+        variant_options(grid(tmp_path, "base: {cfg: toy.cfg}\n" + text.partition("\n")[2]))

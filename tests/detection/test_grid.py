@@ -56,3 +56,16 @@ def test_near_labels() -> None:
     near = near_labels(RAW.expand(2, -1, -1, -1, -1).clone().requires_grad_(), labels, GRID, 0.9)
     assert near.nonzero().tolist() == [[1, 1, 1, 2]]
     assert not near_labels(RAW, labels[:0], GRID, 0.9).any()
+
+
+def test_values_are_the_inverse_of_boxes() -> None:
+    """Any box that a prediction can have gives its values back; at and beyond the edge of its reach, the centre lies
+    on the edge and the values are finite."""
+    values = torch.tensor([[0.5, -2, 0.3, -0.7], [3, 4, -1, 0.2]], dtype=torch.float64)
+    a, i, j = torch.tensor([1, 0]), torch.tensor([1, 0]), torch.tensor([2, 1])
+    assert_close(GRID.values(GRID.boxes(values, a, i, j), a, i, j), values)
+    beyond = torch.tensor([[3.1, 0.9, 1, 1], [-5, 9, 1, 1]], dtype=torch.float64)  # k = 1.2 reaches from 1.9 to 3.1
+    found = GRID.values(beyond, a, i, j)
+    assert bool(found.isfinite().all())
+    expected = torch.tensor([[3.1, 0.9, 1, 1], [0.9, 1.1, 1, 1]], dtype=torch.float64)
+    assert_close(GRID.boxes(found, a, i, j), expected, atol=1e-6, rtol=0)

@@ -117,7 +117,10 @@ def test_every_preset(name: str, tmp_path: Path) -> None:
 
 def test_presets_are_found_by_name() -> None:
     """A preset is found by its name; a wrong name or a path is an error with all names."""
-    assert PRESETS == ["blog", "darknet", "default", "fine-tune", "largest", "localizer", "simple", "small-data"]
+    assert PRESETS == [
+        "blog", "darknet", "default", "faster-rcnn", "faster-rcnn-small", "fine-tune", "largest", "localizer",
+        "penn-fudan", "simple", "small-data",
+    ]  # fmt: skip
     assert find_preset("blog").read_text().startswith("# The recipe of the blog")
     for wrong in ("blok", "../presets/blog", ""):
         with pytest.raises(ValueError, match=f"expected one of {', '.join(PRESETS)}"):

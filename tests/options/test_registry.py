@@ -13,7 +13,7 @@ from yolo.options.registry import MODELS, find_model, register_model, resolve
 from yolo.options.train import Train
 from yolo.options.training import Training
 
-KNOWN = "expected one of yolo, localizer, simple, largest"
+KNOWN = "expected one of yolo, localizer, simple, largest, faster-rcnn"
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.single_problems import singles
+from tests.support.tiny_rcnn import tiny_rcnn
 from tests.support.train_problems import tiny_cfg
 from yolo.__main__ import main
 from yolo.options.presets import find_preset, model_in, parse_train, presets
@@ -25,24 +26,35 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def words_for(model: str, place: list[str]) -> list[str]:
     """Return the words for a model: those of a tiny network, in place of the cfg."""
     backbone = ["--backbone", f"darknet:{place[-1]},none@3", "--no-pretrained"]
-    own = {"yolo": place[-2:], "simple": [], "largest": backbone}
+    rcnn = ["--network", "lite0", "--pretrained", "none"]
+    own = {"yolo": place[-2:], "simple": [], "largest": backbone, "faster-rcnn": rcnn}
     return place[:-2] + own.get(model, [*backbone, "--target", "disc", "--negative-ratio", "None"])
 
 
 @pytest.mark.parametrize("batch", [None, 20], ids=["the preset's batch", "one batch per epoch"])
 @pytest.mark.parametrize("preset", presets())
 def test_every_preset(
-    preset: str, batch: int | None, place: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    preset: str,
+    batch: int | None,
+    place: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All steps are taken. One line says that the warm-up is shortened, or that it is too long."""
+    monkeypatch.setattr("yolo.rcnn.builder.lite0_rcnn", lambda classes, **_: (tiny_rcnn(classes=classes - 1), []))
     own = words_for(model_in(find_preset(preset)) or "yolo", place)
     words = [*own, "--preset", preset, *(["--batch-size", str(batch)] if batch else [])]
     assert main(["train", *words, "--out", str(tmp_path / "run")]) == 0
     options = parse_train(words)
     steps = 2 * -(-20 // (options.batch_size * options.accumulate))
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [steps // 2, steps]
-    short = options.schedule.schedule == "cosine"
-    line = f"steps shortened to 1 of {steps} (warmup_share=0.1)" if short else f"steps are more than the {steps} of"
+    short = options.schedule.warmup_share is not None
+    line = (
+        f"steps shortened to {max(1, steps // 10)} of {steps} (warmup_share=0.1)"
+        if short
+        else f"steps are more than the {steps} of"
+    )
     counted = capsys.readouterr().out.count(f"warm-up: {options.schedule.rise:,} {line}")
     assert counted == (options.schedule.rise > 0)
 

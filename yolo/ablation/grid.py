@@ -5,6 +5,7 @@ preset: blog                         options of all variants: a recipe of config
 base: {epochs: 50}                   ... and what differs from it
 variants:                            the names of the variants, and their options; or instead of it
   mse: {loss: {bbox_loss: mse}}
+  rcnn: {preset: faster-rcnn}        also with a preset of their own, such as that of another model
 grid:                                every combination of these values
   loss.bbox_loss: [mse, iou]
 figures: {title: [mse, iou]}         which variants are compared with each other; by default all

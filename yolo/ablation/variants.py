@@ -25,6 +25,9 @@ from yolo.training.schedule import make_schedule
 OF_A_RUN = ("seed", "out", "resume", "accept_changes")
 """Options that differ between the runs of one variant."""
 
+PRESET = "preset"
+"""Key of a variant that has another preset than the study."""
+
 OF_THE_STUDY = ("--out", "--seed", "--resume", "--preset", "--options")
 """Options of `train` that the study sets itself."""
 
@@ -57,13 +60,15 @@ def variant_options(study: Study) -> dict[str, Training]:
     variant is about. Raises ValueError that names the variant; SystemExit for words that `train` does not know.
     """
     _check_words(study)
-    file = find_preset(study.preset)
-    model = study.base.get("model") or model_in(file) or Training.model
-    preset = read_yaml(file, replace(find_model(model).options(), model=model))
     found: dict[str, Training] = {}
-    for name, changes in study.variants.items():
+    for name, variant in study.variants.items():
+        # A variant of another model has a recipe of its own.
+        changes = {option: value for option, value in variant.items() if option != PRESET}
+        file, values = find_preset(variant.get(PRESET, study.preset)), merged(study.base, changes)
+        model = values.get("model") or model_in(file) or Training.model
+        preset = read_yaml(file, replace(find_model(model, f"variant {name}: model").options(), model=model))
         # Words are read last, so they must not change what the variant has set.
-        train = read_values(merged(study.base, changes), preset, f"variant {name}")
+        train = read_values(values, preset, f"variant {name}")
         try:
             train = parse_train(study.words, train)
         except ValueError as problem:

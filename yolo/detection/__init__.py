@@ -5,6 +5,7 @@ grid.py         Grid, the geometry of a head: cells, anchors, boxes in grid unit
 assign.py       labels x anchors -> Assignment: the six-tuple (s, n, b, a, i, j)
 near_misses.py  predictions that overlap an object without being responsible for it
 loss.py         compute_loss
+perfect.py      the predictions of a network that has learned its labels, and the objects that it still loses
 nms.py          greedy non-maximum suppression
 postprocess.py  decode -> threshold -> NMS -> Detections
 """

@@ -17,6 +17,8 @@ from yolo.darknet.heads import Head
 
 SMALLEST = 1e-12  # lower limit of a predicted width or height, in cells: above 0, all measures have a gradient
 
+EDGE = 1e-7  # share of its reach by which a predicted centre stays away from the edge, where the value is infinite
+
 
 class Grid(NamedTuple):
     """The geometry of one head for one input size: `rows` H, `columns` W, `anchors` `[A, 2]` in grid units."""
@@ -55,6 +57,15 @@ class Grid(NamedTuple):
         x, y = (values[..., :2].sigmoid() * k - (k - 1) / 2).unbind(-1)
         w, h = _Sizes.apply(values[..., 2:], self.anchors[a], max(self.rows, self.columns)).unbind(-1)
         return torch.stack((j + x, i + y, w, h), dim=-1)
+
+    def values(self, boxes: Tensor, a: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        """Return the raw (tx, ty, tw, th) that predict boxes in grid units, `[..., 4]`: the inverse of `boxes`.
+
+        The arguments are those of `boxes`; float64 keeps all digits. A centre on the edge of what a prediction can
+        reach, or beyond, gives the finite values that come nearest. Sizes must be above 0.
+        """
+        share = (boxes[..., :2] - torch.stack((j, i), dim=-1) + (self.scale_x_y - 1) / 2) / self.scale_x_y
+        return torch.cat((share.logit(eps=EDGE), (boxes[..., 2:] / self.anchors[a]).log()), dim=-1)
 
     def all_boxes(self, values: Tensor) -> Tensor:
         """Return the boxes of all predictions: raw (tx, ty, tw, th) `[B, A, H, W, 4]` to grid units, same shape."""

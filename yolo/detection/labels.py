@@ -1,4 +1,7 @@
-"""Targets of a batch as the labels of the YOLO loss. Does not import torchvision, which takes a second or two."""
+"""Targets of a batch as the labels of the YOLO loss, and which objects are not among them.
+
+Does not import torchvision, which takes a second or two.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from yolo.boxes import xyxy_to_cxcywh
 def pack_labels(targets: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Tensor:
     """Return the labels of the YOLO loss, float32 `[N, 6]`: `(b, x_center, y_center, w, h, class)`.
 
-    The four numbers of the box are fractions of the input. Crowds and boxes without area are left out.
+    The four numbers of the box are fractions of the input. What is not `trained` is left out.
 
     Args:
         targets: for each image of the batch a `yolo.data.sample.Target`, of which `boxes`, `labels` and `iscrowd` are
@@ -25,7 +28,19 @@ def pack_labels(targets: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> 
     rows = [torch.zeros(0, 6)]
     for b, target in enumerate(targets):
         boxes = xyxy_to_cxcywh(target["boxes"].as_subclass(Tensor)) / torch.tensor([w, h, w, h])
-        keep = ~target["iscrowd"] & (boxes[:, 2:] > 0).all(1)
+        keep = trained(target)
         labels = target["labels"][keep].float().unsqueeze(1)
         rows.append(torch.cat((torch.full_like(labels, b), boxes[keep], labels), dim=1))
     return torch.cat(rows)
+
+
+def trained(target: Mapping[str, Any]) -> Tensor:
+    """Return which objects of an image are trained, bool `[G]`: not crowds and boxes without area."""
+    boxes = target["boxes"].as_subclass(Tensor)
+    return ~target["iscrowd"] & (boxes[:, 2:] > boxes[:, :2]).all(1)
+
+
+def untrained(target: Mapping[str, Any]) -> list[str]:
+    """Return for each object of an image why it is not trained; empty for those that are."""
+    crowds = ["a crowd is not trained" if crowd else "its box has no area" for crowd in target["iscrowd"].tolist()]
+    return ["" if on else reason for on, reason in zip(trained(target).tolist(), crowds, strict=True)]

@@ -5,6 +5,7 @@ yolo.py        YOLO as a Detector
 single.py      what the models of one object in an image share, and `simple`, the smallest, as Detectors
 localizer.py   `localizer` as a Detector
 largest.py     `largest` as a Detector
+faster_rcnn.py torchvision's Faster R-CNN as a Detector
 onnx.py        an exported network as a Detector
 build.py       options -> the Detector to train
 weights_of.py  what "weights" mean: a path or a name -> file, cfg, class names

@@ -53,6 +53,17 @@ class Losses(NamedTuple):
     counts: dict[str, Tensor]
 
 
+class Perfect(NamedTuple):
+    """What a network would predict that had learned its targets perfectly."""
+
+    predictions: Any
+    """As `Detector.predict` returns them."""
+    lost: list[list[str]]
+    """For each image and object why no prediction can find it, in a few words; empty where one can."""
+    remedy: str = ""
+    """What would lose fewer objects, as a sentence; empty if nothing would."""
+
+
 class Score(NamedTuple):
     """A model's own metrics on a data set."""
 
@@ -216,6 +227,20 @@ class Detector(ABC):
     def score(self, data: ImageDataset, batch_size: int) -> Score:
         """Return the model's own metrics on a data set, those of `metrics`."""
         return Score()
+
+    def perfect(self, images: Tensor, targets: Sequence[Target]) -> Perfect | None:
+        """Return what a network would predict that had learned these targets, or None if the model cannot tell.
+
+        The path is that of training: what answers for an object is what the loss would train.
+        """
+        return None
+
+    def start_loss(self) -> dict[str, tuple[float, float]]:
+        """Return the range of each term of the loss with initial weights, on images with objects, as wide as is honest.
+
+        Terms of which nothing is known are left out.
+        """
+        return {}
 
     def conditions(self, options: Filter) -> dict[str, str]:
         """Return what the numbers of an evaluation depend on, in words by topic."""

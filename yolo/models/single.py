@@ -6,6 +6,7 @@ Letters: `B` images of a batch, `I` images of a data set, `C` classes, `h, w` he
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -27,7 +28,7 @@ from yolo.localize.loss import LocalizationLoss
 from yolo.localize.metrics import CLASSES, PRESENCE, Answers, class_metrics, intervals, presence_metrics
 from yolo.localize.network import SingleNetwork
 from yolo.localize.view import mean_box
-from yolo.models.detector import Detector, Losses, Score
+from yolo.models.detector import Detector, Losses, Perfect, Score
 from yolo.models.load import rebuilt
 from yolo.names import class_index
 from yolo.options.detection import Filter
@@ -110,6 +111,16 @@ class SingleObjectDetector(Detector):
             found.append(Detections(in_image(box, placement)[keep], score[None][keep], label[None][keep]))
         return found
 
+    def perfect(self, images: Tensor, targets: Sequence[Target]) -> Perfect:
+        """Return the answers due. An object is lost if it is not the one that its image's answer is about."""
+        labels, boxes = answers_due(targets)
+        lost = [["it is not the largest object of its image"] * len(target["labels"]) for target in targets]
+        for target, reasons in zip(targets, lost, strict=True):
+            if reasons:
+                area, k = largest_in(target)
+                reasons[k] = "" if area > 0 else "its box has no area"
+        return Perfect(((labels >= 0).float(), labels.clamp(min=0), boxes), lost)
+
     def fit_to(self, data: ImageDataset, batches: Iterable[Batch]) -> None:
         """Keep the mean box of the training images and, for `box_gain=auto`, weigh the box loss as the class loss."""
         self.network.mean_box.copy_(torch.from_numpy(mean_box(data.index)))
@@ -124,6 +135,11 @@ class SingleObjectDetector(Detector):
         print_once(
             f"box_gain auto: in {len(found)} batches the class term is {cls:.4g}, the box term {box:.4g}: {gain:.4g}"
         )
+
+    def start_loss(self) -> dict[str, tuple[float, float]]:
+        """Return the ranges of a class that is guessed, within a factor of 3, and of boxes that are fractions."""
+        guessed = math.log(2 if self.metrics == PRESENCE else len(self.names))
+        return {"cls": (guessed / 3, 3 * guessed), "box": (0.0, 3 * float(self.network.box_gain))}
 
     def score(self, data: ImageDataset, batch_size: int) -> Score:
         """Return the model's own metrics, an IoU histogram, and for presence a precision-recall curve."""
@@ -184,10 +200,16 @@ def answers_due(targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
     for b, target in enumerate(targets):
         if len(target["labels"]):
             h, w = target["boxes"].canvas_size
-            corners = target["boxes"].as_subclass(Tensor)
-            k = int((corners[:, 2:] - corners[:, :2]).prod(1).argmax())
+            corners, (_, k) = target["boxes"].as_subclass(Tensor), largest_in(target)
             labels[b], boxes[b] = target["labels"][k], corners[k] / corners.new_tensor([w, h, w, h])
     return labels, boxes
+
+
+def largest_in(target: Target) -> tuple[float, int]:
+    """Return the area of the largest object of a target in square pixels, and its number; of equal ones the first."""
+    corners = target["boxes"].as_subclass(Tensor)
+    area, k = (corners[:, 2:] - corners[:, :2]).prod(1).max(0)
+    return float(area), int(k)
 
 
 def size_of(options: SingleObject, side: int) -> Size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from yolo.boxes import Detections
 from yolo.darknet.current_copy import CurrentCopy
@@ -20,10 +22,11 @@ from yolo.darknet.weights import Header
 from yolo.detection.assign import assign
 from yolo.detection.labels import pack_labels
 from yolo.detection.loss import compute_loss
+from yolo.detection.perfect import blank, perfect
 from yolo.detection.postprocess import postprocess
 from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place
-from yolo.models.detector import Detector, ImageLike, Losses
+from yolo.models.detector import Detector, ImageLike, Losses, Perfect
 from yolo.options.detection import Filter
 from yolo.options.loss import LossOptions
 from yolo.size import Size
@@ -121,6 +124,27 @@ class YoloDetector(Detector):
         gains = {"box": self.loss.box_gain, "obj": self.loss.obj_gain, "cls": self.loss.cls_gain}
         return Losses({name: gain * getattr(terms, name) for name, gain in gains.items()}, counts)
 
+    def start_loss(self) -> dict[str, tuple[float, float]]:
+        """Return three times what the terms are with class logits of 0, objectness of the biases and boxes far off.
+
+        A bias above 0 promises no more than one of 0: nearly all predictions are no objects.
+
+        The objectness takes up to 100 objects in an image into account.
+        """
+        o, network = self.loss, self._inference.network
+        slots = [len(h.anchors) * (self.size.height // h.stride) * (self.size.width // h.stride) for h in network.heads]
+        positives = sum(slots) / 2 if o.pos_weight == "auto" else 100 * o.pos_weight
+        obj = 0.0
+        for index, count in zip(network.cfg.heads, slots, strict=True):
+            bias = getattr(getattr(network.layers[index - 1], "conv", None), "bias", None)
+            logit = torch.zeros(()) if bias is None else bias.detach().view(-1, 5 + len(self.names))[:, 4].mean()
+            logit = logit.clamp(max=0)
+            found = float(count * softplus(logit) + positives * (softplus(logit) + softplus(-logit)))
+            obj += found / count if o.obj_reduction == "mean" else found
+        most = {"obj": o.obj_gain * obj, "cls": o.cls_gain * len(slots) * math.log(2)}
+        most |= {} if o.bbox_loss == "mse" else {"box": o.box_gain * len(slots)}
+        return {name: (0.0, 3 * value) for name, value in most.items()}
+
     def predict(self, images: Tensor) -> list[Tensor]:
         """Return the raw predictions `[B, A, H, W, 5 + C]` of every head, computed by the inference copy.
 
@@ -151,6 +175,20 @@ class YoloDetector(Detector):
             return []
         with torch.inference_mode():
             return postprocess(predictions, self._inference.network.heads, placements[0].input, placements, options)
+
+    def perfect(self, images: Tensor, targets: Sequence[Target]) -> Perfect | None:
+        """Return the perfect predictions by the run's assignment; None for a network whose training is refused.
+
+        Only the assignment `prediction` needs the network, which then runs in the mode that it is in, as in `losses`.
+        """
+        heads, size = self.network.heads, Size(*images.shape[2:])
+        if any(head.region or head.new_coords for head in heads):
+            return None
+        raw = blank(heads, size, len(images))
+        if self.loss.assign == "prediction":
+            with torch.no_grad():
+                raw = self.network(images / 255)
+        return Perfect(*perfect(raw, targets, heads, size, self.loss.assign))
 
     def metadata(self) -> Mapping[str, str]:
         """Return the cfg and darknet's header too, so that a saved network needs no other file."""

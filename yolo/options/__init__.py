@@ -6,6 +6,7 @@ augment.py    how training images are changed
 loss.py       the loss of YOLO
 train.py      training of YOLO
 single.py     training of the models of one object in an image
+faster_rcnn.py training of Faster R-CNN
 ablate.py     studies
 commands.py   all other commands
 yaml_file.py  YAML files <-> dataclasses

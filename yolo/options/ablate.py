@@ -24,7 +24,8 @@ class Ablate(Checked):
     """
 
     grid: Annotated[Positional[str], arg(metavar="GRID")]
-    """What to compare: a name of config/ablations/ (box-loss, objectness, assignment, blog, full) or a YAML file."""
+    """What to compare: a name of config/ablations/ (box-loss, objectness, assignment, detectors,
+    blog, full, simple) or a YAML file."""
     out: Path | None = None
     """Folder of the study; by default runs/ablate-NAME. With --launcher ray, the folder and the data must have the same
     path on every machine."""

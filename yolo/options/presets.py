@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import tyro
 import yaml
@@ -28,7 +28,7 @@ T = TypeVar("T", bound=Training)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Command(Generic[T]):
+class Command(Generic[T]):
     """Train a detector on a data set and evaluate it as it goes.
 
     A later source of an option wins: --preset, then --options, then the other options of the command line. The defaults
@@ -43,14 +43,23 @@ class _Command(Generic[T]):
     """YAML file of options that differ, such as a run's options.yaml."""
 
 
+C = TypeVar("C", bound=Command[Any])
+
+
 def parse_train(arguments: Sequence[str], base: Training | None = None) -> Training:
-    """Return the options of training that a command line describes, an instance of the model's dataclass of options.
+    """Return the options of training that a command line describes, as `parse_command` does."""
+    train: Training = parse_command(Command, "train", arguments, base).train
+    return train
+
+
+def parse_command(command: type[C], verb: str, arguments: Sequence[str], base: Training | None = None) -> C:
+    """Return the options of a command that takes those of training; `train` is the model's own dataclass of options.
 
     `base`, if given, replaces preset and file. Raises ValueError (with file and line) or OSError for wrong files, and
     SystemExit after `--help` or for words that tyro does not accept.
     """
     # The model decides which options there are, so it comes first; where it is named twice, the later source wins.
-    early = argparse.ArgumentParser(prog="python -m yolo train", add_help=False, allow_abbrev=False)
+    early = argparse.ArgumentParser(prog=f"python -m yolo {verb}", add_help=False, allow_abbrev=False)
     for name in ("--model", "--preset", "--resume"):
         early.add_argument(name)
     early.add_argument("--options", type=Path)
@@ -74,14 +83,13 @@ def parse_train(arguments: Sequence[str], base: Training | None = None) -> Train
         # A run's options.yaml has every option of its time: later ones have their defaults, not the preset's values.
         of_a_run = _word_in(given.options, "resume") is not None
         train = read_yaml(given.options, replace(find_model(model).options(), model=model) if of_a_run else train)
-    kind = cast("type[_Command[Training]]", _Command[type(train)])  # type: ignore[misc]  # known only now
     return tyro.cli(
-        kind,
-        prog="python -m yolo train",
+        cast("type[C]", command[type(train)]),  # type: ignore[index]  # known only now
+        prog=f"python -m yolo {verb}",
         args=arguments,
-        default=_Command(train=train, preset=preset, options=given.options),
+        default=command(train=train, preset=preset, options=given.options),
         config=(OmitArgPrefixes, FlagCreatePairsOff),
-    ).train
+    )
 
 
 def read_options(file: Path) -> Training:
@@ -92,7 +100,7 @@ def read_options(file: Path) -> Training:
 
 def presets() -> dict[str, Path]:
     """Return the files of all presets by name."""
-    return {file.stem: file for file in shipped("presets/*.yaml")}
+    return dict(sorted((file.stem, file) for file in shipped("presets/*.yaml")))
 
 
 def find_preset(name: str) -> Path:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from yolo.names import did_you_mean
+from yolo.options.faster_rcnn import FasterRcnn
 from yolo.options.single import Largest, Localizer, Simple
 from yolo.options.train import Train
 from yolo.options.training import Training
@@ -40,6 +41,9 @@ MODELS: dict[str, Model] = {
             ("largest", "largest", Largest, "yolo.localize.view:largest"),
         )
     },
+    "faster-rcnn": Model(
+        "yolo.models.faster_rcnn:build_faster_rcnn", FasterRcnn, watchers=["yolo.training.rcnn_probe:watchers"]
+    ),
 }
 """The models that `--model` chooses among. A model of one's own is added with `register_model`."""
 

@@ -19,8 +19,9 @@ progress.py    the progress bar, a line per epoch, what limits the speed
 diagnose.py    finds where the first non-finite number appeared
 allocator.py   makes glibc's memory allocator keep the blocks that training frees
 probe.py       how well a network fits its labels: positives, near misses, sure detections
+rcnn_probe.py  how rare objects are among the anchors and proposals of Faster R-CNN
 glance.py      AP50 right after a step, as many published curves are made
-curves.py      the losses and metrics of a run as a figure, and whether the loss fell
+curves.py      the losses and metrics of a run as a figure, and a line on the loss
 totals.py      sums and means of an epoch; the best epoch so far
 watch.py       watchers, which see every step and evaluation
 """

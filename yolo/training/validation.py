@@ -51,8 +51,7 @@ class Validation:
 
     def __init__(self, data: ImageDataset, detector: Detector, *, arithmetic: Arithmetic, workers: int = 0) -> None:
         self.data, self.arithmetic = data, arithmetic
-        self.score = Score()  # of the latest evaluation
-        self.share = ImageDataset(data.index.with_images(np.arange(rank(), len(data), world_size())))
+        self.score, self.totals = Score(), Totals(detector.device)  # of the latest evaluation
         batches = Batches(len(data), BATCH, detector.size, shuffle=False, rank=rank(), world=world_size())
         self.loader = Loader(detector.samples(Augmented(data, letterbox=detector.letterbox)), batches, workers=workers)
 
@@ -62,13 +61,8 @@ class Validation:
         A metric is None where the data has no object of its kind.
         """
         self.score = detector.score(self.data, BATCH)
-        collector = Collector(self.data.names, next(detector.network.parameters()).device)
-        if len(self.share):
-            ids = torch.from_numpy(self.share.index.image_ids)
-            collector.add(ids, truths_in(self.share), detect_all(detector, self.share, BATCH, EVALUATION))
-        numbers = evaluate(collector.records(), self.data.names).numbers()
         return (
-            {name: defined(value) for name, value in numbers.items()}
+            coco_metrics(detector, self.data)
             | {name: None if math.isnan(value) else value for name, value in self.score.values.items()}
             | self._losses(detector)
         )
@@ -78,14 +72,14 @@ class Validation:
         network = detector.network
         device, was_training = next(network.parameters()).device, network.training
         network.eval()
-        totals = Totals(device)
+        self.totals = Totals(device)
         with torch.no_grad():
             for images, targets in self.loader:
                 with self.arithmetic():
                     losses = detector.losses(images.to(device, non_blocking=True), targets)
-                totals.add(losses, len(images))
+                self.totals.add(losses, len(images))
         network.train(was_training)
-        return totals.means("val")
+        return self.totals.means("val")
 
     def sheet(self, detector: Detector) -> np.ndarray:
         """Return a sheet, uint8 `[height, width, 3]`: some images with their objects, below them the detections."""
@@ -100,3 +94,14 @@ class Validation:
             found = Detections(placement.to_input(found.boxes), found.scores, found.labels)
             columns.append(np.concatenate((truth, draw(place(pixels, placement), found, detector.names))))
         return np.concatenate(columns, axis=1)
+
+
+def coco_metrics(detector: Detector, data: ImageDataset) -> dict[str, float | None]:
+    """Return COCO's twelve metrics of a detector; None where the data has no object of the kind. A collective call."""
+    share = ImageDataset(data.index.with_images(np.arange(rank(), len(data), world_size())))
+    collector = Collector(data.names, next(detector.network.parameters()).device)
+    if len(share):
+        found = detect_all(detector, share, BATCH, EVALUATION)
+        collector.add(torch.from_numpy(share.index.image_ids), truths_in(share), found)
+    numbers = evaluate(collector.records(), data.names).numbers()
+    return {name: defined(value) for name, value in numbers.items()}
