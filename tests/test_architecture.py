@@ -37,8 +37,9 @@ BUDGET = {
     "yolo/explain": 650,
     "yolo/doctor": 820,
     "yolo/training": 1900,
+    "yolo/preflight": 796,
     "yolo/ablation": 1305,
-    "yolo/commands": 1240,
+    "yolo/commands": 1290,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 
@@ -50,6 +51,7 @@ NO_TORCH = [
     "yolo.darknet.plan",
     "yolo.data.formats.coco",
     "yolo.data.formats.csv_boxes",
+    "yolo.data.formats.masks",
     "yolo.data.formats.voc",
     "yolo.data.formats.yolo",
     "yolo.data.recognise",

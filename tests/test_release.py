@@ -35,7 +35,18 @@ def test_citation_has_what_its_format_asks_for() -> None:
             assert set(author) in ({"name"}, {"family-names", "given-names"})
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/gpu.md", "docs/localizer.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs/check.md",
+        "docs/faster-rcnn.md",
+        "docs/gpu.md",
+        "docs/localizer.md",
+    ],
+)
 def test_named_files_exist(page: str) -> None:
     """Every path in backticks that begins with a folder of the repository, and every link to a file."""
     text = (ROOT / page).read_text()

@@ -13,8 +13,9 @@ import tyro
 
 from yolo.options.ablate import Ablate
 from yolo.options.aliases import foreign
+from yolo.options.check import Check
 from yolo.options.commands import Convert, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
-from yolo.options.presets import parse_train
+from yolo.options.presets import parse_command, parse_train
 from yolo.options.training import Training
 
 VERBS: dict[str, tuple[type[Any], str]] = {
@@ -26,6 +27,7 @@ VERBS: dict[str, tuple[type[Any], str]] = {
     "show-data": (ShowData, "yolo.commands.show_data"),
     "doctor": (Doctor, "yolo.commands.doctor"),
     "get": (Get, "yolo.commands.get"),
+    "check": (Check, "yolo.commands.check"),
     "train": (Training, "yolo.commands.train"),
     "plot-lr": (PlotLr, "yolo.commands.plot_lr"),
     "ablate": (Ablate, "yolo.commands.ablate"),
@@ -62,6 +64,8 @@ def parse(arguments: Sequence[str]) -> object:
     """
     if arguments[:1] == ["train"]:
         return parse_train(arguments[1:])
+    if arguments[:1] == ["check"]:
+        return parse_command(Check, "check", arguments[1:])
     if arguments[:1] == ["ablate"] and "--" in arguments:  # what follows are options of `train`
         cut = list(arguments).index("--")
         options = parse(arguments[:cut])

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from yolo.training.curves import _panels, _spearman, curves
+from yolo.training.curves import _panels, curves
+from yolo.training.trend import _spearman
 
 EPOCHS = np.arange(30)
 NOISE = np.random.default_rng(0).normal(size=30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.preflight_problems import change
 from tests.support.single_problems import singles, tiny_backbone
 from tests.support.train_problems import Place, checkpoint, ended, process, same_run, shapes, tiny_cfg, words
 from yolo.__main__ import main
@@ -68,6 +70,17 @@ def test_two_processes_are_one(place: Place) -> None:
     last, same = read_metrics("two")[-1], read_metrics(place.run)[-1]
     for name in ("val/box", "val/obj", "val/cls"):
         assert last[name] == pytest.approx(same[name], abs=1e-4)
+
+
+def test_one_process_checks_for_both(place: Place) -> None:
+    """What the quick checks of the first find ends the training in both of them, before a folder is made."""
+    shutil.copytree(place.words[1], "set")
+    change(Path("set"), lambda content: [one.update(bbox=[0.1, 0.1, 0.5, 0.5]) for one in content["annotations"]])
+    child = process(*place.words, "--data", "set", "--out", "two", torchrun=TWO)
+    _, errors = ended(child)
+    assert child.returncode == 1
+    assert errors.count("error: this training cannot succeed; --no-check starts it anyway") == 2
+    assert not Path("two").exists()
 
 
 STOP = """

@@ -11,6 +11,7 @@ of_run.py        what the run of some weights says about its data
 show_data.py     what a data set holds
 doctor.py        what is wrong with a data set, and what looks wrong
 get.py           download weights and data sets
+check.py         whether a training would fail, and why
 train.py         train, or resume a run
 plot_lr.py       draw the learning rate
 ablate.py        compare variants of a training

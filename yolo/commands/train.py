@@ -15,6 +15,7 @@ from yolo.models.load import find_device
 from yolo.options.presets import read_options
 from yolo.options.training import Training
 from yolo.options.yaml_file import read_values
+from yolo.preflight.checks import check_first
 from yolo.training.assemble import assemble, gather
 from yolo.training.checkpoint import load_checkpoint
 from yolo.training.interrupt import interruptible
@@ -25,7 +26,7 @@ from yolo.training.run_folder import BEST, LAST, OPTIONS
 MAY_CHANGE = ("data", "val", "epochs", "workers", "device", "eval_every", "save_every")
 """Options that may change when a run is resumed: `data` and `val` if the set only moved, `epochs` if they grow."""
 
-OF_THE_COMMAND = ("resume", "accept_changes", "out")
+OF_THE_COMMAND = ("resume", "check", "accept_changes", "out")
 """Options of the command, not of the run."""
 
 
@@ -45,7 +46,10 @@ def run(options: Training) -> int:
             options, state, note = _resumed(options)
         options = replace(started_from(options) if state is None else options, out=place)
         torch.use_deterministic_algorithms(options.deterministic)
-        trainer = assemble(gather(options, find_device(device), state, accept=accept))
+        parts = gather(options, find_device(device), state, accept=accept)
+        if options.check and state is None:
+            check_first(parts)
+        trainer = assemble(parts)
         if note:
             print_once(note)
         with trainer.run as folder:

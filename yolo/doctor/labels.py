@@ -36,11 +36,11 @@ UNLABELLED = 0.3
 
 def label_findings(parts: Sequence[Part]) -> list[Finding]:
     """Return what is odd about the labels of the splits."""
-    found = [finding for check in (_pairs, _whole, _thin, _unlabelled) for part in parts for finding in check(part)]
+    found = [finding for check in (repeated, _whole, _thin, _unlabelled) for part in parts for finding in check(part)]
     return [*found, *_odd(parts), *_similar_names(parts), *_other_names(parts), *_other_ids(parts), *_lacking(parts)]
 
 
-def _pairs(part: Part) -> Iterator[Finding]:
+def repeated(part: Part) -> Iterator[Finding]:
     """Yield boxes that are there twice, in one class or in two. Crowds may overlap."""
     index = part.data.index
     for start, end in zip(index.offsets[:-1].tolist(), index.offsets[1:].tolist(), strict=True):

@@ -8,6 +8,7 @@ train.py      training of YOLO
 single.py     training of the models of one object in an image
 faster_rcnn.py training of Faster R-CNN
 ablate.py     studies
+check.py      checks before a training
 commands.py   all other commands
 yaml_file.py  YAML files <-> dataclasses
 presets.py    options of training: defaults < preset < file < command line

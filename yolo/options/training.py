@@ -73,6 +73,9 @@ class Training(Checked):
     resume: Path | None = None
     """Folder of a run to resume, exactly as if it had not stopped; its options are read from it. Only --epochs (more),
     --workers, --device, --eval-every, --save-every may be given beside it, and --data, --val for data that moved."""
+    check: bool = True
+    """Run the quick checks of `python -m yolo check` before the first step: warnings are printed, and a training that
+    cannot succeed does not begin. --no-check starts it anyway."""
     accept_changes: bool = False
     """Resume although the data or the cfg changed since the run began; what changed is written into its data.json."""
 

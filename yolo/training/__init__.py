@@ -21,6 +21,7 @@ allocator.py   makes glibc's memory allocator keep the blocks that training free
 probe.py       how well a network fits its labels: positives, near misses, sure detections
 rcnn_probe.py  how rare objects are among the anchors and proposals of Faster R-CNN
 glance.py      AP50 right after a step, as many published curves are made
+trend.py       what a loss does over the epochs: falls, flat, wild, rises; overfitting
 curves.py      the losses and metrics of a run as a figure, and a line on the loss
 totals.py      sums and means of an epoch; the best epoch so far
 watch.py       watchers, which see every step and evaluation

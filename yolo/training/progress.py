@@ -91,16 +91,23 @@ class Progress:
         """Return a line: the speed, the time left, what limits the speed, and what would help."""
         each = (self.waited + self.worked) / len(MEASURED)
         share = self.waited / (self.waited + self.worked)
-        if share > 0.15:
-            remedy = "--cache ram" if self.workers else "--workers 2, or --cache ram"
-            limit = f"data loading is the limit, {share:.0%} of the time is spent waiting for it; {remedy} would help"
-        else:
-            remedy = "a smaller --size would help"
-            if self.options.precision == "fp32":
-                remedy = "--precision bf16 would help, where the device supports it"
-            limit = f"the network is the limit ({share:.0%} of the time is spent waiting for data); {remedy}"
+        limit = what_limits(share, self.workers, self.options.precision)
         rate = self.options.batch_size / each
         return f"{rate:.1f} images/s, about {clock(each * self.left)} left, without evaluations: {limit}"
+
+
+def what_limits(share: float, workers: int, precision: str) -> str:
+    """Return whether data or network limit the speed, and what would help.
+
+    `share` is the share of the time that is spent waiting for data, `precision` that of the options.
+    """
+    if share > 0.15:
+        remedy = "--cache ram" if workers else "--workers 2, or --cache ram"
+        return f"data loading is the limit, {share:.0%} of the time is spent waiting for it; {remedy} would help"
+    remedy = "a smaller --size would help"
+    if precision == "fp32":
+        remedy = "--precision bf16 would help, where the device supports it"
+    return f"the network is the limit ({share:.0%} of the time is spent waiting for data); {remedy}"
 
 
 def memory_mb() -> float:

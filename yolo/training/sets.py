@@ -75,6 +75,13 @@ def validation_of(folder: Path) -> ImageDataset:
     return held_out
 
 
+def training_of(folder: Path) -> ImageDataset:
+    """Return the images that a run was trained on, as they are now. Raises as `validation_of`."""
+    options = read_options(folder / OPTIONS)
+    check_there(folder, options)
+    return viewed((_open_train(options),), options)[0]
+
+
 def _open_train(options: Training) -> ImageDataset:
     path = place_of(options)
     data = open_data(path, split=options.split, limit=options.limit, **_conditions(options))

@@ -1,0 +1,60 @@
+"""`python -m yolo check`: whether a training would fail, and why, before it starts."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import torch
+
+from yolo.atomic import replacing
+from yolo.models.build import started_from
+from yolo.models.load import find_device
+from yolo.options.check import Check
+from yolo.options.training import Training
+from yolo.preflight.after import after
+from yolo.preflight.checks import run_checks
+from yolo.preflight.line import Line, as_json, as_text, counts, worst
+from yolo.preflight.subject import Subject
+from yolo.training.assemble import gather
+
+NEXT = {
+    "FAIL": "correct what fails; python -m yolo train --no-check with the same options starts anyway",
+    "WARN": "look at the warnings, then start it with the same options: python -m yolo train",
+    "PASS": "start it with the same options: python -m yolo train",
+}
+"""What to do after each verdict."""
+
+
+def run(options: Check[Training]) -> int:
+    """Run all checks, print a line for each and write the json file. Returns 1 if one fails, else 0.
+
+    Raises ValueError for a run to resume, OSError if the file cannot be written.
+    """
+    train, start = options.train, time.perf_counter()
+    if train.resume is not None:
+        raise ValueError(f"--resume {train.resume}: only a training that has not begun can be checked; leave it out")
+    if options.run is None:
+        about, lines = {"model": train.model, "data": train.data}, _lines(train, options.seconds)
+        next_step = f"; {NEXT[worst(lines)]}"
+    else:
+        about, lines, next_step = {"run": str(options.run)}, after(options.run), ""
+        print(as_text(lines))
+    seconds = time.perf_counter() - start
+    content = as_json(lines) | about | {"seconds": round(seconds, 1)}
+    with replacing(options.json) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    print(f"{counts(lines)} in {seconds:.0f} s ({options.json}){next_step}")
+    return int(worst(lines) == "FAIL")
+
+
+def _lines(train: Training, seconds: float) -> list[Line]:
+    """Return the lines of all checks; of a training that cannot even be built, what is wrong with it. Prints them."""
+    torch.use_deterministic_algorithms(train.deterministic)
+    try:
+        parts = gather(started_from(train), find_device(train.device))
+    except (ValueError, OSError, ImportError) as problem:
+        lines = [Line("FAIL", getattr(problem, "about", "options"), str(problem))]
+        print(as_text(lines))
+        return lines
+    return run_checks(Subject(parts, seconds), cheap=False)
