@@ -63,6 +63,11 @@ def category_ids(names: Sequence[str]) -> list[int]:
     return known if len(set(known)) == len(names) == len(COCO) else list(range(1, len(names) + 1))
 
 
+def is_background(name: str) -> bool:
+    """Return whether a class is what is not labelled, as in data sets that were made for other programs."""
+    return name.strip("_ ").lower() == "background"
+
+
 def class_index(name: str, names: Sequence[str]) -> int | None:
     """Return the first class of this name, in this spelling or else in COCO's or darknet's. None if there is none."""
     return next(iter(_same(name, names)), None)

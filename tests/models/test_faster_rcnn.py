@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 import yolo
 from tests.support.small_sets import TWO, DrawnImage, write_coco
 from tests.support.tiny_rcnn import tiny_rcnn
-from tests.support.train_problems import checkpoint, difference, numbers, shapes
+from tests.support.train_problems import best_weights, checkpoint, difference, interrupted, numbers, shapes
 from yolo.__main__ import main
-from yolo.data.loader import Batch
+from yolo.data.sample import make_target
 from yolo.models.faster_rcnn import FasterRcnnDetector, build_faster_rcnn
 from yolo.options.detection import Filter
 from yolo.options.faster_rcnn import FasterRcnn
-from yolo.training.engine import Trainer
+from yolo.size import Size
 
 TERMS = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
 NAMES = ["cat", "dog", "red ball"]
@@ -48,25 +44,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yolo.rcnn.builder.lite0_rcnn", lambda classes, **_: (tiny_rcnn(classes=classes - 1), []))
 
 
-def interrupted(line: Sequence[str], after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train, and stop by SIGINT after some steps."""
-    step = Trainer._step
-
-    def stopping(trainer: Trainer, batches: list[Batch]) -> None:
-        step(trainer, batches)
-        if trainer.step == after:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", stopping)
-        assert main(list(line)) == 130
-
-
-def weights(run: str) -> dict[str, Tensor]:
-    """Return the best weights of a run."""
-    return yolo.load(f"{run}/best.safetensors", device="cpu").network.state_dict()
-
-
 def test_the_whole_trip(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The model is trained, interrupted, resumed bit by bit, evaluated, loaded alone, and detects."""
     assert main(words(place, "whole", "--probe")) == 0
@@ -80,7 +57,7 @@ def test_the_whole_trip(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert main(["train", "--resume", "parts"]) == 0
     assert difference(rows, numbers(Path("parts"))) == ""
     assert difference(checkpoint(Path("whole")), checkpoint(Path("parts"))) == ""
-    assert difference(weights("whole"), weights("parts")) == ""
+    assert difference(best_weights("whole"), best_weights("parts")) == ""
 
     # Evaluated as between the epochs, to the digit, and by pycocotools.
     best = max(rows, key=lambda row: row["AP"])
@@ -114,7 +91,7 @@ def test_evaluations_change_nothing(place: Path) -> None:
 def test_other_weights(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run starts from another run's weights; other classes get a new last layer, another network is refused."""
     assert main(words(place, "first", "--epochs", "1")) == 0
-    kept = weights("first")
+    kept = best_weights("first")
     other = write_coco(Path("three"), [DrawnImage((64, 48), [(1, 4, 6, 30, 40), (0, 20, 10, 60, 44)])] * 4)
     options = FasterRcnn(network="lite0", pretrained="none", size="64", weights=Path("first/best.safetensors"))
     same = build_faster_rcnn(options, list("abcdef")).network.state_dict()
@@ -165,7 +142,20 @@ def test_frozen_layers(place: Path) -> None:
     assert main(words(place, "run", "--freeze", "backbone.body.*", "--epochs", "1")) == 0
     torch.manual_seed(0)
     options = FasterRcnn(network="lite0", pretrained="none", size="64")
-    before, after = build_faster_rcnn(options, list("abcdef")).network.state_dict(), weights("run")
+    before, after = build_faster_rcnn(options, list("abcdef")).network.state_dict(), best_weights("run")
     moved = {name for name in before if difference(before[name], after[name])}
     assert moved
     assert not [name for name in moved if name.startswith("backbone.body")]
+
+
+def test_perfect_predictions_leave_the_network_alone() -> None:
+    """In training mode too: the statistics of batch norm stay, also where a map has a single cell."""
+    detector = build_faster_rcnn(FasterRcnn(network="lite0", pretrained="none", size="32"), NAMES)
+    detector.network.train()
+    before = {name: values.clone() for name, values in detector.network.state_dict().items()}
+    boxes = torch.tensor([[4.0, 4, 20, 24]])
+    one = make_target(boxes, torch.tensor([1]), 1, torch.zeros(1, dtype=torch.bool), boxes[:, 0], Size(32, 32))
+    answer = detector.perfect(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), [one])
+    assert answer.lost == [[""]]
+    assert difference(dict(detector.network.state_dict()), before) == ""
+    assert detector.network.training

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,8 @@ from torch import Tensor
 
 import yolo
 from tests.support.single_problems import singles, tiny_backbone
-from tests.support.train_problems import checkpoint, difference, numbers
+from tests.support.train_problems import best_weights, checkpoint, difference, interrupted, numbers
 from yolo.__main__ import main
-from yolo.data.loader import Batch
 from yolo.localize.metrics import CLASSES, PRESENCE
 from yolo.models.largest import LargestDetector
 from yolo.models.localizer import LocalizerDetector
@@ -56,25 +53,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(tmp_path)
 
 
-def interrupted(words: Sequence[str], after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train, and stop by SIGINT after some steps."""
-    step = Trainer._step
-
-    def stopping(trainer: Trainer, batches: list[Batch]) -> None:
-        step(trainer, batches)
-        if trainer.step == after:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", stopping)
-        assert main(list(words)) == 130
-
-
-def weights(run: str) -> dict[str, Tensor]:
-    """Return the best weights of a run."""
-    return yolo.load(f"{run}/best.safetensors", device="cpu").network.state_dict()
-
-
 @pytest.mark.parametrize("model", KINDS)
 def test_the_whole_trip(
     model: str, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -96,7 +74,7 @@ def test_the_whole_trip(
     assert main(["train", "--resume", "parts"]) == 0
     assert difference(rows, numbers(Path("parts"))) == ""
     assert difference(checkpoint(Path("whole")), checkpoint(Path("parts"))) == ""
-    assert difference(weights("whole"), weights("parts")) == ""
+    assert difference(best_weights("whole"), best_weights("parts")) == ""
 
     # Evaluated: the best epoch's own metrics, to the digit.
     best = max(rows, key=lambda row: row["IoU"])
@@ -153,11 +131,11 @@ def test_an_automatic_weight(
     assert gain > 0
     assert main(["train", "--resume", "run"]) == 0
     assert "box_gain auto" not in capsys.readouterr().out
-    for kept in (weights("run")["box_gain"], checkpoint(Path("run"))["network"]["box_gain"]):
+    for kept in (best_weights("run")["box_gain"], checkpoint(Path("run"))["network"]["box_gain"]):
         assert float(kept) == pytest.approx(gain, rel=1e-3)
     # Weights of a run bring its box, but not its factor.
     assert main(place.words(model, "more", "--epochs", "1", "--box-gain", "7", "--weights", "run")) == 0
-    assert float(weights("more")["box_gain"]) == 7
+    assert float(best_weights("more")["box_gain"]) == 7
 
 
 def backbone_of(state: dict[str, Tensor], layers: Sequence[int]) -> dict[str, Tensor]:
@@ -269,9 +247,9 @@ def test_nothing_unfrozen(place: Place) -> None:
     words = place.words("largest", "run", "--epochs", "1")
     at = words.index("--unfreeze")
     assert main([*words[:at], "--unfreeze", *words[at + 3 :]]) == 0
-    trained, layers = weights("run"), (0, 1, 2, 3)
+    trained, layers = best_weights("run"), (0, 1, 2, 3)
     assert main([*words[:at], "--unfreeze", *words[at + 3 :], "--out", "other", "--seed", "1"]) == 0
-    assert difference(backbone_of(trained, layers), backbone_of(weights("other"), layers)) == ""
+    assert difference(backbone_of(trained, layers), backbone_of(best_weights("other"), layers)) == ""
 
 
 def test_weights_of_another_network(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,7 +279,7 @@ def test_fine_tuning(model: str, place: Place) -> None:
     at = words.index("--size")
     rates = {"localizer": ["--peak-lr"], "simple": ["--lr"], "largest": ["--lr", "--peak-lr"]}[model]
     assert main([*words[:at], *words[at + 2 :], *(word for rate in rates for word in (rate, "1e-12"))]) == 0
-    loaded, before = yolo.load("more", device="cpu"), weights("run")
+    loaded, before = yolo.load("more", device="cpu"), best_weights("run")
     assert loaded.size == (64, 64)
     for name, values in loaded.network.named_parameters():
         torch.testing.assert_close(values.detach(), before[name], rtol=0, atol=1e-9)

@@ -7,13 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
+from torch import Tensor
 
+import yolo
 from tests.support.paths import environment
+from yolo.__main__ import main
+from yolo.data.loader import Batch
 from yolo.data.shapes.scenes import make_shapes
+from yolo.training.engine import Trainer
 from yolo.training.run_folder import read_metrics
 
 TIMES = ("seconds", "eval_seconds", "memory_mb")
@@ -134,3 +141,22 @@ def same_run(one: Path, other: Path) -> str:
 def _bytes(tensor: torch.Tensor) -> bytes:
     """Return the bytes of a tensor, so that NaN equals NaN."""
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+
+
+def interrupted(line: Sequence[str], after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train by a command line in this process, and stop by SIGINT after some steps."""
+    step = Trainer._step
+
+    def stopping(trainer: Trainer, batches: list[Batch]) -> None:
+        step(trainer, batches)
+        if trainer.step == after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", stopping)
+        assert main(list(line)) == 130
+
+
+def best_weights(run: str) -> dict[str, Tensor]:
+    """Return the best weights of a run."""
+    return yolo.load(f"{run}/best.safetensors", device="cpu").network.state_dict()

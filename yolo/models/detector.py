@@ -11,7 +11,8 @@ import dataclasses
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 from types import MappingProxyType
@@ -40,6 +41,17 @@ if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection d
 
 ImageLike = str | os.PathLike[str] | np.ndarray
 """A path, or RGB pixels uint8 `[h, w, 3]` (`[h, w, channels]` for a network with another number of channels)."""
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Have a network in evaluation mode within the block, and in the mode of before after it."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 class Losses(NamedTuple):

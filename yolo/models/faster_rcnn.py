@@ -18,7 +18,9 @@ from yolo.darknet.safetensors_file import read_tensors
 from yolo.data.order import torch_chance
 from yolo.distributed import print_once
 from yolo.images.placement import Placement
-from yolo.models.detector import Detector, Losses, Perfect
+from yolo.models.detector import Detector, Losses, Perfect, evaluating
+from yolo.models.load import fill
+from yolo.names import is_background
 from yolo.options.detection import Filter
 from yolo.options.faster_rcnn import FasterRcnn
 from yolo.rcnn.builder import build_network
@@ -69,14 +71,9 @@ class FasterRcnnDetector(Detector):
         )
 
     def predict(self, images: Tensor) -> RoiOutputs:
-        """Return what the network predicts for its proposals."""
-        was_training = self.network.training
-        self.network.eval()
-        try:
-            with torch.inference_mode(), torch.autocast(images.device.type, enabled=False):
-                outputs: RoiOutputs = self.network(images.to(self.device) / 255)
-        finally:
-            self.network.train(was_training)
+        """Return what the network predicts for its proposals. `images` are uint8 `[B, 3, h, w]`."""
+        with evaluating(self.network), torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            outputs: RoiOutputs = self.network(images.to(self.device) / 255)
         return outputs
 
     def select(self, predictions: RoiOutputs, placements: Sequence[Placement], options: Filter) -> list[Detections]:
@@ -99,7 +96,7 @@ class FasterRcnnDetector(Detector):
 
     def perfect(self, images: Tensor, targets: Sequence[Target]) -> Perfect:
         """Return the perfect predictions of both stages."""
-        with torch.no_grad():  # only for the sizes of the maps
+        with evaluating(self.network), torch.no_grad():  # only for the sizes of the maps
             maps = self.network.backbone(images[:1] / 255)
         shapes = [(level.shape[2], level.shape[3]) for level in maps.values()]
         size, own = Size(*images.shape[2:]), self.network
@@ -112,7 +109,7 @@ def build_faster_rcnn(options: FasterRcnn, names: list[str]) -> FasterRcnnDetect
     Raises as `build_network`; ValueError for a class called background, a size that the network cannot have, and
     weights of another network.
     """
-    if background := [name for name in names if name.strip("_ ").lower() == "background"]:
+    if background := [name for name in names if is_background(name)]:
         raise ValueError(
             f"{options.data}: class {background[0]!r}: Faster R-CNN has its own background, label 0, which is not "
             f"labelled; remove the class and its boxes from the annotations"
@@ -141,10 +138,4 @@ def _load(network: FasterRcnnNetwork, file: Path) -> None:
     ]:
         print_once(f"{file}: another number of classes; the last layer ({', '.join(other)}) has initial weights")
         tensors |= {key: tensor for key, tensor in own.items() if key.startswith(last)}
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as problem:
-        raise ValueError(
-            f"{file}: the weights of another network; give --network and --anchors of its options: "
-            f"{str(problem).splitlines()[1].strip()[:120]}"
-        ) from None
+    fill(network, tensors, file, "--network and --anchors of its options")

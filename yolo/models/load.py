@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor, nn
 
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
@@ -200,6 +201,16 @@ def rebuilt(
         return detector.replace(options=options, **made)
     except (KeyError, TypeError, RuntimeError) as problem:
         raise ValueError(f"{path}: not a complete file of model {metadata['model']!r}: {problem}") from None
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], file: Path, its: str) -> None:
+    """Load the tensors of a file. Raises ValueError if they are another network's; `its` is what should be given."""
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as problem:
+        raise ValueError(
+            f"{file}: the weights of another network; give {its}: {str(problem).splitlines()[1].strip()[:120]}"
+        ) from None
 
 
 def find_device(name: str | torch.device | None) -> torch.device:

@@ -28,8 +28,8 @@ from yolo.localize.loss import LocalizationLoss
 from yolo.localize.metrics import CLASSES, PRESENCE, Answers, class_metrics, intervals, presence_metrics
 from yolo.localize.network import SingleNetwork
 from yolo.localize.view import mean_box
-from yolo.models.detector import Detector, Losses, Perfect, Score
-from yolo.models.load import rebuilt
+from yolo.models.detector import Detector, Losses, Perfect, Score, evaluating
+from yolo.models.load import fill, rebuilt
 from yolo.names import class_index
 from yolo.options.detection import Filter
 from yolo.options.registry import find_model, resolve
@@ -62,13 +62,8 @@ class SingleObjectDetector(Detector):
         self.letterbox = options.placement == "letterbox"
         self.loss = LocalizationLoss(bbox_loss=options.bbox_loss)
         if options.weights is not None:
-            try:
-                network.load_state_dict(read_tensors(options.weights)[0])
-            except RuntimeError as problem:
-                raise ValueError(
-                    f"{options.weights}: the weights of another network; give the backbone, the features, the width "
-                    f"and the classes of its options: {str(problem).splitlines()[1].strip()[:120]}"
-                ) from None
+            its = "the backbone, the features, the width and the classes of its options"
+            fill(network, read_tensors(options.weights)[0], options.weights, its)
         if options.box_gain != "auto":  # not that of the run whose weights these are
             network.box_gain.fill_(options.box_gain)
 
@@ -90,13 +85,8 @@ class SingleObjectDetector(Detector):
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return scores `[B]`, labels int64 `[B]` and boxes `[B, 4]` xyxy, fractions of the input, for every image."""
         inputs = self.inputs_of(images).to(self.device)
-        was_training = self.network.training
-        self.network.eval()
-        try:
-            with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-                logits, boxes = self.network(inputs)
-        finally:
-            self.network.train(was_training)
+        with evaluating(self.network), torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            logits, boxes = self.network(inputs)
         if logits.ndim == 1:
             return logits.sigmoid(), torch.zeros_like(logits, dtype=torch.int64), boxes
         return *logits.softmax(1).max(1), boxes

@@ -43,6 +43,7 @@ class FasterRcnn(Training):
     probe: bool = False
     """Log at every evaluation, per image: anchors, positive and negative ones, sampled objects and background."""
     fetch: Suppress[bool] = True
+    """False once the weights come from the run's own files, so that none is downloaded."""
 
     @property
     def initial(self) -> str:

@@ -18,6 +18,7 @@ from yolo.data.statistics import network_sizes
 from yolo.doctor.labels import repeated
 from yolo.doctor.opened import Part
 from yolo.models.detector import Detector
+from yolo.names import is_background
 from yolo.preflight.line import Line
 from yolo.preflight.subject import Subject
 from yolo.size import Size
@@ -59,7 +60,7 @@ def data(subject: Subject) -> Iterator[Line]:
         splits.append(_split("val", parts.held_out, detector))
     for split in splits:
         yield from _faults(split, detector, doctor)
-    if background := [name for name in detector.names if name.strip("_ ").lower() == "background"]:
+    if background := [name for name in detector.names if is_background(name)]:
         remedy = "delete the class with its labels: what is not labelled is background"
         what = f"a class is called {background[0]!r}; it is learned like any object"
         yield Line("WARN", "background", what, remedy)

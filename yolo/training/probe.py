@@ -42,7 +42,7 @@ from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.metrics.errors import error_breakdown
 from yolo.metrics.verdict import verdict
-from yolo.models.detector import Detector
+from yolo.models.detector import Detector, evaluating
 from yolo.models.yolo import YoloDetector
 from yolo.options.train import Train
 from yolo.training.glance import AT_HALF, Glance, collect_sure
@@ -72,11 +72,10 @@ class Probe(Watcher):
         """Return the numbers of a YOLO. Numbers without data (no positives, first evaluation) are left out."""
         assert isinstance(detector, YoloDetector)
         network, rule = detector.network, detector.loss.assign
-        device, was_training = next(network.parameters()).device, network.training
-        network.eval()
+        device = detector.device
         sums = torch.zeros(9, dtype=torch.float64, device=device)
         answers, detections = [], Collector(detector.names, device)
-        with torch.no_grad():
+        with evaluating(network), torch.no_grad():
             for batch in self.batches:
                 labels = pack_labels(batch.targets, (batch.images.shape[2], batch.images.shape[3])).to(device)
                 # Only the network computes in the arithmetic of training; the rest is float32, as in the loss.
@@ -87,7 +86,6 @@ class Probe(Watcher):
                 answers.append(_answers(found, len(network.heads), len(labels)))
                 for s, grid in enumerate(make_grids(raw, network.heads, labels.dtype)):
                     sums += _sums(raw[s], grid, labels, found, s)
-        network.train(was_training)
         # Images and their order are the same at each evaluation, so columns can be compared.
         now, before = torch.cat(answers, dim=1), self.before
         numbers = _means(sums.tolist(), now.shape[1]) | _sure(detections)

@@ -23,7 +23,7 @@ from yolo.images.resize import place
 from yolo.metrics.coco import evaluate
 from yolo.metrics.collect import Collector
 from yolo.metrics.precision import defined
-from yolo.models.detector import Detector, Score
+from yolo.models.detector import Detector, Score, evaluating
 from yolo.options.commands import Evaluate
 from yolo.options.detection import EVALUATION, Filter
 from yolo.training.precision import Arithmetic
@@ -69,16 +69,12 @@ class Validation:
 
     def _losses(self, detector: Detector) -> dict[str, float]:
         """Return the mean of each loss term over the images, without augmentation, in evaluation mode."""
-        network = detector.network
-        device, was_training = next(network.parameters()).device, network.training
-        network.eval()
-        self.totals = Totals(device)
-        with torch.no_grad():
+        self.totals = Totals(detector.device)
+        with evaluating(detector.network), torch.no_grad():
             for images, targets in self.loader:
                 with self.arithmetic():
-                    losses = detector.losses(images.to(device, non_blocking=True), targets)
+                    losses = detector.losses(images.to(detector.device, non_blocking=True), targets)
                 self.totals.add(losses, len(images))
-        network.train(was_training)
         return self.totals.means("val")
 
     def sheet(self, detector: Detector) -> np.ndarray:
