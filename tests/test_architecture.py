@@ -23,7 +23,7 @@ from tests.support.paths import ROOT
 BUDGET = {
     "yolo": 558,
     "yolo/options": 895,
-    "yolo/images": 460,
+    "yolo/images": 520,
     "yolo/metrics": 765,
     "yolo/darknet": 1930,
     "yolo/data": 3530,

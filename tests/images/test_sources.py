@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
 from pathlib import Path
+from queue import Queue
 
 import cv2
 import numpy as np
@@ -206,12 +208,14 @@ def test_a_video_that_breaks_off(tmp_path: Path, ending: str, damage: Callable[[
 class Fading:
     """A live stream as OpenCV gives it, without a number of frames, which ends after three."""
 
+    count = -1
+
     def __init__(self, *_: object) -> None:
         self.left = 3
 
     def get(self, key: int) -> float:
-        """Return -1 for every property."""
-        return -1.0
+        """Return the number of frames, or -1 for another property."""
+        return self.count if key == cv2.CAP_PROP_FRAME_COUNT else -1
 
     def read(self) -> tuple[bool, np.ndarray]:
         """Return the next frame."""
@@ -222,13 +226,97 @@ class Fading:
         """Do nothing."""
 
 
-def test_a_live_stream_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no end of its own, so its end is an error, after all its frames."""
+class Paced(Fading):
+    """A camera whose frame k has the value k. The test says when it gives a frame, and knows when one is wanted."""
+
+    def __init__(self, *_: object) -> None:
+        self.given, self.wanted = Queue[bool](), Queue[int]()
+        self.released = Queue[threading.Thread]()
+        self.number = 0
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        """Return the next frame as soon as the test gives it."""
+        self.wanted.put(self.number)
+        there = self.given.get(timeout=20)
+        self.number += 1
+        return there, np.full((4, 6, 3), self.number - 1, np.uint8)
+
+    def release(self) -> None:
+        """Note which thread frees it."""
+        self.released.put(threading.current_thread())
+
+
+@pytest.mark.parametrize("newest", [False, True])
+def test_a_live_stream_that_ends(monkeypatch: pytest.MonkeyPatch, newest: bool) -> None:
+    """It has no end of its own, so its end is an error, after its last frame."""
     monkeypatch.setattr(cv2, "VideoCapture", Fading)
-    *frames, last = shots(find_sources(["rtsp://me:secret@10.0.0.1/live"])[0])
-    assert [shot.name for shot in frames] == [f"rtsp://10.0.0.1/live#{k}" for k in range(3)]
+    *frames, last = shots(find_sources(["rtsp://me:secret@10.0.0.1/live"])[0], newest=newest)
+    given = [(shot.name, shot.skipped) for shot in frames]
+    assert given[-1][0] == "rtsp://10.0.0.1/live#2"
+    assert len(frames) + sum(shot.skipped for shot in frames) == 3
+    assert newest or given == [(f"rtsp://10.0.0.1/live#{k}", 0) for k in range(3)]
     assert last.error.startswith("rtsp://10.0.0.1/live: breaks off after frame 2, ")
     assert "the stream has ended" in last.error
+
+
+def test_the_newest_frame_of_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the frames that come while another one is in use, the last is taken. Its name has its number in the stream."""
+    camera = Paced()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
+    found = shots(Source("camera 0", capture=0), newest=True)
+    camera.given.put(True)
+    taken = [next(found)]  # the reader starts here
+    assert camera.wanted.get(timeout=20) == 0
+    assert camera.wanted.get(timeout=20) == 1
+    for last in (3, 4, 9):
+        wanted = 0
+        while wanted <= last:  # when it wants the frame after the last one, it has put that one down
+            camera.given.put(True)
+            wanted = camera.wanted.get(timeout=20)
+        taken.append(next(found))
+    assert [shot.name for shot in taken] == [f"camera 0#{k}" for k in (0, 3, 4, 9)]
+    assert [int(shot.pixels.max()) for shot in taken if shot.pixels is not None] == [0, 3, 4, 9]
+    assert [shot.skipped for shot in taken] == [0, 2, 0, 4]
+    # The end is known before the last frame is asked for, which is not lost.
+    camera.given.put(True)
+    camera.given.put(False)
+    reader = camera.released.get(timeout=20)
+    end, error = found
+    assert (end.name, end.skipped) == ("camera 0#10", 0)
+    assert error.error.startswith("camera 0: breaks off after frame 10, ")
+    assert reader is not threading.current_thread()
+    reader.join(timeout=20)
+    assert not reader.is_alive()
+
+
+def test_a_camera_is_free_after_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing ends the reader, which frees the camera itself: nobody else may while it reads."""
+    camera = Paced()
+    monkeypatch.setattr(camera, "read", lambda: (True, np.zeros((4, 6, 3), np.uint8)))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
+    found = shots(Source("camera 0", capture=0), newest=True)
+    assert isinstance(found, Generator)
+    next(found)
+    found.close()
+    reader = camera.released.get(timeout=20)
+    assert reader is not threading.current_thread()
+    reader.join(timeout=20)
+    assert not reader.is_alive()
+
+
+@pytest.mark.parametrize("address", ["clip.mp4", "https://10.0.0.1/clip.mp4"])
+def test_files_are_read_completely(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With `newest` too, here and at a URL, in the calling thread. Each shot has the number of all frames."""
+    monkeypatch.chdir(tmp_path)
+    Path("clip.mp4").touch()
+    monkeypatch.setattr(Fading, "count", 3)
+    monkeypatch.setattr(cv2, "VideoCapture", Fading)
+    threads = threading.active_count()
+    found = []
+    for shot in shots(find_sources([address])[0], newest=True):
+        found.append((shot.name.rpartition("#")[2], shot.frames, shot.skipped, shot.error))
+        assert threading.active_count() == threads
+    assert found == [(str(k), 3, 0, "") for k in range(3)]
 
 
 def test_a_folder_that_holds_itself(tmp_path: Path) -> None:

@@ -4,5 +4,6 @@ files.py      image files to RGB uint8 and back
 placement.py  where an image lies in the network input; coordinates there and back
 resize.py     images to network inputs: resize, letterbox, darknet's own resize
 draw.py       boxes on images
+video.py      frames of a video, a stream or a camera, all or the newest
 sources.py    images, folders, globs, videos and cameras as one stream of images
 """

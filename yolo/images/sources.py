@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import glob
-import itertools
 import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-from cv2 import videoio_registry as registry
 
 from yolo.images.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, image_ending, read_image
+from yolo.images.video import Video, latest
 
 log = logging.getLogger("yolo")
 
@@ -27,15 +26,13 @@ Tell = Callable[[str], object]
 MARK = ".detect"
 """The file in a folder of results, which is not a source as a subfolder, or the next call would detect in drawings."""
 
-COUNTING = frozenset([".mp4", ".m4v", ".mov", ".3gp", ".avi"])
-"""Endings of containers that state the number of their frames."""
-
 
 class Shot(NamedTuple):
     """One image or one frame: `pixels` uint8 RGB or grey `[h, w, channels]`, or None and an `error`.
 
     `name` is the source's (`clip.mp4#17` for frame 17, from 0), `path` the file, None for a camera or stream. `rate`
-    is the number of frames per second that a video states, 25 if it does not, 0 for an image.
+    is the number of frames per second that a video states, 25 if it does not, 0 for an image. `frames` is the number of
+    frames that a video states, 0 if it has no end. `skipped` is the number of frames dropped since the shot before.
     """
 
     name: str
@@ -43,6 +40,8 @@ class Shot(NamedTuple):
     pixels: np.ndarray | None
     error: str = ""
     rate: float = 0.0
+    frames: int = 0
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,80 +160,34 @@ def _named(sources: list[Source]) -> list[Source]:
     ]
 
 
-def shots(source: Source, channels: int = 3) -> Iterator[Shot]:
+def shots(source: Source, channels: int = 3, *, newest: bool = False) -> Iterator[Shot]:
     """Yield the images or frames of a source. If it cannot be read, or not to its end, the last shot has an `error`.
 
-    That shot has no pixels.
+    That shot has no pixels. With `newest` a camera and a live stream give the newest frame whenever one is asked for,
+    and `skipped` counts those before it that nobody asked for, so that what takes long with a frame does not fall
+    behind. Close the generator to free the camera before the end.
     """
     try:
         if source.capture is not None:
-            yield from _frames(source, source.capture, channels)
+            yield from _frames(source, source.capture, channels, newest)
         elif source.path is not None:
             yield Shot(source.name, source.path, read_image(source.path, channels))
     except (ValueError, OSError) as problem:
         yield Shot(source.name, source.path, None, str(problem))
 
 
+def _frames(source: Source, address: str | int, channels: int, skipping: bool) -> Iterator[Shot]:
+    """Yield the frames of a video, of a live one only the newest if `skipping`. Raises as `Video` and its `frames`."""
+    video = Video(address, source.path, source.name)
+    frames = video.frames(channels)
+    last = -1
+    with closing(latest(frames) if skipping and video.live else frames) as frames:
+        for number, pixels in frames:
+            name, skipped = f"{source.name}#{number}", number - last - 1
+            yield Shot(name, source.path, pixels, rate=video.rate, frames=video.count, skipped=skipped)
+            last = number
+
+
 def _file(path: Path) -> Source:
     """Return the source of a file; its suffix tells whether it is a video."""
     return Source(path.name, path, str(path) if path.suffix.lower() in VIDEO_SUFFIXES else None)
-
-
-def _frames(source: Source, address: str | int, channels: int) -> Iterator[Shot]:
-    """Yield RGB frames, or grey ones for one channel, until the end.
-
-    Raises ValueError or OSError if no frame can be read, and after the last frame if the video breaks off there.
-    """
-    what = source.path or source.name
-    if source.path is not None and not source.path.is_file():
-        raise FileNotFoundError(f"{what}: no such video file")
-    try:
-        str(address).encode()
-    except UnicodeEncodeError as error:  # OpenCV would end the process
-        raise ValueError(f"{what}: OpenCV cannot open a video whose name is not Unicode; rename it") from error
-
-    # OpenCV's reader of numbered images prints the address of a stream with its password.
-    by_ffmpeg = source.path is None and "://" in str(address) and registry.hasBackend(cv2.CAP_FFMPEG)
-    capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG if by_ffmpeg else cv2.CAP_ANY)
-    stated = float(capture.get(cv2.CAP_PROP_FPS))
-    rate = stated if 0 < stated <= 1000 else 25.0
-    colours = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
-    last, steady = 0.0, 0  # seconds of the last frame; frames that follow another one at the stated rate
-    try:
-        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        for number in itertools.count():
-            there, frame = capture.read()
-            if not there:  # the end, or damage: OpenCV does not tell which
-                break
-            before, last = last, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            steady += abs((last - before) * stated - 1) < 0.1
-            pixels = cv2.cvtColor(frame, colours).reshape(*frame.shape[:2], -1)
-            yield Shot(f"{source.name}#{number}", source.path, pixels, rate=rate)
-        if number == 0:
-            raise ValueError(f"{what}: no frame could be read; is it a video, a live camera?")
-        within = last * stated + 1 if steady > 0.9 * number else 0.0
-        ends = count / stated if stated > 0 else 0.0
-        if problem := _broken(source, number, count, within, ends - last):
-            raise ValueError(f"{what}: breaks off after frame {number - 1}, which may be damaged too: {problem}")
-    finally:
-        capture.release()
-
-
-def _broken(source: Source, frames: int, count: float, within: float, missing: float) -> str:
-    """Return why a video that gave so many `frames` is not complete; empty if it is.
-
-    Args:
-        source: the video.
-        frames: the number of frames that were read.
-        count: the number that its container states; not positive if it states none.
-        within: the number up to the time of the last frame, if frames come steadily; else 0.
-        missing: the seconds from the last frame to the end of the video by its container.
-    """
-    if count <= 0 and source.path is None:  # a live stream and a camera have no end
-        return "the stream has ended; if that was not to be expected, start again"
-    # Other containers state a duration, from which OpenCV estimates the number, and sound may last longer.
-    exact = source.path is not None and source.path.suffix.lower() in COUNTING
-    expected = count if exact or missing > 1.5 else within
-    if expected - frames <= max(1, 0.02 * expected):
-        return ""
-    return f"{frames:,} of {expected:,.0f} frames could be read; fetch it again"
