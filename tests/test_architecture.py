@@ -39,7 +39,7 @@ BUDGET = {
     "yolo/training": 1900,
     "yolo/preflight": 796,
     "yolo/ablation": 1305,
-    "yolo/commands": 1290,
+    "yolo/commands": 1430,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 

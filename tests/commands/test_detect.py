@@ -19,10 +19,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+import yolo
 from tests.darknet.test_golden import SHARED, Row, compare, needs_shared
 from tests.images.test_sources import write_video
 from tests.support.paths import ROOT
 from yolo.__main__ import main
+from yolo.boxes import xyxy_to_xywh
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import save_safetensors
@@ -30,7 +32,7 @@ from yolo.darknet.weights import save_weights
 from yolo.data.datasets import open_data
 from yolo.images.draw import draw
 from yolo.images.files import read_image
-from yolo.images.sources import MARK
+from yolo.images.sources import MARK, Shot, Source
 
 DARKNET = SHARED.parent / "data" / "darknet"
 NAMES = ["..", "motorbike", "c/d", "犬", "e", "f"]
@@ -516,7 +518,106 @@ def test_a_video_is_written_as_a_video(constant: Path, ending: str, capsys: pyte
     assert [row["image_id"] for row in rows()] == [f"2024{ending}#{k}" for k in range(7)]
     assert sorted(contents(Path("out/labels"))) == [f"2024/{k}.txt" for k in range(7)]
     assert sorted(contents(Path("out/images"))) == [f"2024/{k}.jpg" for k in range(7)]
-    assert f"2024{ending}#6: 1 object" in capsys.readouterr().out
+    *lines, summary, last = capsys.readouterr().out.splitlines()
+    assert all(line.startswith(f"2024{ending}: frame ") for line in lines)  # one for each second that it took
+    assert summary.startswith(f"2024{ending}: 7 frames in ")
+    assert summary.endswith(" frames/s; 7 objects: 7 ..")
+    assert last.startswith("7 images, median load ")
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_camera_is_detected_at_the_newest_frame(
+    interrupted: bool, constant: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames have their numbers in the stream in all files, and the written video is as long as the stream.
+
+    A camera is ended by Ctrl-C. The lines at the end are printed then too.
+    """
+    frame = np.zeros((48, 64, 3), np.uint8)
+
+    def live(source: Source, channels: int, *, newest: bool) -> Iterator[Shot]:
+        assert newest
+        for number, skipped in ((0, 0), (4, 3), (6, 1)):
+            yield Shot(f"{source.name}#{number}", None, frame, rate=25.0, skipped=skipped)
+        if interrupted:
+            raise KeyboardInterrupt
+        yield Shot(source.name, None, None, "camera 0: breaks off")
+
+    monkeypatch.setattr("yolo.commands.detect.shots", live)
+    assert detect(constant, "0", "--json", "--txt", "--max-det", "1") == (130 if interrupted else 1)
+    out, error = capsys.readouterr()
+    *_, video, last = out.splitlines()
+    assert video.startswith("camera 0: 3 frames (4 skipped to keep up with the stream) in ")
+    assert last.startswith("3 images, median load ")
+    assert last.endswith(f"drawn: {Path('out', 'camera-0.mp4')}")
+    assert ("interrupted" if interrupted else "not read to its end: camera 0: breaks off") in error
+    assert [row["image_id"] for row in rows()] == [f"camera 0#{number}" for number in (0, 4, 6)]
+    assert sorted(contents(Path("out/labels"))) == [f"camera-0/{number}.txt" for number in (0, 4, 6)]
+    written = cv2.VideoCapture("out/camera-0.mp4")
+    assert written.get(cv2.CAP_PROP_FRAME_COUNT) == 7
+    written.release()
+
+
+def test_quiet_prints_nothing_but_errors(
+    constant: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No remark about the model, what is left out or the video, no line of an image. The files are written."""
+    image(Path("in/a.png"))
+    write_video(Path("in/clip.mp4"))
+    Path("in/notes.txt").write_text("notes")
+    save_weights(Darknet(read_cfg("toy.cfg")), "toy.weights")
+    words = ["in", "--cfg", "toy.cfg", "--conf", "1"]
+    assert detect(Path("toy.weights"), *words) == 0
+    assert "left out" in capsys.readouterr().err
+    assert "images are stretched" in caplog.text
+    caplog.clear()
+    assert detect(Path("toy.weights"), *words, "--quiet", out="quiet") == 0
+    assert (*capsys.readouterr(), caplog.text) == ("", "", "")
+    assert sorted(contents(Path("quiet"))) == ["a.png", "clip.mp4"]
+    assert detect(constant, "none.png", "in/a.png", "--quiet") == 1
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("not read: none.png: no such image file")
+    assert error.count("\n") == 1
+    assert detect(constant, "in", "--quiet", "--max-det", "0") == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_clock_starts_warm(constant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network has run once, on a blank input of its size, before the first image; its detections are the same."""
+    image(Path("a.png"))
+    model = yolo.load(constant, device="cpu")
+    seen: list[torch.Tensor] = []
+    predict = type(model).predict
+
+    def counting(self: Any, images: torch.Tensor) -> Any:
+        seen.append(images)
+        return predict(self, images)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(model), "predict", counting)
+        assert detect(constant, "a.png", "--json", "--size", "64x96") == 0
+    blank, first = seen
+    assert blank.shape == first.shape == (1, 3, 96, 64)
+    assert blank.float().std() == 0
+    assert first.float().std() > 0
+    found = yolo.load(constant, device="cpu", size=(96, 64)).detect("a.png")
+    assert [row["score"] for row in rows()] == found.scores.tolist()
+    assert [row["bbox"] for row in rows()] == xyxy_to_xywh(found.boxes).tolist()
+
+
+def test_times_of_a_network_with_postprocessing(
+    constant: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A detector whose class is `fused` has one time for both, in each line."""
+    image(Path("a.png"))
+    monkeypatch.setattr(type(yolo.load(constant, device="cpu")), "fused", True, raising=False)
+    assert detect(constant, "a.png", "--max-det", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line in (lines[0], lines[-1]):
+        assert "load " in line
+        assert " + network with postprocessing " in line
+        assert line.count(" + ") == 1
 
 
 def test_a_broken_video_is_named(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -761,7 +862,7 @@ def test_help_does_without_torch() -> None:
     process = start("--help")
     output, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (0, "")
-    for option in ("--cfg", "--weights", "--classes", "--exact", "--crops"):
+    for option in ("--cfg", "--weights", "--classes", "--exact", "--crops", "--quiet"):
         assert option in output
 
 

@@ -1,6 +1,8 @@
 """One file per verb of `python -m yolo`.
 
 detect.py        find objects in images and videos
+detect_lines.py  the lines that detect prints
+drawing.py       the drawn image or video of a source
 result_files.py  detections as json, a data set, csv, crops
 result_folder.py the folder of one call, in which no other file is replaced
 evaluate.py      metrics of a model or a results file

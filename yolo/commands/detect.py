@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NoReturn
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from yolo.boxes import Detections
+from yolo.commands.detect_lines import FusedTimes, Times, VideoLines, image_lines, median
+from yolo.commands.drawing import Drawing
 from yolo.commands.result_files import ResultFiles, ids_differ, inputs, targets
 from yolo.darknet.cfg import read_cfg
 from yolo.download.weights import WEIGHTS, official_weights
 from yolo.images.draw import draw
-from yolo.images.files import write_image
-from yolo.images.sources import Shot, Source, find_sources, shots
+from yolo.images.placement import Placement
+from yolo.images.sources import Shot, Source, counted, find_sources, shots
 from yolo.models.detector import Detector
 from yolo.models.load import load_trained
 from yolo.names import chosen
 from yolo.options.commands import Detect
 from yolo.options.detection import Filter
 from yolo.training.run_folder import newest_run, next_folder
-
-
-class Times(NamedTuple):
-    """Milliseconds that one image took: reading and resizing; the network; decoding and NMS."""
-
-    load: float
-    network: float
-    postprocess: float
-
-    def __str__(self) -> str:
-        return f"load {self.load:.1f} + network {self.network:.1f} + postprocess {self.postprocess:.1f} ms"
 
 
 def run(options: Detect) -> int:
@@ -52,76 +44,107 @@ def run(options: Detect) -> int:
     """
     if not options.sources:
         raise ValueError("no source; give images, videos, folders, globs or camera numbers")
-    sources = find_sources(options.sources, recursive=options.recursive, tell=partial(print, file=sys.stderr))
-    model = _model(options)
-    wanted = chosen(options.classes, model.names) if options.classes else None
-    if isinstance(sys.stdout, io.TextIOWrapper):  # any name on any terminal, each line at once
-        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
-    folder = options.out or next_folder(name="detect")
-    try:
-        return _run(options, folder, sources, model, wanted)
-    except BrokenPipeError:  # the reader has ended, as in `python detect.py photos | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as problem:  # of the results only: a source that cannot be read raises nothing
-        raise OSError(f"{folder}: results cannot be written: {problem}") from problem
+    with _errors_only() if options.quiet else nullcontext():
+        note = _nothing if options.quiet else partial(print, file=sys.stderr)
+        sources = find_sources(options.sources, recursive=options.recursive, tell=note)
+        model = _model(options)
+        wanted = chosen(options.classes, model.names) if options.classes else None
+        if isinstance(sys.stdout, io.TextIOWrapper):  # any name on any terminal, each line at once
+            sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+        folder = options.out or next_folder(name="detect")
+        try:
+            return _run(options, folder, sources, model, wanted)
+        except BrokenPipeError:  # the reader has ended, as in `python detect.py photos | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except OSError as problem:  # of the results only: a source that cannot be read raises nothing
+            raise OSError(f"{folder}: results cannot be written: {problem}") from problem
 
 
 def _run(options: Detect, folder: Path, sources: list[Source], model: Detector, wanted: list[int] | None) -> int:
     """Detect in all sources, print and write what is found, and return the exit status."""
     failed, done, times = 0, 0, deque[Times](maxlen=10_000)
-    quiet = len(sources) < 2 or not sys.stderr.isatty()  # a progress bar is for several sources, on a terminal
-    with (
-        ResultFiles(
-            folder,
-            model.names,
-            as_json=options.json or options.json_format is not None,
-            json_format=options.json_format or "coco",
-            as_txt=options.txt or options.txt_score,
-            scores=options.txt_score,
-            as_csv=options.csv,
-            crops=options.crops,
-            by_name=not ids_differ(sources),
-            spare=inputs(sources),
-        ) as files,
-        tqdm(total=len(sources), unit="file", dynamic_ncols=True, disable=quiet) as bar,
-    ):
-        names = targets(sources, folder)
-        for source, (stem, path) in zip(sources, names, strict=True):
-            with _Drawing(files, path) as drawing:
-                for number, (shot, load_ms) in enumerate(_timed(source, model)):
-                    if shot.pixels is None:
-                        failed += 1
-                        bar.write(f"not read{' to its end' * (number > 0)}: {shot.error}", file=sys.stderr)
-                        continue
-                    found, spent = _detect(model, options.filter, shot.pixels, load_ms, wanted)
-                    times.append(spent)
-                    done += 1
-                    own, file = (f"{stem}/{number}", None) if source.moving else (stem, source.path)
-                    files.add(shot.name, own, shot.pixels, found, file)
-                    drawing.write(draw(shot.pixels, found, model.names), shot.rate)
-                    # Printed last: a line means that the results of its image are written.
-                    bar.write(report(shot, found, model.names, spent), file=sys.stdout)
-            bar.update()
-    if times:
-        median = Times(*np.median(np.array(times), axis=0))
-        placed = f"input {model.size} {'letterbox' if model.letterbox else 'stretch'}"
-        drawn = f"drawn: {names[0][1]}" if len(sources) == 1 else f"drawn in {folder}"
-        print(f"{done} image{'s' * (done > 1)}, median {median}; {placed}; {drawn}")
+    names = targets(sources, folder)
+
+    def end() -> None:
+        """Print the line about the whole call."""
+        if times and not options.quiet:
+            placed = f"input {model.size} {'letterbox' if model.letterbox else 'stretch'}"
+            drawn = f"drawn: {names[0][1]}" if len(sources) == 1 else f"drawn in {folder}"
+            print(f"{counted(done, 'image')}, median {median(times)}; {placed}; {drawn}")
+
+    try:
+        with _files(options, folder, sources, model) as files, _bar(options, sources) as bar:
+            say = _nothing if options.quiet else partial(bar.write, file=sys.stdout)
+            note = _nothing if options.quiet else cache(partial(bar.write, file=sys.stderr))  # each note once
+            _warm_up(model, options.filter)
+            for source, (stem, path) in zip(sources, names, strict=True):
+                with (
+                    VideoLines(source, model.names, say) as video,
+                    Drawing(files, path, note) as drawing,
+                    closing(_timed(source, model)) as timed,
+                ):
+                    for shot, load_ms in timed:
+                        if shot.pixels is None:
+                            failed += 1
+                            bar.write(f"not read{' to its end' * bool(video.frames)}: {shot.error}", file=sys.stderr)
+                            continue
+                        found, spent = _detect(model, options.filter, shot.pixels, load_ms, wanted)
+                        times.append(spent)
+                        done += 1
+                        own = f"{stem}/{shot.name.rpartition('#')[2]}" if source.moving else stem
+                        files.add(shot.name, own, shot.pixels, found, None if source.moving else source.path)
+                        # A frame of a stream stands for those skipped before it, so the video is as long as the stream.
+                        drawing.write(draw(shot.pixels, found, model.names), shot.rate, 1 + shot.skipped)
+                        # Printed last: a line means that the results of its image are written.
+                        if source.moving:
+                            video.add(shot, found)
+                        else:
+                            say(image_lines(shot, found, model.names, spent))
+                bar.update()
+    except KeyboardInterrupt:  # as a camera is ended
+        end()
+        raise
+    end()
     return 1 if failed else 0
 
 
-def report(shot: Shot, found: Detections, names: list[str], spent: Times) -> str:
-    """Return a line for the image and one for each object: name, score, left, top, right, bottom in pixels."""
-    lines = [f"{shot.path or shot.name}{_frame(shot)}: {len(found)} object{'s' * (len(found) != 1)}, {spent}"]
-    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-    lines += [f"  {names[label]:<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box) for label, score, box in rows]
-    return "\n".join(lines)
+def _nothing(line: str) -> None:
+    """Print nothing."""
 
 
-def _frame(shot: Shot) -> str:
-    """Return "#17" for frame 17 of a video file, and an empty text for an image."""
-    return f"#{shot.name.rpartition('#')[2]}" if shot.rate and shot.path else ""
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Drop the remarks of the program that are not errors within the block."""
+    log = logging.getLogger("yolo")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _files(options: Detect, folder: Path, sources: list[Source], model: Detector) -> ResultFiles:
+    """Return the files that the options ask for."""
+    return ResultFiles(
+        folder,
+        model.names,
+        as_json=options.json or options.json_format is not None,
+        json_format=options.json_format or "coco",
+        as_txt=options.txt or options.txt_score,
+        scores=options.txt_score,
+        as_csv=options.csv,
+        crops=options.crops,
+        by_name=not ids_differ(sources),
+        spare=inputs(sources),
+    )
+
+
+def _bar(options: Detect, sources: list[Source]) -> tqdm[NoReturn]:
+    """Return a progress bar, which is for several sources, on a terminal."""
+    hidden = options.quiet or len(sources) < 2 or not sys.stderr.isatty()
+    return tqdm(total=len(sources), unit="file", dynamic_ncols=True, disable=hidden)
 
 
 def _model(options: Detect) -> Detector:
@@ -145,20 +168,30 @@ def _official(cfg: Path) -> Path:
     return official_weights(cfg.stem)
 
 
-def _timed(source: Source, model: Detector) -> Iterator[tuple[Shot, float]]:
-    """Yield the shots of a source, each with the milliseconds that reading it took."""
-    start = time.perf_counter()
-    for shot in shots(source, model.channels):
-        yield shot, (time.perf_counter() - start) * 1e3
-        start = time.perf_counter()  # detection has taken time since
+def _warm_up(model: Detector, options: Filter) -> None:
+    """Detect in a blank image, so that the first image's time is like that of the others.
+
+    The first pass through a network makes its inference copy, allocates memory, arranges the weights for the processor
+    and starts threads, and a GPU loads its kernels. That took 700 ms where an image takes 30, and was printed as the
+    first image's time.
+    """
+    image, placement = model.prepare(np.zeros((*model.size, model.channels), np.uint8))
+    model.detect_batch(image[None], [placement], replace(options, confidence=1.0))  # thousands of boxes would take long
+
+
+def _timed(source: Source, model: Detector) -> Generator[tuple[Shot, float], None, None]:
+    """Yield the shots of a source, the newest of a live one, each with the milliseconds that reading it took."""
+    with closing(shots(source, model.channels, newest=True)) as found:
+        start = time.perf_counter()
+        for shot in found:
+            yield shot, (time.perf_counter() - start) * 1e3
+            start = time.perf_counter()  # detection has taken time since
 
 
 def _detect(
     model: Detector, options: Filter, pixels: np.ndarray, load_ms: float, wanted: list[int] | None
 ) -> tuple[Detections, Times]:
     """Return the detections in an image `[h, w, channels]` and their times; `wanted` are the class indices to keep."""
-    # A limit counts what the user sees, so with `wanted` it applies after the classes are selected.
-    unlimited = options if wanted is None else replace(options, max_detections=None)
     start = time.perf_counter()
     image, placement = model.prepare(pixels)
     prepared = time.perf_counter()
@@ -166,51 +199,18 @@ def _detect(
     if model.device.type == "cuda":
         torch.cuda.synchronize()  # otherwise the network's time would count as postprocessing
     predicted = time.perf_counter()
-    found = model.select(raw, [placement], unlimited)[0].to("cpu")
-    if wanted is not None:
-        keep = torch.isin(found.labels, torch.tensor(wanted)).nonzero().squeeze(1)[: options.max_detections]
-        found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
+    found = _select(model, raw, placement, options, wanted)
     if not model.exact:
         found = found.clipped(pixels.shape)
     end = time.perf_counter()
-    return found, Times(load_ms + (prepared - start) * 1e3, (predicted - prepared) * 1e3, (end - predicted) * 1e3)
+    kind = FusedTimes if getattr(type(model), "fused", False) else Times
+    return found, kind(load_ms + (prepared - start) * 1e3, (predicted - prepared) * 1e3, (end - predicted) * 1e3)
 
 
-class _Drawing:
-    """Writes the drawn image or video of a source into the file `path`, one of `files`."""
-
-    def __init__(self, files: ResultFiles, path: Path) -> None:
-        self.files, self.path = files, path
-        self.video: cv2.VideoWriter | None = None
-        self.size, self.frames = (0, 0), 0
-
-    def __enter__(self) -> _Drawing:
-        return self
-
-    def write(self, image: np.ndarray, rate: float) -> None:
-        """Write a drawn image `[h, w, 3]`, or the next frame of a video of `rate` frames per second; 0 is an image."""
-        if not rate:
-            write_image(self.files.claim(self.path), image)
-            return
-        if self.video is None:
-            self.files.claim(self.path).parent.mkdir(parents=True, exist_ok=True)
-            self.size = (image.shape[1], image.shape[0])
-            name = str(self.path).encode().decode()  # OpenCV crashes on a name that is not Unicode
-            self.video = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), rate, self.size)
-            if not self.video.isOpened():
-                raise OSError(f"{self.path}: OpenCV {cv2.__version__} cannot write this video")
-        if self.size != (image.shape[1], image.shape[0]):  # a stream may change; a video file may not
-            image = cv2.resize(image, self.size)
-        self.video.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        self.frames += 1
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self.video is None:
-            return
-        self.video.release()
-        if kind is None:  # OpenCV does not report failed writes
-            written = cv2.VideoCapture(str(self.path))
-            frames = int(written.get(cv2.CAP_PROP_FRAME_COUNT))
-            written.release()
-            if frames != self.frames:
-                raise OSError(f"{self.path}: {frames} of {self.frames} frames were written; is the disk full?")
+def _select(model: Detector, raw: Any, placement: Placement, options: Filter, wanted: list[int] | None) -> Detections:
+    """Return the detections of the `wanted` classes, on the CPU. A limit counts only these, which are what is seen."""
+    if wanted is None:
+        return model.select(raw, [placement], options)[0].to("cpu")
+    found = model.select(raw, [placement], replace(options, max_detections=None))[0].to("cpu")
+    keep = torch.isin(found.labels, torch.tensor(wanted)).nonzero().squeeze(1)[: options.max_detections]
+    return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])

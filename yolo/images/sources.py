@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,7 +160,7 @@ def _named(sources: list[Source]) -> list[Source]:
     ]
 
 
-def shots(source: Source, channels: int = 3, *, newest: bool = False) -> Iterator[Shot]:
+def shots(source: Source, channels: int = 3, *, newest: bool = False) -> Generator[Shot, None, None]:
     """Yield the images or frames of a source. If it cannot be read, or not to its end, the last shot has an `error`.
 
     That shot has no pixels. With `newest` a camera and a live stream give the newest frame whenever one is asked for,

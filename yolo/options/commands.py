@@ -61,6 +61,9 @@ class Convert:
 class Detect:
     """Find objects in images, videos and camera streams: draw them, print a line for each, write result files.
 
+    A video has a line each second, and one at its end. Cameras and live streams are detected at the newest frame; those
+    that come meanwhile are skipped. Ctrl-C ends them, and the results up to there are kept.
+
     Without --weights and --cfg the newest trained run is used, or yolov3 if there is no run. With --cfg alone its
     official weights are used. Official weights are downloaded once.
     """
@@ -91,6 +94,8 @@ class Detect:
     """Write detections.csv."""
     crops: bool = False
     """Write crops/CLASS/NAME-N.png: every object as an image of its own."""
+    quiet: bool = False
+    """Print nothing but errors, so that a job of cron sends a mail only if something is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,100 @@
+"""The lines that `detect` prints: of an image, of a video, and the times."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from yolo.boxes import Detections
+from yolo.images.sources import Shot, Source, counted
+
+
+class Times(NamedTuple):
+    """Milliseconds that one image took: reading and resizing; the network; decoding and NMS."""
+
+    load: float
+    network: float
+    postprocess: float
+
+    def __str__(self) -> str:
+        return f"load {self.load:.1f} + network {self.network:.1f} + postprocess {self.postprocess:.1f} ms"
+
+
+class FusedTimes(Times):
+    """Those of a detector whose network does the postprocessing as well."""
+
+    def __str__(self) -> str:
+        return f"load {self.load:.1f} + network with postprocessing {self.network + self.postprocess:.1f} ms"
+
+
+def median(times: Sequence[Times]) -> Times:
+    """Return the median of each of the times."""
+    return type(times[0])(*np.median(np.array(times), axis=0).tolist())
+
+
+def image_lines(shot: Shot, found: Detections, names: list[str], spent: Times) -> str:
+    """Return a line for the image and one for each object: name, score, left, top, right, bottom in pixels."""
+    lines = [f"{shot.path or shot.name}: {counted(len(found), 'object')}, {spent}"]
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    lines += [f"  {names[label]:<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box) for label, score, box in rows]
+    return "\n".join(lines)
+
+
+class VideoLines:
+    """Prints a line about a video every `EVERY` seconds, and one at its end or when Ctrl-C ends it.
+
+    Args:
+        source: the video.
+        names: the class names.
+        say: prints a line.
+        clock: returns the time in seconds.
+    """
+
+    EVERY = 1.0
+
+    def __init__(
+        self,
+        source: Source,
+        names: Sequence[str],
+        say: Callable[[str], object],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.what, self.names, self.say, self.clock = source.path or source.name, names, say, clock
+        self.frames = self.skipped = 0
+        self.objects: Counter[int] = Counter()  # by label
+        self._start = self._told = clock()
+        self._frames_told = 0
+
+    def __enter__(self) -> VideoLines:
+        return self
+
+    def add(self, shot: Shot, found: Detections) -> None:
+        """Count a frame and its objects, and print a line if it is time."""
+        now = self.clock()
+        self.frames += 1
+        self.skipped += shot.skipped
+        self.objects.update(found.labels.tolist())
+        if self.frames == 1:  # opening a camera takes seconds, which say nothing about the frames
+            self._told, self._frames_told = now, 1
+        elif (passed := now - self._told) >= self.EVERY:
+            number = self.frames + self.skipped
+            of = f" of {shot.frames:,}" if shot.frames >= number else ""  # some containers state too few
+            rate = (self.frames - self._frames_told) / passed
+            self.say(f"{self.what}: frame {number:,}{of}, {counted(len(found), 'object')}, {rate:.1f} frames/s")
+            self._told, self._frames_told = now, self.frames
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After another error the results of the video are not complete.
+        if self.frames and (kind is None or issubclass(kind, KeyboardInterrupt)):
+            seconds = max(self.clock() - self._start, 1e-3)
+            skipped = f" ({self.skipped:,} skipped to keep up with the stream)" if self.skipped else ""
+            classes = ", ".join(f"{number:,} {self.names[label]}" for label, number in self.objects.most_common())
+            self.say(
+                f"{self.what}: {counted(self.frames, 'frame')}{skipped} in {seconds:.1f} s, "
+                f"{self.frames / seconds:.1f} frames/s; {counted(self.objects.total(), 'object')}{': ' * bool(classes)}"
+                f"{classes}"
+            )
