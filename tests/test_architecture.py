@@ -21,25 +21,25 @@ import pytest
 from tests.support.paths import ROOT
 
 BUDGET = {
-    "yolo": 558,
-    "yolo/options": 895,
-    "yolo/images": 520,
+    "yolo": 582,
+    "yolo/options": 925,
+    "yolo/images": 630,
     "yolo/metrics": 765,
     "yolo/darknet": 1930,
     "yolo/data": 3530,
     "yolo/detection": 530,
     "yolo/download": 640,
     "yolo/backbones": 200,
-    "yolo/localize": 560,
+    "yolo/localize": 535,
     "yolo/rcnn": 510,
-    "yolo/models": 1035,
+    "yolo/models": 1215,
     "yolo/evaluation": 415,
     "yolo/explain": 650,
     "yolo/doctor": 820,
     "yolo/training": 1900,
     "yolo/preflight": 796,
     "yolo/ablation": 1305,
-    "yolo/commands": 1430,
+    "yolo/commands": 1405,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -114,7 +114,11 @@ def xyxy_to_xywh(boxes: Tensor) -> Tensor:
     return torch.stack((x1, y1, x2 - x1, y2 - y1), dim=-1)
 
 
-@dataclass(frozen=True)
+SHOWN = 20
+"""Rows that the text of detections has at most."""
+
+
+@dataclass(frozen=True, repr=False)
 class Detections:
     """The detections of one image, by descending score.
 
@@ -130,14 +134,35 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def to(self, device: torch.device | str) -> Detections:
-        """Return the same detections on another device."""
-        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
+    def __repr__(self) -> str:
+        return f"Detections: {self.listed()}"
 
-    def clipped(self, size: Sequence[int]) -> Detections:
+    def listed(self, names: Sequence[str] | None = None, where: str = "") -> str:
+        """Return the number of objects, `where` they are, and a line with class, score and box for the best of them."""
+        best = zip(*(part[:SHOWN].tolist() for part in (self.labels, self.scores, self.boxes)), strict=True)
+        lines = [f"{len(self)} object{'s' * (len(self) != 1)}{where}"]
+        for label, score, box in best:
+            name = f"class {label}" if names is None else names[label]
+            lines.append(f"  {name:<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box))
+        lines += [f"  ... and {len(self) - SHOWN} more"] * (len(self) > SHOWN)
+        return "\n".join(lines)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same detections on another device."""
+        return replace(self, boxes=self.boxes.to(device), scores=self.scores.to(device), labels=self.labels.to(device))
+
+    def clipped(self, size: Sequence[int]) -> Self:
         """Return the detections with boxes clipped to an image of height `size[0]` and width `size[1]`."""
         limits = self.boxes.new_tensor([size[1], size[0]] * 2)
-        return Detections(self.boxes.clamp(min=0).minimum(limits), self.scores, self.labels)
+        return replace(self, boxes=self.boxes.clamp(min=0).minimum(limits))
+
+    def only(self, rows: slice | Sequence[int] | np.ndarray | Tensor) -> Self:
+        """Return some of the detections: a slice, row numbers, or those where a mask `[D]` is True."""
+        return replace(self, boxes=self.boxes[rows], scores=self.scores[rows], labels=self.labels[rows])
+
+    def of_classes(self, wanted: Sequence[int], limit: int | None = None) -> Self:
+        """Return the detections of the `wanted` class indices, at most the best `limit` of them."""
+        return self.only(torch.isin(self.labels, self.labels.new_tensor(wanted)).nonzero().squeeze(1)[:limit])
 
     def to_supervision(self, names: Sequence[str] | None = None) -> supervision.Detections:
         """Return the detections as `supervision.Detections`, with `class_name` in its data if names are given.

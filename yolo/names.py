@@ -73,10 +73,20 @@ def class_index(name: str, names: Sequence[str]) -> int | None:
     return next(iter(_same(name, names)), None)
 
 
-def chosen(wanted: str, names: Sequence[str]) -> list[int]:
-    """Return the class indices of comma-separated names in either spelling. Raises ValueError for an unknown name."""
+def chosen(wanted: str | Iterable[str | int], names: Sequence[str]) -> list[int]:
+    """Return the class indices of comma-separated names in either spelling, or of a list of names and indices.
+
+    Raises ValueError for an unknown name and for an index that no class has, TypeError for neither text nor list.
+    """
+    if not isinstance(wanted, Iterable):
+        raise TypeError(f"classes={wanted!r}: expected comma-separated names or a list, such as [{wanted!r}]")
     indices = []
-    for name in (part.strip() for part in wanted.split(",")):
+    for name in (part.strip() for part in wanted.split(",")) if isinstance(wanted, str) else wanted:
+        if not isinstance(name, str):
+            if name not in range(len(names)):
+                raise ValueError(f"no class has the index {name!r}; expected a name, or 0 to {len(names) - 1}")
+            indices.append(int(name))
+            continue
         same = _same(name, names)
         if not same:
             hint = did_you_mean(name, names, n=3) or f"they are {', '.join(list(names)[:100])}"

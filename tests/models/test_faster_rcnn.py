@@ -78,6 +78,9 @@ def test_the_whole_trip(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     found = loaded.detect(image, Filter(confidence=0.01, max_detections=7))
     assert 0 < len(found) <= 7
     assert set(found.labels.tolist()) <= set(range(6))
+    assert list(loaded.detect(image, confidence=0.01, max_detections=7)) == list(found)
+    first = loaded.detect(image, confidence=0.01, classes=[found[-1].label], max_detections=1)
+    assert list(first) == [next(row for row in found if row.label == found[-1].label)]
 
 
 @pytest.mark.usefixtures("tiny")

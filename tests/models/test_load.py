@@ -286,8 +286,8 @@ def test_no_image(image: Path) -> None:
     for images in bad:
         with pytest.raises(ValueError, match=r"got NoneType in place of an image; .*cv2.imread returns None"):
             model.detect(images)
-    with pytest.raises(ValueError, match="got Tensor in place of an image; expected a path or pixels, uint8"):
-        model.detect(torch.zeros(1, 3, 8, 8))  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match=r"got a tensor of shape \[3, 8, 8\] and type torch.float32; expected uint8"):
+        model.detect(torch.zeros(1, 3, 8, 8))
 
 
 def test_one_placement_for_each_image(image: Path) -> None:

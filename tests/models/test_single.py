@@ -101,6 +101,9 @@ def test_the_whole_trip(
     assert len(found) == 1
     assert 0 <= found.boxes.min() <= found.boxes.max() <= 64
     assert len(loaded.detect(image, Filter(confidence=1.0))) == 0
+    others = [k for k in range(len(loaded.names)) if k != found[0].label]
+    assert list(loaded.detect(image, confidence=0, classes=found[0].name)) == list(found)
+    assert len(loaded.detect(image, confidence=0, classes=others)) == 0
 
 
 def test_a_study(place: Place) -> None:

@@ -288,6 +288,8 @@ def test_an_onnx_file_detects_as_its_original(letterbox: bool) -> None:
             assert sum(map(len, expected)) > 0
             for one, other in zip(found, expected, strict=True):
                 assert gap(one, other) < 1e-4
+        row = expected[0][0]
+        assert {each.name for each in model.detect(images[0], confidence=0.3, classes=row.name)} == {row.name}
     other_names = yolo.load("a.onnx", names=NAMES[::-1])
     assert other_names.names == NAMES[::-1]
     assert other_names.device == torch.device("cpu")

@@ -17,8 +17,8 @@ from yolo.data.loader import Drawn
 from yolo.data.order import Draw
 from yolo.data.transforms import Augmented
 from yolo.data.warp import Warp
+from yolo.images.inputs import ImageLike
 from yolo.images.placement import Placement
-from yolo.models.detector import ImageLike
 from yolo.models.yolo import YoloDetector
 from yolo.preflight.subject import Subject
 from yolo.preflight.transform import transform

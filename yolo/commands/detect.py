@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from yolo.commands.result_files import ResultFiles, ids_differ, inputs, targets
 from yolo.darknet.cfg import read_cfg
 from yolo.download.weights import WEIGHTS, official_weights
 from yolo.images.draw import draw
-from yolo.images.placement import Placement
 from yolo.images.sources import Shot, Source, counted, find_sources, shots
 from yolo.models.detector import Detector
 from yolo.models.load import load_trained
@@ -199,18 +198,9 @@ def _detect(
     if model.device.type == "cuda":
         torch.cuda.synchronize()  # otherwise the network's time would count as postprocessing
     predicted = time.perf_counter()
-    found = _select(model, raw, placement, options, wanted)
+    found = model.select_classes(raw, [placement], options, wanted)[0].to("cpu")
     if not model.exact:
         found = found.clipped(pixels.shape)
     end = time.perf_counter()
     kind = FusedTimes if getattr(type(model), "fused", False) else Times
     return found, kind(load_ms + (prepared - start) * 1e3, (predicted - prepared) * 1e3, (end - predicted) * 1e3)
-
-
-def _select(model: Detector, raw: Any, placement: Placement, options: Filter, wanted: list[int] | None) -> Detections:
-    """Return the detections of the `wanted` classes, on the CPU. A limit counts only these, which are what is seen."""
-    if wanted is None:
-        return model.select(raw, [placement], options)[0].to("cpu")
-    found = model.select(raw, [placement], replace(options, max_detections=None))[0].to("cpu")
-    keep = torch.isin(found.labels, torch.tensor(wanted)).nonzero().squeeze(1)[: options.max_detections]
-    return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])

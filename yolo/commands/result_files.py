@@ -20,11 +20,11 @@ import yaml
 from torch import Tensor
 
 from yolo.atomic import replacing
-from yolo.boxes import Detections, xyxy_to_cxcywh, xyxy_to_xywh
+from yolo.boxes import Detections, xyxy_to_cxcywh
 from yolo.commands.result_folder import ResultFolder
 from yolo.images.files import image_ending, write_image
 from yolo.images.sources import Source, stem_of
-from yolo.names import category_ids
+from yolo.models.coco_rows import coco_rows, image_id
 
 FileId = tuple[int, int]
 
@@ -78,42 +78,10 @@ def targets(sources: Sequence[Source], folder: Path) -> list[OutputName]:
     return found
 
 
-def image_id(name: str) -> int | str:
-    """Return an integer if the stem of a file name consists of digits, as COCO's do. Else the name itself.
-
-    A frame such as `2024.mp4#17` and a name with folders are their own ids.
-    """
-    match = re.fullmatch(r"([0-9]+)(\.[^.#/]*)?", name)
-    return int(match[1]) if match else name
-
-
 def ids_differ(sources: Sequence[Source]) -> bool:
     """Return whether all images have ids of their own. `1.jpg` and `000001.jpg` do not."""
     stills = [source.name for source in sources if not source.moving]
     return len(set(map(image_id, stills))) == len(set(stills))
-
-
-def coco_rows(
-    name: str, detections: Detections, names: Sequence[str], *, by_name: bool = False
-) -> list[dict[str, Any]]:
-    """Return the detections of one image in COCO's results format, by descending score.
-
-    Each has `image_id` (with `by_name` the file name), `file_name`, `category_id`, `category_name`, `bbox` and `score`.
-    `bbox` is [left, top, width, height] in original pixels with every digit. JSON has no infinity, so infinite
-    coordinates become the largest float32.
-    """
-    ids = category_ids(names)
-    return [
-        {
-            "image_id": name if by_name else image_id(name),
-            "file_name": name,
-            "category_id": ids[label],
-            "category_name": names[label],
-            "bbox": box,
-            "score": score,
-        }
-        for box, score, label in _rows(xyxy_to_xywh(detections.boxes), detections)
-    ]
 
 
 def darknet_row(number: int, name: str, size: Sequence[int], found: Detections, names: Sequence[str]) -> dict[str, Any]:
@@ -226,7 +194,7 @@ class ResultFiles:
         rows: list[dict[str, Any]] = []
         self._images += 1
         if self.as_json and self.json_format == "coco":
-            rows = coco_rows(name, detections, self.names, by_name=self.by_name)
+            rows = coco_rows(name, detections, self.names, name if self.by_name else None)
         elif self.as_json:
             rows = [darknet_row(self._images, str(file or name), image.shape, detections, self.names)]
         for row in rows:

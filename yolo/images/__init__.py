@@ -5,5 +5,6 @@ placement.py  where an image lies in the network input; coordinates there and ba
 resize.py     images to network inputs: resize, letterbox, darknet's own resize
 draw.py       boxes on images
 video.py      frames of a video, a stream or a camera, all or the newest
+inputs.py     what a caller of Python gives, such as arrays, Pillow's images and tensors, as images
 sources.py    images, folders, globs, videos and cameras as one stream of images
 """

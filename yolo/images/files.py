@@ -54,8 +54,11 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such image file (looked from the folder {os.getcwd()})") from error
     image = decode_image(data, path)
-    if channels == 3:
-        return image
+    return image if channels == 3 else luminance(image)
+
+
+def luminance(image: np.ndarray) -> np.ndarray:
+    """Return the luminance `[h, w, 1]` of RGB uint8 `[h, w, 3]` in the integers of darknet's image reader."""
     # In 16 bits, because the weighted sum is up to 256 * 255.
     red, green, blue = (image[..., c].astype(np.uint16) for c in range(3))
     return ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)[..., None]

@@ -1,6 +1,9 @@
 """The interface of a model, and the models.
 
 detector.py    the interface, Detector
+finder.py      detection as a caller of Python sees it: the part of Detector that has images in and detections out
+found.py       what `detect` returns: detections with names and image, drawn, saved, exported
+coco_rows.py   detections in COCO's results format
 yolo.py        YOLO as a Detector
 single.py      what the models of one object in an image share, and `simple`, the smallest, as Detectors
 localizer.py   `localizer` as a Detector

@@ -10,26 +10,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from yolo.boxes import Detections
 from yolo.darknet.safetensors_file import save_tensors
-from yolo.images.files import read_image
 from yolo.images.placement import Placement
-from yolo.images.resize import place
+from yolo.models.finder import Finder
 from yolo.options.detection import Filter
 from yolo.options.yaml_file import yaml_text
-from yolo.size import Size
 
 if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection does without
     from yolo.data.datasets import ImageDataset
@@ -38,9 +34,6 @@ if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection d
     from yolo.data.sample import Target
     from yolo.data.transforms import Augmented
     from yolo.options.training import Training
-
-ImageLike = str | os.PathLike[str] | np.ndarray
-"""A path, or RGB pixels uint8 `[h, w, 3]` (`[h, w, channels]` for a network with another number of channels)."""
 
 
 @contextmanager
@@ -87,8 +80,8 @@ class Score(NamedTuple):
     """Returns the ends of 95 % intervals of the metrics, from a number of resamples of the images."""
 
 
-class Detector(ABC):
-    """A model that finds objects in images.
+class Detector(Finder):
+    """A model that finds objects in images: `detect` and `stream`, which are those of `Finder`.
 
     Its attributes do not change; `replace` returns another detector. `network` is the trainable module, in float32.
     `names` are the class names: that of a detection is `names[label]`. `size` is the network input. `letterbox` keeps
@@ -106,13 +99,6 @@ class Detector(ABC):
     """Whether a training ends with losses.png and a line that says how the loss fell."""
 
     network: nn.Module
-    names: list[str]
-    size: Size
-    letterbox: bool = True
-    exact: bool = False
-    """Whether detections are another program's to the last digit, so that boxes are not clipped to the image."""
-    channels: int = 3
-    """Channels of an image: 3 for RGB, 1 for grey."""
     options: Training | None = None
     """The options that a saved file keeps and the detector is built from again; None if the file has other means."""
 
@@ -130,72 +116,6 @@ class Detector(ABC):
             targets: B targets with boxes in pixels of `images`.
             through: `network` within DDP or torch.compile, which the forward pass must go through; None is the network.
         """
-
-    @abstractmethod
-    def predict(self, images: Tensor) -> Any:
-        """Return the network's predictions for prepared images `[B, channels, h, w]`, on its device."""
-
-    @abstractmethod
-    def select(self, predictions: Any, placements: Sequence[Placement], options: Filter) -> list[Detections]:
-        """Turn the predictions for B images into detections, boxes in original pixels, on the device."""
-
-    def prepare(self, image: ImageLike) -> tuple[Tensor, Placement]:
-        """Return an image as network input `[channels, h, w]`, uint8, and its place in it. Does not use the network.
-
-        Raises FileNotFoundError or ValueError with the name of a file that is not an image, and ValueError for pixels
-        of another shape or type.
-        """
-        pixels = self.pixels_of(image)
-        placement = Placement.of(Size.of(pixels), self.size, letterbox=self.letterbox)
-        return torch.from_numpy(place(pixels, placement)).permute(2, 0, 1), placement
-
-    def pixels_of(self, image: ImageLike) -> np.ndarray:
-        """Return the pixels of an image, uint8 `[h, w, channels]`. Raises as `prepare`."""
-        if not isinstance(image, (str, os.PathLike, np.ndarray)):
-            hint = "; cv2.imread returns None for a file that it cannot read" if image is None else ""
-            got, expected = type(image).__name__, f"a path or pixels, uint8 [h, w, {self.channels}]"
-            raise ValueError(f"got {got} in place of an image; expected {expected}{hint}")
-        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image), self.channels)
-        if pixels.ndim != 3 or pixels.shape[2] != self.channels or pixels.dtype != np.uint8 or 0 in pixels.shape:
-            raise ValueError(
-                f"got pixels of shape {list(pixels.shape)} and type {pixels.dtype}; "
-                f"expected uint8 [h, w, {self.channels}]"
-            )
-        return pixels
-
-    def detect_batch(
-        self, images: Tensor, placements: Sequence[Placement], options: Filter | None = None
-    ) -> list[Detections]:
-        """Return the detections in prepared images `[B, channels, h, w]`, boxes in original pixels.
-
-        Raises ValueError for another number of placements than images.
-        """
-        if len(images) != len(placements):
-            raise ValueError(f"got {len(images)} images and {len(placements)} placements; expected one for each image")
-        return self.select(self.predict(images), placements, options or Filter())
-
-    @overload
-    def detect(self, images: ImageLike, options: Filter | None = None) -> Detections: ...  # type: ignore[overload-overlap]  # a str is no sequence here
-    @overload
-    def detect(self, images: Sequence[ImageLike], options: Filter | None = None) -> list[Detections]: ...
-    def detect(
-        self, images: ImageLike | Sequence[ImageLike], options: Filter | None = None
-    ) -> Detections | list[Detections]:
-        """Return the detections in one image (a path or pixels), or a list of them for a sequence of images.
-
-        Boxes are clipped to the image, unless the detector is `exact`. Those of `detect_batch` are not.
-        A sequence is one batch. `options` are the thresholds, by default those of `Filter()`. Raises FileNotFoundError
-        or ValueError with the name of a file that is not an image.
-        """
-        if images is None or isinstance(images, (str, os.PathLike, np.ndarray)):
-            return self.detect([images], options)[0]
-        if len(images) == 0:
-            return []
-        prepared, placements = zip(*map(self.prepare, images), strict=True)
-        found = self.detect_batch(torch.stack(prepared), placements, options)
-        if self.exact:
-            return found
-        return [one.clipped(placement.image) for one, placement in zip(found, placements, strict=True)]
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with other attributes (`network`, `size`, `letterbox`, ...); the others are shared.
@@ -219,13 +139,13 @@ class Detector(ABC):
         """Return what a batch is made from: the augmented images, or something computed from them."""
         return seen
 
-    def fit_to(self, data: ImageDataset, batches: Iterable[Batch]) -> None:  # noqa: B027, most models need none
+    def fit_to(self, data: ImageDataset, batches: Iterable[Batch]) -> None:
         """Set those buffers of the network that depend on the training data, once, before the first step.
 
         `batches` are those of the first epoch, on the CPU.
         """
 
-    def begin_epoch(self, epoch: int) -> None:  # noqa: B027, most models need none
+    def begin_epoch(self, epoch: int) -> None:
         """Prepare the network for training in an epoch, counted from 0: which layers are trained."""
 
     def rate(self, parameter: str) -> float:

@@ -97,6 +97,12 @@ def foreign(arguments: Sequence[str]) -> str:
     return "; ".join(dict.fromkeys(answers))
 
 
+def keyword(word: str) -> str:
+    """Return our option for a keyword argument of another program, such as `nms` for `iou_thres`; else the word."""
+    flag = WORDS.get(f"--{word.replace('_', '-')}", "").partition(" ")[0]
+    return OPTIONS.get(word) or flag.removeprefix("--").replace("-", "_") or word
+
+
 def spellings(option: str) -> list[str]:
     """Return the short or old flags of an option, such as `--conf` for `confidence`."""
     return [f"--{old.replace('_', '-')}" for old, new in OPTIONS.items() if new == option]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from tyro.conf import arg
 
-from yolo.options.aliases import spellings
+from yolo.names import did_you_mean
+from yolo.options.aliases import keyword, spellings
 from yolo.options.bounds import Bound, Checked, MaybeCount
 
 UNIT = Bound("a number from 0 to 1", low=0, high=1)
@@ -30,6 +32,44 @@ class Filter(Checked):
 
 EVALUATION = Filter(confidence=0.001, nms=0.6, max_detections=100)
 """AP needs detections with low scores as well; 100 detections per image are COCO's limit."""
+
+
+class FilterWords(TypedDict, total=False):
+    """The keyword arguments of a detection in Python: the fields of `Filter`, and which classes. None is not given."""
+
+    confidence: float | None
+    nms: float | None
+    max_detections: int | None
+    agnostic: bool | None
+    classes: str | Iterable[str | int] | None
+
+
+OF_LOAD = ("size", "device", "precision", "letterbox")
+"""Keyword arguments of `yolo.load` that other programs take in a detection."""
+
+
+def filter_of(options: Filter | None, words: FilterWords, others: dict[str, Any]) -> Filter:
+    """Return `options`, by default those of `Filter()`, with the values of `words` that are not None.
+
+    Raises TypeError for `others`, keyword arguments that do not exist, with ours of that meaning, and for options that
+    are not a Filter; ValueError for a value out of its bounds.
+    """
+    for word in others:
+        ours = keyword(word)
+        known = [*FilterWords.__annotations__, "batch_size"]
+        hint = did_you_mean(word, known) or f"the keyword arguments are {', '.join(known)}"
+        if ours in known:
+            hint = f"write {ours}=..."
+        elif ours in OF_LOAD:
+            hint = f"it is a matter of the model: yolo.load(..., {ours}=...)"
+        raise TypeError(f"detection has no keyword argument {word!r}; {hint}")
+    if options is not None and not isinstance(options, Filter):
+        raise TypeError(f"options: got {options!r}; expected a Filter, or keyword arguments such as confidence=0.5")
+    given = {name: value for name, value in words.items() if value is not None and name != "classes"}
+    for name, value in given.items():
+        if isinstance(value, str):  # bounds are for numbers
+            raise TypeError(f"{name}={value!r}: expected a number, not a text")
+    return replace(options or Filter(), **given)  # type: ignore[arg-type]  # values of the fields by their names
 
 
 @dataclass(frozen=True, kw_only=True)
