@@ -21,25 +21,25 @@ import pytest
 from tests.support.paths import ROOT
 
 BUDGET = {
-    "yolo": 582,
-    "yolo/options": 925,
+    "yolo": 640,
+    "yolo/options": 995,
     "yolo/images": 630,
     "yolo/metrics": 765,
     "yolo/darknet": 1930,
-    "yolo/data": 3530,
+    "yolo/data": 3535,
     "yolo/detection": 530,
     "yolo/download": 640,
     "yolo/backbones": 200,
     "yolo/localize": 535,
     "yolo/rcnn": 510,
     "yolo/models": 1215,
-    "yolo/evaluation": 415,
+    "yolo/evaluation": 470,
     "yolo/explain": 650,
     "yolo/doctor": 820,
-    "yolo/training": 1900,
+    "yolo/training": 2036,
     "yolo/preflight": 796,
     "yolo/ablation": 1305,
-    "yolo/commands": 1405,
+    "yolo/commands": 1465,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-import tomllib
 
 import pytest
 import yaml
 
+import yolo
 from tests.support.paths import ROOT
 
 
 def test_one_version() -> None:
-    """pyproject.toml, CITATION.cff and the newest entry of the changelog have the same version and date."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    """The package, CITATION.cff and the newest entry of the changelog have the same version and date."""
+    version = yolo.__version__
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     newest = re.search(r"^## \[(.+)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None

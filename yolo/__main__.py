@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
+import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from typing import Any
 
 import tyro
 
+from yolo import __version__
 from yolo.options.ablate import Ablate
 from yolo.options.aliases import foreign
 from yolo.options.check import Check
-from yolo.options.commands import Convert, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
-from yolo.options.presets import parse_command, parse_train
-from yolo.options.training import Training
+from yolo.options.commands import (
+    Completion,
+    Convert,
+    Detect,
+    Doctor,
+    Evaluate,
+    Explain,
+    Get,
+    PlotLr,
+    ShowData,
+    Summary,
+)
+from yolo.options.presets import Command, parse_command
+from yolo.options.train import Train
 
 VERBS: dict[str, tuple[type[Any], str]] = {
     "detect": (Detect, "yolo.commands.detect"),
@@ -28,13 +44,16 @@ VERBS: dict[str, tuple[type[Any], str]] = {
     "doctor": (Doctor, "yolo.commands.doctor"),
     "get": (Get, "yolo.commands.get"),
     "check": (Check, "yolo.commands.check"),
-    "train": (Training, "yolo.commands.train"),
+    "train": (Command, "yolo.commands.train"),
     "plot-lr": (PlotLr, "yolo.commands.plot_lr"),
     "ablate": (Ablate, "yolo.commands.ablate"),
+    "completion": (Completion, "yolo.__main__"),
 }
 """The options of each verb, and the module whose `run` takes them."""
 
-HELP = "python -m yolo VERB --help lists the options of a verb."
+CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+
+HELP = "python -m yolo VERB --help lists the options of a verb, python -m yolo --version the versions."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(format="%(message)s")
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[-1:] == ["--version"] and len(given) < 3:  # alone, or after a verb: train.py and detect.py
+        print(versions())
+        return 0
     if answer := foreign(given):
         verb = f" {given[0]}" if given[0] in VERBS else ""
         print(f"error: {answer} (python -m yolo{verb} --help lists all words)", file=sys.stderr)
@@ -63,7 +85,7 @@ def parse(arguments: Sequence[str]) -> object:
     SystemExit after `--help` or for words that tyro does not accept.
     """
     if arguments[:1] == ["train"]:
-        return parse_train(arguments[1:])
+        return parse_command(Command, "train", arguments[1:])
     if arguments[:1] == ["check"]:
         return parse_command(Check, "check", arguments[1:])
     if arguments[:1] == ["ablate"] and "--" in arguments:  # what follows are options of `train`
@@ -71,14 +93,35 @@ def parse(arguments: Sequence[str]) -> object:
         options = parse(arguments[:cut])
         assert isinstance(options, Ablate)
         return replace(options, train=tuple(arguments[cut + 1 :]))
-    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     if arguments and arguments[0] in VERBS:  # so messages point to the help of the verb, not to the list of verbs
         kind, prog = VERBS[arguments[0]][0], f"python -m yolo {arguments[0]}"
-        return tyro.cli(kind, prog=prog, args=arguments[1:], config=config)
+        return tyro.cli(kind, prog=prog, args=arguments[1:], config=CONFIG)
+    return _any_verb("python -m yolo", arguments)
+
+
+def _any_verb(prog: str, arguments: Sequence[str]) -> object:
+    """Return the options of a verb that comes first, or print the help of all verbs, or a completion, and exit."""
     verbs: dict[str, Callable[..., object]] = {verb: options for verb, (options, _) in VERBS.items()}
-    return tyro.extras.subcommand_cli_from_dict(
-        verbs, prog="python -m yolo", description=HELP, args=arguments, config=config
+    verbs |= {"check": Check[Train], "train": Command[Train]}
+    return tyro.extras.subcommand_cli_from_dict(verbs, prog=prog, description=HELP, args=arguments, config=CONFIG)
+
+
+def completion(shell: str) -> str:
+    """Return the script with which a shell completes the verbs and options of the command `exact-yolov3`."""
+    with redirect_stdout(io.StringIO()) as script, suppress(SystemExit):
+        _any_verb("exact-yolov3", ["--tyro-print-completion", shell])
+    # It takes every line that it gets for a candidate, those of a longer description too.
+    return re.sub(
+        "^COMPLETION_SPEC = .*", lambda spec: spec[0].replace("\\n", " "), script.getvalue(), flags=re.MULTILINE
     )
+
+
+def versions() -> str:
+    """Return the versions of this program and of what its numbers depend on, and the device that it uses."""
+    import torch
+
+    device = f"cuda ({torch.cuda.get_device_name()})" if torch.cuda.is_available() else "cpu"
+    return f"exact-yolov3 {__version__}\nPython {platform.python_version()}, torch {torch.__version__}, device {device}"
 
 
 def run(options: object) -> int:
@@ -86,7 +129,10 @@ def run(options: object) -> int:
 
     The verb's module is imported only now, so that `--help` does not import torch.
     """
-    module = importlib.import_module(next(module for kind, module in VERBS.values() if isinstance(options, kind)))
+    if isinstance(options, Completion):  # a verb about the verbs
+        print(completion(options.shell))
+        return 0
+    module = importlib.import_module(next(module for kind, module in VERBS.values() if type(options) is kind))
     try:
         return int(module.run(options) or 0)
     except KeyboardInterrupt:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
+from itertools import count
 from typing import cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_blocks = count()
 
 
 @contextmanager
@@ -30,7 +34,10 @@ def together(device: torch.device | str | None) -> Iterator[str | None]:
     if kind == "cuda":
         own = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    # Names of its own in the store: those of an earlier block in these processes are still there.
+    store, own_rank, size = next(iter(dist.rendezvous("env://")))  # type: ignore[attr-defined]
+    names = dist.PrefixStore(f"block {next(_blocks)}", store)  # type: ignore[attr-defined]
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", store=names, rank=own_rank, world_size=size)
     try:
         yield own
     finally:
@@ -105,7 +112,25 @@ def gather(values: Tensor) -> Tensor:
     return torch.cat(parts).to(values.device)
 
 
+_quiet = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quietly(quiet: bool) -> Iterator[None]:
+    """Within the block, in this thread, print nothing and show no progress bar, if `quiet`."""
+    token = _quiet.set(quiet)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+def silent() -> bool:
+    """Return whether this process prints nothing: it is not process 0, or in a block that is quiet."""
+    return _quiet.get() or rank() > 0
+
+
 def print_once(line: str) -> None:
     """Print the line in process 0 only."""
-    if rank() == 0:
+    if not silent():
         print(line, flush=True)

@@ -146,6 +146,7 @@ def test_a_grid_that_says_nothing_sensible(text: str, says: str, tmp_path: Path)
          "variant a: the options after -- undo what it is about (loss.bbox_loss: mse, not iou)"),
         ("variants: {a: }", "--seed 3", "--seed after --"),
         ("variants: {a: }", "--out=x", "--out=x after --"),
+        ("variants: {a: }", "--transform m:f", "--transform after --"),
         ("variants: {a: }", "--early-stop 3", "variant a: early_stop=3"),
         ("variants: {a: }", "--device cuda:1", "variant a: device=cuda:1: expected cpu or cuda"),
         ("variants: {a: {epochs: 3}, b: {epochs: 4}, c: {epochs: 3}}", "", "variants a and c have the same options"),

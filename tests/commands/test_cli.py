@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import yolo
 from tests.support.paths import ROOT
 from yolo.__main__ import VERBS, main
 from yolo.darknet.cfg import read_cfg
@@ -172,3 +174,38 @@ def test_parse_size() -> None:
     for text in ("", "x", "4x", "axb", "-3", "1.5", "²"):
         with pytest.raises(ValueError, match="expected pixels"):
             Size.parse(text)
+
+
+def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    """The version of the package, of what its numbers depend on, and the device; after a verb too."""
+    for words in (["--version"], ["train", "--version"], ["detect", "--version"]):
+        assert main(words) == 0
+        first, second = capsys.readouterr().out.splitlines()
+        assert first == f"exact-yolov3 {yolo.__version__}"
+        assert f"torch {torch.__version__}, device c" in second
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="NOT TESTED: there is no bash")
+def test_bash_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Verbs, options of a verb (those of YOLO in `train`), choices; every candidate is a word."""
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "completion.bash"
+    script.write_text(capsys.readouterr().out)
+    lines = {
+        "exact-yolov3 s": "show-data summary",
+        "exact-yolov3 train --peak": "--peak-lr",
+        "exact-yolov3 train --transf": "--transform",
+        "exact-yolov3 train --assign p": "prediction prior",
+        "exact-yolov3 eval --res": "--results --resamples",
+    }
+    commands = [f"source {script}", "complete -p exact-yolov3"]
+    for line in lines:
+        commands += [
+            f"COMP_WORDS=({line})",
+            f"COMP_CWORD={line.count(' ')}",
+            "$(complete -p exact-yolov3 | cut -d' ' -f3)",
+        ]
+        commands += ['echo "${COMPREPLY[*]}"']
+    done = subprocess.run(["bash", "-c", "\n".join(commands)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[1:] == list(lines.values())

@@ -109,3 +109,9 @@ def test_one_kind_is_a_warning(words: list[str], caplog: pytest.LogCaptureFixtur
     assert main([*words[:at], *words[at + 2 :]]) == 0
     (line,) = (record.message for record in caplog.records if not record.message.startswith("features of"))
     assert line == "labels are [1], of one kind: presence cannot be learned; add images of the other kind"
+
+
+def test_a_transform_would_have_no_effect(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The features are computed once, from images without augmentation; so a user's transform is refused."""
+    assert main([*words, "--transform", "json:dumps"]) == 1
+    assert "error: transform: a localizer learns from features that were computed once" in capsys.readouterr().err

@@ -145,3 +145,31 @@ def test_a_signal_stops_both(place: Place) -> None:
     state = checkpoint(Path("run"))
     assert state["step"] >= 4
     assert state["step"] == 2 * state["loader"]["epoch"] + state["loader"]["position"]
+
+
+SCRIPT = """
+import os, yolo
+
+def fails(epoch, numbers):
+    print("called in process", os.environ["RANK"], flush=True)
+    raise LookupError("gone")
+
+tiny = dict(data=DATA, cfg=CFG, epochs=2, batch_size=4, workers=0, device="cpu", save_every=2, quiet=True)
+try:
+    yolo.train(**tiny, out="run", on_epoch_end=fails)
+except RuntimeError as problem:
+    print(f"{problem}\\n", end="", flush=True)
+run = yolo.train(resume="run", quiet=True)
+print(f"{run.finished} {[row['step'] for row in run.history]}\\n", end="", flush=True)
+"""
+
+
+def test_a_function_that_fails_in_two_processes(place: Place) -> None:
+    """It is called in one of them, both end with its error, and both train on in the same script."""
+    data, cfg = (place.words[place.words.index(word) + 1] for word in ("--data", "--cfg"))
+    Path("script.py").write_text(SCRIPT.replace("DATA", repr(data)).replace("CFG", repr(cfg)))
+    out, errors = ended(process("script.py", torchrun=TWO, module=False))
+    problem = "on_epoch_end=__main__:fails failed after epoch 1 (LookupError: gone); run is saved up to there"
+    assert sorted(out.splitlines()) == sorted(
+        ["called in process 0", *[f"{problem}, and can be resumed"] * 2, *["True [3, 6]"] * 2]
+    ), errors

@@ -28,8 +28,8 @@ OF_A_RUN = ("seed", "out", "resume", "accept_changes")
 PRESET = "preset"
 """Key of a variant that has another preset than the study."""
 
-OF_THE_STUDY = ("--out", "--seed", "--resume", "--preset", "--options")
-"""Options of `train` that the study sets itself."""
+OF_THE_STUDY = ("--out", "--seed", "--resume", "--preset", "--options", "--transform")
+"""Options of `train` that the study sets itself, or does not have."""
 
 
 def flat_options(runs: Iterable[Path]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from yolo.preflight.checks import run_checks
 from yolo.preflight.line import Line, as_json, as_text, counts, worst
 from yolo.preflight.subject import Subject
 from yolo.training.assemble import gather
+from yolo.training.transform import named
 
 NEXT = {
     "FAIL": "correct what fails; python -m yolo train --no-check with the same options starts anyway",
@@ -35,7 +36,7 @@ def run(options: Check[Training]) -> int:
     if train.resume is not None:
         raise ValueError(f"--resume {train.resume}: only a training that has not begun can be checked; leave it out")
     if options.run is None:
-        about, lines = {"model": train.model, "data": train.data}, _lines(train, options.seconds)
+        about, lines = {"model": train.model, "data": train.data}, _lines(options)
         next_step = f"; {NEXT[worst(lines)]}"
     else:
         about, lines, next_step = {"run": str(options.run)}, after(options.run), ""
@@ -48,13 +49,14 @@ def run(options: Check[Training]) -> int:
     return int(worst(lines) == "FAIL")
 
 
-def _lines(train: Training, seconds: float) -> list[Line]:
+def _lines(options: Check[Training]) -> list[Line]:
     """Return the lines of all checks; of a training that cannot even be built, what is wrong with it. Prints them."""
+    train = options.train
     torch.use_deterministic_algorithms(train.deterministic)
     try:
-        parts = gather(started_from(train), find_device(train.device))
+        parts = gather(started_from(train), find_device(train.device), transform=named(options.transform))
     except (ValueError, OSError, ImportError) as problem:
         lines = [Line("FAIL", getattr(problem, "about", "options"), str(problem))]
         print(as_text(lines))
         return lines
-    return run_checks(Subject(parts, seconds), cheap=False)
+    return run_checks(Subject(parts, options.seconds), cheap=False)

@@ -1,8 +1,8 @@
-"""`python -m yolo eval`: compare detections with annotations."""
+"""`python -m yolo eval` and `yolo.evaluate`: compare detections with annotations."""
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,17 +16,20 @@ from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.formats.coco_json import read_annotations, read_json
 from yolo.data.learnable import check_learnable
 from yolo.data.split_names import meant
+from yolo.distributed import print_once, quietly
 from yolo.evaluation.coco_results import read_results
 from yolo.evaluation.detect_all import detect_all, truths_in
-from yolo.evaluation.report import class_table, make_report, table, write_report
-from yolo.images.files import write_image
+from yolo.evaluation.evaluation import Evaluation
+from yolo.evaluation.report import make_report
 from yolo.metrics.collect import Collector
 from yolo.metrics.records import Found, Truths
 from yolo.metrics.referee import referee
-from yolo.models.detector import Score
+from yolo.models.detector import Detector, Score
 from yolo.models.load import load_trained
 from yolo.names import read_names
 from yolo.options.commands import Evaluate
+from yolo.options.detection import ModelFiles
+from yolo.options.keywords import read_keywords
 from yolo.training.run_folder import OPTIONS
 from yolo.training.sets import validation_of, viewed
 
@@ -55,27 +58,69 @@ def run(options: Evaluate) -> None:
 
     Raises ValueError or OSError with the file and what is wrong with it.
     """
-    case = _of_model(options) if options.results is None else _of_results(options)
+    found = _evaluated(options)
+    print(found)
+    print(f"\n{found.write(options.out)}")
+
+
+def evaluate(
+    model: Detector | str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    quiet: bool = True,
+    **options: Any,
+) -> Evaluation:
+    """Evaluate a model on a data set, or a results file, as `python -m yolo eval` does; digit for digit the same.
+
+        found = yolo.evaluate("runs/train")  # on the images that the run was evaluated on
+        found = yolo.evaluate(yolo.load("yolov3"), "coco/", split="val", resamples=0)
+        found.numbers["AP50"], found.per_class[0], print(found)
+
+    Args:
+        model: a detector; or what `--weights` takes: a file, the folder of a run, the name of a published model.
+        data: the data set; not needed for a run. With neither, give `results` and `annotations`.
+        out: the folder for metrics.json, per_class.csv and the plots; None writes no files.
+        quiet: print nothing and show no progress bar; `print(found)` shows the tables.
+        options: all other words of `python -m yolo eval --help`, with underscores: `split="val"`, `resamples=0`.
+
+    Raises:
+        ValueError: An unknown word (with the one that was probably meant), a wrong value, data and model that do not
+            fit each other.
+        OSError: A file does not exist or cannot be written.
+    """
+    loaded = model if isinstance(model, Detector) else None
+    place = f"the {loaded.model} that was given" if loaded else model
+    given = {name: value for name, value in (("weights", place), ("data", data)) if value is not None}
+    # An instance without files to evaluate does not exist: those of this one are replaced.
+    base, nothing = Evaluate(results=Path(), annotations=Path()), {"results": None, "annotations": None}
+    read = read_keywords({**nothing, **given, **options}, base, "yolo.evaluate")
+    if loaded and read.data is None:
+        raise ValueError("yolo.evaluate: a detector was given, and no data to evaluate it on; give data=PATH")
+    if loaded and read.model != ModelFiles(weights=read.model.weights):
+        raise ValueError(
+            "yolo.evaluate: a detector was given, so cfg, names, size, placement, device and precision are its own; "
+            "leave them out, or give its weights in place of it"
+        )
+    with quietly(quiet):
+        found = _evaluated(read, loaded)
+        if not quiet:
+            print(found)
+        if out is not None:
+            print_once(f"\n{found.write(Path(out))}")
+    return found
+
+
+def _evaluated(options: Evaluate, loaded: Detector | None = None) -> Evaluation:
+    """Return the evaluation that the options describe; `loaded` is a detector in place of its weights."""
+    case = _of_model(options, loaded) if options.results is None else _of_results(options)
     collected = Collector(case.names, case.found.boxes.device)
     collected.add(case.image_ids, case.truths, case.found)
     report = make_report(
         collected.records(), case.names, case.conditions, confidence=options.matrix_conf, resamples=options.resamples
     )
-    print(table(report))
-    intervals = case.score.intervals(options.resamples) if options.resamples else {}
-    for name, value in case.score.values.items():
-        ends = "   {:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else ""
-        print(f"{name:<14}{value:9.4f}{ends}")
-    print(f"\n{class_table(report)}")
-    own = {name: None if math.isnan(value) else value for name, value in case.score.values.items()}
-    write_report(report, options.out, own)
-    figures = case.score.figures()
-    for name, figure in figures.items():
-        write_image(options.out / f"{name}.png", figure)
-    if options.pycocotools:
-        gap = referee(case.annotations(), rows_of(case)).difference(report.result)
-        print(f"\npycocotools: the largest difference, over all precisions, recalls and the twelve, is {gap:.1e}")
-    print(f"\nwritten to {options.out}: metrics.json, per_class.csv, {4 + len(figures)} plots")
+    gap = referee(case.annotations(), rows_of(case)).difference(report.result) if options.pycocotools else None
+    return Evaluation(report, case.score, options.resamples, gap)
 
 
 def rows_of(case: Case) -> list[dict[str, Any]]:
@@ -107,13 +152,14 @@ def _of_results(options: Evaluate) -> Case:
     )
 
 
-def _of_model(options: Evaluate) -> Case:
+def _of_model(options: Evaluate, loaded: Detector | None) -> Case:
     """Return the case of a model and a data set, after detecting in all its images."""
-    model = load_trained(options.model)  # first, since the data may take minutes
-    data = _of_run(options) if options.data is None else _given(options, options.data)
+    model = loaded or load_trained(options.model)  # first, since the data may take minutes
+    weights = None if loaded else options.model.weights
+    data = _of_run(options) if options.data is None else _given(options, options.data, weights)
     if model.options and options.data is not None:
         (data,) = viewed((data,), model.options)
-    allow_empty = empty_of(options.allow_empty, options.model.weights)
+    allow_empty = empty_of(options.allow_empty, weights)
     check_learnable(data.index, f"{options.data or options.model.weights}", allow_empty=allow_empty)
     return Case(
         data.names,
@@ -127,10 +173,9 @@ def _of_model(options: Evaluate) -> Case:
     )
 
 
-def _given(options: Evaluate, path: Path) -> ImageDataset:
+def _given(options: Evaluate, path: Path, weights: Path | None) -> ImageDataset:
     """Return the images at a path; for the weights of a run, faults and a division are treated as in the run."""
-    assert options.model.weights is not None, "`Evaluate` makes sure of it"
-    run, holdout = options_of(options.model.weights), options.holdout
+    run, holdout = options_of(weights) if weights else None, options.holdout
     if run and holdout is None and options.split:
         there = splits(path, data_format=options.data_format, val=options.val)
         holdout = None if meant(there, options.split) else run.holdout
@@ -143,7 +188,7 @@ def _given(options: Evaluate, path: Path) -> ImageDataset:
         decode=True,
         val=options.val,
         holdout=holdout,
-        allow_empty=empty_of(options.allow_empty, options.model.weights),
+        allow_empty=empty_of(options.allow_empty, weights),
     )
 
 
@@ -155,7 +200,7 @@ def _of_run(options: Evaluate) -> ImageDataset:
     if not (run / OPTIONS).is_file():
         raise ValueError(f"{weights}: not the weights of a run ({run / OPTIONS} is missing); give --data PATH as well")
     data = validation_of(run)
-    print(f"{run}: on the {len(data):,} images that it was evaluated on")
+    print_once(f"{run}: on the {len(data):,} images that it was evaluated on")
     return data
 
 

@@ -1,27 +1,36 @@
-"""`python -m yolo train`: start a run from its options, or resume one."""
+"""`python -m yolo train` and `yolo.train`: start a run from its options, or resume one."""
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
 import torch
 import yaml
 
-from yolo.distributed import print_once, rank, together
+from yolo.data.transforms import Transform
+from yolo.distributed import from_rank_0, print_once, quietly, rank, together
 from yolo.models.build import started_from
 from yolo.models.load import find_device
-from yolo.options.presets import read_options
+from yolo.options.presets import Command, from_keywords, read_options
 from yolo.options.training import Training
 from yolo.options.yaml_file import read_values
 from yolo.preflight.checks import check_first
+from yolo.preflight.subject import undisturbed
 from yolo.training.assemble import assemble, gather
+from yolo.training.callback import EpochEnd
 from yolo.training.checkpoint import load_checkpoint
 from yolo.training.interrupt import interruptible
 from yolo.training.kept import check_there
 from yolo.training.owner import owned
-from yolo.training.run_folder import BEST, LAST, OPTIONS
+from yolo.training.run_folder import BEST, LAST, OPTIONS, read_metrics
+from yolo.training.trained import Trained
+from yolo.training.transform import Named, check_same, named
 
 MAY_CHANGE = ("data", "val", "epochs", "workers", "device", "eval_every", "save_every")
 """Options that may change when a run is resumed: `data` and `val` if the set only moved, `epochs` if they grow."""
@@ -30,26 +39,82 @@ OF_THE_COMMAND = ("resume", "check", "accept_changes", "out")
 """Options of the command, not of the run."""
 
 
-def run(options: Training) -> int:
+def run(options: Command[Training]) -> int:
     """Train. Returns 0 if training is complete, 130 if it was interrupted and can be resumed.
 
     Raises ValueError or OSError with what is wrong.
     """
+    return 0 if _carry_out(options.train, named(options.transform)).finished else 130
+
+
+def train(
+    data: str | os.PathLike[str] | None = None,
+    *,
+    transform: Transform | str | None = None,
+    on_epoch_end: EpochEnd | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Trained:
+    """Train as `python train.py` does, and return the run. The arguments are the words of that command line.
+
+        run = yolo.train("data/shapes", cfg="toy.cfg", preset="small-data", epochs=3, peak_lr=1e-3)
+        run.best["AP50"], run.model.detect("image.jpg")
+
+    Args:
+        data: the data set; by default the embedded one.
+        transform: a torchvision v2 transform `(image, target) -> (image, target)` of the augmented training images, or
+            its name as MODULE:FUNCTION. To resume a run, give the same one again.
+        on_epoch_end: a function `(epoch, numbers)`, called in process 0 after the line of an epoch is in metrics.jsonl.
+            It gets a copy of that line and does not change the run. If it raises an error, the run is saved and ends.
+        quiet: print nothing. Warnings about the data still go to the logger `yolo`.
+        options: all other words of `python train.py --help`, with underscores: `preset="NAME"`, `options="FILE.yaml"`,
+            `resume="runs/train"`, `batch_size=16`, `mosaic=0.5`. A group may be given as a whole:
+            `augment=yolo.Augment(mosaic=0.5)`.
+
+    Ctrl-C stops after the current step; the run that is returned is not `finished` then, and `resume` continues it.
+    Random numbers and settings of PyTorch are afterwards as they were.
+
+    Raises:
+        ValueError: An unknown word (with the one that was probably meant), a wrong value, unusable data, or a training
+            that diverged.
+        OSError: A file does not exist or cannot be written; another training owns the folder.
+        RuntimeError: `on_epoch_end` has failed; the cause is its own error.
+    """
+    given = options if data is None else {"data": data, **options}
+    with quietly(quiet):
+        return _carry_out(from_keywords(given, "yolo.train").train, named(transform), on_epoch_end)
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """Put random numbers and the setting `deterministic` of PyTorch back at the end of the block."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        with undisturbed():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEnd | None = None) -> Trained:
+    """Train as the options say, and return the run. Raises ValueError or OSError with what is wrong."""
     with (
         together(options.device) as device,
         interruptible() as interrupt,
         owned(options.resume or options.out) as place,
+        _settings_kept(),
     ):
         # A new run has no state; a resumed one brings its options as well.
         state, note, accept = None, "", options.accept_changes
         if options.resume:
             options, state, note = _resumed(options)
+            check_same(place, state.get("transform"), transform)
         options = replace(started_from(options) if state is None else options, out=place)
         torch.use_deterministic_algorithms(options.deterministic)
-        parts = gather(options, find_device(device), state, accept=accept)
+        parts = gather(options, find_device(device), state, accept=accept, transform=transform)
         if options.check and state is None:
             check_first(parts)
-        trainer = assemble(parts)
+        trainer = assemble(parts, on_epoch_end)
         if note:
             print_once(note)
         with trainer.run as folder:
@@ -61,12 +126,15 @@ def run(options: Training) -> int:
             if trainer.detector.curves and rank() == 0:
                 from yolo.training.curves import curves  # imported now, because matplotlib takes a while
 
-                print(curves(folder.folder))
+                print_once(curves(folder.folder))
             print_once(f"done: {folder.folder / BEST}; python detect.py IMAGE uses it, as the newest run")
-            return 0
-        command = f"python train.py --resume {shlex.quote(str(folder.folder))}"
-        print_once(f"{interrupt.name or 'another process'}: stopped after a completed step; resume with: {command}")
-        return 130
+        else:
+            again = f"python train.py --resume {shlex.quote(str(folder.folder))}"
+            again += f" --transform {shlex.quote(transform.name)}" if transform else ""
+            print_once(f"{interrupt.name or 'another process'}: stopped after a completed step; resume with: {again}")
+        # Those of process 0, which has written them; another one could read too early.
+        history = json.loads(from_rank_0(json.dumps(read_metrics(folder.folder)) if rank() == 0 else ""))
+        return Trained(folder.folder, done, trainer.best.epoch, history)
 
 
 def _resumed(given: Training) -> tuple[Training, dict[str, Any], str]:

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from yolo.atomic import replacing
 from yolo.data.datasets import ImageDataset
 from yolo.data.sample import Sample, View
+from yolo.distributed import silent
 from yolo.images.placement import Placement
 from yolo.size import Size
 
@@ -118,6 +119,8 @@ class Cached(View):
 
         workers = os.cpu_count() or 1
         with ThreadPoolExecutor(workers) as pool, file.open("wb") as output:
-            for first in tqdm(range(0, len(self), 8 * workers), unit="batch", desc="decoding", disable=None):
+            for first in tqdm(
+                range(0, len(self), 8 * workers), unit="batch", desc="decoding", disable=silent() or None
+            ):
                 for pixels in pool.map(shrink, range(first, min(first + 8 * workers, len(self)))):
                     output.write(pixels.data)

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from yolo.atomic import alone, replacing
 from yolo.data.index import Index, summary
 from yolo.data.turned import other_size, remedy
+from yolo.distributed import silent
 from yolo.images.files import decode_image
 from yolo.user_cache import cache_folder
 
@@ -69,7 +70,9 @@ def checked(paths: Sequence[str | os.PathLike[str]]) -> list[Checked]:
     try:
         with (
             ThreadPoolExecutor() as pool,  # OpenCV decodes outside Python's lock
-            tqdm(total=len(new), unit="image", desc="checking images", delay=1, leave=False, disable=None) as bar,
+            tqdm(
+                total=len(new), unit="image", desc="checking images", delay=1, leave=False, disable=silent() or None
+            ) as bar,
         ):
             for results in pool.map(_decoded, chunks):
                 for name, result, lasts in results:

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from yolo.data.datasets import ImageDataset
+from yolo.distributed import silent
 from yolo.images.placement import Placement
 from yolo.metrics.collect import found_in
 from yolo.metrics.records import Found, Truths, select
@@ -45,7 +46,7 @@ def detect_all(model: Detector, data: ImageDataset, batch_size: int, options: Fi
     """
     label_of = _match_classes(model.names, data.names)
     parts = []
-    with tqdm(total=len(data), unit="image", disable=None) as bar:
+    with tqdm(total=len(data), unit="image", disable=silent() or None) as bar:
         for batch in _prepared(model, data, batch_size):
             found = found_in(model.detect_batch(batch.images, batch.placements, options))
             label = label_of.to(found.label.device)[found.label]

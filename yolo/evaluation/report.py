@@ -166,15 +166,14 @@ def summary_dict(report: Report) -> dict[str, Any]:
     }
 
 
-def write_report(report: Report, folder: Path, own: Mapping[str, float | None]) -> None:
+def write_report(report: Report, folder: Path, content: Mapping[str, Any]) -> None:
     """Write metrics.json, per_class.csv (with empty cells where a class has no objects) and four plots into a folder.
 
-    `own` are the metrics of the model's own; unless empty they are in metrics.json under "own".
+    `content` is that of metrics.json.
 
     Raises:
         OSError: A file cannot be written.
     """
-    content = summary_dict(report) | ({"own": dict(own)} if own else {})
     with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     rows = class_rows(report)

@@ -26,7 +26,7 @@ from yolo.data.datasets import ImageDataset
 from yolo.data.order import Draw, chance
 from yolo.data.sample import Target, make_target
 from yolo.data.transforms import Augmented
-from yolo.distributed import rank_0_first
+from yolo.distributed import rank_0_first, silent
 from yolo.images.placement import Placement
 from yolo.images.resize import place
 from yolo.size import Size
@@ -97,7 +97,7 @@ class FeatureStore:
     def _computed(self, data: ImageDataset, views: int) -> Tensor:
         """Return the features of all images, float32 `[I, V, C, g, g]`."""
         found = []
-        for k in tqdm(range(len(data)), unit="image", desc="features", disable=None):
+        for k in tqdm(range(len(data)), unit="image", desc="features", disable=silent() or None):
             pixels = data.decode(k)
             placement = Placement.of(Size.of(pixels), self.size, letterbox=self.letterbox)
             image = torch.from_numpy(place(pixels, placement)).permute(2, 0, 1)

@@ -76,7 +76,9 @@ class LocalizerDetector(SingleObjectDetector):
         super().fit_to(data, first)
 
     def samples(self, seen: Augmented) -> Drawn:
-        """Return the features of the images, which are computed once."""
+        """Return the features of the images, which are computed once. Raises ValueError for a user's transform."""
+        if seen.transform is not None:
+            raise ValueError("transform: a localizer learns from features that were computed once; leave it out")
         assert isinstance(seen.data, ImageDataset), "`Localizer` makes sure of it"
         return FeatureSamples(seen, seen.data, self.store)
 

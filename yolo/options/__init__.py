@@ -11,6 +11,7 @@ ablate.py     studies
 check.py      checks before a training
 commands.py   all other commands
 yaml_file.py  YAML files <-> dataclasses
+keywords.py   options as keywords of Python
 presets.py    options of training: defaults < preset < file < command line
 shipped.py    the files of config/, installed or in a clone
 aliases.py    old names of options, presets and checkpoint keys; other programs' words

@@ -313,3 +313,14 @@ class PlotLr(Checked):
     """Optimizer steps of an epoch, for the schedule `step`."""
     out: Path = Path("runs/plot-lr/schedules.png")
     """The drawing to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """Print what a shell needs to complete verbs and options of the command `exact-yolov3`, which pip installs.
+
+    For bash: eval "$(exact-yolov3 completion bash)", in ~/.bashrc as well.
+    """
+
+    shell: Positional[Literal["bash", "zsh"]]
+    """The shell."""

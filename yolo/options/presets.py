@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -13,6 +13,7 @@ import yaml
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 
 from yolo.options.aliases import PRESETS
+from yolo.options.keywords import read_keywords
 from yolo.options.registry import find_model
 from yolo.options.shipped import shipped
 from yolo.options.training import Training
@@ -41,15 +42,32 @@ class Command(Generic[T]):
     """A recipe of config/presets/, by name."""
     options: Path | None = None
     """YAML file of options that differ, such as a run's options.yaml."""
+    transform: str | None = None
+    """MODULE:FUNCTION, a torchvision v2 transform `function(image, target)` of the augmented training images, imported
+    from the current folder too. No file can name it, since nothing that a file names is imported: give it again with
+    --resume."""
 
 
 C = TypeVar("C", bound=Command[Any])
 
 
 def parse_train(arguments: Sequence[str], base: Training | None = None) -> Training:
-    """Return the options of training that a command line describes, as `parse_command` does."""
+    """Return the options of training that a command line describes, as `parse_command` does, without a transform."""
     train: Training = parse_command(Command, "train", arguments, base).train
     return train
+
+
+def from_keywords(words: Mapping[str, Any], caller: str) -> Command[Training]:
+    """Return the options of training that the words of a command line describe, given as keywords.
+
+    Raises ValueError that begins with `caller` for unknown words and wrong values, ValueError or OSError for wrong
+    files.
+    """
+    own = {"preset": None, "options": None, "resume": None} | dict(words)
+    preset, file, resume = (None if own[name] is None else str(own[name]) for name in ("preset", "options", "resume"))
+    train, preset = _base(own.get("model"), preset, Path(file) if file else None, Path(resume) if resume else None)
+    given = {word: value for word, value in words.items() if word not in ("preset", "options")}
+    return Command(train=read_keywords(given, train, caller), preset=preset, options=Path(file) if file else None)
 
 
 def parse_command(command: type[C], verb: str, arguments: Sequence[str], base: Training | None = None) -> C:
@@ -64,25 +82,8 @@ def parse_command(command: type[C], verb: str, arguments: Sequence[str], base: T
         early.add_argument(name)
     early.add_argument("--options", type=Path)
     given, _ = early.parse_known_args(arguments)
-    file = None if given.preset is None else find_preset(given.preset)
-    if given.resume is not None and (given.preset or given.options):
-        raise ValueError(
-            "--preset or --options next to --resume: a run keeps the options that it began with; leave it out"
-        )
-    # A resumed run has its own options; the command line says which of them change.
-    own = Path(given.resume) / RUN if given.resume is not None and (Path(given.resume) / RUN).is_file() else None
-    model = given.model or model_in(given.options) or model_in(file) or model_in(own) or Training.model
-    train = base or (replace(find_model(model).options(), model=model) if own is None else read_options(own))
-    # The preset, then the file, then the command line.
-    preset = given.preset
-    if preset is None and base is None and given.resume is None:
-        preset = DEFAULT if model == Training.model else model if model in presets() else None
-    if preset is not None:
-        train = read_yaml(find_preset(preset), train)
-    if given.options is not None:
-        # A run's options.yaml has every option of its time: later ones have their defaults, not the preset's values.
-        of_a_run = _word_in(given.options, "resume") is not None
-        train = read_yaml(given.options, replace(find_model(model).options(), model=model) if of_a_run else train)
+    resume = None if given.resume is None else Path(given.resume)
+    train, preset = _base(given.model, given.preset, given.options, resume, base)
     return tyro.cli(
         cast("type[C]", command[type(train)]),  # type: ignore[index]  # known only now
         prog=f"python -m yolo {verb}",
@@ -90,6 +91,33 @@ def parse_command(command: type[C], verb: str, arguments: Sequence[str], base: T
         default=command(train=train, preset=preset, options=given.options),
         config=(OmitArgPrefixes, FlagCreatePairsOff),
     )
+
+
+def _base(
+    model: str | None, preset: str | None, options: Path | None, resume: Path | None, base: Training | None = None
+) -> tuple[Training, str | None]:
+    """Return the options that the words of a command line change, and the name of the preset in them, if any.
+
+    The arguments are the words that decide it: the preset comes first, then the file, or the options of a run alone.
+    """
+    file = None if preset is None else find_preset(preset)
+    if resume is not None and (preset or options):
+        raise ValueError(
+            "--preset or --options next to --resume: a run keeps the options that it began with; leave it out"
+        )
+    # A resumed run has its own options; the command line says which of them change.
+    own = resume / RUN if resume is not None and (resume / RUN).is_file() else None
+    model = model or model_in(options) or model_in(file) or model_in(own) or Training.model
+    train = base or (replace(find_model(model).options(), model=model) if own is None else read_options(own))
+    if preset is None and base is None and resume is None:
+        preset = DEFAULT if model == Training.model else model if model in presets() else None
+    if preset is not None:
+        train = read_yaml(find_preset(preset), train)
+    if options is not None:
+        # A run's options.yaml has every option of its time: later ones have their defaults, not the preset's values.
+        of_a_run = _word_in(options, "resume") is not None
+        train = read_yaml(options, replace(find_model(model).options(), model=model) if of_a_run else train)
+    return train, preset
 
 
 def read_options(file: Path) -> Training:

@@ -22,6 +22,12 @@ from yolo.options.aliases import OPTIONS
 
 T = TypeVar("T")
 
+NOT_IN_FILES = {
+    "transform": "no file can name code that is imported; give --transform MODULE:FUNCTION on the command line, or "
+    "transform= in Python"
+}
+"""Options of the command line that a file must not have, with the reason."""
+
 NOTHING = ("", "~", "null", "Null", "NULL", "None")
 
 BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -63,7 +69,7 @@ def read_yaml(path: str | Path, base: T) -> T:
     file = Path(path)
     with yaml_errors(file):
         node = yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader)
-    return base if node is None else _merged(node, base, _Source(str(file), list(_keys(base))))
+    return base if node is None else _merged(node, base, _Source(str(file), list(keys(base))))
 
 
 def read_values(values: Mapping[str, Any], base: T, name: str) -> T:
@@ -73,7 +79,7 @@ def read_values(values: Mapping[str, Any], base: T, name: str) -> T:
     """
     node = yaml.compose(yaml.safe_dump(dict(values)), Loader=yaml.SafeLoader)
     assert node is not None, "an empty mapping is `{}`"
-    return _merged(node, base, _Source(name, list(_keys(base)), has_lines=False))
+    return _merged(node, base, _Source(name, list(keys(base)), has_lines=False))
 
 
 @contextmanager
@@ -197,17 +203,19 @@ def _shown(node: yaml.Node) -> str:
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
 
 
-def _keys(options: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def keys(options: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the paths of all fields; those of a nested dataclass begin with its own name."""
     for field in dataclasses.fields(options):
         yield (*above, field.name)
         value = getattr(options, field.name)
         if dataclasses.is_dataclass(value):
-            yield from _keys(value, (*above, field.name))
+            yield from keys(value, (*above, field.name))
 
 
 def _hint(key: str, known: list[tuple[str, ...]]) -> str:
     """Return the end of a message on an unknown key: where it belongs, the most similar key, or all keys."""
+    if key in NOT_IN_FILES:
+        return f"; {NOT_IN_FILES[key]}"
     paths = {path[-1]: path for path in reversed(known)}
     if key in paths:
         return f"; it belongs {_under(paths[key]) or 'to the outermost level'}"

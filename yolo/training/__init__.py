@@ -25,4 +25,7 @@ trend.py       what a loss does over the epochs: falls, flat, wild, rises; overf
 curves.py      the losses and metrics of a run as a figure, and a line on the loss
 totals.py      sums and means of an epoch; the best epoch so far
 watch.py       watchers, which see every step and evaluation
+callback.py    the user's function that is called after every epoch
+transform.py   the user's transform and its name, which a resume compares
+trained.py     a run that has ended, as Python sees it
 """

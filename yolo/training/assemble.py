@@ -21,7 +21,7 @@ from yolo.data.loader import Loader
 from yolo.data.sample import DataSet
 from yolo.data.sampler import Batches
 from yolo.data.sheet import contact_sheet
-from yolo.data.transforms import Augmented, Preview
+from yolo.data.transforms import Augmented, Preview, Transform
 from yolo.distributed import print_once, rank, world_size
 from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
@@ -31,6 +31,7 @@ from yolo.options.aliases import renamed
 from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
 from yolo.training.allocator import keep_large_blocks
+from yolo.training.callback import EpochEnd
 from yolo.training.engine import Trainer
 from yolo.training.kept import DATA, Verdict, epoch_anew, in_order, kept_cfg, settled
 from yolo.training.optimizer import freeze, make_optimizer
@@ -39,6 +40,7 @@ from yolo.training.record import read_record
 from yolo.training.run_folder import OPTIONS, Run, next_folder
 from yolo.training.schedule import make_schedule, warmup_notes
 from yolo.training.sets import check_sets, open_sets, place_of, viewed
+from yolo.training.transform import Named, with_name
 from yolo.training.validation import Validation
 from yolo.training.watch import watchers
 
@@ -68,6 +70,8 @@ class Parts:
     origin: tuple[int, int]
     state: dict[str, Any] | None
     """The checkpoint of a resumed run."""
+    transform: Named | None = None
+    """The user's transform."""
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -83,8 +87,9 @@ class Parts:
 
 
 def gather(
-    options: Training, device: torch.device, state: dict[str, Any] | None = None, *, accept: bool = False
-) -> Parts:
+    options: Training, device: torch.device, state: dict[str, Any] | None = None, *, accept: bool = False,
+    transform: Named | None = None,
+) -> Parts:  # fmt: skip
     """Return the parts of a new run, or with the `state` of a checkpoint those of the run in `options.out`.
 
     Raises ValueError or OSError for what is wrong, and if the data or the cfg of a resumed run changed, unless
@@ -102,7 +107,7 @@ def gather(
         detector.network.load_state_dict(renamed(state["trainer"])["network"])
     _check_metric(options.early_metric, detector)
     detector, wrapped = _wrap(detector, options)
-    seen, batches = _batches(options, data, detector)
+    seen, batches = _batches(options, data, detector, transform.call if transform else None)
     samples = detector.samples(seen)
     loader = Loader(samples, batches, workers=loader_workers(options.workers), pin=device.type == "cuda")
     if state is None:
@@ -128,10 +133,11 @@ def gather(
         verdict=verdict,
         origin=origin,
         state=state,
+        transform=transform,
     )
 
 
-def assemble(parts: Parts) -> Trainer:
+def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
     """Return the trainer of these parts. Makes the folder of the run, or opens it as it was at the checkpoint."""
     options, detector, state, verdict = parts.options, parts.detector, parts.state, parts.verdict
     optimizer = parts.optimizer(detector)
@@ -143,7 +149,8 @@ def assemble(parts: Parts) -> Trainer:
     )
     watching = watchers(detector, options, validation, parts.arithmetic)
     # The folder comes last: errors in the options are reported before anything is written.
-    run = _folder(options, state, verdict.files(detector))
+    text = with_name(yaml_text(options), parts.transform)
+    run = _folder(options, state, text, verdict.files(detector))
     trainer = Trainer(
         detector,
         parts.loader,
@@ -156,6 +163,8 @@ def assemble(parts: Parts) -> Trainer:
         wrapped=parts.wrapped,
         watchers=watching,
         origin=parts.origin,
+        transform=parts.transform and parts.transform.name,
+        on_epoch_end=on_epoch_end,
     )
     # Only a new run writes the sheet: a resumed one has it.
     if state is None:
@@ -164,7 +173,7 @@ def assemble(parts: Parts) -> Trainer:
         trainer.load_state_dict(epoch_anew(state["trainer"], parts.batches) if verdict.anew else state["trainer"])
         if verdict.anew:  # before the record says so: a crash in between leaves a run that is refused again
             trainer.save()
-        run.replace({**verdict.files(detector), OPTIONS: yaml_text(options)})
+        run.replace({**verdict.files(detector), OPTIONS: text})
     summary = (
         f"{run.folder}: {len(parts.data):,} images, {len(parts.data.names)} classes, input {detector.size} "
         f"{options.placement}, {options.epochs} epochs, {parts.total_steps:,} steps, "
@@ -237,7 +246,9 @@ def _wrap(detector: Detector, options: Training) -> tuple[Detector, nn.Module | 
     return detector, None if trained is detector.network else trained
 
 
-def _batches(options: Training, data: ImageDataset, detector: Detector) -> tuple[Augmented, Batches]:
+def _batches(
+    options: Training, data: ImageDataset, detector: Detector, transform: Transform | None = None
+) -> tuple[Augmented, Batches]:
     """Return the augmented images, and the batches of this process as indices of images."""
     share, rest = divmod(options.batch_size, world_size())
     if rest or not share:
@@ -247,8 +258,9 @@ def _batches(options: Training, data: ImageDataset, detector: Detector) -> tuple
     if options.cache != "none":
         images = Cached(data, detector.size, options.cache, Path("runs/cache"), letterbox=detector.letterbox)
     seen = Augmented(
-        images, options.augmentation, seed=options.seed, epochs=options.epochs, letterbox=detector.letterbox
-    )
+        images, options.augmentation, seed=options.seed, epochs=options.epochs, transform=transform,
+        letterbox=detector.letterbox,
+    )  # fmt: skip
     batches = Batches(
         len(data),
         share,
@@ -272,12 +284,15 @@ def loader_workers(workers: int | None) -> int:
     return min(8, max(0, cores // world_size() - 2))
 
 
-def _folder(options: Training, state: dict[str, Any] | None, files: Mapping[str, str]) -> Run:
-    """Return the folder of the run: a new one, or the existing one without what is newer than the checkpoint."""
+def _folder(options: Training, state: dict[str, Any] | None, text: str, files: Mapping[str, str]) -> Run:
+    """Return the folder of the run: a new one, or the existing one without what is newer than the checkpoint.
+
+    `text` is its options.yaml, `files` the texts of its other files by name.
+    """
     if state is not None:
         assert options.out is not None
         return Run.open(options.out, state["trainer"]["loader"]["epoch"], state["trainer"]["step"])
-    return Run.create(options.out or next_folder(), yaml_text(options), files)
+    return Run.create(options.out or next_folder(), text, files)
 
 
 def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -> dict[str, float | None]:

@@ -28,6 +28,7 @@ from yolo.models.detector import Detector
 from yolo.options.aliases import renamed
 from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
+from yolo.training.callback import EpochEnd, called
 from yolo.training.checkpoint import random_state, save_checkpoint, set_random_state
 from yolo.training.diagnose import NotFiniteError, diagnosis
 from yolo.training.ema import Ema
@@ -59,6 +60,8 @@ class Trainer:
         wrapped: the network within DDP or torch.compile, used for training; None is the network itself.
         watchers: watchers of steps and evaluations, by name.
         origin: epoch and step from which on every epoch has as many images as now; kept in checkpoints.
+        transform: name of the user's transform; kept in checkpoints.
+        on_epoch_end: the user's function that is called after every epoch.
     """
 
     def __init__(
@@ -75,10 +78,13 @@ class Trainer:
         wrapped: nn.Module | None,
         watchers: dict[str, Watcher],
         origin: tuple[int, int] = (0, 0),
+        transform: str | None = None,
+        on_epoch_end: EpochEnd | None = None,
     ) -> None:
         self.detector, self.loader, self.optimizer, self.schedule = detector, loader, optimizer, schedule
         self.evaluate, self.run, self.options = evaluate, run, options
         self.wrapped, self.watchers, self.origin = wrapped, watchers, origin
+        self.transform, self.on_epoch_end = transform, on_epoch_end
         self.device = next(detector.network.parameters()).device
         self.ema = Ema(detector.network, options.ema) if options.ema else None
         self.arithmetic = partial(autocast, self.device, precision)
@@ -153,8 +159,8 @@ class Trainer:
         """Write `last.pt`. A collective call."""
         state = self.state_dict()
         if rank() == 0:
-            whole = {"trainer": state, "options": run_text(self.options), "origin": list(self.origin)}
-            save_checkpoint(self.run.folder / LAST, whole)
+            own = {"options": run_text(self.options), "origin": list(self.origin), "transform": self.transform}
+            save_checkpoint(self.run.folder / LAST, {"trainer": state, **own})
 
     def _epoch(self, interrupt: Interrupt) -> bool:
         """Train the rest of the epoch. Returns False if it was interrupted, between two steps."""
@@ -250,11 +256,16 @@ class Trainer:
             if (self.best.better(epoch, values) or self.best.epoch < 0) and rank() == 0:
                 shown.save(self.run.folder / BEST)
         # The line comes before the checkpoint: a resume drops a line that is too new and cannot replace a missing one.
-        self.run.log(epoch, self.step, values | self.progress.measured())
-        if (epoch + 1) % self.options.save_every == 0 or self._done(epoch + 1):
+        row = self.run.log(epoch, self.step, values | self.progress.measured())
+        saved = (epoch + 1) % self.options.save_every == 0 or self._done(epoch + 1)
+        if saved:
             self.save()
         judged = self.best.epoch >= 0 or self._evaluated(epoch + 1)
         self.progress.epoch_line(epoch, self.detector, values, str(self.best) if judged else "")
+        if self.on_epoch_end is not None and (problem := called(self.on_epoch_end, row, self.run.folder)):
+            if not saved:
+                self.save()
+            raise problem
 
     def _evaluated(self, done: int) -> bool:
         """Return whether an evaluation is due after `done` epochs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,8 +24,12 @@ def interruptible() -> Iterator[Interrupt]:
     """Within the block, let the first SIGINT or SIGTERM only set the `Interrupt`; a second one acts immediately.
 
     A terminal sends Ctrl-C to all its processes. Worker processes that are forked within the block survive the first.
+    Only the main thread of Python can take signals; in another one the block changes nothing.
     """
     interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
 
     def note(number: int, _frame: FrameType | None) -> None:
         interrupt.name = signal.Signals(number).name

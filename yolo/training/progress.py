@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from yolo.data.loader import Batch
-from yolo.distributed import rank
+from yolo.distributed import silent
 from yolo.metrics.precision import in_words
 from yolo.models.detector import Detector
 from yolo.options.training import Training
@@ -27,7 +27,6 @@ class Progress:
 
     def __init__(self, batches: int, options: Training, workers: int = 0) -> None:
         self.batches, self.options, self.workers = batches, options, workers
-        self.quiet = rank() > 0
         self.seen = 0  # batches since this process started
         self.left = batches * options.epochs  # batches until the end of the run
         self.waited = self.worked = 0.0  # seconds waiting for data, and all other seconds, over MEASURED
@@ -40,7 +39,7 @@ class Progress:
         start = time.perf_counter()
         self.left = self.batches * (self.options.epochs - epoch) - position
         title = f"epoch {epoch + 1}/{self.options.epochs}"
-        disable = True if self.quiet else None  # None: only in a terminal
+        disable = silent() or None  # None: only in a terminal
         with tqdm(total=self.batches, initial=position, desc=title, unit="batch", leave=False, disable=disable) as bar:
             self._bar = bar
             yield self
@@ -83,7 +82,7 @@ class Progress:
         self._say(", ".join(shown + ([best] if best else [])))
 
     def _say(self, line: str) -> None:
-        if not self.quiet:
+        if not silent():
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
 

@@ -100,23 +100,24 @@ class Run:
                 with replacing(file) as temporary:
                     temporary.write_bytes(content)
 
-    def log(self, epoch: int, step: int, values: Mapping[str, float | None]) -> None:
+    def log(self, epoch: int, step: int, values: Mapping[str, float | None]) -> dict[str, Any]:
         """Log the numbers of an epoch (from 0) that ended with optimizer step `step`, in metrics.jsonl and as events.
 
         The line is on the disk when this returns; write `last.pt` after it. None, NaN and infinities become null in the
-        file. Raises OSError if the disk is full.
+        file. Returns what the line holds. Raises OSError if the disk is full.
         """
         assert not {"epoch", "step"} & values.keys(), "epoch and step have their own arguments"
+        row = {"epoch": epoch, "step": step, **{name: _finite(value) for name, value in values.items()}}
         if not self._writes:
-            return
-        plain = {name: _finite(value) for name, value in values.items()}
-        line = json.dumps({"epoch": epoch, "step": step, **plain}, allow_nan=False) + "\n"
+            return row
+        line = json.dumps(row, allow_nan=False) + "\n"
         with (self.folder / METRICS).open("ab") as file:
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
         self.scalars(step, values)
         self._tensorboard().flush()
+        return row
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         """Log numbers after optimizer step `step`, for TensorBoard only; None is left out."""
