@@ -132,9 +132,9 @@ def run(options: object) -> int:
     if isinstance(options, Completion):  # a verb about the verbs
         print(completion(options.shell))
         return 0
-    module = importlib.import_module(next(module for kind, module in VERBS.values() if type(options) is kind))
+    name = next(module for kind, module in VERBS.values() if type(options) is kind)
     try:
-        return int(module.run(options) or 0)
+        return int(importlib.import_module(name).run(options) or 0)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 
 from yolo.commands.result_files import ResultFiles
 from yolo.images.files import write_image
+from yolo.images.opencv import cv2
 
 
 class Drawing:

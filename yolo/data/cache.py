@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from torchvision import tv_tensors
@@ -29,6 +28,7 @@ from yolo.atomic import replacing
 from yolo.data.datasets import ImageDataset
 from yolo.data.sample import Sample, View
 from yolo.distributed import silent
+from yolo.images.opencv import cv2
 from yolo.images.placement import Placement
 from yolo.size import Size
 

@@ -7,9 +7,9 @@ fast as a conversion to HSV and back, and does not round hues.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
+from yolo.images.opencv import cv2
 from yolo.options.augment import Augment
 
 YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])

@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 from tqdm import tqdm
 
 from yolo.atomic import alone, replacing
@@ -26,6 +25,7 @@ from yolo.data.index import Index, summary
 from yolo.data.turned import other_size, remedy
 from yolo.distributed import silent
 from yolo.images.files import decode_image
+from yolo.images.opencv import cv2
 from yolo.user_cache import cache_folder
 
 log = logging.getLogger("yolo")

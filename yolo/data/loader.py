@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, cast
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from yolo.data.order import Draw
 from yolo.data.sample import Sample, Target, make_target
 from yolo.data.sampler import Batches
+from yolo.images.opencv import cv2
 from yolo.size import Size
 
 PER_OBJECT = ("boxes", "labels", "iscrowd", "area")  # fields of a target with one row per object

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
+from yolo.images.opencv import cv2
 from yolo.images.resize import GREY
 from yolo.size import Size
 

@@ -18,13 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-import cv2
 import imagehash
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from yolo.images.files import read_image
+from yolo.images.opencv import cv2
 
 VIEWS = {
     (False, False, False): "",

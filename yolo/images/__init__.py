@@ -1,5 +1,6 @@
 """Everything that touches pixels.
 
+opencv.py     OpenCV, or which package is missing
 files.py      image files to RGB uint8 and back
 placement.py  where an image lies in the network input; coordinates there and back
 resize.py     images to network inputs: resize, letterbox, darknet's own resize

@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from yolo.atomic import replacing
+from yolo.images.opencv import cv2
 
 KINDS = {  # the first bytes of a file -> its format
     b"\xff\xd8\xff": "JPEG",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
+from yolo.images.opencv import cv2
 from yolo.images.placement import Placement
 from yolo.size import Size
 

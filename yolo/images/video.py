@@ -7,9 +7,9 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
-from cv2 import videoio_registry as registry
+
+from yolo.images.opencv import cv2
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Video:
         except UnicodeEncodeError as error:  # OpenCV would end the process
             raise ValueError(f"{self.what}: OpenCV cannot open a video whose name is not Unicode; rename it") from error
         # OpenCV's reader of numbered images prints the address of a stream with its password.
-        by_ffmpeg = path is None and "://" in str(address) and registry.hasBackend(cv2.CAP_FFMPEG)
+        by_ffmpeg = path is None and "://" in str(address) and cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG)
         self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG if by_ffmpeg else cv2.CAP_ANY)
         self._stated = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.rate = self._stated if 0 < self._stated <= 1000 else 25.0

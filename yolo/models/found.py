@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
-import cv2
 import numpy as np
 from torch import Tensor
 
 from yolo.boxes import Detections
 from yolo.images.draw import draw
 from yolo.images.files import read_image, write_image
+from yolo.images.opencv import cv2
 from yolo.models.coco_rows import coco_rows
 from yolo.size import Size
 
