@@ -44,13 +44,14 @@ def test_citation_has_what_its_format_asks_for() -> None:
         "docs/check.md",
         "docs/faster-rcnn.md",
         "docs/gpu.md",
+        "docs/install.md",
         "docs/localizer.md",
     ],
 )
 def test_named_files_exist(page: str) -> None:
     """Every path in backticks that begins with a folder of the repository, and every link to a file."""
     text = (ROOT / page).read_text()
-    named = re.findall(r"`((?:yolo|tests|benchmarks|docs|config|data)/[\w./-]*)`", text)
+    named = re.findall(r"`((?:yolo|tests|benchmarks|docs|config|data|examples)/[\w./-]*)`", text)
     named += re.findall(r"python ((?:benchmarks|docs)/\w+\.py)", text)
     linked = [target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target]
     missing = [name for name in named if not (ROOT / name).exists()]
