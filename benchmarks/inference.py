@@ -21,13 +21,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import platform
 import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from measure import Figures, Worker, clock, peak_memory, race
@@ -66,15 +67,23 @@ def write_network(cfg: str, size: int, folder: Path) -> tuple[float, bool]:
     """Write net.cfg, net.weights, image.npy and, if possible, net.onnx; return GFLOP and whether net.onnx is there."""
     import torch
 
-    from yolo.darknet.onnx_file import export_onnx
     from yolo.darknet.weights import save_weights
+    from yolo.models.packages import needed
+    from yolo.models.yolo import YoloDetector
 
     network = random_network(cfg, size)
     (folder / "net.cfg").write_text(network.cfg.to_text())
     save_weights(network, folder / "net.weights")
     np.save(folder / "image.npy", torch.rand(1, network.cfg.net.channels, size, size).numpy())
     try:
-        export_onnx(network, folder / "net.onnx", dynamic_batch=False)
+        onnx, tools = (needed(name, "this contender") for name in ("onnx", "onnxruntime.tools.onnx_model_utils"))
+        from yolo.deploy.export import Contents, export_onnx
+
+        names = [f"class {k}" for k in range(network.heads[-1].classes)]
+        export_onnx(YoloDetector(network, names), folder / "net.onnx", Contents("raw"))
+        model = onnx.load(folder / "net.onnx")
+        tools.make_dim_param_fixed(model.graph, "B", 1)  # all contenders know that there is one image
+        onnx.save(model, folder / "net.onnx")
     except ImportError as error:
         print(f"without onnxruntime and OpenVINO: {error}")
         return network.plan.flops / 1e9, False
@@ -136,8 +145,8 @@ def opencv(folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward]
 
 def onnxruntime(folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward]:
     """Return version and forward pass."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it would report to Microsoft
     ort = importlib.import_module("onnxruntime")
-
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(str(folder / "net.onnx"), options, providers=["CPUExecutionProvider"])
@@ -146,8 +155,8 @@ def onnxruntime(folder: Path, image: np.ndarray, threads: int) -> tuple[str, For
 
 def openvino(folder: Path, image: np.ndarray, threads: int, hint: str) -> tuple[str, Forward]:
     """Return version and forward pass; `hint` is its precision, f32 or bf16."""
+    sys.modules["openvino_telemetry"] = cast("Any", None)  # it would report to Google Analytics
     ov = importlib.import_module("openvino")
-
     settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     model = ov.Core().compile_model(str(folder / "net.onnx"), "CPU", settings)
     request = model.create_infer_request()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import settings
 def pytest_configure() -> None:
     """Use one thread: the tensors of tests are small, and on a busy machine threads wait for each other."""
     torch.set_num_threads(1)
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime themselves
     settings.register_profile("no clock", deadline=None)
     settings.load_profile("no clock")
 

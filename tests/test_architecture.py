@@ -21,25 +21,26 @@ import pytest
 from tests.support.paths import ROOT
 
 BUDGET = {
-    "yolo": 640,
-    "yolo/options": 995,
+    "yolo": 660,
+    "yolo/options": 1025,
     "yolo/images": 648,
     "yolo/metrics": 765,
-    "yolo/darknet": 1930,
+    "yolo/darknet": 1800,
     "yolo/data": 3535,
-    "yolo/detection": 530,
+    "yolo/detection": 560,
     "yolo/download": 640,
     "yolo/backbones": 200,
-    "yolo/localize": 535,
-    "yolo/rcnn": 510,
-    "yolo/models": 1215,
+    "yolo/localize": 560,
+    "yolo/rcnn": 578,
+    "yolo/models": 1520,
     "yolo/evaluation": 470,
     "yolo/explain": 650,
+    "yolo/deploy": 940,
     "yolo/doctor": 820,
-    "yolo/training": 2036,
+    "yolo/training": 2042,
     "yolo/preflight": 796,
     "yolo/ablation": 1305,
-    "yolo/commands": 1465,
+    "yolo/commands": 1550,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 

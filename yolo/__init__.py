@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from yolo.version import VERSION
+
 if TYPE_CHECKING:
     from yolo.boxes import Detections as Detections
     from yolo.commands.evaluate import evaluate as evaluate
@@ -19,12 +21,13 @@ if TYPE_CHECKING:
     from yolo.evaluation.evaluation import Evaluation as Evaluation
     from yolo.metrics.coco import CocoMetrics as CocoMetrics
     from yolo.models.detector import Detector as Detector
+    from yolo.models.found import Found as Found
     from yolo.models.load import load as load
     from yolo.options.augment import Augment as Augment
     from yolo.options.registry import register_model as register_model
     from yolo.training.trained import Trained as Trained
 
-__version__ = "0.2.0"
+__version__ = VERSION
 
 HOME = {
     "load": "yolo.models.load",
@@ -34,6 +37,7 @@ HOME = {
     "Evaluation": "yolo.evaluation.evaluation",
     "Detector": "yolo.models.detector",
     "Detections": "yolo.boxes",
+    "Found": "yolo.models.found",
     "compute_loss": "yolo.detection.loss",
     "CocoMetrics": "yolo.metrics.coco",
     "open_data": "yolo.data.datasets",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import os
 import platform
 import re
 import sys
@@ -129,15 +130,21 @@ def run(options: object) -> int:
 
     The verb's module is imported only now, so that `--help` does not import torch.
     """
-    if isinstance(options, Completion):  # a verb about the verbs
-        print(completion(options.shell))
-        return 0
     name = next(module for kind, module in VERBS.values() if type(options) is kind)
     try:
-        return int(importlib.import_module(name).run(options) or 0)
+        if isinstance(options, Completion):  # a verb about the verbs
+            print(completion(options.shell))
+            status = 0
+        else:
+            status = int(importlib.import_module(name).run(options) or 0)
+        print(end="", flush=True)  # here, because an error at the exit of Python has a traceback
+        return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader has ended, as in `python -m yolo eval ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError, ImportError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return getattr(problem, "status", 1)  # a training that diverged has a status of its own

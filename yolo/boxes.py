@@ -118,7 +118,7 @@ SHOWN = 20
 """Rows that the text of detections has at most."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Detections:
     """The detections of one image, by descending score.
 

@@ -220,7 +220,7 @@ def test_a_run_ends_with_its_parent() -> None:
     """A run gets a SIGTERM from the kernel even if its parent is killed."""
     code = """
 import os, subprocess, sys, time
-child = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(print('asked', flush=True))); print('up', flush=True); time.sleep(60)"
+child = "import os, signal, time; signal.signal(signal.SIGTERM, lambda *_: os._exit(os.write(1, b'asked' + bytes([10])) and 0)); print('up', flush=True); time.sleep(60)"
 subprocess.Popen([sys.executable, "-m", "yolo.ablation.tethered", str(os.getpid()), sys.executable, "-c", child])
 time.sleep(60)
 """  # noqa: E501

@@ -137,7 +137,9 @@ def test_convert_to_onnx(weights: Path, tmp_path: Path, capsys: pytest.CaptureFi
         assert "pip install 'exact-yolov3[onnx]'" in capsys.readouterr().err
         return
     assert main(arguments) == 0
-    assert "input 96x64, output raw predictions; onnxruntime differs from PyTorch by" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "onnxruntime against PyTorch on 3 images: " in printed
+    assert "images: uint8 [B, 64, 96, 3]" in printed
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_convert_to_onnx(weights: Path, tmp_path: Path, capsys: pytest.CaptureFi
         (["convert", "a.weights", "b.onnx", "--cfg", "toy.cfg", "--cutoff", "3"], "a .onnx file holds a whole network"),
         (
             ["convert", "a.weights", "b.safetensors", "--cfg", "toy.cfg", "--size", "96"],
-            "--size needs an .onnx target",
+            "--size: only for an .onnx target",
         ),
         (["get", "weights"], "get weights: name at least one file"),
         (["get", "weights", "yolov3-tini"], "yolov3-tiny"),
@@ -165,6 +167,17 @@ def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.
     assert error.startswith("error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["completion", "bash"], ["summary", "toy.cfg"]])
+def test_output_that_nobody_reads(words: list[str]) -> None:
+    """A reader that ends, as `head` does, is not an error to print."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "yolo", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_parse_size() -> None:

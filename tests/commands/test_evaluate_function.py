@@ -96,6 +96,7 @@ def test_a_models_own_metrics(tmp_path: Path) -> None:
         ({"model": "a.weights", "data": "d", "nms": 2}, "yolo.evaluate: nms=2.0: expected a number from 0 to 1"),
         ({"model": "DETECTOR"}, "yolo.evaluate: a detector was given, and no data"),
         ({"model": "DETECTOR", "data": "d", "size": 64}, "yolo.evaluate: a detector was given, so cfg, names, size"),
+        ({"model": "a.weights", "data": "d", "weights": "b.weights"}, "yolo.evaluate: weights is given twice"),
         ({"model": "DETECTOR", "results": "r", "annotations": "a"}, "yolo.evaluate: give either"),
     ],
 )

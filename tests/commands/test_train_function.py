@@ -160,7 +160,7 @@ def test_an_interrupted_run(place: Place, monkeypatch: pytest.MonkeyPatch, capsy
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_all_agree", lambda trainer, _: trainer.step == 2)
         run = yolo.train(**keywords(place, out="run"))
-    assert "resume with: python train.py --resume run" in capsys.readouterr().out
+    assert "resume with: python -m yolo train --resume run" in capsys.readouterr().out
     assert (run.finished, run.history, run.metrics, run.best) == (False, [], {}, {})
     with pytest.raises(FileNotFoundError):
         _ = run.model

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -69,8 +68,7 @@ def convert(home: Path) -> int:
     """Files of other programs and back."""
     back = ["--cfg", "a.cfg", "--names", "a.names"]
     status = main(["convert", str(home / "run"), "a.weights"]) + main(["convert", "a.weights", "b.safetensors", *back])
-    onnx = main(["convert", str(home / "run"), "a.onnx"]) if find_spec("onnx") else 0
-    return status + onnx + main(["convert", str(home / "run"), "a.conv.2", "--cutoff", "2"])
+    return status + main(["convert", str(home / "run"), "a.conv.2", "--cutoff", "2"])
 
 
 def get(home: Path) -> int:

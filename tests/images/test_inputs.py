@@ -106,6 +106,13 @@ def test_remedies(wrong: np.ndarray | Tensor) -> None:
     np.testing.assert_array_equal(right, expected)
 
 
+def cut_off() -> Image.Image:
+    """Return an image whose file ends in the middle."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)).save(file, "png")
+    return Image.open(io.BytesIO(file.getvalue()[: file.tell() // 2]))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -122,6 +129,7 @@ def test_remedies(wrong: np.ndarray | Tensor) -> None:
         (RGB[None], r"for a batch give list\(x\)"),
         (np.zeros((0, 7, 3), np.uint8), r"shape \[0, 7, 3\]"),
         (torch.zeros(2, 4, 5, 7, dtype=torch.uint8), r"shape \[4, 5, 7\]"),
+        (cut_off(), "got a PIL image of mode RGB that cannot be read: image file is truncated"),
         ("", "an empty path"),
         ("rtsp://host/1", "rtsp://host/1: is not an image but a video, a stream or a camera; model.stream"),
         ("clip.mp4", r"clip.mp4: is not an image but"),

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-from yolo.__main__ import main
 
 BROKEN = {
     "no library": (
@@ -48,18 +47,14 @@ def test_the_message_names_the_remedy(kind: str, tmp_path: Path) -> None:
     assert ("apt-get install libgl1" in second) == (kind == "no library")
 
 
-def test_the_command_line_prints_it_without_a_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_prints_it_without_a_traceback(tmp_path: Path) -> None:
     """A verb that needs OpenCV prints the two lines."""
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    monkeypatch.delitem(sys.modules, "yolo.images.opencv", raising=False)
-    monkeypatch.delitem(sys.modules, "yolo.commands.detect", raising=False)
-    assert main(["detect", "image.jpg"]) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("error: OpenCV cannot be imported: ")
-    assert "pip install opencv-python-headless" in lines[1]
-    assert len(lines) == 2
+    (tmp_path / "cv2.py").write_text(BROKEN["no module"][0])
+    done = run(tmp_path, "-m", "yolo", "detect", "image.jpg")
+    first, second = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert first.startswith("error: OpenCV cannot be imported: ")
+    assert "pip install opencv-python-headless" in second
 
 
 def test_what_needs_no_pixels_works_without_it(tmp_path: Path) -> None:

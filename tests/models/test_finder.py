@@ -76,6 +76,7 @@ def test_keywords_are_those_of_the_filter() -> None:
         ({"confidence": 25}, ValueError, "confidence=25: expected a number from 0 to 1"),
         ({"confidence": "0.5"}, TypeError, "confidence='0.5': expected a number"),
         ({"max_detections": 0}, ValueError, "max_detections=0: expected at least 1"),
+        ({"max_detections": 1.5}, TypeError, "max_detections=1.5: expected a whole number"),
         ({"options": 0.5}, TypeError, "options: got 0.5; expected a Filter, or keyword arguments such as confidence"),
         ({"classes": "dgo"}, ValueError, "no class is called 'dgo'; did you mean dog?"),
         ({"classes": [1, 4]}, ValueError, "no class has the index 4; expected a name, or 0 to 3"),
@@ -185,6 +186,13 @@ def test_stream_of_a_video(tmp_path: Path) -> None:
         found[0].save(clip)
     with pytest.raises(ValueError, match=r"clip.avi: is not an image but a video.*model.stream yields its frames"):
         model.detect(clip)
+
+
+@pytest.mark.parametrize("source", [RGB, [0], None])
+def test_what_is_not_a_stream(source: Any) -> None:
+    """It is refused when `stream` is called."""
+    with pytest.raises(ValueError, match=f"stream: got {type(source).__name__}; expected a path, a URL or the number"):
+        Fixed().stream(source)
 
 
 def test_a_stream_that_breaks(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ def test_a_sequence_of_objects() -> None:
     for row in (3, -4):
         with pytest.raises(IndexError, match=f"detection {row} of 3"):
             one[row]
+    # Tensors have no one answer to whether they are equal, so a `Found` is equal to itself only.
+    assert one in [found(), one]
+    assert len({one, found(), one}) == 2
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_other_names_are_no_attributes() -> None:
     """Other names raise AttributeError, as for any module; the list above is complete."""
     with pytest.raises(AttributeError, match="module 'yolo' has no attribute 'Yolo'"):
         yolo.Yolo  # noqa: B018
-    assert sorted(yolo.HOME) == sorted(yolo.__all__)
+    assert sorted([*yolo.HOME, "__version__"]) == sorted(yolo.__all__)
 
 
 def test_from_weights_backbone_and_safetensors(image: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,18 +22,17 @@ from tests.support.paths import ROOT
 from yolo.__main__ import main
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
-from yolo.darknet.onnx_file import export_onnx
-from yolo.darknet.safetensors_file import save_safetensors
 from yolo.darknet.weights import save_weights
 from yolo.download.fetch import OfficialFile
 from yolo.models.weights_of import weights_of
+from yolo.models.yolo import YoloDetector
 from yolo.options.detection import Filter
 from yolo.size import Size
 
 TOY = (ROOT / "config" / "toy.cfg").read_text()
 NAMES = list("abcdef")
-has_onnx = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
-needs_onnx = pytest.mark.skipif(not has_onnx, reason="onnx or onnxruntime is not installed: NO ONNX FILE WAS READ")
+MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
+needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} not installed: NO ONNX FILE WAS READ")
 
 KINDS = {
     "net/net.weights": "net/net.cfg and net/net.names",
@@ -51,6 +50,23 @@ KINDS = {
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every test a working directory of its own."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def raw_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a toy network for 96 x 64 pixels as a.safetensors and as raw.onnx beside it; return the latter."""
+    from yolo.deploy.export import Contents, export_onnx  # needs packages
+
+    torch.manual_seed(0)
+    network = Darknet(read_cfg("toy.cfg"))
+    network.train()(torch.rand(2, 3, 64, 64))
+    with torch.no_grad():  # moderate predictions, as a trained network has them
+        for k in network.cfg.heads:
+            network.get_parameter(f"layers.{k - 1}.conv.weight").mul_(0.2)
+    detector, path = YoloDetector(network, NAMES, size=Size(64, 96)), tmp_path_factory.mktemp("raw") / "raw.onnx"
+    detector.save(path.with_name("a.safetensors"))
+    export_onnx(detector, path, Contents("raw"))
+    return path
 
 
 @pytest.fixture
@@ -225,7 +241,7 @@ def test_a_checkpoint_is_answered_with_what_to_take(
         assert main([command, *(weights if word == "W" else word for word in words[command])]) == 1
         return capsys.readouterr().err.splitlines()[-1]
 
-    resume = "python train.py --resume 'my run'"
+    resume = "python -m yolo train --resume 'my run'"
     assert resume in answer("my run/last.pt")
     if command != "summary":  # of a folder it lists the cfgs
         assert resume in answer("my run")
@@ -237,7 +253,7 @@ def test_other_files_are_refused(toy: Path) -> None:
     """With what they are, and a remedy."""
     write("toy.cfg")
     Path("yolov8n.pt").write_bytes(b"PK")
-    with pytest.raises(ValueError, match="yolov8n.pt: not a file of weights that this program reads"):
+    with pytest.raises(ValueError, match="yolov8n.pt: not weights that this program reads"):
         yolo.load("yolov8n.pt")
     with pytest.raises(ValueError, match=r"toy.cfg: a cfg, .* holds no weights"):
         yolo.load("toy.cfg", "toy.cfg")
@@ -268,44 +284,44 @@ def test_a_published_file_of_any_name(
 
 
 @needs_onnx
-@pytest.mark.parametrize("letterbox", [True, False])
-def test_an_onnx_file_detects_as_its_original(letterbox: bool) -> None:
-    """Detections to 1e-4 at a size that is not square, for one image, for a batch, and exact; classes and placement."""
-    torch.manual_seed(0)
-    network = Darknet(read_cfg("toy.cfg"))
-    network.train()(torch.rand(2, 3, 64, 64))
-    with torch.no_grad():  # moderate predictions, as a trained network has them
-        for k in network.cfg.heads:
-            network.get_parameter(f"layers.{k - 1}.conv.weight").mul_(0.2)
-    save_safetensors(network, "a.safetensors", NAMES, size=Size(64, 96), letterbox=letterbox)
-    assert main(["convert", "a.safetensors", "a.onnx"]) == 0
+def test_an_onnx_file_detects_as_its_original(raw_onnx: Path) -> None:
+    """Detections to 1e-4 at a size that is not square, of a whole detector and of raw predictions, also exact."""
+    original = str(raw_onnx.with_name("a.safetensors"))
+    assert main(["convert", original, "a.onnx"]) == 0
     images = [np.random.default_rng(k).integers(0, 256, (50 + k, 70, 3), dtype=np.uint8) for k in range(3)]
-    for exact in (False, True):
-        original, model = (yolo.load(f"a.{kind}", device="cpu", exact=exact) for kind in ("safetensors", "onnx"))
-        assert (model.names, model.size, model.letterbox) == (NAMES, Size(64, 96), letterbox)
+    for file, exact in (("a.onnx", False), (raw_onnx, False), (raw_onnx, True)):
+        torch_one, model = (yolo.load(name, device="cpu", exact=exact) for name in (original, file))
+        assert (model.names, model.size, model.letterbox) == (NAMES, Size(64, 96), True)
         for some in (images, images[:1]):
-            found, expected = (one.detect(some, Filter(confidence=0.3)) for one in (model, original))
+            found, expected = (one.detect(some, Filter(confidence=0.3)) for one in (model, torch_one))
             assert sum(map(len, expected)) > 0
             for one, other in zip(found, expected, strict=True):
                 assert gap(one, other) < 1e-4
         row = expected[0][0]
         assert {each.name for each in model.detect(images[0], confidence=0.3, classes=row.name)} == {row.name}
-    other_names = yolo.load("a.onnx", names=NAMES[::-1])
-    assert other_names.names == NAMES[::-1]
-    assert other_names.device == torch.device("cpu")
+        other_names = yolo.load(file, names=NAMES[::-1])
+        assert other_names.names == NAMES[::-1]
+        assert other_names.device == torch.device("cpu")
 
 
 @needs_onnx
-def test_what_an_onnx_file_cannot_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_an_onnx_file_cannot_do(raw_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another input, batch, device or arithmetic, another cfg, and all that needs weights: a sentence each."""
     write_data()
-    network = Darknet(read_cfg("toy.cfg"))
-    export_onnx(network, "a.onnx", (64, 96), names=NAMES)
-    export_onnx(network, "one.onnx", (64, 96), dynamic_batch=False)
+    shutil.copy(raw_onnx, "a.onnx")
+    onnx = importlib.import_module("onnx")
+    fixed = onnx.load("a.onnx")
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(fixed, "one.onnx")
     detect = ["detect", "set/images/p0.png", "--weights", "a.onnx"]
-    for words in (["--size", "64"], ["--device", "cuda"], ["--precision", "bf16"]):
-        assert main([*detect, *words]) == 1
-        assert "a.onnx: an .onnx file runs on the CPU, in fp32, with its own input 96x64" in one_line(capsys)
+    refusals = {
+        "--size 64": "takes images of 96x64 only; for 64x64, export it again: convert SOURCE TARGET.onnx --size 64x64",
+        "--device cuda": "an .onnx file runs on the CPU here; got the device 'cuda'",
+        "--precision bf16": "onnxruntime computes in fp32 only; bf16 needs OpenVINO: --engine openvino",
+    }
+    for words, message in refusals.items():
+        assert main([*detect, *words.split()]) == 1
+        assert f"a.onnx: {message}" in one_line(capsys)
     assert main([*detect, "--size", "96x64", "--device", "cpu", "--precision", "fp32"]) == 0
     capsys.readouterr()
     assert main([*detect, "--cfg", "toy.cfg"]) == 1
@@ -334,16 +350,37 @@ def test_what_an_onnx_file_cannot_do(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @needs_onnx
-def test_onnx_files_of_others(tmp_path: Path) -> None:
-    """A file without our metadata, a damaged one and a missing one are named."""
+def test_files_of_version_0_2(raw_onnx: Path) -> None:
+    """They have raw predictions and fewer metadata."""
     onnx = importlib.import_module("onnx")
-    export_onnx(Darknet(read_cfg("toy.cfg")), "a.onnx", (64, 64))
-    model = onnx.load("a.onnx")
+    model = onnx.load(str(raw_onnx))
+    kept = {one.key: one.value for one in model.metadata_props}
+    kept = {key: kept[key] for key in ("format", "cfg", "names", "size", "letterbox")}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, kept)
+    onnx.save(model, "old.onnx")
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    found, expected = (yolo.load(file).detect(image, Filter(confidence=0.01)) for file in ("old.onnx", raw_onnx))
+    assert len(expected) > 0
+    assert found.boxes.equal(expected.boxes)
+
+
+@needs_onnx
+def test_onnx_files_of_others(raw_onnx: Path) -> None:
+    """A file without our metadata, one for other programs, a damaged one and a missing one are named."""
+    onnx = importlib.import_module("onnx")
+    model = onnx.load(str(raw_onnx))
+    next(one for one in model.metadata_props if one.key == "output").value = "yolov5"
+    onnx.save(model, "rows.onnx")
+    with pytest.raises(
+        ValueError, match=r"rows.onnx: its output is 'yolov5', for other programs; .* --onnx-output det"
+    ):
+        yolo.load("rows.onnx")
     del model.metadata_props[:]
     onnx.save(model, "theirs.onnx")
     with pytest.raises(ValueError, match=r"theirs.onnx: an ONNX file without this program's metadata"):
         yolo.load("theirs.onnx")
-    Path("half.onnx").write_bytes(Path("a.onnx").read_bytes()[:5000])
+    Path("half.onnx").write_bytes(raw_onnx.read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"half.onnx: not a whole ONNX file"):
         yolo.load("half.onnx")
     with pytest.raises(FileNotFoundError, match=r"none.onnx: no such file"):

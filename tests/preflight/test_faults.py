@@ -93,8 +93,8 @@ def parsed(*words: str) -> Training:
 def found(setup: Setup) -> dict[str, str]:
     """Run the command `check`; return what its lines say that are neither PASS nor SKIP, by verdict and check."""
 
-    def gather(*given: Any) -> Parts:
-        parts = assemble.gather(*given)
+    def gather(*given: Any, **words: Any) -> Parts:
+        parts = assemble.gather(*given, **words)
         for fault in setup.later:
             fault(parts)
         return parts
@@ -119,6 +119,8 @@ class Row(NamedTuple):
     words: str
     models: Sequence[str] = tuple(KINDS)
 
+
+TRANSFORMED = tuple(model for model in KINDS if model != "localizer")
 
 NORMS = tuple(model for model in KINDS if model != "simple")
 
@@ -168,7 +170,8 @@ ROWS = {
     "fewer classes than labels": Row(plant.fewer_names, "FAIL labels", "labels"),
     "an image in both splits": Row(plant.leak, "WARN leaks", "in train too", ("yolo", "localizer")),
     # What training makes of them.
-    "pixels move alone": Row(plant.pixels_only, "FAIL transform", "the transform: in "),
+    # A localizer takes no transform: it learns from features that were computed once.
+    "pixels move alone": Row(plant.pixels_only, "FAIL transform", "the transform: in ", TRANSFORMED),
     "placed otherwise": Row(plant.placed_otherwise, "FAIL transform", "the placement of detection"),
     "boxes not normalised": Row(
         plant.answers(lambda labels, boxes: (labels, 64 * boxes)), "FAIL targets", "as in pixels", ("localizer",)

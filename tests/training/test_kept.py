@@ -428,7 +428,7 @@ def test_the_order_of_classes_is_that_of_the_weights() -> None:
     [
         ("run/last.pt", "run/last.pt: the state of a run, for --resume; give run/best.safetensors, the weights of"),
         ("set", "set: no best.safetensors in it"),
-        ("yolov8n.pt", "yolov8n.pt: not a file of weights that this program reads"),
+        ("yolov8n.pt", "yolov8n.pt: not weights that this program reads"),
     ],
 )  # fmt: skip
 def test_what_holds_no_weights(weights: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

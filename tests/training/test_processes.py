@@ -104,7 +104,7 @@ def test_two_processes_resume(place: Place) -> None:
     _, errors = ended(whole)
     assert whole.returncode == 0, errors
     out, errors = ended(stopped)
-    assert "resume with: python train.py --resume run" in out, errors
+    assert "resume with: python -m yolo train --resume run" in out, errors
     assert checkpoint(Path("run"))["loader"]["position"] == 1
     resumed = process("--resume", "run", torchrun=TWO)
     _, errors = ended(resumed)
@@ -141,7 +141,7 @@ def test_a_signal_stops_both(place: Place) -> None:
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGTERM)
     out, errors = ended(child)
-    assert out.splitlines()[-1].endswith("resume with: python train.py --resume run"), errors
+    assert out.splitlines()[-1].endswith("resume with: python -m yolo train --resume run"), errors
     state = checkpoint(Path("run"))
     assert state["step"] >= 4
     assert state["step"] == 2 * state["loader"]["epoch"] + state["loader"]["position"]

@@ -178,7 +178,7 @@ def test_signals(place: Place) -> None:
         out, errors = ended(child, 60)
         assert child.returncode == 130, errors
         assert errors == ""
-        how = f"resume with: python train.py --resume {run}"
+        how = f"resume with: python -m yolo train --resume {run}"
         assert out.splitlines()[-1] == f"{number.name}: stopped after a completed step; {how}"
         assert checkpoint(run)["step"] > 6
 

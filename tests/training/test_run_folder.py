@@ -99,7 +99,9 @@ def test_a_run_that_can_be_resumed_is_not_overwritten() -> None:
     """The error has the command; folder names with blanks are quoted."""
     folder = trained("my runs/a")
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(FileExistsError, match="can be resumed: python train.py --resume 'my runs/a'; for a new run"):
+    with pytest.raises(
+        FileExistsError, match="can be resumed: python -m yolo train --resume 'my runs/a'; for a new run"
+    ):
         Run.create(folder, "seed: 2\n")
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 

@@ -378,7 +378,7 @@ def test_a_run_is_not_overwritten(place: Place, capsys: pytest.CaptureFixture[st
     """The error has the command that resumes it."""
     before = (place.run / "last.pt").read_bytes()
     error = refused(capsys, train(place, out=str(place.run)))
-    assert f"python train.py --resume {place.run}" in error
+    assert f"python -m yolo train --resume {place.run}" in error
     assert (place.run / "last.pt").read_bytes() == before
 
 

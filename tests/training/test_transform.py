@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +84,7 @@ def test_a_resume_asks_for_the_transform(
     for run, given in (("with", ["--transform", NAME]), ("without", [])):
         interrupted(["train", *place.words, "--out", run, *given], 2, monkeypatch)
     again = shlex.join(["--resume", "with", "--transform", NAME])
-    assert f"resume with: python train.py {again}\n" in capsys.readouterr().out
+    assert f"resume with: python -m yolo train {again}\n" in capsys.readouterr().out
     before = Path("with/last.pt").read_bytes()
     asked = f"with: this run was trained with --transform {NAME}; give it again"
     for words_, message in (
@@ -96,8 +99,11 @@ def test_a_resume_asks_for_the_transform(
         yolo.train(resume="with", transform=lambda image, target: (image, target))
 
 
-def test_a_function_in_python(place: Place) -> None:
-    """Any function, also one that is not in a module; its name is kept. It gets every sample that is trained on."""
+def test_a_function_in_python(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Any function, also one that is not in a module; its name is kept. It gets every sample that is trained on.
+
+    What is printed at an interruption is not a command line, which could not name it.
+    """
     seen = []
 
     def note(image: Any, target: Any) -> tuple[Any, Any]:
@@ -112,13 +118,19 @@ def test_a_function_in_python(place: Place) -> None:
         "workers": 0,
         "device": "cpu",
         "check": False,
-        "quiet": True,
     }
-    run = yolo.train(**tiny, transform=note)
+    run = yolo.train(**tiny, transform=note, quiet=True)
     # The sheet of the first batch, then twelve images.
     assert len(seen) == 4 + 12
     name = "tests.training.test_transform:test_a_function_in_python.<locals>.note"
     assert f"# trained with --transform {name}; " in (run.folder / "options.yaml").read_text()
+
+    def stop(epoch: int, numbers: dict[str, Any]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    run = yolo.train(**tiny | {"epochs": 2}, transform=note, on_epoch_end=stop)
+    assert not run.finished
+    assert f"resume with: yolo.train(resume='{run.folder}', transform=...)\n" in capsys.readouterr().out
 
 
 def test_no_file_can_name_it(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,9 +168,12 @@ def test_names_without_a_transform(name: str, message: str, place: Place, capsys
 
 
 def test_names() -> None:
-    """Of functions, and of objects without a name those of their classes."""
+    """Of functions, and of objects without a name those of their classes, with settings where they tell them."""
     assert name_of(shapes) == "tests.support.train_problems:shapes"
-    assert name_of(v2.Compose([v2.Identity()])) == "torchvision.transforms.v2._container:Compose"
+    composed = "torchvision.transforms.v2._container:Compose Compose( RandomHorizontalFlip(p={}))"
+    for p in (0.5, 0.25):
+        assert name_of(v2.Compose([v2.RandomHorizontalFlip(p=p)])) == composed.format(p)
+    assert name_of(partial(re.sub, "a")) == "functools:partial functools.partial(<function sub>, 'a')"
     found = named(NAME)
     assert found is not None
     assert found.name == NAME

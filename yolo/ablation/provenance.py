@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
 from datetime import datetime
 from pathlib import Path
+
+from yolo.machine import processor
 
 
 def provenance() -> dict[str, str]:
@@ -18,7 +19,7 @@ def provenance() -> dict[str, str]:
     return {
         "written": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         "git commit": git_commit(Path(__file__).parents[2]),
-        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "processor": processor(),
         "GPU": ", ".join(gpus) or "none",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
@@ -39,11 +40,3 @@ def _git(tree: Path, *words: str) -> str:
     """Return what a git command prints; empty if it fails."""
     done = subprocess.run(["git", "-C", str(tree), *words], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _processor() -> str:
-    """Return the processor's name from /proc/cpuinfo; where there is none, what Python knows."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown processor")

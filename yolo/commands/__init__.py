@@ -8,6 +8,7 @@ result_folder.py the folder of one call, in which no other file is replaced
 evaluate.py      metrics of a model or a results file
 explain.py       why each object of an image was found or missed
 summary.py       layers, shapes, parameters of a cfg
+certified.py   the end of `convert` to ONNX: 8 bits, and what the file costs
 convert.py       weights from one format to another
 of_run.py        what the run of some weights says about its data
 show_data.py     what a data set holds

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo.atomic import replacing
+from yolo.commands.certified import finish, images_of
 from yolo.darknet.cfg import Cfg, read_cfg
 from yolo.darknet.network import Darknet
-from yolo.darknet.onnx_file import export_onnx
 from yolo.darknet.safetensors_file import Saved, load_safetensors, save_safetensors
 from yolo.darknet.weights import load_weights, save_weights
+from yolo.models.load import load_trained
+from yolo.models.packages import needed
 from yolo.models.placing import placing
-from yolo.models.weights_of import OWN, weights_of
+from yolo.models.weights_of import OWN, file_of, weights_of
 from yolo.names import class_names, read_names
 from yolo.options.commands import Convert
-from yolo.size import Size
+from yolo.options.detection import Filter, ModelFiles
 
 
 class Beside(NamedTuple):
@@ -50,10 +52,13 @@ def run(options: Convert) -> None:
             raise ValueError(f"{target} is the name of a backbone of {cutoff} layers; got --cutoff {options.cutoff}")
     if cutoff is not None and ending in OWN:
         raise ValueError(f"--cutoff writes a darknet backbone; a {ending} file holds a whole network")
-    if options.size and ending != ".onnx":
-        raise ValueError("--size needs an .onnx target; weights fit any size")
+    if ending != ".onnx" and (given := _only_onnx(options)):
+        raise ValueError(f"{', '.join(given)}: only for an .onnx target; leave it out, or name the target NAME.onnx")
     if target.exists() and not options.force:
         raise FileExistsError(f"{target} exists; --force replaces it")
+    if ending == ".onnx":
+        _export(options)
+        return
     saved = _read(options)
     network, names = saved.network, saved.names
     written = [target]
@@ -61,15 +66,53 @@ def run(options: Convert) -> None:
         names = class_names(None, network.heads[-1].classes)
     if ending == ".safetensors":
         save_safetensors(network, target, names, saved.header, size=saved.size, letterbox=saved.letterbox)
-    elif ending == ".onnx":
-        size = Size.parse(options.size) if options.size else saved.size
-        difference = export_onnx(network, target, size, names=names, letterbox=saved.letterbox)
-        print(f"input {size}, output raw predictions; onnxruntime differs from PyTorch by {difference:.1e}")
     else:
         written += _write_beside(saved, target, options.force) if cutoff is None else []
         save_weights(network, target, saved.header, cutoff=cutoff)
     for path in written:
         print(f"{path}: {path.stat().st_size:,} bytes written")
+
+
+def _only_onnx(options: Convert) -> list[str]:
+    """Return the options that were given and are about an .onnx target."""
+    plain = Convert(source=options.source, target=options.target)
+    names = ("size", "placement", "onnx_output", "onnx_input", "filter", "standard_nms")
+    given = [name for name in names if getattr(options, name) != getattr(plain, name)]
+    given += [name for name in ("int8", "certify") if getattr(options.after, name)]
+    return ["thresholds" if name == "filter" else f"--{name.replace('_', '-')}" for name in given]
+
+
+def _export(options: Convert) -> None:
+    """Write any model as an ONNX file. Raises as `export_onnx`, and ImportError before any work is done."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        needed(package, "an .onnx target")
+    from yolo.deploy.export import Contents, export_onnx, usage  # needs these packages
+
+    contents = Contents(
+        options.onnx_output or "detections", options.onnx_input, options.filter, standard_nms=options.standard_nms
+    )
+    if contents.output != "detections" and (options.standard_nms or options.filter != Filter()):
+        raise ValueError(f"--onnx-output {contents.output} has no NMS: leave out thresholds and --standard-nms")
+    if options.after.data and contents.output not in ("detections", "raw"):
+        raise ValueError(f"--onnx-output {contents.output} is for other programs, so it is not measured here")
+    file_of(options.source, "convert")  # refuses what holds no weights
+    files = ModelFiles(
+        weights=options.source,
+        cfg=options.cfg,
+        names=options.names,
+        size=options.size,
+        placement=options.placement,
+        device="cpu",
+    )
+    detector = load_trained(files)
+    images = (
+        images_of(options.after, detector) if options.after.data else None
+    )  # a wrong path is an error before any work
+    print(export_onnx(detector, options.target, contents))
+    print(f"{options.target}: {options.target.stat().st_size:,} bytes written")
+    print(usage(detector, contents))
+    if images:
+        finish(options.target, options.after, detector, images)
 
 
 def _ending(target: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import sys
 import time
 from collections import deque
@@ -53,9 +52,8 @@ def run(options: Detect) -> int:
         folder = options.out or next_folder(name="detect")
         try:
             return _run(options, folder, sources, model, wanted)
-        except BrokenPipeError:  # the reader has ended, as in `python detect.py photos | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+        except BrokenPipeError:  # of what is printed
+            raise
         except OSError as problem:  # of the results only: a source that cannot be read raises nothing
             raise OSError(f"{folder}: results cannot be written: {problem}") from problem
 
@@ -202,5 +200,5 @@ def _detect(
     if not model.exact:
         found = found.clipped(pixels.shape)
     end = time.perf_counter()
-    kind = FusedTimes if getattr(type(model), "fused", False) else Times
+    kind = FusedTimes if model.fused else Times
     return found, kind(load_ms + (prepared - start) * 1e3, (predicted - prepared) * 1e3, (end - predicted) * 1e3)

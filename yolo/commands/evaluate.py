@@ -92,6 +92,8 @@ def evaluate(
     loaded = model if isinstance(model, Detector) else None
     place = f"the {loaded.model} that was given" if loaded else model
     given = {name: value for name, value in (("weights", place), ("data", data)) if value is not None}
+    if twice := given.keys() & options.keys():
+        raise ValueError(f"yolo.evaluate: {twice.pop()} is given twice; the model is the first argument")
     # An instance without files to evaluate does not exist: those of this one are replaced.
     base, nothing = Evaluate(results=Path(), annotations=Path()), {"results": None, "annotations": None}
     read = read_keywords({**nothing, **given, **options}, base, "yolo.evaluate")

@@ -84,9 +84,9 @@ def _network(path: Path) -> tuple[Cfg, Path | None]:
 def _metadata(file: Path) -> Mapping[str, str]:
     """Return the metadata of a file of this program. Imports torch, which the rest of the command does not need."""
     if file.suffix.lower() == ".onnx":
-        from yolo.darknet.onnx_file import OnnxNetwork
+        from yolo.models.exported import exported_metadata
 
-        return OnnxNetwork(file).metadata
+        return exported_metadata(file)
     from yolo.darknet.safetensors_file import read_metadata
 
     return read_metadata(file)
@@ -95,16 +95,24 @@ def _metadata(file: Path) -> Mapping[str, str]:
 def _print_fit(cfg: Cfg, weights: Path) -> None:
     """Print which layers a weights file fills. Imports torch, which the rest of the command does not need."""
     from yolo.darknet.network import Darknet
-    from yolo.darknet.onnx_file import OnnxNetwork
     from yolo.darknet.safetensors_file import load_safetensors
     from yolo.darknet.weights import load_weights
 
     if weights.suffix.lower() in OWN:
-        saved = OnnxNetwork(weights) if weights.suffix.lower() == ".onnx" else load_safetensors(weights)
-        if (saved.cfg if isinstance(saved, OnnxNetwork) else saved.network.cfg) != cfg:
+        if weights.suffix.lower() == ".onnx":
+            from yolo.models.exported import values_in
+
+            metadata = _metadata(weights)
+            own = parse_cfg(metadata["cfg"], f"{weights}, cfg in its metadata") if "cfg" in metadata else None
+            found = values_in(weights, metadata)
+            size, letterbox, names = (found[key] for key in ("size", "letterbox", "names"))
+        else:
+            saved = load_safetensors(weights)
+            own, size, letterbox, names = saved.network.cfg, saved.size, saved.letterbox, saved.names
+        if own != cfg:
             raise ValueError(f"{weights} was saved with another cfg than {cfg.file}; give {weights.name} alone")
-        place = "letterboxed" if saved.letterbox else "stretched"
-        print(f"{weights}: complete, input {saved.size}, images {place}, classes {', '.join(saved.names)}")
+        place = "letterboxed" if letterbox else "stretched"
+        print(f"{weights}: complete, input {Size(*size)}, images {place}, classes {', '.join(names)}")
         return
     print(load_weights(Darknet(cfg, file_bytes=weights.stat().st_size, init=None), weights))
 

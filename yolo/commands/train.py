@@ -120,6 +120,7 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
         with trainer.run as folder:
             done = trainer.fit(interrupt)
         # What to do next.
+        run = shlex.quote(str(folder.folder))
         if done:
             if reason := trainer.stopped_early():
                 print_once(reason)
@@ -127,10 +128,13 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
                 from yolo.training.curves import curves  # imported now, because matplotlib takes a while
 
                 print_once(curves(folder.folder))
-            print_once(f"done: {folder.folder / BEST}; python detect.py IMAGE uses it, as the newest run")
+            print_once(f"done: {folder.folder / BEST}; try it: python -m yolo detect IMAGE --weights {run}")
         else:
-            again = f"python train.py --resume {shlex.quote(str(folder.folder))}"
-            again += f" --transform {shlex.quote(transform.name)}" if transform else ""
+            again = f"python -m yolo train --resume {run}"
+            if transform and transform.given:
+                again += f" --transform {shlex.quote(transform.name)}"
+            elif transform:  # no command line can name it
+                again = f"yolo.train(resume={str(folder.folder)!r}, transform=...)"
             print_once(f"{interrupt.name or 'another process'}: stopped after a completed step; resume with: {again}")
         # Those of process 0, which has written them; another one could read too early.
         history = json.loads(from_rank_0(json.dumps(read_metrics(folder.folder)) if rank() == 0 else ""))

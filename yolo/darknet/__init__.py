@@ -18,5 +18,4 @@ safetensors_file.py  safetensors <-> Darknet, with names, input size and letterb
 transfer.py          weights of a network for one with other classes
 inference.py         the inference copy: batch norm folded, channels_last, prepacked, float32 or bfloat16
 current_copy.py      a network with its inference copy, which is never older than the network
-onnx_file.py         the network as an ONNX file with raw predictions
 """

@@ -7,5 +7,6 @@ near_misses.py  predictions that overlap an object without being responsible for
 loss.py         compute_loss
 perfect.py      the predictions of a network that has learned its labels, and the objects that it still loses
 nms.py          greedy non-maximum suppression
+dense.py        every prediction decoded, for other programs
 postprocess.py  decode -> threshold -> NMS -> Detections
 """

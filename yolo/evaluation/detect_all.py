@@ -44,16 +44,23 @@ def detect_all(model: Detector, data: ImageDataset, batch_size: int, options: Fi
         ValueError: The model lacks a class of the data set, or an image cannot be read. An evaluation without it would
             give other numbers.
     """
+    return detect_with_each(model, data, batch_size, [options])[0]
+
+
+def detect_with_each(model: Detector, data: ImageDataset, batch_size: int, options: Sequence[Filter]) -> list[Found]:
+    """Return what `detect_all` returns for each of the `options`. The network sees every image once."""
     label_of = _match_classes(model.names, data.names)
-    parts = []
+    parts: list[list[Found]] = [[] for _ in options]
     with tqdm(total=len(data), unit="image", disable=silent() or None) as bar:
         for batch in _prepared(model, data, batch_size):
-            found = found_in(model.detect_batch(batch.images, batch.placements, options))
-            label = label_of.to(found.label.device)[found.label]
-            found = found._replace(image=found.image + batch.first, label=label)
-            parts.append(select(found, (label >= 0).nonzero().squeeze(1)))
+            predictions = model.predict(batch.images)
+            for own, thresholds in zip(parts, options, strict=True):
+                found = found_in(model.select(predictions, batch.placements, thresholds))
+                label = label_of.to(found.label.device)[found.label]
+                found = found._replace(image=found.image + batch.first, label=label)
+                own.append(select(found, (label >= 0).nonzero().squeeze(1)))
             bar.update(len(batch.images))
-    return Found(*map(torch.cat, zip(*parts, strict=True)))
+    return [Found(*map(torch.cat, zip(*own, strict=True))) for own in parts]
 
 
 def _prepared(model: Detector, data: ImageDataset, batch_size: int) -> Iterator[Prepared]:

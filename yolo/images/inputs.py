@@ -130,7 +130,10 @@ def _of_pillow(image: Image.Image, channels: int) -> np.ndarray:
         raise ValueError(f"{what}; networks with {channels} input channels take uint8 arrays [h, w, {channels}]")
     if image.mode in ("I", "F"):  # nothing tells which of their values is white
         raise ValueError(f'{what}, whose range is not known; give np.asarray(image) in 0 to 255 as .astype("uint8")')
-    upright = ImageOps.exif_transpose(image)
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except OSError as problem:  # Pillow reads the pixels only now
+        raise ValueError(f"{what} that cannot be read: {problem}; expected a whole file") from problem
     if upright.mode.startswith("I;16"):
         grey = (np.asarray(upright) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], channels, axis=2)

@@ -18,7 +18,7 @@ class Norm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `[B, C]`, normalised."""
-        if len(x) > 1 or not self.training:
+        if not self.training or len(x) > 1:  # in this order, since an exporter would fix the length
             return super().forward(x)
         return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 

@@ -59,14 +59,16 @@ def resampled(result: CocoResult, resamples: int, seed: int = 0) -> Tensor:
     return torch.cat(values)
 
 
-def centred(value: float, resamples: Tensor, level: float, highest: float = 1.0) -> Interval:
-    """Return the central part `level` of the resamples, moved so that their mean is `value`, clipped to 0 to `highest`.
+def centred(
+    value: float, resamples: Tensor, level: float = 0.95, *, lowest: float = 0.0, highest: float = 1.0
+) -> Interval:
+    """Return the central part `level` of the resamples, moved so that their mean is `value`, clipped to both limits.
 
     `resamples` float64 `[B]`, of which there is at least one and none is NaN.
     """
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     moved = torch.quantile(resamples, ends) - resamples.mean() + value
-    return Interval(*moved.clamp(0, highest).tolist())
+    return Interval(*moved.clamp(lowest, highest).tolist())
 
 
 def resampled_ap(result: CocoResult, weights: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ single.py      what the models of one object in an image share, and `simple`, th
 localizer.py   `localizer` as a Detector
 largest.py     `largest` as a Detector
 faster_rcnn.py torchvision's Faster R-CNN as a Detector
-onnx.py        an exported network as a Detector
+engines.py     an ONNX file run by onnxruntime or OpenVINO
+exported.py    an exported network as a Detector
 build.py       options -> the Detector to train
 weights_of.py  what "weights" mean: a path or a name -> file, cfg, class names
 load.py        files -> a Detector
 placing.py     letterboxed or stretched: what a darknet model was trained with
+packages.py    packages of extras, imported when they are needed
 """

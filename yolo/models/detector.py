@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection d
     from yolo.data.order import Order
     from yolo.data.sample import Target
     from yolo.data.transforms import Augmented
+    from yolo.detection.dense import Dense
     from yolo.options.training import Training
 
 
@@ -94,6 +95,12 @@ class Detector(Finder):
     """Names of the terms of the loss, in the order in which they are logged."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the model's own metrics, which `score` returns; a "/" in a name means that lower is better."""
+
+    fused: ClassVar[bool] = False
+    """Whether `select` runs the network too, because both are one graph."""
+
+    alone: ClassVar[bool] = False
+    """Whether an exported file takes one image at a time."""
 
     curves: ClassVar[bool] = False
     """Whether a training ends with losses.png and a line that says how the loss fell."""
@@ -173,6 +180,10 @@ class Detector(Finder):
         Terms of which nothing is known are left out.
         """
         return {}
+
+    def dense(self) -> Dense:
+        """Return what computes all boxes and scores, for an exported file. Raises ValueError if the model has none."""
+        raise ValueError(f"a {self.model} cannot be exported: it has no `dense`, which computes all boxes and scores")
 
     def conditions(self, options: Filter) -> dict[str, str]:
         """Return what the numbers of an evaluation depend on, in words by topic."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from yolo.boxes import Detections
 from yolo.darknet.safetensors_file import read_tensors
 from yolo.data.order import torch_chance
+from yolo.detection.dense import Dense
 from yolo.distributed import print_once
 from yolo.images.placement import Placement
 from yolo.models.detector import Detector, Losses, Perfect, evaluating
@@ -27,6 +28,7 @@ from yolo.rcnn.builder import build_network
 from yolo.rcnn.losses import BoxLoss
 from yolo.rcnn.network import FasterRcnnNetwork
 from yolo.rcnn.perfect import perfect
+from yolo.rcnn.static import StaticRcnn
 from yolo.rcnn.targets import RoiOutputs, select, to_torchvision
 from yolo.size import Size
 
@@ -45,6 +47,7 @@ class FasterRcnnDetector(Detector):
 
     model = "faster-rcnn"
     terms, curves = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"), True
+    alone = True
     network: FasterRcnnNetwork
     options: FasterRcnn
 
@@ -83,6 +86,10 @@ class FasterRcnnDetector(Detector):
             Detections(placement.to_image(boxes), scores, labels)
             for (boxes, scores, labels), placement in zip(found, placements, strict=True)
         ]
+
+    def dense(self) -> Dense:
+        """Return both stages of one image as a copy on the CPU. Every class of a proposal has a box of its own."""
+        return Dense(StaticRcnn(self.network, self.size), shared=False)
 
     def start_loss(self) -> dict[str, tuple[float, float]]:
         """Return the ranges of a class and an objectness that are guessed, within a factor of 3.

@@ -192,6 +192,11 @@ class Finder(ABC):
             confidence=confidence, nms=nms, max_detections=max_detections, agnostic=agnostic, classes=classes
         )
         search = self._searching(options, words, others)
+        if not isinstance(source, (str, os.PathLike, int)):
+            got = type(source).__name__
+            raise ValueError(
+                f"stream: got {got}; expected a path, a URL or the number of a camera; detect takes images"
+            )
         return _frames(find_sources([str(source)]), self.channels, search)
 
     def _searching(self, options: Filter | None, words: FilterWords, others: dict[str, Any]) -> Search:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
@@ -37,7 +37,7 @@ class Detection(NamedTuple):
     box: tuple[float, float, float, float]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Found(Detections):
     """The detections of one image, with class names and the image; a sequence of `Detection`, the best first.
 
@@ -53,7 +53,7 @@ class Found(Detections):
     """The name of the file, `clip.mp4#17` for frame 17 of a video (from 0); empty for an image that is not a file."""
     path: Path | None = None
     """The file of the image or video; None if there is none."""
-    pixels: np.ndarray | None = field(default=None, compare=False)
+    pixels: np.ndarray | None = None
     """The image uint8 `[h, w, C]`, as it was given and not copied; None for a file, which `image` reads again."""
 
     def __iter__(self) -> Iterator[Detection]:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import yaml
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
-from yolo.darknet.onnx_file import OnnxNetwork
 from yolo.darknet.safetensors_file import load_safetensors, read_metadata, read_tensors
 from yolo.darknet.sound import check_sound
 from yolo.darknet.weights import load_weights
 from yolo.models.detector import Detector
-from yolo.models.onnx import OnnxDetector
+from yolo.models.engines import Engine
+from yolo.models.exported import load_exported
 from yolo.models.placing import placing
 from yolo.models.weights_of import OWN, Use, Weights, usable, weights_of
 from yolo.models.yolo import YoloDetector
@@ -32,6 +32,9 @@ from yolo.size import Size
 
 log = logging.getLogger("yolo")
 
+PRECISIONS = ("auto", "fp32", "bf16")
+"""Arithmetic of a network: auto is fp32."""
+
 
 def load(
     cfg: str | Path,
@@ -43,6 +46,7 @@ def load(
     letterbox: bool | None = None,
     exact: bool = False,
     precision: str = "auto",
+    engine: Engine | None = None,
 ) -> Detector:
     """Return a detector from weights of any kind, alone or with the `.cfg` of their network.
 
@@ -59,15 +63,19 @@ def load(
             with: what the safetensors file has, letterbox for the published weights of the first darknet, else the
             cfg's `letter_box` (logged).
         exact: use darknet's own resize in float32, for darknet's numbers. Only for darknet's networks.
-        precision: "fp32", "bf16", or "auto", which is fp32. Only for darknet's networks.
+        precision: "fp32", "bf16", or "auto", which is fp32. Only for darknet's networks, and .onnx files with OpenVINO.
+        engine: what computes an .onnx file, "onnxruntime" (by default) or "openvino". Only for .onnx files.
 
     Raises:
         ValueError: cfg and weights do not fit (with file and place), the weights are those of the first layers only
             (a backbone), are not finite or have negative variances, or this machine does not have the device; it is
             not known which cfg belongs to the weights.
         FileNotFoundError: A file does not exist.
-        ImportError: onnxruntime, for an .onnx file, is not installed.
+        ImportError: `onnx` or the engine, for an .onnx file, is not installed.
     """
+    for name, value, kinds in (("precision", precision, PRECISIONS), ("engine", engine, (None, *get_args(Engine)))):
+        if value not in kinds:
+            raise ValueError(f"{name}={value!r}: expected one of {', '.join(filter(None, kinds))}")
     # Weights alone say which network they belong to; a cfg alone has initial weights.
     if weights is None and Path(cfg).suffix.lower() != ".cfg":
         found = weights_of(cfg, None, names)
@@ -77,7 +85,26 @@ def load(
         raise ValueError(f"{cfg} holds its own weights; give it alone, or give a .cfg with {weights}")
     else:
         found = weights_of(weights, cfg, names)
-    detector = _READERS.get(found.file.suffix.lower() if found.file else "", _from_darknet)(found, letterbox)
+    ending = found.file.suffix.lower() if found.file else ""
+    if found.file and ending == ".onnx":
+        if found.cfg is not None:
+            raise ValueError(f"{found.file} holds its own cfg; give the .onnx file alone")
+        return load_exported(
+            found.file,
+            found.names,
+            engine=engine,
+            precision=precision,
+            device=device,
+            size=size,
+            letterbox=letterbox,
+            exact=exact,
+        )
+    if engine is not None:
+        raise ValueError(
+            f"{found.file or cfg}: --engine is for .onnx files, and PyTorch computes these weights; leave it out, or "
+            f"first: convert SOURCE TARGET.onnx"
+        )
+    detector = (_from_safetensors if ending == ".safetensors" else _from_darknet)(found, letterbox)
     # What the caller chooses replaces what the files say.
     made: dict[str, Any] = {"size": Size(*size)} if size is not None else {}
     made |= {"letterbox": letterbox} if letterbox is not None else {}
@@ -85,15 +112,7 @@ def load(
         if not isinstance(detector, YoloDetector):
             raise ValueError(f"{found.file}: a {detector.model}; exact and precision are for darknet's networks")
         made |= {"exact": exact, "precision": precision}
-    if isinstance(detector, OnnxDetector):
-        on_cpu = device is None or torch.device(device).type == "cpu"
-        if not on_cpu or precision == "bf16" or made.get("size", detector.size) != detector.size:
-            raise ValueError(
-                f"{found.file}: an .onnx file runs on the CPU, in fp32, with its own input {detector.size}"
-            )
-    else:
-        made |= {"network": detector.network.to(find_device(device))}
-    detector = detector.replace(**made)
+    detector = detector.replace(**made, network=detector.network.to(find_device(device)))
     return detector.own() if isinstance(detector, YoloDetector) else detector  # nobody else has the network
 
 
@@ -109,6 +128,7 @@ def load_trained(files: ModelFiles, *, exact: bool = False) -> Detector:
         letterbox=files.placement == "letterbox" if files.placement else None,
         exact=exact,
         precision=files.precision,
+        engine=files.engine,
     )
 
 
@@ -142,16 +162,6 @@ def _from_darknet(found: Weights, letterbox: bool | None) -> Detector:
     return YoloDetector(network, classes, letterbox=place.letterbox)
 
 
-def _from_onnx(found: Weights, letterbox: bool | None) -> Detector:
-    """Return the detector of an exported file. Raises ValueError for a cfg that is given beside it."""
-    file, cfg, names = found
-    assert file is not None, "only a file can be read"
-    if cfg is not None:
-        raise ValueError(f"{file} holds its own cfg; give the .onnx file alone")
-    network = OnnxNetwork(file)
-    return OnnxDetector(network, class_names(names or network.names, network.heads[-1].classes))
-
-
 def _from_safetensors(found: Weights, letterbox: bool | None) -> Detector:
     """Return the detector in a file, of the registered model that its metadata name.
 
@@ -167,10 +177,6 @@ def _from_safetensors(found: Weights, letterbox: bool | None) -> Detector:
         raise ValueError(f"{path} was saved with another cfg than {cfg.file}; give the safetensors file alone")
     classes = detector.network.heads[-1].classes if isinstance(detector, YoloDetector) else len(detector.names)
     return detector.replace(names=class_names(detector.names if names is None else names, classes))
-
-
-_READERS = {".safetensors": _from_safetensors, ".onnx": _from_onnx}
-"""Ending of a weights file -> its reader; all other files are darknet's."""
 
 
 def restore_yolo(path: Path, metadata: Mapping[str, str]) -> YoloDetector:

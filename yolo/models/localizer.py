@@ -38,6 +38,7 @@ class LocalizerDetector(SingleObjectDetector):
 
     model, metrics = "localizer", PRESENCE
     options: Localizer
+    cells: int
 
     def __init__(self, network: SingleNetwork, names: list[str], size: Size, options: Localizer) -> None:
         super().__init__(network, names, size, options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,13 +21,14 @@ from yolo.backbones.published import Backbone, make_backbone
 from yolo.boxes import Detections, corners_in_order
 from yolo.darknet.safetensors_file import read_tensors
 from yolo.data.datasets import ImageDataset
+from yolo.detection.dense import Dense
 from yolo.distributed import print_once
 from yolo.images.placement import Placement
 from yolo.localize.figures import iou_figure, presence_figure
 from yolo.localize.heads import SimpleDetector
 from yolo.localize.loss import LocalizationLoss
 from yolo.localize.metrics import CLASSES, PRESENCE, Answers, class_metrics, intervals, presence_metrics
-from yolo.localize.network import SingleNetwork
+from yolo.localize.network import DenseSingle, SingleNetwork
 from yolo.localize.view import mean_box
 from yolo.models.detector import Detector, Losses, Perfect, Score, evaluating
 from yolo.models.load import fill, rebuilt
@@ -54,6 +56,8 @@ class SingleObjectDetector(Detector):
 
     terms, curves = ("cls", "box"), True
     metrics: ClassVar[tuple[str, ...]] = CLASSES
+    cells: int | None = None
+    """Rows and columns of the features that the network takes; None if it takes images."""
     network: SingleNetwork
     options: SingleObject
 
@@ -100,6 +104,10 @@ class SingleObjectDetector(Detector):
             keep = score[None] > options.confidence
             found.append(Detections(in_image(box, placement)[keep], score[None][keep], label[None][keep]))
         return found
+
+    def dense(self) -> Dense:
+        """Return a copy of the network on the CPU: one box, and the score of its class."""
+        return Dense(DenseSingle(deepcopy(self.network).cpu(), self.cells))
 
     def perfect(self, images: Tensor, targets: Sequence[Target]) -> Perfect:
         """Return the answers due. An object is lost if it is not the one that its image's answer is about."""

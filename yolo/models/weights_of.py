@@ -131,11 +131,11 @@ def _instead(path: Path) -> str:
         return f"{path}: the state of a run, for --resume; give {best}, the weights of that run"
     if path.name == LAST and path.is_file():
         return f"{path}: the state of a run that has no best weights yet; {_resume(path.parent)}"
-    return f"{path}: not a file of weights that this program reads; give .weights or .safetensors, or a run's folder"
+    return f"{path}: not weights that this program reads; give .weights, .safetensors or .onnx, or a run's folder"
 
 
 def _resume(run: Path) -> str:
-    return f"train to its first evaluation: python train.py --resume {shlex.quote(str(run))}"
+    return f"train to its first evaluation: python -m yolo train --resume {shlex.quote(str(run))}"
 
 
 def _network_of(file: Path, use: Use) -> tuple[Path, Published | None]:

@@ -16,10 +16,12 @@ from torch.nn.functional import softplus
 
 from yolo.boxes import Detections
 from yolo.darknet.current_copy import CurrentCopy
-from yolo.darknet.inference import resolve_precision
+from yolo.darknet.heads import Head
+from yolo.darknet.inference import inference_copy, resolve_precision
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import Header
 from yolo.detection.assign import assign
+from yolo.detection.dense import Dense, Rated
 from yolo.detection.labels import pack_labels
 from yolo.detection.loss import compute_loss
 from yolo.detection.perfect import blank, perfect
@@ -190,6 +192,22 @@ class YoloDetector(Detector):
             with torch.no_grad():
                 raw = self.network(images / 255)
         return Perfect(*perfect(raw, targets, heads, size, self.loss.assign))
+
+    def conditions(self, options: Filter) -> dict[str, str]:
+        """Return those of every detector; the measure of NMS is named if it is not IoU."""
+        words, kind = super().conditions(options), self._inference.network.heads[-1].nms_kind
+        words["NMS"] += f" ({kind})" * (kind != "iou")
+        return words
+
+    def dense(self) -> Dense:
+        """Return the folded network with its heads decoded, on the CPU, and the measure of the last head's NMS."""
+        last = self._inference.network.heads[-1]
+        return Dense(Rated(*self.folded()), last.nms_kind, last.nms_beta)
+
+    def folded(self) -> tuple[Darknet, Sequence[Head], Size]:
+        """Return a folded float32 copy of the network on the CPU, made of ordinary operators, its heads, the input."""
+        network = inference_copy(self._inference.network, prepack=False).cpu()
+        return network, list(network.heads), self.size
 
     def metadata(self) -> Mapping[str, str]:
         """Return the cfg and darknet's header too, so that a saved network needs no other file."""

@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from yolo.options.aliases import spellings
 from yolo.options.bounds import Bound, Checked, Count, FromZero
+from yolo.options.certify import Certify
 from yolo.options.detection import EVALUATION, Filter, ModelFiles
 from yolo.options.schedule import Schedule
 
@@ -33,18 +34,19 @@ class Summary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convert:
-    """Convert weights: darknet .weights <-> .safetensors, a backbone cut off, or ONNX.
+class Convert(Checked):
+    """Convert weights: darknet .weights <-> .safetensors, a backbone cut off, or any model as an ONNX file.
 
     The endings decide the formats. A safetensors file holds the cfg and the class names, so it needs no cfg. Beside a
-    .weights target the cfg and the names for darknet and OpenCV are written.
+    .weights target the cfg and the names for darknet and OpenCV are written. An .onnx file is the whole detector, from
+    images to boxes, and is compared with PyTorch before it is kept.
     """
 
     source: Positional[Path]
     """A .weights file or backbone (darknet53.conv.74), a .safetensors file of this program, a run's folder, or the name
     of a published model."""
     target: Positional[Path]
-    """The file to write: .weights, .safetensors, .onnx (raw predictions out), or NAME.conv.N, a backbone."""
+    """The file to write: .weights, .safetensors, .onnx, or NAME.conv.N, a backbone."""
     force: bool = False
     """Replace existing files."""
     cfg: Path | None = None
@@ -54,7 +56,19 @@ class Convert:
     cutoff: int | None = None
     """Write layers 0 to N - 1 only, as darknet's `partial` does: a backbone."""
     size: str | None = None
-    """Network input of an .onnx target in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
+    """Network input of an .onnx target in pixels, N or WIDTHxHEIGHT; by default what the weights were trained with,
+    else the cfg's."""
+    placement: Literal["letterbox", "stretch"] | None = None
+    """How the images of an .onnx target are placed in the input; by default as the model was trained."""
+    onnx_output: Literal["detections", "decoded", "yolov5", "raw"] | None = None
+    """What an .onnx target computes: detections (the default; thresholds and NMS inside), all boxes and scores decoded,
+    the same as rows of cx cy w h objectness classes in pixels (yolov5), or raw predictions."""
+    onnx_input: Literal["uint8", "float32"] | None = None
+    """Images of an .onnx target: uint8 [B, h, w, 3] (the default of detections) or float32 [B, 3, h, w] in [0, 1]."""
+    filter: Annotated[Filter, arg(name="")] = field(default_factory=Filter)
+    standard_nms: bool = False
+    """Use ONNX's own NMS, by IoU, which more runtimes know, in place of the network's measure (darknet's greedynms)."""
+    after: Annotated[Certify, arg(name="")] = field(default_factory=Certify)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +101,7 @@ class Detect:
     """Format of detections.json, which it writes: COCO's results (the default), or darknet's `-out result.json`."""
     txt: bool = False
     """Write a data set to train on: data.yaml, images/NAME.jpg (images/NAME/17.jpg for frame 17) and
-    labels/NAME.txt, lines of class cx cy w h in fractions of the image. Then: python train.py --data OUT"""
+    labels/NAME.txt, lines of class cx cy w h in fractions of the image. Then: python -m yolo train --data OUT"""
     txt_score: bool = False
     """Write it with the score as a sixth column of the labels."""
     csv: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,8 @@ def filter_of(options: Filter | None, words: FilterWords, others: dict[str, Any]
     for name, value in given.items():
         if isinstance(value, str):  # bounds are for numbers
             raise TypeError(f"{name}={value!r}: expected a number, not a text")
+        if name == "max_detections" and not isinstance(value, numbers.Integral):  # an exported file would cut it off
+            raise TypeError(f"{name}={value!r}: expected a whole number")
     return replace(options or Filter(), **given)  # type: ignore[arg-type]  # values of the fields by their names
 
 
@@ -92,4 +95,7 @@ class ModelFiles:
     device: str | None = None
     """cpu, cuda, cuda:1, ...; by default a GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the network. auto is fp32; bf16 is faster where the device is made for it, and moves some boxes."""
+    """Arithmetic of the network. auto is fp32; bf16 is faster where the device is made for it, and moves some boxes.
+    For an .onnx file it needs --engine openvino."""
+    engine: Literal["onnxruntime", "openvino"] | None = None
+    """What computes an .onnx file, on the CPU: onnxruntime (the default) or OpenVINO."""

@@ -176,7 +176,7 @@ def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
         run.replace({**verdict.files(detector), OPTIONS: text})
     summary = (
         f"{run.folder}: {len(parts.data):,} images, {len(parts.data.names)} classes, input {detector.size} "
-        f"{options.placement}, {options.epochs} epochs, {parts.total_steps:,} steps, "
+        f"{options.placement}, {options.epochs} epoch{'s' * (options.epochs != 1)}, {parts.total_steps:,} steps, "
         f"{str(parts.precision).removeprefix('torch.')} on {parts.device}"
     )
     print_once("\n".join([summary, *warmup_notes(options.schedule, parts.total_steps)]))

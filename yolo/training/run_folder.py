@@ -56,7 +56,7 @@ class Run:
         folder = Path(folder)
         if (folder / LAST).exists():
             raise FileExistsError(
-                f"{folder} has a run that can be resumed: python train.py --resume {shlex.quote(str(folder))}; "
+                f"{folder} has a run that can be resumed: python -m yolo train --resume {shlex.quote(str(folder))}; "
                 f"for a new run give another folder with --out"
             )
         if (folder / BEST).exists():

@@ -7,22 +7,26 @@ checkpoints and as a comment in options.yaml, so that a resume with another tran
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch import nn
 
 from yolo.data.transforms import Transform
 from yolo.names import did_you_mean
 
 
 class Named(NamedTuple):
-    """A transform and its name, MODULE:FUNCTION."""
+    """A transform and its name, MODULE:FUNCTION. `given` is whether a name was given, which finds it again."""
 
     name: str
     call: Transform
+    given: bool = False
 
 
 def named(transform: Transform | str | None) -> Named | None:
@@ -61,13 +65,21 @@ def named(transform: Transform | str | None) -> Named | None:
             f"--transform {transform}: a {type(call).__name__}, expected a function or a transform object that takes "
             f"(image, target)"
         )
-    return Named(transform, call)
+    return Named(transform, call, given=True)
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return MODULE:FUNCTION of a function; of another object that can be called, the name of its class."""
-    owner = function if hasattr(function, "__qualname__") else type(function)
-    return f"{owner.__module__}:{owner.__qualname__}"
+    """Return MODULE:FUNCTION of a function; of another object that can be called, the name of its class.
+
+    A module of torch, such as `v2.Compose`, and a `functools.partial` have their settings in it as well, in one line.
+    """
+    if hasattr(function, "__qualname__"):
+        return f"{function.__module__}:{function.__qualname__}"
+    settings = ""
+    if isinstance(function, (nn.Module, partial)):
+        # Without what differs from process to process.
+        settings = " " + " ".join(re.sub(r" at 0x[0-9a-f]+", "", repr(function)).split())
+    return f"{type(function).__module__}:{type(function).__qualname__}{settings}"
 
 
 def with_name(text: str, transform: Named | None) -> str:
