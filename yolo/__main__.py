@@ -20,18 +20,8 @@ from yolo import __version__
 from yolo.options.ablate import Ablate
 from yolo.options.aliases import foreign
 from yolo.options.check import Check
-from yolo.options.commands import (
-    Completion,
-    Convert,
-    Detect,
-    Doctor,
-    Evaluate,
-    Explain,
-    Get,
-    PlotLr,
-    ShowData,
-    Summary,
-)
+from yolo.options.commands import Completion, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
+from yolo.options.convert import Convert
 from yolo.options.presets import Command, parse_command
 from yolo.options.train import Train
 

@@ -17,7 +17,7 @@ from tests.support.tiny_onnx import write_tiny
 from yolo.__main__ import main
 from yolo.commands.certified import finish, images_of
 from yolo.models.exported import load_exported
-from yolo.options.certify import Certify
+from yolo.options.convert import Certify
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def test_int8_and_its_certificate(capsys: pytest.CaptureFixture[str]) -> None:
     images = images_of(options, detector)
     assert images.calibration is not None
     assert (len(images.calibration), len(images.compared)) == (10, 6)
-    finish(target, options, detector, images)
+    finish(source, target, options, detector, images)
     printed = capsys.readouterr().out
     assert " bytes in 8 bits, calibrated on 10 images of set/truth.json" in printed
     assert "certificate of b.onnx, onnxruntime" in printed
@@ -61,17 +61,25 @@ def test_train_calibrates_and_val_is_measured() -> None:
     assert images_of(Certify(certify=True, data=Path("set")), detector).calibration is None
 
 
-def test_a_failure_leaves_no_file() -> None:
-    """A file in float32 is not what --int8 was to write."""
-    target = write_tiny(Path("b.onnx"))
+def test_a_failure_leaves_an_older_file() -> None:
+    """What is there stays if no file in 8 bits could be made."""
+    source, target = write_tiny(Path("b.onnx")), Path("older.onnx")
+    target.write_bytes(b"older")
     model = onnx.load("b.onnx")
     model.metadata_props.add(key="precision", value="int8")
     onnx.save(model, "b.onnx")
     write_set(Path("set"))
-    options, detector = Certify(int8=True, data=Path("set/truth.json")), load_exported(target)
+    options, detector = Certify(int8=True, data=Path("set/truth.json")), load_exported(source)
     with pytest.raises(ValueError, match="is int8 already"):
-        finish(target, options, detector, images_of(options, detector))
-    assert not target.exists()
+        finish(source, target, options, detector, images_of(options, detector))
+    assert target.read_bytes() == b"older"
+
+
+def test_a_certificate_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    """Unless --force is given, and it is said before any work."""
+    Path("a.certificate.json").write_text("{}")
+    assert main(["convert", "none.weights", "a.onnx", "--certify", "--data", "set"]) == 1
+    assert "a.certificate.json exists; --force replaces it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_a_file_that_costs(tmp_path: Path) -> None:
     page = found.page()
     assert "30 detections are the same, 10 lost, 0 won" in page
     assert max(map(len, page.splitlines()[1:])) <= 90
-    path = found.write(tmp_path / "other.onnx")
+    path = found.write(tmp_path / "other.certificate.json")
     assert path.name == "other.certificate.json"
     assert json.loads(path.read_text()) == found.content
     assert len(found.content["file"]["sha256"]) == 64
@@ -91,7 +91,7 @@ def test_data_without_objects(tmp_path: Path) -> None:
     assert found.verdict == "AP is not defined: there are no objects to find."
     assert found.content["detections"]["same"] == 40
     assert "n/a" in found.page()
-    found.write(tmp_path / "a.onnx")
+    found.write(tmp_path / "a.certificate.json")
 
 
 @pytest.mark.parametrize(

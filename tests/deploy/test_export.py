@@ -25,7 +25,7 @@ from yolo.darknet.cfg import parse_cfg, read_cfg
 from yolo.darknet.network import Darknet
 from yolo.deploy.agreement import agreement
 from yolo.models.yolo import YoloDetector
-from yolo.options.commands import Convert
+from yolo.options.convert import Convert
 from yolo.options.detection import Filter
 from yolo.size import Size
 

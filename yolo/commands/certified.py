@@ -9,7 +9,7 @@ from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.split_names import meant
 from yolo.models.detector import Detector
 from yolo.models.exported import ExportedDetector, RawDetector, load_exported
-from yolo.options.certify import Certify
+from yolo.options.convert import Certify
 from yolo.training.sets import viewed
 
 
@@ -38,17 +38,21 @@ def images_of(options: Certify, detector: Detector) -> Images:
     return Images(calibration, compared)
 
 
-def finish(target: Path, options: Certify, detector: Detector, images: Images) -> None:
-    """Make 8 bits of the target if asked for, compare it with the detector, print and write the certificate."""
+def certificate_of(target: Path) -> Path:
+    """Return the path of the certificate of an exported file."""
+    return target.with_name(f"{target.name.removesuffix('.onnx')}.certificate.json")
+
+
+def finish(written: Path, target: Path, options: Certify, detector: Detector, images: Images) -> None:
+    """Make 8 bits of the `written` file if asked for, compare the target with the detector, print and write that.
+
+    Without 8 bits the written file is the target. Raises as `quantise`; an older target stays then.
+    """
     from yolo.deploy.certificate import certify  # needs packages of an extra
     from yolo.deploy.int8 import quantise
 
     if images.calibration is not None:
-        try:
-            count = quantise(target, target, images.calibration)
-        except BaseException:
-            target.unlink()  # it is not what was asked for
-            raise
+        count = quantise(written, target, images.calibration)
         part = images.calibration.part
         split = f", {part.split}" if part else ""
         size = f"{target.stat().st_size:,} bytes"
@@ -56,4 +60,4 @@ def finish(target: Path, options: Certify, detector: Detector, images: Images) -
     exported = load_exported(target, detector.names, engine=options.engine, precision=options.precision)
     assert isinstance(exported, (ExportedDetector, RawDetector)), "`Certify` makes sure of it"
     certificate = certify(detector, exported, images.compared, str(options.data))
-    print(f"\n{certificate.page()}\n\nwritten to {certificate.write(target)}")
+    print(f"\n{certificate.page()}\n\nwritten to {certificate.write(certificate_of(target))}")

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from yolo.atomic import replacing
-from yolo.commands.certified import finish, images_of
+from yolo.commands.certified import certificate_of, finish, images_of
 from yolo.darknet.cfg import Cfg, read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import Saved, load_safetensors, save_safetensors
@@ -19,7 +20,7 @@ from yolo.models.packages import needed
 from yolo.models.placing import placing
 from yolo.models.weights_of import OWN, file_of, weights_of
 from yolo.names import class_names, read_names
-from yolo.options.commands import Convert
+from yolo.options.convert import Convert
 from yolo.options.detection import Filter, ModelFiles
 
 
@@ -54,8 +55,9 @@ def run(options: Convert) -> None:
         raise ValueError(f"--cutoff writes a darknet backbone; a {ending} file holds a whole network")
     if ending != ".onnx" and (given := _only_onnx(options)):
         raise ValueError(f"{', '.join(given)}: only for an .onnx target; leave it out, or name the target NAME.onnx")
-    if target.exists() and not options.force:
-        raise FileExistsError(f"{target} exists; --force replaces it")
+    certificate = [certificate_of(target)] if options.after.data else []
+    if (there := [path for path in (target, *certificate) if path.exists()]) and not options.force:
+        raise FileExistsError(f"{there[0]} exists; --force replaces it")
     if ending == ".onnx":
         _export(options)
         return
@@ -105,14 +107,17 @@ def _export(options: Convert) -> None:
         device="cpu",
     )
     detector = load_trained(files)
-    images = (
-        images_of(options.after, detector) if options.after.data else None
-    )  # a wrong path is an error before any work
-    print(export_onnx(detector, options.target, contents))
-    print(f"{options.target}: {options.target.stat().st_size:,} bytes written")
-    print(usage(detector, contents))
-    if images:
-        finish(options.target, options.after, detector, images)
+    # A wrong path is an error before any work.
+    images = images_of(options.after, detector) if options.after.data else None
+    with TemporaryDirectory() as folder:
+        written = Path(folder, options.target.name) if options.after.int8 else options.target
+        print(export_onnx(detector, written, contents))
+        print(
+            f"{options.target}: {written.stat().st_size:,} bytes{' in float32' if options.after.int8 else ' written'}"
+        )
+        print(usage(detector, contents))
+        if images:
+            finish(written, options.target, options.after, detector, images)
 
 
 def _ending(target: Path) -> str:

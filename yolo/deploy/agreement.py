@@ -45,7 +45,7 @@ class Agreement(NamedTuple):
         if not self.equal + self.edge:
             return "no detections"
         text = f"{self.equal:,} equal detections, scores within {self.score:.1e}, boxes within {self.box:.1e} pixels"
-        return text + (f"; {self.edge} more within {EDGE:g} of a threshold" if self.edge else "")
+        return text + (f"; {self.edge} differ by rounding at a threshold or between equal scores" if self.edge else "")
 
 
 def agreement(

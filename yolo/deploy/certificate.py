@@ -80,9 +80,8 @@ class Certificate:
         """What the file costs, in a sentence or two."""
         return str(self.content["verdict"])
 
-    def write(self, model: Path) -> Path:
-        """Write it beside the model, as MODEL.certificate.json, and return the path."""
-        path = model.with_name(f"{model.name.removesuffix('.onnx')}.certificate.json")
+    def write(self, path: Path) -> Path:
+        """Write it as json, whole or not at all, and return the path."""
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(self.content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         return path

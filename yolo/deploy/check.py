@@ -167,7 +167,7 @@ def at_confidence(model: onnx.ModelProto, confidence: float) -> onnx.ModelProto:
 def front(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the part of a graph of detections that computes all boxes and scores.
 
-    With NMS behind them, a threshold of low scores would cost minutes.
+    With NMS after them, a threshold of low scores would cost minutes.
     """
     part: onnx.ModelProto = onnx.utils.Extractor(model).extract_model(["images"], ["decoded", "rated"])
     return part

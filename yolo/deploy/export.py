@@ -62,7 +62,7 @@ class Contents(NamedTuple):
 
 
 class Pixels(nn.Module):
-    """A module that takes images `[B, channels, h, w]` in [0, 1], behind one that takes uint8 `[B, h, w, channels]`."""
+    """A module that takes images `[B, channels, h, w]` in [0, 1], fed with uint8 `[B, h, w, channels]`."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

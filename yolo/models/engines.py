@@ -1,4 +1,4 @@
-"""An ONNX file run by onnxruntime or OpenVINO, behind one small interface. No torch."""
+"""An ONNX file run by onnxruntime or OpenVINO through one small interface. No torch."""
 
 from __future__ import annotations
 

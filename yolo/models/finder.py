@@ -197,7 +197,9 @@ class Finder(ABC):
             raise ValueError(
                 f"stream: got {got}; expected a path, a URL or the number of a camera; detect takes images"
             )
-        return _frames(find_sources([str(source)]), self.channels, search)
+        camera = isinstance(source, int)  # a file may be called 0 as well
+        sources = [Source(f"camera {source}", capture=source)] if camera else find_sources([str(source)])  # type: ignore[arg-type]
+        return _frames(sources, self.channels, search)
 
     def _searching(self, options: Filter | None, words: FilterWords, others: dict[str, Any]) -> Search:
         """Return a function that detects in a batch with these thresholds. Raises as `detect` for wrong ones."""

@@ -73,9 +73,7 @@ def load(
         FileNotFoundError: A file does not exist.
         ImportError: `onnx` or the engine, for an .onnx file, is not installed.
     """
-    for name, value, kinds in (("precision", precision, PRECISIONS), ("engine", engine, (None, *get_args(Engine)))):
-        if value not in kinds:
-            raise ValueError(f"{name}={value!r}: expected one of {', '.join(filter(None, kinds))}")
+    _check_words(precision, engine)
     # Weights alone say which network they belong to; a cfg alone has initial weights.
     if weights is None and Path(cfg).suffix.lower() != ".cfg":
         found = weights_of(cfg, None, names)
@@ -89,16 +87,8 @@ def load(
     if found.file and ending == ".onnx":
         if found.cfg is not None:
             raise ValueError(f"{found.file} holds its own cfg; give the .onnx file alone")
-        return load_exported(
-            found.file,
-            found.names,
-            engine=engine,
-            precision=precision,
-            device=device,
-            size=size,
-            letterbox=letterbox,
-            exact=exact,
-        )
+        own: dict[str, Any] = {"engine": engine, "precision": precision, "device": device, "size": size}
+        return load_exported(found.file, found.names, letterbox=letterbox, exact=exact, **own)
     if engine is not None:
         raise ValueError(
             f"{found.file or cfg}: --engine is for .onnx files, and PyTorch computes these weights; leave it out, or "
@@ -114,6 +104,13 @@ def load(
         made |= {"exact": exact, "precision": precision}
     detector = detector.replace(**made, network=detector.network.to(find_device(device)))
     return detector.own() if isinstance(detector, YoloDetector) else detector  # nobody else has the network
+
+
+def _check_words(precision: str, engine: str | None) -> None:
+    """Raise ValueError for a precision or an engine that there is not."""
+    for name, value, kinds in (("precision", precision, PRECISIONS), ("engine", engine, (None, *get_args(Engine)))):
+        if value not in kinds:
+            raise ValueError(f"{name}={value!r}: expected one of {', '.join(filter(None, kinds))}")
 
 
 def load_trained(files: ModelFiles, *, exact: bool = False) -> Detector:

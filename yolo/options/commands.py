@@ -10,7 +10,6 @@ from tyro.conf import Positional, arg
 
 from yolo.options.aliases import spellings
 from yolo.options.bounds import Bound, Checked, Count, FromZero
-from yolo.options.certify import Certify
 from yolo.options.detection import EVALUATION, Filter, ModelFiles
 from yolo.options.schedule import Schedule
 
@@ -31,44 +30,6 @@ class Summary:
     """A weights file for a single cfg: prints what is loaded and what is not."""
     size: str | None = None
     """Network input in pixels, N or WIDTHxHEIGHT; by default the cfg's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Convert(Checked):
-    """Convert weights: darknet .weights <-> .safetensors, a backbone cut off, or any model as an ONNX file.
-
-    The endings decide the formats. A safetensors file holds the cfg and the class names, so it needs no cfg. Beside a
-    .weights target the cfg and the names for darknet and OpenCV are written. An .onnx file is the whole detector, from
-    images to boxes, and is compared with PyTorch before it is kept.
-    """
-
-    source: Positional[Path]
-    """A .weights file or backbone (darknet53.conv.74), a .safetensors file of this program, a run's folder, or the name
-    of a published model."""
-    target: Positional[Path]
-    """The file to write: .weights, .safetensors, .onnx, or NAME.conv.N, a backbone."""
-    force: bool = False
-    """Replace existing files."""
-    cfg: Path | None = None
-    """The darknet .cfg of a .weights source; by default the one beside it."""
-    names: Path | None = None
-    """A .names file, one class per line, for the target of a .weights source; by default the one beside it."""
-    cutoff: int | None = None
-    """Write layers 0 to N - 1 only, as darknet's `partial` does: a backbone."""
-    size: str | None = None
-    """Network input of an .onnx target in pixels, N or WIDTHxHEIGHT; by default what the weights were trained with,
-    else the cfg's."""
-    placement: Literal["letterbox", "stretch"] | None = None
-    """How the images of an .onnx target are placed in the input; by default as the model was trained."""
-    onnx_output: Literal["detections", "decoded", "yolov5", "raw"] | None = None
-    """What an .onnx target computes: detections (the default; thresholds and NMS inside), all boxes and scores decoded,
-    the same as rows of cx cy w h objectness classes in pixels (yolov5), or raw predictions."""
-    onnx_input: Literal["uint8", "float32"] | None = None
-    """Images of an .onnx target: uint8 [B, h, w, 3] (the default of detections) or float32 [B, 3, h, w] in [0, 1]."""
-    filter: Annotated[Filter, arg(name="")] = field(default_factory=Filter)
-    standard_nms: bool = False
-    """Use ONNX's own NMS, by IoU, which more runtimes know, in place of the network's measure (darknet's greedynms)."""
-    after: Annotated[Certify, arg(name="")] = field(default_factory=Certify)
 
 
 @dataclass(frozen=True, kw_only=True)
