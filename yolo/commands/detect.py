@@ -91,7 +91,7 @@ def _run(options: Detect, folder: Path, sources: list[Source], model: Detector, 
                         done += 1
                         own = f"{stem}/{shot.name.rpartition('#')[2]}" if source.moving else stem
                         files.add(shot.name, own, shot.pixels, found, None if source.moving else source.path)
-                        # A frame of a stream stands for those skipped before it, so the video is as long as the stream.
+                        # Written again for each frame skipped before it, so the video is as long as the stream.
                         drawing.write(draw(shot.pixels, found, model.names), shot.rate, 1 + shot.skipped)
                         # Printed last: a line means that the results of its image are written.
                         if source.moving:
