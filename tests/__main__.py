@@ -2,7 +2,8 @@
 
 It runs formatter, linter, type checker and tests, in this order. All of them run, and the exit status is 1 if one
 failed. Other arguments go to pytest: `python -m tests -k nms`. Tests run in one process per core with one thread each:
-small networks gain nothing from more threads, and threads of several processes wait for each other.
+small networks gain nothing from more threads, and threads of several processes wait for each other. A process keeps
+neighbouring tests, which share what was made for them, until the other one has nothing left to do.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def main(arguments: list[str]) -> int:
         ["ruff", "format", *([] if fix else ["--check"]), "."],
         ["ruff", "check", *(["--fix"] if fix else []), "."],
         ["mypy"],
-        ["pytest", "--numprocesses=auto", *pytest_arguments],
+        ["pytest", "--numprocesses=auto", "--dist=worksteal", *pytest_arguments],
     ]
     environment = {"OMP_NUM_THREADS": "1"} | os.environ
     failed = []

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.paths import ROOT
 from yolo.data.order import torch_chance
 from yolo.images.files import read_image
@@ -49,7 +48,7 @@ def test_the_page_has_what_its_code_prints(page: str, code: str, output: str) ->
 @pytest.mark.parametrize("page", PAGES)
 def test_the_images_are_those_that_the_code_draws(page: str, tmp_path: Path) -> None:
     """The script draws every image of the page, in the size that the page has, and each is small."""
-    subprocess.run([sys.executable, "-m", PAGES[page], "--out", str(tmp_path)], check=True, cwd=ROOT)
+    warm.run("-m", PAGES[page], "--out", tmp_path, cwd=ROOT).check_returncode()
     shown = re.findall(rf"\]\({page}/([\w-]+\.png)\)", text_of(page))
     assert sorted(shown) == sorted(path.name for path in tmp_path.iterdir()) != []
     for name in shown:

@@ -19,7 +19,9 @@ import torch
 
 import yolo.ablation.driver
 import yolo.commands.ablate  # now, before a test replaces what it imports
+from tests.support import warm
 from tests.support.paths import ROOT, environment
+from tests.support.study_problems import start_warm
 from tests.support.train_problems import difference, numbers, shapes, tiny_cfg, words
 from yolo.__main__ import main
 from yolo.ablation import launch_local
@@ -192,9 +194,7 @@ def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str], monk
     killed, terminated = (
         SIGNALS.replace("EPOCH", str(epoch)).replace("SIGNAL", name) for epoch, name in ((1, "SIGKILL"), (3, "SIGTERM"))
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLED, killed, *command], env=environment(OMP_NUM_THREADS="1"), capture_output=True
-    )
+    ended = warm.run("-c", KILLED, killed, *command)
     assert ended.returncode == -signal.SIGKILL
     capsys.readouterr()
     with monkeypatch.context() as patch:
@@ -207,6 +207,7 @@ def test_killed_twice(place: list[str], capsys: pytest.CaptureFixture[str], monk
     assert len(numbers(folder)) == 4
     assert not finished(folder)
     assert not Path("study/report.md").exists()
+    monkeypatch.setattr(launch_local, "start", start_warm)
     assert main(command) == 0
     assert "study: 1 of 1 runs are finished\n" in capsys.readouterr().out
     assert len(numbers(folder)) == 6

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from tests.support.paths import ROOT, environment
+import pytest
+
+from tests.support.paths import ROOT
 from tests.support.small_sets import DrawnImage, write_coco
+from tests.support.warm import Warm
 
 ON_A_GPU = {
     "compiled, toy.cfg, batch 1": "needs a GPU",
@@ -30,23 +36,41 @@ def table(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in rest.splitlines() if line.startswith("|")]
 
 
-def start(*arguments: object, more: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the benchmark in small, after the Python text `more`."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT / 'benchmarks')!r})\nimport gpu\n{more}\nsys.exit(gpu.main())"
-    command = [sys.executable, "-c", code, "--quick", "--device", "cpu", *map(str, arguments)]
-    one_thread = environment(OMP_NUM_THREADS="1")
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=one_thread, check=False)
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """benchmarks/gpu.py, which is not part of a package. Two of the three processes that it starts are warm ones."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    checks, resume = importlib.import_module("gpu_checks"), importlib.import_module("resume")
+
+    def start(note: Path, *words: object) -> Any:
+        return resume.start(note, *words) if words[0] == "--resume" else Warm("-c", resume.CHILD, note, *words)
+
+    monkeypatch.setattr(checks, "start", start)
+    return importlib.import_module("gpu")
 
 
-def run(*arguments: object, more: str = "") -> tuple[int, str]:
-    """Return the exit status of the benchmark in small and what it prints, which was checked."""
-    done = start(*arguments, more=more)
-    for part, what, figure in table(done.stdout):  # each was printed before the table, too, as soon as it was known
-        assert f"{part}: {what}: {figure}\n" in done.stdout.partition("\n| part")[0]
-    return done.returncode, done.stdout
+class Quick:
+    """Runs the benchmark in small. What it prints is checked and returned, with its exit status."""
+
+    def __init__(self, gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.gpu, self.patch, self.capsys = gpu, monkeypatch, capsys
+
+    def __call__(self, *arguments: object) -> tuple[int, str]:
+        self.patch.setattr(sys, "argv", ["gpu.py", "--quick", "--device", "cpu", *map(str, arguments)])
+        status, text = self.gpu.main(), self.capsys.readouterr().out
+        for part, what, figure in table(text):  # each was printed before the table, too, as soon as it was known
+            assert f"{part}: {what}: {figure}\n" in text.partition("\n| part")[0]
+        return status, text
 
 
-def test_every_part_reports(tmp_path: Path) -> None:
+@pytest.fixture
+def run(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Quick:
+    """The benchmark."""
+    return Quick(gpu, monkeypatch, capsys)
+
+
+def test_every_part_reports(run: Quick, tmp_path: Path) -> None:
     """Checks say yes, speeds are above 0, the presets' runs are kept; what needs a GPU is skipped by name."""
     data = write_coco(tmp_path / "set", [DrawnImage((64, 48), [(k, 4, 4, 40, 40)]) for k in range(3)])
     status, text = run("--data", data, "--keep", tmp_path / "kept")
@@ -68,19 +92,22 @@ def test_every_part_reports(tmp_path: Path) -> None:
     assert {part: figures[part] for part in ON_A_GPU} == {part: [("skipped", why)] for part, why in ON_A_GPU.items()}
 
 
-def test_a_part_that_fails_and_parts_without_time_or_data() -> None:
+def test_a_part_that_fails_and_parts_without_time_or_data(run: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is in the table, the other parts go on, the exit status is 1; skipped parts have their reason.
 
     The page of results has a row for each part of a whole run, in the same order.
     """
-    broken = (
-        "def broken(bench):\n    yield 'one row', 'before it'\n    raise ValueError('lost | found')\n"
-        "whole = gpu.parts\n"
-        "print('whole:', *[part.name for part in whole(gpu.FULL)], sep=' | ')\n"
-        "kept = [gpu.Part('broken', 0, broken), gpu.Part('long', 1e6, broken)]\n"
-        "gpu.parts = lambda scale: kept + [part for part in whole(scale) if part.name.startswith(('preset', 'peak'))]"
-    )
-    status, text = run(more=broken)
+
+    def broken(_: object) -> Iterator[tuple[str, str]]:
+        yield "one row", "before it"
+        raise ValueError("lost | found")
+
+    whole, Part = run.gpu.parts, run.gpu.Part
+    names = [part.name for part in whole(run.gpu.FULL)]
+    kept = [Part("broken", 0, broken), Part("long", 1e6, broken)]
+    kept += [part for part in whole(run.gpu.QUICK) if part.name.startswith(("preset", "peak"))]
+    monkeypatch.setattr(run.gpu, "parts", lambda _: kept)
+    status, text = run()
     assert status == 1
     rows = table(text)
     assert rows[:2] == [["broken", "one row", "before it"], ["broken", "FAILED", "ValueError: lost / found"]]
@@ -89,14 +116,13 @@ def test_a_part_that_fails_and_parts_without_time_or_data() -> None:
     assert [row[0] for row in rows[3:]] == ["peak", *PRESETS]
     assert [row[1:] for row in rows[4:]] == [["skipped", "no --data"]] * 2
     page = table((ROOT / "docs" / "gpu.md").read_text())
-    assert list(dict.fromkeys(row[0] for row in page)) == text.partition("whole: | ")[2].splitlines()[0].split(" | ")
+    assert list(dict.fromkeys(row[0] for row in page)) == names
 
 
-def test_only_some_parts() -> None:
+def test_only_some_parts(run: Quick) -> None:
     """The peak is always measured, since the other parts divide by it; an unknown part is an error."""
     status, text = run("--only", "NMS, folded")
     assert status == 0
     assert list(dict.fromkeys(row[0] for row in table(text))) == ["peak", "NMS", "folded copy"]
-    done = start("--only", "nothing")
-    assert done.returncode == 1
-    assert done.stderr.startswith("--only nothing: no such part; there are: peak, NMS, ")
+    with pytest.raises(SystemExit, match="^--only nothing: no such part; there are: peak, NMS, "):
+        run("--only", "nothing")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.paths import ROOT, environment
+from tests.support import warm
+from tests.support.paths import ROOT
 from tests.support.single_problems import tiny_backbone
 
 
 def test_table(tmp_path: Path) -> None:
     """One line for each backbone: milliseconds of a view, seconds of an epoch, the share of the features."""
     spec = tiny_backbone(tmp_path)
-    command = [sys.executable, str(ROOT / "benchmarks" / "localizer.py"), "--images", "40", "--size", "64"]
+    command = [ROOT / "benchmarks" / "localizer.py", "--images", "40", "--size", "64"]
     command += ["--rounds", "2", "--backbone", spec, spec.replace("@3", "@2")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False)
+    done = warm.run(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "threads 1" in done.stdout
     assert "40 images at 64 x 64" in done.stdout

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.paths import ROOT, environment
+from tests.support import warm
+from tests.support.paths import ROOT
 from tests.support.small_sets import DrawnImage, write_coco
 
 
 def benchmark(*arguments: str) -> str:
     """Return what it prints for toy.cfg, one round of one step."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "train.py"), "--net", "toy.cfg:2", "--size", "64"]
+    command = [str(ROOT / "benchmarks" / "train.py"), "--net", "toy.cfg:2", "--size", "64"]
     command += ["--threads", "1", "--rounds", "1", "--steps", "1", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment(), check=False)
+    done = warm.run(*command, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -47,8 +46,6 @@ worker = Worker([sys.executable, "-c", {fails!r}], Path({str(tmp_path / "log")!r
 print(worker.ready)
 worker.ask("")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", asks], capture_output=True, text=True, cwd=ROOT / "benchmarks", check=False
-    )
+    done = warm.run("-c", asks, cwd=ROOT / "benchmarks")
     assert (done.returncode, done.stdout) == (1, "1\n")
     assert done.stderr.splitlines()[-1] == "RuntimeError: OSError: lost"

@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.support.paths import GOLDEN, ROOT
@@ -27,13 +26,6 @@ from yolo.darknet.sections import OUT_OF_SCOPE, SECTIONS, Maxpool
 from yolo.darknet.weights import load_weights
 
 EXAMPLES = 10_000
-THOROUGH = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
-)
 
 SMALL = """\
 [net]
@@ -150,25 +142,35 @@ def test_the_seeds_hold_every_kind_of_section() -> None:
         run(Darknet(cfg, init=None))
 
 
-INDEX = st.integers(0, 999)  # taken modulo the number of things there are
-LINE = st.builds("{}={}".format, st.sampled_from(KEYS), st.sampled_from(HOSTILE))
-ANYTHING = st.one_of(
-    LINE, st.sampled_from(NAMES).map("[{}]".format), st.sampled_from(HOSTILE), st.text(max_size=6), st.just("[net]\n")
-)
-MUTATION = st.one_of(
-    st.tuples(st.just("value"), INDEX, st.sampled_from(HOSTILE)),
-    st.tuples(st.just("value"), INDEX, st.sampled_from(NUMBERS)),
-    st.tuples(st.just("key"), INDEX, st.sampled_from(KEYS)),
-    st.tuples(st.just("name"), INDEX, st.sampled_from(NAMES)),
-    st.tuples(st.just("delete"), INDEX, st.just("")),
-    st.tuples(st.just("duplicate"), INDEX, st.just("")),
-    st.tuples(st.just("insert"), INDEX, ANYTHING),
-    st.tuples(st.just("move section"), INDEX, INDEX.map(str)),
-    st.tuples(st.just("delete section"), INDEX, st.just("")),
-    st.tuples(st.just("duplicate section"), INDEX, INDEX.map(str)),
-    st.tuples(st.just("characters"), INDEX, ANYTHING),
-    st.tuples(st.just("truncate"), INDEX, st.just("")),
-)
+def index(draw: Random) -> int:
+    """Return a number that is taken modulo the number of things there are."""
+    return draw.randrange(1000)
+
+
+def anything(draw: Random) -> str:
+    """Return a line, the head of a section, a word or a few characters."""
+    characters = "".join(
+        chr(draw.choice((draw.randrange(128), draw.randrange(0xD800)))) for _ in range(draw.randrange(7))
+    )
+    line, head = f"{draw.choice(KEYS)}={draw.choice(HOSTILE)}", f"[{draw.choice(NAMES)}]"
+    return draw.choice((line, head, draw.choice(HOSTILE), characters, "[net]\n"))
+
+
+MUTATIONS: list[tuple[str, Callable[[Random], str]]] = [
+    ("value", lambda draw: draw.choice(HOSTILE)),
+    ("value", lambda draw: draw.choice(NUMBERS)),
+    ("key", lambda draw: draw.choice(KEYS)),
+    ("name", lambda draw: draw.choice(NAMES)),
+    ("delete", lambda draw: ""),
+    ("duplicate", lambda draw: ""),
+    ("insert", anything),
+    ("move section", lambda draw: str(index(draw))),
+    ("delete section", lambda draw: ""),
+    ("duplicate section", lambda draw: str(index(draw))),
+    ("characters", anything),
+    ("truncate", lambda draw: ""),
+]
+"""Each kind of damage, and what draws its new text."""
 
 
 def mutated(text: str, what: str, index: int, new: str) -> str:
@@ -252,20 +254,16 @@ def build_and_run(text: str, counts: Counter[str]) -> str:
 def test_damaged_cfgs() -> None:
     """Each builds, and runs if it is small, or the error names file and line."""
     counts = Counter[str]()
-
-    @THOROUGH
-    @given(st.sampled_from(SEEDS), st.lists(MUTATION, min_size=1, max_size=3))
-    def attempt(text: str, mutations: list[tuple[str, int, str]]) -> None:
-        for mutation in mutations:
-            text = mutated(text, *mutation)
+    for seed in range(EXAMPLES):
+        draw = Random(seed)
+        text = draw.choice(SEEDS)
+        for _ in range(draw.randint(1, 3)):
+            what, new = draw.choice(MUTATIONS)
+            text = mutated(text, what, index(draw), new(draw))
         refusal = build_and_run(text, counts)
         counts["refused" if refusal else "built"] += 1
-        assert not refusal or re.match(r"damaged\.cfg:[1-9][0-9]*: .", refusal)
-        assert len(refusal) < 600
-        counts["examples"] += 1
-
-    attempt()
-    assert counts["examples"] >= EXAMPLES
+        assert not refusal or re.match(r"damaged\.cfg:[1-9][0-9]*: .", refusal), text
+        assert len(refusal) < 600, text
     assert min(counts["refused"], counts["run"]) > EXAMPLES / 5  # the damage is neither harmless nor total
 
 
@@ -283,18 +281,14 @@ filters=7
 classes=2
 anchors=1,2
 """
-INTEGER = st.sampled_from([0, 1, 2, 5, 10, -1, 999, 1000, 2**31 - 1, -(2**31)])
+INTEGERS = [0, 1, 2, 5, 10, -1, 999, 1000, 2**31 - 1, -(2**31)]
 NEW, OLDER = struct.pack("<3iQ", 0, 2, 5, 32013312), struct.pack("<3iI", 0, 1, 0, 6400)
-HEADER = st.one_of(
-    st.just(NEW),
-    st.just(OLDER),
-    st.builds(lambda *n: struct.pack("<3i", *n) + bytes(8), INTEGER, INTEGER, INTEGER),
-    st.binary(max_size=24),
-)
-FLOAT_COUNT = st.one_of(st.just(31), st.sampled_from([10, 28, 34, 45]), st.integers(0, 60))
-TAIL = st.one_of(st.just(b""), st.just(b""), st.just(b""), st.binary(max_size=5))
-NAME = st.sampled_from(["a.weights"] * 6 + ["a.conv.1", "a.conv.2", "a.conv.0", "a.conv.99"])
-CUTOFF = st.sampled_from([None] * 6 + [-1, 0, 1, 2, 3, 4])
+
+
+def header(draw: Random) -> bytes:
+    """Return a right header, one with strange versions, or any bytes."""
+    strange = struct.pack("<3i", *draw.choices(INTEGERS, k=3)) + bytes(8)
+    return draw.choice((NEW, OLDER, strange, draw.randbytes(draw.randrange(25))))
 
 
 def test_damaged_weights(tmp_path: Path) -> None:
@@ -303,11 +297,13 @@ def test_damaged_weights(tmp_path: Path) -> None:
     network = Darknet(parse_cfg(TINY))
     assert [layer.floats for layer in network.plan.layers] == [10, 21, 0]  # 4 x 2 + 2, 7 + 7 x 2
 
-    @THOROUGH
-    @given(NAME, HEADER, FLOAT_COUNT, TAIL, CUTOFF, st.booleans())
-    def attempt(name: str, header: bytes, floats: int, tail: bytes, cutoff: int | None, transfer: bool) -> None:
-        path = tmp_path / name
-        data = header + np.arange(floats, dtype="<f4").tobytes() + tail
+    for seed in range(EXAMPLES):
+        draw = Random(seed)
+        path = tmp_path / draw.choice(["a.weights"] * 6 + ["a.conv.1", "a.conv.2", "a.conv.0", "a.conv.99"])
+        floats = draw.choice((31, draw.choice((10, 28, 34, 45)), draw.randint(0, 60)))
+        tail = draw.choice((b"", b"", b"", draw.randbytes(draw.randrange(6))))
+        cutoff, transfer = draw.choice([None] * 6 + [-1, 0, 1, 2, 3, 4]), draw.random() < 0.5
+        data = header(draw) + np.arange(floats, dtype="<f4").tobytes() + tail
         path.write_bytes(data)
         before = [parameter.clone() for parameter in network.parameters()]
         refusal = ""
@@ -316,18 +312,14 @@ def test_damaged_weights(tmp_path: Path) -> None:
         except ValueError as problem:
             refusal = str(problem)
         if refusal:
-            assert refusal.startswith(f"{path}: ")
-            assert len(refusal) < 2 * len(str(path)) + 600
-            assert all(map(torch.equal, before, network.parameters()))
+            assert refusal.startswith(f"{path}: "), seed
+            assert len(refusal) < 2 * len(str(path)) + 600, seed
+            assert all(map(torch.equal, before, network.parameters())), seed
         else:
             loaded = sum(row.floats for row in report.rows if row.fate == "loaded")
             transferred = any("floats of the file skipped" in row.fate for row in report.rows)
-            assert transferred or report.header.length + 4 * loaded == len(data)
-            assert transfer or not transferred
-            assert report.complete == (loaded == network.plan.floats)
+            assert transferred or report.header.length + 4 * loaded == len(data), seed
+            assert transfer or not transferred, seed
+            assert report.complete == (loaded == network.plan.floats), seed
         counts["refused" if refusal else "loaded"] += 1
-        counts["examples"] += 1
-
-    attempt()
-    assert counts["examples"] >= EXAMPLES
     assert min(counts["refused"], counts["loaded"]) > EXAMPLES / 20

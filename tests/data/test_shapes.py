@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -18,7 +16,7 @@ import torch
 from numpy.random import RandomState
 from pycocotools.coco import COCO
 
-from tests.support.paths import ROOT
+from tests.support.warm import Warm
 from yolo.__main__ import main
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
@@ -227,7 +225,7 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_no_set(tmp_path: Path) -> None:
     """An incomplete set has another name, and the next call removes it."""
     code = "import sys; from yolo.data.shapes.scenes import make_shapes; make_shapes(sys.argv[1], train=10000)"
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "set")], cwd=ROOT)
+    process = Warm("-c", code, tmp_path / "set")
     try:
         while len(list(tmp_path.rglob("*.jpg"))) < 5:
             assert process.poll() is None  # it must not end by itself

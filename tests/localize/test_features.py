@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor
 
 import yolo
-from tests.support.paths import environment
+from tests.support import warm
 from tests.support.single_problems import singles, tiny_backbone
 from tests.support.small_sets import DrawnImage, write_coco
 from yolo.backbones.published import make_backbone
@@ -91,10 +89,7 @@ def test_detection_has_the_features_of_the_cache(place: Path, features: str, pla
         "    found = own.inputs_of(torch.stack([own.prepare(path)[0] for path in sys.argv[1:]]))\n"
         "    print(torch.get_num_threads(), torch.equal(found, torch.load('cached.pt')))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, cwd=place,
-        env=environment(), check=False,
-    )  # fmt: skip
+    done = warm.run("-c", code, *paths, cwd=place)
     assert done.stdout == "1 True\n2 True\n5 True\n", done.stderr
 
 

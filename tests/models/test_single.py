@@ -14,8 +14,10 @@ from torch import Tensor
 
 import yolo
 from tests.support.single_problems import singles, tiny_backbone
+from tests.support.study_problems import start_warm
 from tests.support.train_problems import best_weights, checkpoint, difference, interrupted, numbers
 from yolo.__main__ import main
+from yolo.ablation import launch_local
 from yolo.localize.metrics import CLASSES, PRESENCE
 from yolo.models.largest import LargestDetector
 from yolo.models.localizer import LocalizerDetector
@@ -106,8 +108,9 @@ def test_the_whole_trip(
     assert len(loaded.detect(image, confidence=0, classes=others)) == 0
 
 
-def test_a_study(place: Place) -> None:
+def test_a_study(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """`ablate` compares two variants of `simple` in its own metrics."""
+    monkeypatch.setattr(launch_local, "start", start_warm)
     Path("two.yaml").write_text(
         "preset: simple\nvariants:\n  light: {box_gain: 1}\n  heavy: {box_gain: 5}\n"
         "figures:\n  Weight: [light, heavy]\nmetrics: [IoU, accuracy]\nbeside: [IoU50]\ngoal: {IoU: 0.1}\n"

@@ -20,7 +20,7 @@ from tests.commands.test_evaluate import unwritten, write_data  # noqa: F401, a 
 from tests.support.load import load_yolo
 from tests.support.paths import ROOT
 from yolo.__main__ import main
-from yolo.darknet.cfg import read_cfg
+from yolo.darknet.cfg import parse_cfg, read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import save_weights
 from yolo.download.fetch import OfficialFile
@@ -54,11 +54,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def raw_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a toy network for 96 x 64 pixels as a.safetensors and as raw.onnx beside it; return the latter."""
-    from yolo.deploy.export import Contents, export_onnx  # needs packages
+    """Write a small network for 96 x 64 pixels as a.safetensors and as raw.onnx beside it; return the latter."""
+    from tests.deploy.test_export import SMALL  # needs packages
+    from yolo.deploy.export import Contents, export_onnx
 
     torch.manual_seed(0)
-    network = Darknet(read_cfg("toy.cfg"))
+    network = Darknet(parse_cfg(SMALL, "small.cfg"))
     network.train()(torch.rand(2, 3, 64, 64))
     with torch.no_grad():  # moderate predictions, as a trained network has them
         for k in network.cfg.heads:

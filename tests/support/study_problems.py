@@ -16,8 +16,10 @@ import numpy as np
 import torch
 
 from tests.support.train_problems import tiny_cfg
+from tests.support.warm import Warm
+from yolo.ablation import launch_local
 from yolo.ablation.detections import CACHE, judged, write_detected
-from yolo.ablation.study import Study, write_study
+from yolo.ablation.study import Study, StudyRun, write_study
 from yolo.ablation.study_report import write_report
 from yolo.boxes import Detections, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolo.darknet.cfg import read_cfg
@@ -37,6 +39,12 @@ VARIANTS: dict[str, LossOptions] = {
 }
 LEVELS = (0.35, 0.5, 0.52)
 """The final AP50 of the variants."""
+
+
+def start_warm(run: StudyRun, *_: object) -> Warm:
+    """Start or resume a run of a study, in place of `launch_local.start`, which other tests are about."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    return Warm(*launch_local.command(run)[1:])
 
 
 def lines(level: float, seed: int, epochs: int, every: int = 1) -> list[dict[str, Any]]:

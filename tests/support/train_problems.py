@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 import yolo
-from tests.support.paths import environment
+from tests.support.warm import Warm
 from yolo.__main__ import main
 from yolo.data.loader import Batch
 from yolo.data.shapes.scenes import make_shapes
@@ -75,26 +74,24 @@ def words(data: Path, cfg: Path, *more: object) -> list[str]:
     return ["--data", str(data), "--cfg", str(cfg), *rest, *given]
 
 
-def process(*arguments: object, torchrun: list[str] | None = None, module: bool = True) -> subprocess.Popen[str]:
-    """`python -m yolo train ...` as a process group of its own, one thread of PyTorch each.
+def process(*arguments: object, ranks: int = 1, module: bool = True) -> Warm:
+    """`python -m yolo train ...` as a process group of its own; `ranks` of them that train together.
 
-    With the options of `torchrun` as several processes; if not `module`, these options end with a script in its place.
+    If not `module`, the arguments begin with a script in its place.
     """
-    start = ["-m", "torch.distributed.run", *torchrun] if torchrun else []
-    return subprocess.Popen(
-        [sys.executable, *start, *(["-m", "yolo", "train"] if module else []), *map(str, arguments)],
-        env=environment(OMP_NUM_THREADS="1"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    return Warm(*(["-m", "yolo", "train"] if module else []), *arguments, ranks=ranks)
 
 
-def ended(child: subprocess.Popen[str], seconds: float = 120) -> tuple[str, str]:
+def ended(child: Warm | subprocess.Popen[str], seconds: float = 120) -> tuple[str, str]:
     """Return stdout and stderr of a process that must end by itself; else its process group is killed, and it fails."""
     try:
         return child.communicate(timeout=seconds)
     finally:
         if child.returncode is None:
-            os.killpg(child.pid, signal.SIGKILL)
+            if isinstance(child, Warm):
+                child.kill()
+            else:
+                os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
 
 

@@ -155,7 +155,7 @@ def test_resume_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_one_process_only(tmp_path: Path) -> None:
     """With several, it would see only the images of one."""
     data, cfg = shapes(tmp_path), tiny_cfg(tmp_path)
-    child = process(*words(data, cfg, "--out", tmp_path / "run", "--glance", 2), torchrun=["--nproc-per-node=2"])
+    child = process(*words(data, cfg, "--out", tmp_path / "run", "--glance", 2), ranks=2)
     _, error = ended(child)
     assert child.returncode != 0
     assert "glance=2: it sees the images of one process; leave it out" in error

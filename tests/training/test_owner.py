@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import yolo.training.owner
 from tests.support.paths import environment
 from tests.support.train_problems import ended, process, shapes, tiny_cfg, words
+from tests.support.warm import Warm
 from yolo.__main__ import main
 from yolo.training.owner import OWNER, owned
 
@@ -123,46 +125,58 @@ def test_where_files_cannot_be_locked(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 BEGUN = """
-import sys
+import sys, time
+from pathlib import Path
 from yolo.__main__ import main
 from yolo.training.engine import Trainer
 
 def waiting(trainer, epoch, fit=Trainer._finish):
     fit(trainer, epoch)
-    print("epoch done", flush=True)
-    sys.stdin.readline()
+    Path("epoch").touch()
+    while Path("epoch").exists():
+        time.sleep(0.01)
 
 Trainer._finish = waiting
 sys.exit(main(["train", *sys.argv[1:]]))
 """
-"""A training that waits for a line after each epoch."""
+"""A training that waits after each epoch until its file `epoch` is removed."""
 
 
 def test_two_trainings(capsys: pytest.CaptureFixture[str]) -> None:
     """Whichever of --out and --resume the second one has, it is refused in one line, and the first run is complete."""
     command = words(shapes(Path.cwd()), tiny_cfg(Path.cwd()), "--out", "run")
-    first = [sys.executable, "-c", BEGUN, *command]
-    with subprocess.Popen(first, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert any(line == "epoch done\n" for line in child.stdout)
-        kept = {path: path.read_bytes() for path in Path("run").iterdir()}
-        for more in (["--resume", "run"], command):
-            assert main(["train", *more]) == 1
-            error = capsys.readouterr().err
-            assert error.count("\n") == 1
-            assert f"error: run: another training writes here: process {child.pid} on" in error
-            assert "--out run" in error, "the command of the first one"
-        assert {path: path.read_bytes() for path in Path("run").iterdir()} == kept
-        child.communicate("\n\n", timeout=120)
-    assert child.returncode == 0
+    child = Warm("-c", BEGUN, *command)
+    after_epoch(child)
+    kept = {path: path.read_bytes() for path in Path("run").iterdir()}
+    for more in (["--resume", "run"], command):
+        assert main(["train", *more]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"error: run: another training writes here: process {child.pid} on" in error
+        assert "--out run" in error, "the command of the first one"
+    assert {path: path.read_bytes() for path in Path("run").iterdir()} == kept
+    Path("epoch").unlink()
+    after_epoch(child)
+    Path("epoch").unlink()
+    _, errors = ended(child)
+    assert child.returncode == 0, errors
     assert not (Path("run") / OWNER).exists()
 
 
+def after_epoch(child: Warm) -> None:
+    """Wait until a training has completed an epoch."""
+    deadline = time.monotonic() + 120
+    while not Path("epoch").exists():
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_all_processes_of_a_training_are_refused() -> None:
-    """Process 0 finds the owner, both give the same error, and torchrun ends."""
+    """Process 0 finds the owner, both give the same error, and end."""
     with owned(Path("run")):
         command = ["--data", "set", "--device", "cpu", "--out", "run"]
-        child = process(*command, torchrun=["--nproc-per-node", "2", "--standalone"])
+        child = process(*command, ranks=2)
         _, errors = ended(child)
     assert child.returncode == 1
     assert errors.count(f"error: run: another training writes here: process {os.getpid()} on") == 2

@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.support.paths import environment
 from tests.support.preflight_problems import change
 from tests.support.single_problems import singles, tiny_backbone
 from tests.support.train_problems import Place, checkpoint, ended, process, same_run, shapes, tiny_cfg, words
@@ -19,8 +22,8 @@ from yolo.__main__ import main
 from yolo.backbones.published import make_backbone
 from yolo.training.run_folder import read_metrics
 
-TWO = ["--standalone", "--nproc-per-node=2"]
-"""Options of torchrun: two processes that meet on a free port."""
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "yolo", "train"]
+"""Two processes that meet on a free port, which its own test starts; the other tests start what it would start."""
 
 RECIPE = ["--epochs", "10", "--batch-size", "6", "--schedule", "constant", "--lr", "1e-2", "--optimizer", "sgd"]
 RECIPE += ["--ema", "0.9", "--eval-every", "10"]
@@ -56,7 +59,7 @@ def losses(run: Path) -> list[dict[str, float]]:
 
 def test_two_processes_are_one(place: Place) -> None:
     """The loss terms of twenty steps and the numbers of the epochs agree within 1e-5; each line is printed once."""
-    child = process(*place.words, "--out", "two", torchrun=TWO)
+    child = process(*place.words, "--out", "two", ranks=2)
     out, errors = ended(child)
     assert child.returncode == 0, errors
     assert out.count("done: two/best.safetensors") == 1
@@ -76,7 +79,7 @@ def test_one_process_checks_for_both(place: Place) -> None:
     """What the quick checks of the first find ends the training in both of them, before a folder is made."""
     shutil.copytree(place.words[1], "set")
     change(Path("set"), lambda content: [one.update(bbox=[0.1, 0.1, 0.5, 0.5]) for one in content["annotations"]])
-    child = process(*place.words, "--data", "set", "--out", "two", torchrun=TWO)
+    child = process(*place.words, "--data", "set", "--out", "two", ranks=2)
     _, errors = ended(child)
     assert child.returncode == 1
     assert errors.count("error: this training cannot succeed; --no-check starts it anyway") == 2
@@ -99,14 +102,14 @@ def test_two_processes_resume(place: Place) -> None:
     thawed = [word for word in place.words if word not in ("--freeze", "*.bn.*")]
     thawed += ["--optimizer", "adam", "--lr", "1e-3", "--early-metric", "val/loss"]
     Path("stop.py").write_text(STOP)
-    whole = process(*thawed, "--out", "whole", torchrun=TWO)
-    stopped = process(*thawed, "--out", "run", torchrun=[*TWO, "stop.py"], module=False)
+    whole = process(*thawed, "--out", "whole", ranks=2)
+    stopped = process("stop.py", *thawed, "--out", "run", ranks=2, module=False)
     _, errors = ended(whole)
     assert whole.returncode == 0, errors
     out, errors = ended(stopped)
     assert "resume with: python -m yolo train --resume run" in out, errors
     assert checkpoint(Path("run"))["loader"]["position"] == 1
-    resumed = process("--resume", "run", torchrun=TWO)
+    resumed = process("--resume", "run", ranks=2)
     _, errors = ended(resumed)
     assert resumed.returncode == 0, errors
     assert same_run(Path("whole"), Path("run")) == ""
@@ -122,7 +125,7 @@ def test_layers_that_are_frozen_for_some_epochs(tmp_path: Path) -> None:
     spec = tiny_backbone(tmp_path / "backbone")
     command = ["--model", "largest", "--backbone", spec, "--unfreeze", "1", "--data", str(singles(tmp_path, 16, 4))]
     command += ["--size", "64", "--epochs", "2", "--batch-size", "8", "--workers", "0", "--device", "cpu"]
-    child = process(*command, "--out", "two", torchrun=TWO)
+    child = process(*command, "--out", "two", ranks=2)
     out, errors = ended(child)
     assert child.returncode == 0, errors
     assert out.count("epoch 2/2") == 1
@@ -133,7 +136,11 @@ def test_layers_that_are_frozen_for_some_epochs(tmp_path: Path) -> None:
 
 def test_a_signal_stops_both(place: Place) -> None:
     """torchrun passes it on. Both complete the step, and it is saved once."""
-    child = process(*place.words, "--epochs", "3000", "--eval-every", "0", "--out", "run", torchrun=TWO)
+    child = subprocess.Popen(
+        [*TORCHRUN, *place.words, "--epochs", "3000", "--eval-every", "0", "--out", "run"],
+        env=environment(OMP_NUM_THREADS="1"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
     metrics, deadline = Path("run/metrics.jsonl"), time.monotonic() + 120
     while not metrics.exists() or metrics.read_bytes().count(b"\n") < 2:
         assert child.poll() is None, child.communicate()
@@ -168,7 +175,7 @@ def test_a_function_that_fails_in_two_processes(place: Place) -> None:
     """It is called in one of them, both end with its error, and both train on in the same script."""
     data, cfg = (place.words[place.words.index(word) + 1] for word in ("--data", "--cfg"))
     Path("script.py").write_text(SCRIPT.replace("DATA", repr(data)).replace("CFG", repr(cfg)))
-    out, errors = ended(process("script.py", torchrun=TWO, module=False))
+    out, errors = ended(process("script.py", ranks=2, module=False))
     problem = "on_epoch_end=__main__:fails failed after epoch 1 (LookupError: gone); run is saved up to there"
     assert sorted(out.splitlines()) == sorted(
         ["called in process 0", *[f"{problem}, and can be resumed"] * 2, *["True [3, 6]"] * 2]

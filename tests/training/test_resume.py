@@ -33,6 +33,7 @@ from tests.support.train_problems import (
     tiny_cfg,
     words,
 )
+from tests.support.warm import Warm
 from yolo.__main__ import main
 from yolo.darknet.safetensors_file import read_tensors
 from yolo.options.train import Train
@@ -124,7 +125,7 @@ def test_killed_between_the_files(
     assert difference(one, other) == ""
 
 
-def wait_until(true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
+def wait_until(true: Callable[[], bool], child: Warm) -> None:
     """Check a thousand times a second. Fails if the process ends before, or after two minutes."""
     deadline = time.monotonic() + 120
     while not true():

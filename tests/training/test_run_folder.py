@@ -19,7 +19,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from tests.support.paths import ROOT, environment
+from tests.support.paths import ROOT
+from tests.support.train_problems import ended
+from tests.support.warm import Warm
 from yolo.training.run_folder import Run, newest_run, next_folder, read_metrics
 
 
@@ -250,14 +252,15 @@ def test_kill_minus_nine(tmp_path: Path) -> None:
     """Killed in the middle of logging and resumed, three times: every epoch has one complete line, in order."""
     folder, start = tmp_path / "a", 0
     for _ in range(3):
-        worker = subprocess.Popen([sys.executable, "-c", LOGGING, str(folder), str(start)], cwd=ROOT)
+        worker = Warm("-c", LOGGING, folder, start)
         deadline = time.monotonic() + 60
         while not (folder / "metrics.jsonl").exists() or len(read_metrics(folder)) < start + 3:
             assert worker.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.0123)
         os.kill(worker.pid, signal.SIGKILL)
-        assert worker.wait() == -signal.SIGKILL
+        ended(worker)
+        assert worker.returncode == -signal.SIGKILL
         rows = read_metrics(folder)
         assert [row["epoch"] for row in rows] == list(range(len(rows)))
         assert all(len(row) == 402 and row["metric/7"] == row["epoch"] + 1 for row in rows)
@@ -329,15 +332,9 @@ dist.destroy_process_group()
 
 def test_two_processes_share_a_folder(tmp_path: Path) -> None:
     """One folder, one line, one file of events, whoever comes first."""
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path / "meeting"), str(k)],
-            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for k in range(2)
-    ]  # fmt: skip
+    workers = [Warm("-c", WORKER, tmp_path / "meeting", k) for k in range(2)]
     for worker in workers:
-        out, errors = worker.communicate(timeout=120)
+        out, errors = ended(worker)
         assert worker.returncode == 0, errors
         assert out.splitlines()[-1] == "runs/train"  # some of gloo talks here, too
     assert read_metrics("runs/train") == [{"epoch": 0, "step": 1, "loss": 0.5}]
