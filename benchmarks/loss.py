@@ -7,6 +7,7 @@ which are not copied, and ends with their gradients. Contenders take turns; mill
 
 - `floor`: zeroing the gradient of each scale. Every loss has to, since almost all of the gradient stays zero.
 - `plain`: the default loss with boolean masks and plain indexing, and PyTorch's gradients of these.
+- `darknet`: `darknet_loss` with the keys of training of yolov4.cfg.
 - the others: `compute_loss` with the options in their name.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,10 +30,18 @@ from yolo.darknet.heads import Head
 from yolo.darknet.plan import make_plan
 from yolo.darknet.sections import Yolo
 from yolo.detection.assign import assign
+from yolo.detection.darknet_loss import darknet_loss
 from yolo.detection.grid import make_grids
 from yolo.detection.loss import compute_loss
 
 SIZE = 416
+YOLOV4: dict[str, Any] = {
+    "iou_loss": "ciou",
+    "iou_thresh": 0.213,
+    "iou_normalizer": 0.07,
+    "ignore_thresh": 0.7,
+    "max_delta": 5.0,
+}
 
 
 def problem(B: int, N: int, seed: int = 0) -> tuple[list[Head], list[Tensor], Tensor]:
@@ -74,7 +84,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     arguments = parser.parse_args()
     heads, raws, labels = problem(arguments.batch, arguments.labels)
-    model = SimpleNamespace(heads=heads)
+    model = SimpleNamespace(heads=heads, cfg=read_cfg("yolov3.cfg"))
+    layers = tuple(replace(layer, **YOLOV4) if isinstance(layer, Yolo) else layer for layer in model.cfg.layers)
+    model.cfg = replace(model.cfg, layers=layers)
 
     def gradients(loss: Callable[[list[Tensor]], Tensor]) -> list[Tensor]:
         leaves = [raw.detach().requires_grad_() for raw in raws]
@@ -91,6 +103,7 @@ def main() -> None:
         "prediction": ours(assign="prediction"),
         "prior": ours(assign="prior"),
         "prior, ignore 0.5": ours(assign="prior", ignore_thresh=0.5),
+        "darknet": lambda: gradients(lambda leaves: darknet_loss(leaves, labels, model).total),
     }
     with torch.no_grad():
         difference = float((plain_loss(raws, labels, heads) - compute_loss(raws, labels, model).total).abs())
@@ -103,7 +116,8 @@ def main() -> None:
         print(f"{name:<18} {figures.spread('6.1f')} ms")
     default = times["default"].median
     print(f"plain / default {times['plain'].median / default:.2f}, ", end="")
-    print(f"prior with ignore / default {times['prior, ignore 0.5'].median / default:.2f}")
+    print(f"prior with ignore / default {times['prior, ignore 0.5'].median / default:.2f}, ", end="")
+    print(f"darknet / prior with ignore {times['darknet'].median / times['prior, ignore 0.5'].median:.2f}")
 
 
 if __name__ == "__main__":

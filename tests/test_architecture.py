@@ -27,7 +27,7 @@ BUDGET = {
     "yolo/metrics": 765,
     "yolo/darknet": 1800,
     "yolo/data": 3535,
-    "yolo/detection": 560,
+    "yolo/detection": 850,
     "yolo/download": 640,
     "yolo/backbones": 200,
     "yolo/localize": 560,

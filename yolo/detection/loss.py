@@ -94,7 +94,7 @@ def compute_loss(
     if changes:
         options = options.replace(**changes)
     heads = model.heads
-    _check_shapes(predictions, labels, heads)
+    check_shapes(predictions, labels, heads)
     dtype = torch.float64 if predictions[0].dtype == torch.float64 else torch.float32
     labels = labels.to(dtype)
     found = assign(predictions, labels, heads, options.assign) if assignment is None else assignment
@@ -227,15 +227,21 @@ class _Gather(torch.autograd.Function):
         return gradient, None, None, None, None, None
 
 
-def _check_shapes(predictions: Sequence[Tensor], labels: Tensor, heads: Sequence[Head]) -> None:
-    """Raise ValueError for predictions or labels of the wrong shape, and for heads that the loss does not support."""
+def check_shapes(
+    predictions: Sequence[Tensor], labels: Tensor, heads: Sequence[Head], new_coords: bool = False
+) -> None:
+    """Raise ValueError for predictions or labels of the wrong shape, and for heads that the loss does not support.
+
+    These are `[region]` heads, and without `new_coords` those that have it.
+    """
     if not heads or len(heads) != len(predictions):
         raise ValueError(f"got predictions of {len(predictions)} scales for a network of {len(heads)} heads")
     for s, (raw, head) in enumerate(zip(predictions, heads, strict=True)):
-        if head.region or head.new_coords:
+        if head.region or (head.new_coords and not new_coords):
             kind = "[region]" if head.region else "[yolo] with new_coords=1"
+            supported = "[yolo]" if new_coords else "plain [yolo]"
             raise ValueError(
-                f"head {s} is {kind}; the loss supports plain [yolo] heads only, so this network can only detect"
+                f"head {s} is {kind}; the loss supports {supported} heads only, so this network can only detect"
             )
         if raw.ndim != 5 or not len(raw) or raw.shape[1] != len(head.anchors) or raw.shape[4] != 5 + head.classes:
             raise ValueError(
