@@ -22,11 +22,11 @@ from tests.support.paths import ROOT
 
 BUDGET = {
     "yolo": 660,
-    "yolo/options": 1025,
+    "yolo/options": 1045,
     "yolo/images": 648,
     "yolo/metrics": 765,
-    "yolo/darknet": 1800,
-    "yolo/data": 3535,
+    "yolo/darknet": 1825,
+    "yolo/data": 3570,
     "yolo/detection": 850,
     "yolo/download": 640,
     "yolo/backbones": 200,
@@ -40,7 +40,7 @@ BUDGET = {
     "yolo/training": 2042,
     "yolo/preflight": 796,
     "yolo/ablation": 1305,
-    "yolo/commands": 1550,
+    "yolo/commands": 1615,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 

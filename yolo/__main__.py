@@ -20,7 +20,7 @@ from yolo import __version__
 from yolo.options.ablate import Ablate
 from yolo.options.aliases import foreign
 from yolo.options.check import Check
-from yolo.options.commands import Completion, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
+from yolo.options.commands import Anchors, Completion, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
 from yolo.options.convert import Convert
 from yolo.options.presets import Command, parse_command
 from yolo.options.train import Train
@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[type[Any], str]] = {
     "summary": (Summary, "yolo.commands.summary"),
     "convert": (Convert, "yolo.commands.convert"),
     "show-data": (ShowData, "yolo.commands.show_data"),
+    "anchors": (Anchors, "yolo.commands.anchors"),
     "doctor": (Doctor, "yolo.commands.doctor"),
     "get": (Get, "yolo.commands.get"),
     "check": (Check, "yolo.commands.check"),

@@ -12,6 +12,7 @@ certified.py   the end of `convert` to ONNX: 8 bits, and what the file costs
 convert.py       weights from one format to another
 of_run.py        what the run of some weights says about its data
 show_data.py     what a data set holds
+anchors.py       anchors made for a data set, and a cfg that has them
 doctor.py        what is wrong with a data set, and what looks wrong
 get.py           download weights and data sets
 check.py         whether a training would fail, and why

@@ -66,10 +66,11 @@ def _place(file: str, line: int, section: str, index: int) -> str:
     return f"{file}:{line}: [{section}]{layer}"
 
 
-def read_cfg(path: str | Path) -> Cfg:
+def read_cfg(path: str | Path, *, quiet: bool = False) -> Cfg:
     """Read a `.cfg` file. A bare name such as `yolov3.cfg` is also searched among the shipped ones.
 
-    Remarks (unknown keys, repeated keys) are logged. Raises FileNotFoundError, or CfgError (a ValueError).
+    Remarks (unknown keys, repeated keys) are logged unless `quiet`. Raises FileNotFoundError, or CfgError, a
+    ValueError.
     """
     data = _find(Path(path)).read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
@@ -77,7 +78,7 @@ def read_cfg(path: str | Path) -> Cfg:
     except UnicodeDecodeError:  # comments in another encoding
         text = data.decode("latin-1")
     cfg = parse_cfg(text, str(path))
-    for note in cfg.notes:
+    for note in () if quiet else cfg.notes:
         log.warning("%s", note)
     return cfg
 
@@ -246,19 +247,26 @@ def with_classes(cfg: Cfg, classes: int) -> Cfg:
         raise ValueError(f"{classes} classes; a detector needs at least 1: does the data set have labels?")
     if not cfg.heads:
         raise ValueError(f"{cfg.file}: no [yolo] or [region] section, so there is no number of classes to change")
-    layers = list(cfg.layers)
     for index in cfg.heads:
-        head, before = layers[index], layers[index - 1]
+        head = cfg.layers[index]
         assert isinstance(head, HeadSection)
-        if index == 0 or not isinstance(before, Convolutional):
-            got = (
-                f"the layer before is [{before.name}], line {before.source.line}" if index else "no layer is before it"
-            )
-            raise cfg.error(
-                index,
-                f"{got}; the number of classes can be changed only if a [convolutional] section comes right before the "
-                f"head: write classes and filters into the cfg yourself",
-            )
-        layers[index - 1] = replace(before, filters=head.filters(classes))
-        layers[index] = replace(head, classes=classes)
+        cfg = with_head(cfg, index, replace(head, classes=classes))
+    return cfg
+
+
+def with_head(cfg: Cfg, index: int, head: HeadSection) -> Cfg:
+    """Return the cfg with another head section as layer `index`, and `filters` for it in the convolution before it.
+
+    Raises CfgError, with file and line, if the layer before is not a convolution.
+    """
+    before = cfg.layers[index - 1]
+    if index == 0 or not isinstance(before, Convolutional):
+        got = f"the layer before is [{before.name}], line {before.source.line}" if index else "no layer is before it"
+        raise cfg.error(
+            index,
+            f"{got}; the number of classes or of anchors can be changed only if a [convolutional] section comes right "
+            f"before the head: write classes, anchors and filters into the cfg yourself",
+        )
+    layers = list(cfg.layers)
+    layers[index - 1 : index + 1] = replace(before, filters=head.filters(head.classes)), head
     return replace(cfg, layers=tuple(layers))

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
-from yolo.darknet.cfg import Cfg, CfgError
+from yolo.darknet.cfg import Cfg, CfgError, with_head
 from yolo.darknet.keys import MAX_ELEMENTS, Shape, ShapeError, SizeError
-from yolo.darknet.sections import Dropout, HeadSection, Layer
+from yolo.darknet.sections import Dropout, HeadSection, Layer, Yolo
 from yolo.size import Size
 
 _Stride = tuple[Fraction, Fraction]
 
 IMAGE = -1  # as a source: the image itself
+
+FRACTIONS = 32  # pixels: up to this width of the input, darknet writes anchors with four digits after the point
 
 
 @dataclass(frozen=True)
@@ -169,12 +171,56 @@ def _sources(cfg: Cfg, index: int, section: Layer) -> tuple[int, ...]:
     return tuple(sources)
 
 
-def anchors(plan: Plan) -> list[np.ndarray]:
-    """Return the anchors of every head: `S` arrays `[A, 2]` of width and height in pixels of the network input."""
+def anchors(plan: Plan, heads: Sequence[int] | None = None) -> list[np.ndarray]:
+    """Return the anchors of every head: `S` arrays `[A, 2]` of width and height in pixels of the network input.
+
+    `heads`: the layers of the heads, by default all in the order of the cfg.
+    """
     found = []
-    for layer in (plan.layers[k] for k in plan.cfg.heads):
+    for layer in (plan.layers[k] for k in (plan.cfg.heads if heads is None else heads)):
         section, (y, x) = layer.section, layer.stride
         assert isinstance(section, HeadSection)
         unit = (float(x), float(y)) if section.IN_CELLS else (1.0, 1.0)
         found.append(np.array(section.pairs, dtype=np.float64) * unit)
     return found
+
+
+def with_anchors(plan: Plan, shapes: np.ndarray) -> Cfg:
+    """Return the cfg with other anchors, divided over the heads: the smallest ones to the head of the smallest stride.
+
+    A head keeps its number of anchors if their sum stays the same. Otherwise all heads get equally many, those of the
+    largest strides one more where that does not work out. Then `num` changes, and `filters` of the convolution before
+    each head. Every `[yolo]` section lists all anchors, in whole pixels as in darknet's cfgs, and `mask` says which are
+    its own; a `[region]` section lists its own in cells. The net has the size of the plan.
+
+    Args:
+        plan: the cfg and its input size.
+        shapes: width and height of the anchors in pixels of the network input, `[anchors, 2]`, in any order.
+
+    Raises:
+        ValueError: a cfg without heads, or fewer anchors than heads.
+        CfgError: a head whose layer before is not a convolution, with file and line.
+    """
+    cfg, count = plan.cfg, len(shapes)
+    heads = sorted(cfg.heads, key=lambda k: math.prod(plan.layers[k].stride))
+    if not 0 < len(heads) <= count:
+        raise ValueError(f"{cfg.file}: {count} anchors for {len(heads)} heads; each head needs at least one")
+    shares = [len(head) for head in anchors(plan, heads)]
+    if sum(shares) != count:
+        shares = [(count + rank) // len(heads) for rank in range(len(heads))]
+    shapes = shapes[shapes.prod(axis=1).argsort(kind="stable")]
+    # Below 33 pixels darknet writes fractions.
+    pixels = np.maximum(shapes.round(), 1).astype(int) if plan.size.width > FRACTIONS else shapes.round(4)
+    first = 0
+    for k, share in zip(heads, shares, strict=True):
+        own, section, (y, x) = slice(first, first + share), cfg.layers[k], plan.layers[k].stride
+        first += share
+        if isinstance(section, Yolo):
+            listed = tuple(pixels.ravel().tolist())
+            section = replace(section, anchors=listed, num=count, mask=tuple(range(count))[own])
+        else:
+            assert isinstance(section, HeadSection)
+            cells = (shapes[own] / (float(x), float(y))).round(4)
+            section = replace(section, anchors=tuple(cells.ravel().tolist()), num=share)
+        cfg = with_head(cfg, k, section)
+    return replace(cfg, net=replace(cfg.net, height=plan.size.height, width=plan.size.width))

@@ -87,9 +87,19 @@ def anchor_table(index: Index, plan: Plan, *, letterbox: bool = True) -> list[st
 
     Below it is a sentence on how well all of them fit. Crowds and boxes without area are not counted.
     """
+    sizes = learned_sizes(index, plan.size, letterbox=letterbox)
+    return [*head_table(sizes, plan), verdict(sizes, np.concatenate(anchors(plan)))]
+
+
+def learned_sizes(index: Index, size: Size, *, letterbox: bool = True) -> np.ndarray:
+    """Return `network_sizes` of the boxes that are learned: without crowds and boxes without area."""
+    sizes = network_sizes(index, size, letterbox=letterbox)[~index.crowd]
+    return sizes[(sizes > 0).all(axis=1)]
+
+
+def head_table(sizes: np.ndarray, plan: Plan) -> list[str]:
+    """Return a table with a line for each anchor and head: which of the boxes `[G, 2]` in network pixels it has."""
     # The best anchor of every box, and how many boxes each anchor has.
-    sizes = network_sizes(index, plan.size, letterbox=letterbox)[~index.crowd]
-    sizes = sizes[(sizes > 0).all(axis=1)]
     heads = anchors(plan)
     best, overlap = nearest(sizes, heads)
     counts = np.bincount(best, minlength=sum(map(len, heads)))
@@ -106,4 +116,4 @@ def anchor_table(index: Index, plan: Plan, *, letterbox: bool = True) -> list[st
         share = counts[first : first + len(head)].sum() / everything
         lines.append(f"{s:>4}  {stride!s:>6}  {'all':<19} {share:>6.1%}")
         first += len(head)
-    return [*lines, verdict(sizes, np.concatenate(heads))]
+    return lines

@@ -28,7 +28,7 @@ VERBS = {
     "detector valid": "eval --data FILE.data --cfg FILE.cfg --weights FILE.weights",
     "detector recall": "eval --data FILE.data --cfg FILE.cfg --weights FILE.weights",
     "detector train": "train --data FILE.data --cfg FILE.cfg --weights FILE.conv.N",
-    "detector calc_anchors": "show-data FILE.data, which prints the sizes of the boxes",
+    "detector calc_anchors": "anchors --data FILE.data --cfg FILE.cfg --darknet --placement stretch",
     "partial": "convert FILE.weights NAME.conv.N --cfg FILE.cfg",
     "predict": f"detect {_WITH_MODEL}",
     "test": "detect for images, eval for figures",
