@@ -38,7 +38,8 @@ from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
 from yolo.options.augment import Augment
 from yolo.size import Size
-from yolo.training.assemble import assemble, gather, loader_workers
+from yolo.training.assemble import assemble, gather
+from yolo.training.batches import loader_workers
 from yolo.training.run_folder import read_metrics
 
 

@@ -56,7 +56,8 @@ from yolo.names import COCO, COCO_IDS
 from yolo.options.augment import PLAIN
 from yolo.options.schedule import Schedule
 from yolo.options.train import Train
-from yolo.training.assemble import assemble, gather, loader_workers
+from yolo.training.assemble import assemble, gather
+from yolo.training.batches import loader_workers
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
 

@@ -15,6 +15,7 @@ from yolo.ablation.study import Pilot, Study, finished, read_study, write_study
 from yolo.ablation.variants import decided, differences, option_of, pilot_runs, variant_options, with_option
 from yolo.options.ablate import PILOT_SEED, Ablate
 from yolo.options.faster_rcnn import FasterRcnn
+from yolo.options.presets import parse_train
 from yolo.options.train import LossOptions, Train
 from yolo.options.yaml_file import write_yaml
 
@@ -228,6 +229,16 @@ def test_none_is_too_few(name: str) -> None:
         Ablate(grid="blog", **few)
     with pytest.raises(ValueError, match="seeds=1000001: expected at least 1, at most 1,000,000"):
         Ablate(grid="blog", seeds=PILOT_SEED + 1)
+
+
+def test_a_variant_that_its_cfg_trains_has_no_preset(tmp_path: Path) -> None:
+    """The values of the study's preset would contradict those of the cfg; a preset of its own it has."""
+    own = "{recipe: cfg, cfg: yolov3-tiny.cfg"
+    options = variant_options(grid(tmp_path, f"variants: {{ours: , by-cfg: {own}}}, both: {own}, preset: blog}}}}\n"))
+    plain = Train(recipe="cfg", cfg=Path("yolov3-tiny.cfg"))
+    assert options["by-cfg"] == plain
+    assert options["both"] != plain
+    assert options["ours"] == parse_train([])
 
 
 def test_variants_of_different_models(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def test_every_key_is_on_one_side(kind: type[Section]) -> None:
          "a.cfg:5: [net] angle=0y: expected a decimal number, written like 0.5 or 1e-3. Only training reads it, so the "
          "default is used"),
         (NET + "policy=stepps\nhue=,1\n" + CONV + HEAD,
-         "a.cfg:5: [net] policy=stepps: expected one of random, poly, constant, step, exp, sigmoid, steps, sgdr; did "
-         "you mean steps?. Only training reads it, so the default is used"),
+         "a.cfg:5: [net] policy=stepps: expected one of random, poly, constant, step, exp, sigmoid, sig, steps, sgdr; "
+         "did you mean steps?. Only training reads it, so the default is used"),
         (NET + "policy=steps\nsteps=16000d,18000\nscales=.1,.1\n" + CONV + HEAD,
          "a.cfg:6: [net] steps=16000d,18000: expected an integer. Only training reads it, so the default is used"),
         (NET + "policy=steps\nsteps=1,2\nscales=.1,.1,.1\n" + CONV + HEAD,

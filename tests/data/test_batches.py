@@ -762,3 +762,68 @@ def test_random_numbers_differ() -> None:
     """Another seed, epoch, number or use gives other random numbers."""
     values = {float(chance(*key).random()) for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0, 1))}
     assert len(values) == 5
+
+
+def test_epochs_are_cut_off_after_the_last_batch() -> None:
+    """Of 7 batches in epochs of 3 the third has one, a fourth none; the loader is as long as its epoch."""
+    batches = Batches(5, 2, SIZE, total=7, order=Repeated())
+    assert [batches.count(epoch) for epoch in range(5)] == [3, 3, 1, 0, 0]
+    assert [len(batches.epoch(epoch)) for epoch in range(5)] == [3, 3, 1, 0, 0]
+    assert batches.epoch(2)[0] == Batches(5, 2, SIZE, order=Repeated()).epoch(2)[0]
+    loader = Loader(Augmented(Drawn(5)), batches)
+    lengths = []
+    for _ in range(3):
+        lengths.append((len(loader), len(list(loader))))
+    assert lengths == [(3, 3), (3, 3), (1, 1)]
+    assert (loader.epoch, loader.position, len(loader)) == (3, 0, 0)
+    assert len(Batches(5, 2, SIZE, order=Repeated())) == Batches(5, 2, SIZE, order=Repeated()).count(99) == 3
+
+
+class Repeated:
+    """Six draws of an epoch, with every image of two several times."""
+
+    name = "repeated"
+
+    def __len__(self) -> int:
+        return 6
+
+    def __call__(self, epoch: int, /) -> np.ndarray:
+        return np.array([epoch % 2, 0, 0, 1, 1, 0])
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_sizes_and_numbers_of_draws(world: int) -> None:
+    """A batch has the size that is given for it, in every process; a number tells draws of the same image apart."""
+    sizes = {(epoch, number): Size(32 * (epoch + 1), 32 * (number + 1)) for epoch in range(2) for number in range(3)}
+    made = [
+        Batches(2, 2 // world, SIZE, order=Repeated(), sizes=lambda *place: sizes[place], rank=rank, world=world)
+        for rank in range(world)
+    ]
+    assert made[0].largest == Size(32, 32)
+    for epoch in range(2):
+        shares = [batches.epoch(epoch) for batches in made]
+        draws = [[draw for share in shares for draw in share[number]] for number in range(3)]
+        assert all({draw.size for draw in draws[number]} == {sizes[epoch, number]} for number in range(3))
+        flat = [draw for batch in draws for draw in batch]
+        assert [draw.number for draw in flat] == [0, 1, 2, 3, 4, 5]
+        assert [draw.image for draw in flat] == Repeated()(epoch).tolist()
+
+
+def test_samples_made_in_another_way() -> None:
+    """`change` decides in place of the options, and the user's transform sees what it makes."""
+    data, given = Drawn(3), []
+
+    def change(seen: object, draw: Draw, seed: int) -> Sample:
+        given.append((draw, seed))
+        assert len(seen) == 3  # type: ignore[arg-type]
+        return sample_of(np.full((*draw.size, 3), 7 + draw.number, np.uint8), [[0, 0, 8, 8]], draw.image)
+
+    draws = [Draw(4, 1, SIZE, 0), Draw(4, 1, SIZE, 5)]
+    seen = Augmented(data, PLAIN, seed=3, change=change)
+    assert not seen.is_plain(4)
+    assert [int(seen[draw][0].unique()) for draw in draws] == [7, 12]
+    assert given == [(draw, 3) for draw in draws]
+    turned = Augmented(data, EVERYTHING, seed=3, change=change, transform=v2.RandomHorizontalFlip(1))
+    image, target = turned[draws[0]]
+    assert int(image.unique()) == 7
+    assert target["boxes"].tolist() == [[SIZE.width - 8, 0, SIZE.width, 8]]

@@ -142,7 +142,7 @@ def test_a_gradient_of_zero(words: dict[str, list[str]], monkeypatch: pytest.Mon
     """A gradient of 0 gets a second batch before it is named, and then only a warning."""
 
     def without_box(least: int, usual: Any, self: Any, images: Any, targets: Any) -> Losses:
-        terms, counts = usual(self, images, targets)
+        terms, counts, _ = usual(self, images, targets)
         return Losses({**terms, "box": terms["box"] * (len(images) > least)}, counts)
 
     for least, verdict in ((QUICK["IMAGES"], "PASS"), (99, "WARN")):
@@ -158,7 +158,7 @@ def test_a_wrong_loss_at_the_start(name: str, words: dict[str, list[str]], monke
     """A loss a thousand times as large is odd with initial weights; nothing is promised for others."""
 
     def larger(usual: Any, self: Any, images: Any, targets: Any) -> Losses:
-        terms, counts = usual(self, images, targets)
+        terms, counts, _ = usual(self, images, targets)
         return Losses({key: 1000 * value for key, value in terms.items()}, counts)
 
     run = subject(words[name])
@@ -184,7 +184,7 @@ def test_a_loss_that_is_not_finite(words: dict[str, list[str]], monkeypatch: pyt
     """It is named, and nothing else is judged."""
 
     def broken(usual: Any, self: Any, images: Any, targets: Any) -> Losses:
-        terms, counts = usual(self, images, targets)
+        terms, counts, _ = usual(self, images, targets)
         return Losses({**terms, "box": terms["box"] / 0}, counts)
 
     plant(monkeypatch, SingleObjectDetector, broken)

@@ -32,7 +32,8 @@ from yolo.models.yolo import YoloDetector
 from yolo.options.detection import EVALUATION
 from yolo.options.schedule import Schedule
 from yolo.options.train import Train
-from yolo.training.assemble import _batches, assemble, gather
+from yolo.training.assemble import assemble, gather
+from yolo.training.batches import make_batches
 from yolo.training.diagnose import NotFiniteError
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
@@ -63,7 +64,7 @@ def poisoned(image_id: int) -> Callable[..., Losses]:
     plain = YoloDetector.losses
 
     def losses(self: YoloDetector, images: Tensor, targets: list[Target], through: nn.Module | None = None) -> Losses:
-        terms, counts = plain(self, images, targets, through)
+        terms, counts, _ = plain(self, images, targets, through)
         if self.network.training and any(target["image_id"] == image_id for target in targets):
             terms["cls"] = terms["cls"] * float("nan")
         return Losses(terms, counts)
@@ -318,7 +319,7 @@ def test_transfer_to_the_same_network(file: str, network: Darknet) -> None:
     else:
         save_safetensors(network, file, names)
     other = Darknet(network.cfg)
-    table, initial = transfer(other, Path(file), names)
+    table, initial, _ = transfer(other, Path(file), names)
     assert file in table
     assert initial == frozenset()
     own = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -333,7 +334,7 @@ def test_transfer_to_other_classes(file: str, network: Darknet) -> None:
     else:
         save_safetensors(network, file, list("abcdef"))
     other = Darknet(with_classes(network.cfg, 2))
-    table, initial = transfer(other, Path(file), ["x", "y"])
+    table, initial, _ = transfer(other, Path(file), ["x", "y"])
     assert initial == {4, 7}
     assert "initial" in table
     assert torch.equal(other.get_parameter("layers.0.conv.weight"), network.get_parameter("layers.0.conv.weight"))
@@ -416,7 +417,7 @@ def test_a_batch_that_processes_cannot_share(
     detector: YoloDetector, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused with both numbers."""
-    monkeypatch.setattr("yolo.training.assemble.world_size", lambda: 2)
+    monkeypatch.setattr("yolo.training.batches.world_size", lambda: 2)
     options = Train(data=str(data), batch_size=3)
     with pytest.raises(ValueError, match="batch_size=3 over 2 processes: expected a multiple of them"):
-        _batches(options, open_data(data, split="train"), detector)
+        make_batches(options, open_data(data, split="train"), detector)

@@ -69,6 +69,30 @@ def test_what_was_added_continues() -> None:
     assert other.take() == EXPECTED
 
 
+def test_means_are_of_all_that_they_are_over() -> None:
+    """Of labels, for example: sums of both parts over batches, and over an interruption. Over nothing there is none."""
+
+    def given(part: float, number: float) -> Losses:
+        means = {"iou": (torch.tensor(part), torch.tensor(number)), "none": (torch.tensor(0.0), torch.tensor(0.0))}
+        return losses(1.0, 1.0, 1)._replace(means=means)
+
+    totals, other = Totals(CPU), Totals(CPU)
+    totals.add(given(0.5, 1), 8)
+    state = totals.state_dict()
+    other.load_state_dict(state)
+    assert difference(other.state_dict(), state) == ""
+    for found in (totals, other):
+        found.add(given(1.75, 2), 1)
+        values = found.take()
+        assert values["train/iou"] == 0.75
+        assert "train/none" not in values
+        assert found.ratios == {}
+    del state["ratios"]  # older checkpoints have none
+    other.load_state_dict(state)
+    other.add(given(1.75, 2), 1)
+    assert other.take()["train/iou"] == 0.875
+
+
 @pytest.mark.parametrize(
     ("metric", "values", "best"),
     [

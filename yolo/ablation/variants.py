@@ -66,7 +66,10 @@ def variant_options(study: Study) -> dict[str, Training]:
         changes = {option: value for option, value in variant.items() if option != PRESET}
         file, values = find_preset(variant.get(PRESET, study.preset)), merged(study.base, changes)
         model = values.get("model") or model_in(file) or Training.model
-        preset = read_yaml(file, replace(find_model(model, f"variant {name}: model").options(), model=model))
+        preset = replace(find_model(model, f"variant {name}: model").options(), model=model)
+        # With the recipe cfg the cfg has the values that the preset of the study would have.
+        if PRESET in variant or values.get("recipe") != "cfg":
+            preset = read_yaml(file, preset)
         # Words are read last, so they must not change what the variant has set.
         train = read_values(values, preset, f"variant {name}")
         try:

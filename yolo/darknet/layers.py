@@ -20,7 +20,7 @@ from yolo.darknet.heads import Head
 from yolo.darknet.keys import Shape
 from yolo.darknet.plan import LayerPlan
 
-Init = Literal["darknet", "torch"]
+Init = Literal["darknet", "torch", "uniform"]
 
 BN_EPSILON = 1e-5  # inside the root; AlexeyAB's darknet, and its GPU code and the original's
 
@@ -57,16 +57,23 @@ class ConvBlock(nn.Module):
         """Draw initial weights and make batch norm the identity.
 
         `darknet`: normal weights of variance 2 / fan-in (He), biases 0. `torch`: as nn.Conv2d, uniform weights and
-        biases of variance 1/3 / fan-in.
+        biases of variance 1/3 / fan-in. `uniform`: as AlexeyAB's darknet, uniform weights up to the root of
+        2 / fan-in, biases 0, running variances 0.
         """
         if self.init == "torch":
             nn.Conv2d.reset_parameters(self.conv)
         else:
-            nn.init.normal_(self.conv.weight, std=math.sqrt(2 / self.conv.weight[0].numel()))
+            most = math.sqrt(2 / self.conv.weight[0].numel())
+            if self.init == "uniform":
+                nn.init.uniform_(self.conv.weight, -most, most)
+            else:
+                nn.init.normal_(self.conv.weight, std=most)
             if self.conv.bias is not None:
                 nn.init.zeros_(self.conv.bias)
         if self.bn is not None:
             self.bn.reset_parameters()
+            if self.init == "uniform":
+                nn.init.zeros_(self.bn.running_var)  # type: ignore[arg-type]  # a Tensor, since statistics are tracked
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from yolo.darknet.keys import Section, SectionError, integer, integers, real, reals, training, word
 
+POLICIES = ["random", "poly", "constant", "step", "exp", "sigmoid", "sig", "steps", "sgdr"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Net(Section):
@@ -21,7 +23,7 @@ class Net(Section):
     learning_rate: float = training(real(0.001))
     momentum: float = training(real(0.9))
     decay: float = training(real(0.0001))
-    policy: str = training(word("constant", ["random", "poly", "constant", "step", "exp", "sigmoid", "steps", "sgdr"]))
+    policy: str = training(word("constant", POLICIES))
     steps: tuple[int, ...] = training(integers())
     scales: tuple[float, ...] = training(reals())
     seq_scales: tuple[float, ...] = training(reals())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from yolo.darknet.cfg import Cfg
 from yolo.darknet.heads import Head
 from yolo.darknet.layers import Add, ConvBlock, Init, build_layer
-from yolo.darknet.plan import IMAGE, make_plan
+from yolo.darknet.plan import IMAGE, LayerPlan, make_plan
 from yolo.size import Size
 
 MAX_BYTES = 2**31  # of parameters, unless a weights file has more
@@ -70,7 +72,7 @@ class Darknet(nn.Module):
         outputs: dict[int, Tensor] = {IMAGE: images}
         predictions = []
         for plan, layer in zip(self.plan.layers, self.layers, strict=True):
-            output = layer(*(outputs[k] for k in plan.sources))
+            output = self.output_of(plan, layer, [outputs[k] for k in plan.sources])
             if isinstance(layer, Head):
                 predictions.append(output)
             else:
@@ -79,6 +81,11 @@ class Darknet(nn.Module):
                 if k != IMAGE and self.plan.last_use[k] <= plan.index:
                     outputs.pop(k, None)
         return predictions
+
+    def output_of(self, plan: LayerPlan, layer: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+        """Return the output of a layer for the outputs of its sources."""
+        output: Tensor = layer(*inputs)
+        return output
 
     def _check(self, images: Tensor) -> None:
         """Raise ValueError for images of another shape or type."""

@@ -17,10 +17,14 @@ from yolo.darknet.weights import load_weights
 
 
 class Transfer(NamedTuple):
-    """The `table` of what was loaded, and the sections of the cfg that have `initial` weights."""
+    """The `table` of what was loaded, the sections of the cfg that have `initial` weights, and the images `seen`.
+
+    `seen` is that of the header of a `.weights` file which fills the network, else 0.
+    """
 
     table: str
     initial: frozenset[int]
+    seen: int = 0
 
 
 def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
@@ -40,7 +44,8 @@ def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
     if path.suffix != ".safetensors":
         report = load_weights(network, path, transfer=True)
         rows = (row for row in report.rows if row.fate != "loaded")
-        return Transfer(str(report), frozenset(layer for row in rows for layer in range(row.first, row.last + 1)))
+        initial = frozenset(layer for row in rows for layer in range(row.first, row.last + 1))
+        return Transfer(str(report), initial, report.header.seen if report.complete else 0)
     tensors, metadata = read_tensors(path)
     same_classes = json.loads(metadata.get("names", "null")) == list(names)
     own = network.state_dict()

@@ -59,8 +59,8 @@ class Loader:
         self.epoch, self.position = 0, 0
 
     def __len__(self) -> int:
-        """Return the number of batches of a whole epoch."""
-        return len(self.batches)
+        """Return the number of batches of the present epoch."""
+        return self.batches.count(self.epoch)
 
     def state_dict(self) -> dict[str, int | str]:
         """Return what a resumed run needs, and what it must have in common with this one."""

@@ -21,11 +21,15 @@ CPU = torch.device("cpu")
 
 
 class Draw(NamedTuple):
-    """A sample that is to be made: the epoch, the index of the image, the size of the network input."""
+    """A sample that is to be made: the epoch, the index of the image, the size of the network input.
+
+    `number` is the place in the epoch. Only an order that repeats images needs it: it tells their draws apart.
+    """
 
     epoch: int
     image: int
     size: Size
+    number: int = 0
 
 
 def chance(seed: int, epoch: int, number: int, use: int = 0) -> np.random.Generator:

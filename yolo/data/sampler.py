@@ -5,11 +5,16 @@ Letters: `I` images, `B` images in the batch of one process, `W` processes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from yolo.data.order import Draw, InOrder, Order, Shuffled, chance
 from yolo.options.augment import PLAIN, Augment
 from yolo.size import Size
+
+Sizes = Callable[[int, int], Size]
+"""Returns the network input of a batch, from the epoch and the number of the batch in it."""
 
 STEP = 32  # pixels: the largest stride of YOLOv3; the sides of its input are multiples of it
 
@@ -27,6 +32,8 @@ class Batches:
         options: only `multi_scale` and `last_plain` are read. The input of a batch is up to `multi_scale` times larger
             or smaller, in steps of 32 pixels, except in the last `last_plain` epochs.
         epochs: number of epochs of the run; needed for `options.last_plain`.
+        sizes: other inputs than those of `multi_scale`; the largest is that of the first batch.
+        total: number of batches of the whole run, after which epochs are cut off; by default they are whole.
         rank, world: number of this process from 0, and W. Batch by batch, all processes together see what one process
             with batches of W·B images would see. The last batch is filled up with the first images of the epoch, so
             that no process waits for another.
@@ -45,6 +52,8 @@ class Batches:
         order: Order | None = None,
         options: Augment = PLAIN,
         epochs: int = 0,
+        sizes: Sizes | None = None,
+        total: int | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -62,12 +71,17 @@ class Batches:
             order = Shuffled(images, seed) if shuffle else InOrder(images)
         self.images, self.batch_size, self.size, self.seed = images, batch_size, Size(*size), seed
         self.order, self.options, self.epochs = order, options, epochs
+        self.sizes, self.total = sizes, total
         self.rank, self.world = rank, world
         options.ends_plain(0, epochs)  # raises here what it would raise in an epoch
 
     def __len__(self) -> int:
-        """Return the number of batches of an epoch; the last one may be smaller."""
+        """Return the number of batches of a whole epoch; the last one may be smaller."""
         return -(-len(self.order) // (self.batch_size * self.world))
+
+    def count(self, epoch: int) -> int:
+        """Return the number of batches of this epoch, counted from 0."""
+        return len(self) if self.total is None else max(0, min(len(self), self.total - epoch * len(self)))
 
     def state_dict(self) -> dict[str, int | str]:
         """Return what the batches of an epoch follow from. `order` is its name, and left out for those of `shuffle`."""
@@ -96,14 +110,16 @@ class Batches:
         # A batch of all processes is cut into their shares.
         step = self.batch_size * self.world
         batches = []
-        for number, first in enumerate(range(0, len(order), step)):
-            size, whole = self._size(epoch, number), order[first : first + step]
-            own = np.array_split(whole, self.world)[self.rank]
-            batches.append([Draw(epoch, k, size) for k in own.tolist()])
+        for number, first in enumerate(range(0, len(order), step)[: self.count(epoch)]):
+            size, places = self._size(epoch, number), np.arange(first, min(first + step, len(order)))
+            own = np.array_split(places, self.world)[self.rank]
+            batches.append([Draw(epoch, int(order[place]), size, place) for place in own.tolist()])
         return batches
 
     def _size(self, epoch: int, number: int) -> Size:
         """Return the network input of a batch, the same in every process."""
+        if self.sizes is not None:
+            return self.sizes(epoch, number)
         most = self.options.multi_scale
         if most == 1 or self.options.ends_plain(epoch, self.epochs):
             return self.size
@@ -112,6 +128,8 @@ class Batches:
     @property
     def largest(self) -> Size:
         """The largest network input of a batch."""
+        if self.sizes is not None:
+            return self.sizes(0, 0)
         most = self.options.multi_scale
         return self.size if most == 1 else self._scaled(most)
 

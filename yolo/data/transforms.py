@@ -35,6 +35,9 @@ from yolo.size import Size
 
 Transform = Callable[[tv_tensors.Image, Target], tuple[Any, Any]]
 
+Change = Callable[[DataSet, Draw, int], Sample]
+"""Returns the sample of a draw; the last argument is the seed of its random numbers."""
+
 
 class Objects(NamedTuple):
     """`boxes` float64 `[G, 4]` xyxy in input pixels, `labels` int64, `crowd` bool, `area` float64 in input pixels."""
@@ -56,6 +59,7 @@ class Augmented(View):
         transform: a torchvision v2 transform of `(image, target)`. It is applied to the finished sample, except in the
             last `last_plain` epochs. torch's random numbers are seeded for it; it has to seed any others itself.
         letterbox: keep the proportions of images; False stretches them as detection then does, in a mosaic as well.
+        change: makes the samples in another way, in place of `options`.
 
     `augmented[Draw(epoch, image, size)]` is a sample of that size. Its image is uint8 and has the memory layout
     `[h, w, 3]`.
@@ -70,15 +74,17 @@ class Augmented(View):
         epochs: int = 0,
         transform: Transform | None = None,
         letterbox: bool = True,
+        change: Change | None = None,
     ) -> None:
         super().__init__(Recent(data) if options.mosaic or options.mixup else data)
         self.options, self.seed, self.epochs, self.transform = options, seed, epochs, transform
-        self.letterbox = letterbox
+        self.letterbox, self.change = letterbox, change
         options.ends_plain(0, epochs)  # raises here what it would raise in an epoch
 
     def is_plain(self, epoch: int) -> bool:
         """Return whether nothing is changed in this epoch, counted from 0."""
-        return (self.options.plain and self.transform is None) or self.options.ends_plain(epoch, self.epochs)
+        unchanged = self.options.plain and self.transform is None and self.change is None
+        return unchanged or self.options.ends_plain(epoch, self.epochs)
 
     def __getitem__(self, draw: Draw) -> Sample:
         """Return the sample of a draw.
@@ -86,8 +92,12 @@ class Augmented(View):
         Raises ValueError for a damaged image, and if the user's transform returns something that is not a sample.
         """
         still = self.is_plain(draw.epoch)
-        unchanged = still or self.options.plain
-        sample = placed(self.data[draw.image], draw.size, self.letterbox) if unchanged else self._changed(draw)
+        if self.change is not None:
+            sample = self.change(self.data, draw, self.seed)
+        elif still or self.options.plain:
+            sample = placed(self.data[draw.image], draw.size, self.letterbox)
+        else:
+            sample = self._changed(draw)
         if still or self.transform is None:
             return sample
         with torch_chance(int(chance(self.seed, draw.epoch, draw.image, use=3).integers(2**63))):

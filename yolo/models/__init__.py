@@ -5,6 +5,7 @@ finder.py      detection as a caller of Python sees it: the part of Detector tha
 found.py       what `detect` returns: detections with names and image, drawn, saved, exported
 coco_rows.py   detections in COCO's results format
 yolo.py        YOLO as a Detector
+by_cfg.py      YOLO as its cfg trains it, with darknet's loss
 single.py      what the models of one object in an image share, and `simple`, the smallest, as Detectors
 localizer.py   `localizer` as a Detector
 largest.py     `largest` as a Detector

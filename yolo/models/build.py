@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from yolo.darknet.cfg import parse_cfg, read_cfg, with_classes
+from yolo.darknet.cfg import Cfg, parse_cfg, read_cfg, with_classes
 from yolo.darknet.layers import ConvBlock
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import read_metadata
@@ -18,12 +18,14 @@ from yolo.darknet.sections import Region, Yolo
 from yolo.darknet.transfer import transfer
 from yolo.distributed import print_once
 from yolo.download.weights import located, published
+from yolo.models.by_cfg import CfgDetector, by_cfg, recipe_for
 from yolo.models.detector import Detector
 from yolo.models.weights_of import file_of, weights_of
 from yolo.models.yolo import YoloDetector
 from yolo.options.registry import find_model, resolve
 from yolo.options.train import Train
 from yolo.options.training import Training
+from yolo.recipe.cpu_build import CpuBuild
 from yolo.size import Size
 
 DEFAULT = Path("toy.cfg")
@@ -47,25 +49,37 @@ def build_detector(options: Training, names: list[str], device: torch.device) ->
     return detector.replace(network=network, letterbox=options.placement == "letterbox", **made)
 
 
-def build_yolo(options: Train, names: list[str]) -> YoloDetector:
-    """Return a YOLO: the network of the cfg with the data's number of classes."""
-    # The cfg, with the classes of the data: the one that is given, that of the weights, or the smallest one.
+def cfg_of(options: Train, *, quiet: bool = False) -> Cfg:
+    """Return the cfg of a YOLO: the one that is given, that of the weights, or the smallest one.
+
+    Remarks on a file are logged unless `quiet`.
+    """
     own = _metadata(options.weights).get("cfg")
     if options.cfg is None and own is not None:
-        cfg = parse_cfg(own, f"{options.weights}, its cfg")
-    else:
-        cfg = read_cfg(options.cfg or DEFAULT)
+        return parse_cfg(own, f"{options.weights}, its cfg")
+    return read_cfg(options.cfg or DEFAULT, quiet=quiet)
+
+
+def build_yolo(options: Train, names: list[str]) -> YoloDetector:
+    """Return a YOLO: the network of the cfg with the data's number of classes."""
+    cfg = cfg_of(options)
     before = {layer.classes for layer in cfg.layers if isinstance(layer, (Yolo, Region))}
     cfg = with_classes(cfg, len(names))
     if before != {len(names)}:
         old = ", ".join(map(str, sorted(before)))
         print_once(f"{cfg.file}: {len(names)} classes as in the data, in place of {old}")
     # The weights: initial ones, then those of the file where they fit.
-    network = Darknet(cfg, init=options.init)
+    kind = CpuBuild if options.recipe == "cfg" and options.darknet_build == "cpu" else Darknet
+    network, seen = kind(cfg, init=options.init), 0
     fresh = frozenset(range(len(network.layers)))
     if options.weights is not None:
-        table, fresh = transfer(network, located(options.weights), names)
+        table, fresh, seen = transfer(network, located(options.weights), names)
+        seen = 0 if options.clear else seen
         print_once(table)
+        if options.recipe == "cfg" and not seen:
+            print_once("training begins at iteration 0; a complete .weights file says how many images it has seen")
+    if options.recipe == "cfg":
+        return CfgDetector(network, names, recipe_for(cfg, options.seed, seen))
     if options.obj_bias is not None:
         set_objectness_bias(network, options.obj_bias, fresh)
     size = Size.parse(options.size) if options.size else network.size
@@ -75,11 +89,20 @@ def build_yolo(options: Train, names: list[str]) -> YoloDetector:
 def started_from(options: T) -> T:
     """Return the options of a new run with the file of its weights, their cfg, and the input if these decide it.
 
-    The name of a published file stays a name. Raises as `weights_of`.
+    With the recipe cfg they have what the cfg says, too. The name of a published file stays a name. Raises as
+    `weights_of` and `by_cfg`, and ValueError for options that only the recipe cfg reads.
     """
-    weights = options.weights
-    if weights is None:
-        return options
+    if isinstance(options, Train) and options.recipe == "ours" and (options.clear or options.darknet_build != "gpu"):
+        raise ValueError("clear, darknet_build: without effect unless darknet's recipe is followed; add --recipe cfg")
+    if options.weights is not None:
+        options = replace(options, **_from_weights(options, options.weights))
+    if isinstance(options, Train) and options.recipe == "cfg":
+        return by_cfg(options, cfg_of(options, quiet=True))
+    return options
+
+
+def _from_weights(options: Training, weights: Path) -> dict[str, Any]:
+    """Return the options that follow from the weights to start from."""
     made: dict[str, Any] = {"weights": weights if published(weights) else file_of(weights, "train")}
     # A darknet file does not say what network it belongs to; its cfg may lie beside it.
     if isinstance(options, Train) and options.cfg is None:
@@ -87,10 +110,11 @@ def started_from(options: T) -> T:
         made |= {"cfg": Path(own.file)} if own else {}
     found = _metadata(made["weights"])
     # The input belongs to the network: with another cfg it is that cfg's.
-    if options.size is None and getattr(options, "cfg", None) is None and "size" in found:
+    recipe = getattr(options, "recipe", "ours")
+    if recipe == "ours" and options.size is None and getattr(options, "cfg", None) is None and "size" in found:
         height, width = json.loads(found["size"])
         made["size"] = f"{width}x{height}"
-    return replace(options, **made)
+    return made
 
 
 def names_of_weights(options: Training) -> list[str] | None:

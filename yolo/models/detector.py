@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # torchvision's import takes a second or two, and detection d
     from yolo.data.transforms import Augmented
     from yolo.detection.dense import Dense
     from yolo.options.training import Training
+    from yolo.recipe.recipe import Recipe
 
 
 @contextmanager
@@ -52,11 +53,13 @@ class Losses(NamedTuple):
     """The loss of a batch.
 
     `terms` are scalars by name, with gradients unless they are disabled. Training minimizes their sum. `counts` are
-    integer scalars by name, which are summed over batches.
+    integer scalars by name, which are summed over batches. `means` are sums and numbers by name, scalars: over several
+    batches both are summed, then divided.
     """
 
     terms: dict[str, Tensor]
     counts: dict[str, Tensor]
+    means: Mapping[str, tuple[Tensor, Tensor]] = MappingProxyType({})
 
 
 class Perfect(NamedTuple):
@@ -104,6 +107,9 @@ class Detector(Finder):
 
     curves: ClassVar[bool] = False
     """Whether a training ends with losses.png and a line that says how the loss fell."""
+
+    recipe: Recipe | None = None
+    """What decides rate, order, input and augmentation of a training in place of its options."""
 
     network: nn.Module
     options: Training | None = None
@@ -154,6 +160,9 @@ class Detector(Finder):
 
     def begin_epoch(self, epoch: int) -> None:
         """Prepare the network for training in an epoch, counted from 0: which layers are trained."""
+
+    def begin_step(self, step: int) -> None:
+        """Prepare the network for an optimizer step, counted from 1."""
 
     def rate(self, parameter: str) -> float:
         """Return the learning rate of a parameter of the network, by name, as a multiple of the schedule's."""

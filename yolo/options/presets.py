@@ -25,6 +25,9 @@ DEFAULT = "default"
 RUN = "options.yaml"
 """All options of a run, in its folder."""
 
+EARLY = ("model", "preset", "options", "resume", "recipe")
+"""The words that decide what the others change."""
+
 T = TypeVar("T", bound=Training)
 
 
@@ -63,11 +66,10 @@ def from_keywords(words: Mapping[str, Any], caller: str) -> Command[Training]:
     Raises ValueError that begins with `caller` for unknown words and wrong values, ValueError or OSError for wrong
     files.
     """
-    own = {"preset": None, "options": None, "resume": None} | dict(words)
-    preset, file, resume = (None if own[name] is None else str(own[name]) for name in ("preset", "options", "resume"))
-    train, preset = _base(own.get("model"), preset, Path(file) if file else None, Path(resume) if resume else None)
+    early = {name: None if words.get(name) is None else str(words[name]) for name in EARLY}
+    train, preset, file = _base(early)
     given = {word: value for word, value in words.items() if word not in ("preset", "options")}
-    return Command(train=read_keywords(given, train, caller), preset=preset, options=Path(file) if file else None)
+    return Command(train=read_keywords(given, train, caller), preset=preset, options=file)
 
 
 def parse_command(command: type[C], verb: str, arguments: Sequence[str], base: Training | None = None) -> C:
@@ -78,28 +80,26 @@ def parse_command(command: type[C], verb: str, arguments: Sequence[str], base: T
     """
     # The model decides which options there are, so it comes first; where it is named twice, the later source wins.
     early = argparse.ArgumentParser(prog=f"python -m yolo {verb}", add_help=False, allow_abbrev=False)
-    for name in ("--model", "--preset", "--resume"):
-        early.add_argument(name)
-    early.add_argument("--options", type=Path)
+    for name in EARLY:
+        early.add_argument(f"--{name}")
     given, _ = early.parse_known_args(arguments)
-    resume = None if given.resume is None else Path(given.resume)
-    train, preset = _base(given.model, given.preset, given.options, resume, base)
+    train, preset, file = _base(vars(given), base)
     return tyro.cli(
         cast("type[C]", command[type(train)]),  # type: ignore[index]  # known only now
         prog=f"python -m yolo {verb}",
         args=arguments,
-        default=command(train=train, preset=preset, options=given.options),
+        default=command(train=train, preset=preset, options=file),
         config=(OmitArgPrefixes, FlagCreatePairsOff),
     )
 
 
-def _base(
-    model: str | None, preset: str | None, options: Path | None, resume: Path | None, base: Training | None = None
-) -> tuple[Training, str | None]:
-    """Return the options that the words of a command line change, and the name of the preset in them, if any.
+def _base(words: Mapping[str, str | None], base: Training | None = None) -> tuple[Training, str | None, Path | None]:
+    """Return the options that the words of a command line change, and the preset and the file in them, if any.
 
-    The arguments are the words that decide it: the preset comes first, then the file, or the options of a run alone.
+    `words` has those of `EARLY`, which decide it: the preset comes first, then the file, or the options of a run alone.
     """
+    model, preset, recipe = (words[name] for name in ("model", "preset", "recipe"))
+    options, resume = (Path(path) if (path := words[name]) else None for name in ("options", "resume"))
     file = None if preset is None else find_preset(preset)
     if resume is not None and (preset or options):
         raise ValueError(
@@ -109,7 +109,9 @@ def _base(
     own = resume / RUN if resume is not None and (resume / RUN).is_file() else None
     model = model or model_in(options) or model_in(file) or model_in(own) or Training.model
     train = base or (replace(find_model(model).options(), model=model) if own is None else read_options(own))
-    if preset is None and base is None and resume is None:
+    # With the recipe cfg the cfg has the values that a preset would have.
+    by_cfg = (recipe or _word_in(options, "recipe")) == "cfg"
+    if preset is None and base is None and resume is None and not by_cfg:
         preset = DEFAULT if model == Training.model else model if model in presets() else None
     if preset is not None:
         train = read_yaml(find_preset(preset), train)
@@ -117,7 +119,7 @@ def _base(
         # A run's options.yaml has every option of its time: later ones have their defaults, not the preset's values.
         of_a_run = _word_in(options, "resume") is not None
         train = read_yaml(options, replace(find_model(model).options(), model=model) if of_a_run else train)
-    return train, preset
+    return train, preset, options
 
 
 def read_options(file: Path) -> Training:

@@ -31,7 +31,10 @@ class Model(NamedTuple):
 
 MODELS: dict[str, Model] = {
     "yolo": Model(
-        "yolo.models.build:build_yolo", Train, "yolo.models.load:restore_yolo", ["yolo.training.probe:watchers"]
+        "yolo.models.build:build_yolo",
+        Train,
+        "yolo.models.load:restore_yolo",
+        ["yolo.training.probe:watchers", "yolo.training.darknet_files:watchers"],
     ),
     **{
         name: Model(f"yolo.models.{file}:build_{name}", options, "yolo.models.single:restore", view=view)

@@ -2,6 +2,7 @@
 
 engine.py      the training loop
 assemble.py    builds a whole run from its options
+batches.py     the batches of a run: augmented images and their order
 sets.py        the data sets of a run: to train on, to evaluate on
 validation.py  the evaluation between epochs
 schedule.py    learning-rate schedules: pure functions of the step, without torch
@@ -18,6 +19,7 @@ interrupt.py   stops after a complete step at Ctrl-C or SIGTERM
 progress.py    the progress bar, a line per epoch, what limits the speed
 diagnose.py    finds where the first non-finite number appeared
 allocator.py   makes glibc's memory allocator keep the blocks that training frees
+darknet_files.py  darknet's own files of a run: weights at its moments, a line for each iteration
 probe.py       how well a network fits its labels: positives, near misses, sure detections
 rcnn_probe.py  how rare objects are among the anchors and proposals of Faster R-CNN
 glance.py      AP50 right after a step, as many published curves are made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,13 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from yolo.data.cache import Cached
 from yolo.data.datasets import ImageDataset
 from yolo.data.loader import Loader
-from yolo.data.sample import DataSet
 from yolo.data.sampler import Batches
 from yolo.data.sheet import contact_sheet
-from yolo.data.transforms import Augmented, Preview, Transform
+from yolo.data.transforms import Augmented, Preview
 from yolo.distributed import print_once, rank, world_size
 from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
@@ -31,6 +28,7 @@ from yolo.options.aliases import renamed
 from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
 from yolo.training.allocator import keep_large_blocks
+from yolo.training.batches import loader_workers, make_batches
 from yolo.training.callback import EpochEnd
 from yolo.training.engine import Trainer
 from yolo.training.kept import DATA, Verdict, epoch_anew, in_order, kept_cfg, settled
@@ -107,7 +105,7 @@ def gather(
         detector.network.load_state_dict(renamed(state["trainer"])["network"])
     _check_metric(options.early_metric, detector)
     detector, wrapped = _wrap(detector, options)
-    seen, batches = _batches(options, data, detector, transform.call if transform else None)
+    seen, batches = make_batches(options, data, detector, transform.call if transform else None)
     samples = detector.samples(seen)
     loader = Loader(samples, batches, workers=loader_workers(options.workers), pin=device.type == "cuda")
     if state is None:
@@ -115,8 +113,13 @@ def gather(
             detector.fit_to(data, Loader(samples, batches))
     # Rounded up: the last step of an epoch may have fewer batches.
     epoch_steps = -(-len(loader) // options.accumulate)
-    origin = _origin(state, anew=verdict.anew)
-    total_steps = origin[1] + (options.epochs - origin[0]) * epoch_steps
+    origin, recipe = _origin(state, anew=verdict.anew), detector.recipe
+    total_steps = recipe.total if recipe else origin[1] + (options.epochs - origin[0]) * epoch_steps
+    if recipe and (verdict.anew or options.epochs != recipe.epochs):
+        raise ValueError(
+            "with the recipe cfg a resumed run keeps its images and its iterations, which are max_batches of its cfg; "
+            "for others start a new one: --weights FILE.weights of this run continues at the iteration of that file"
+        )
     return Parts(
         options=options,
         device=device,
@@ -127,7 +130,7 @@ def gather(
         seen=seen,
         batches=batches,
         loader=loader,
-        schedule=make_schedule(options.schedule, total_steps, epoch_steps),
+        schedule=recipe.rate if recipe else make_schedule(options.schedule, total_steps, epoch_steps),
         total_steps=total_steps,
         precision=training_precision(options.precision, device),
         verdict=verdict,
@@ -168,7 +171,9 @@ def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
     )
     # Only a new run writes the sheet: a resumed one has it.
     if state is None:
-        _first_batch(parts.seen, parts.batches, run)
+        if recipe := detector.recipe:  # the weights may have iterations behind them
+            trainer.step, (parts.loader.epoch, parts.loader.position) = recipe.first, recipe.start
+        _first_batch(parts.seen, parts.batches, run, options.accumulate)
     else:
         trainer.load_state_dict(epoch_anew(state["trainer"], parts.batches) if verdict.anew else state["trainer"])
         if verdict.anew:  # before the record says so: a crash in between leaves a run that is refused again
@@ -179,7 +184,8 @@ def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
         f"{options.placement}, {options.epochs} epoch{'s' * (options.epochs != 1)}, {parts.total_steps:,} steps, "
         f"{str(parts.precision).removeprefix('torch.')} on {parts.device}"
     )
-    print_once("\n".join([summary, *warmup_notes(options.schedule, parts.total_steps)]))
+    notes = [] if detector.recipe else warmup_notes(options.schedule, parts.total_steps)
+    print_once("\n".join([summary, *notes]))
     return trainer
 
 
@@ -246,44 +252,6 @@ def _wrap(detector: Detector, options: Training) -> tuple[Detector, nn.Module | 
     return detector, None if trained is detector.network else trained
 
 
-def _batches(
-    options: Training, data: ImageDataset, detector: Detector, transform: Transform | None = None
-) -> tuple[Augmented, Batches]:
-    """Return the augmented images, and the batches of this process as indices of images."""
-    share, rest = divmod(options.batch_size, world_size())
-    if rest or not share:
-        raise ValueError(f"batch_size={options.batch_size} over {world_size()} processes: expected a multiple of them")
-    # The cache comes before augmentation: it holds decoded images, which are the same in every epoch.
-    images: DataSet = data
-    if options.cache != "none":
-        images = Cached(data, detector.size, options.cache, Path("runs/cache"), letterbox=detector.letterbox)
-    seen = Augmented(
-        images, options.augmentation, seed=options.seed, epochs=options.epochs, transform=transform,
-        letterbox=detector.letterbox,
-    )  # fmt: skip
-    batches = Batches(
-        len(data),
-        share,
-        detector.size,
-        order=detector.order(data, options),
-        seed=options.seed,
-        shuffle=options.shuffle,
-        options=options.augmentation,
-        epochs=options.epochs,
-        rank=rank(),
-        world=world_size(),
-    )
-    return seen, batches
-
-
-def loader_workers(workers: int | None) -> int:
-    """Return the number of workers of one training process. By default its share of the cores minus 2, at most 8."""
-    if workers is not None:
-        return workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(0, cores // world_size() - 2))
-
-
 def _folder(options: Training, state: dict[str, Any] | None, text: str, files: Mapping[str, str]) -> Run:
     """Return the folder of the run: a new one, or the existing one without what is newer than the checkpoint.
 
@@ -308,11 +276,12 @@ def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -
     return numbers
 
 
-def _first_batch(seen: Augmented, batches: Batches, run: Run) -> None:
-    """Write a sheet of the first batch as the network gets it, with boxes: it shows errors in the data."""
+def _first_batch(seen: Augmented, batches: Batches, run: Run, accumulate: int) -> None:
+    """Write a sheet of the first step's images as the network gets them, with boxes: it shows errors in the data."""
     if rank() > 0:
         return
-    draws = batches.epoch(0)[0][:16]
+    step = [draw for batch in batches.epoch(0)[:accumulate] for draw in batch]
+    draws = [draw for draw in step if draw.size == step[0].size][:16]
     sheet = contact_sheet(
         Preview(seen, draws), range(len(draws)), draws[0].size, "the first batch, as training sees it"
     )

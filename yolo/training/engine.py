@@ -108,6 +108,8 @@ class Trainer:
             if not self._epoch(interrupt):
                 self._read(everything=True)
                 self.save()
+                for watcher in self.watchers.values():
+                    watcher.stopped()
                 return False
             self._finish(epoch)
         return True
@@ -173,6 +175,8 @@ class Trainer:
                 # The last step of an epoch may have fewer batches; its mean is over those.
                 first = (self.loader.position - 1) // self.options.accumulate * self.options.accumulate
                 size = min(self.options.accumulate, len(self.loader) - first)
+                if not step:
+                    self.detector.begin_step(self.step + 1)
                 last = self.loader.position == first + size
                 self._batch(batch, size, first=not step, last=last)
                 step.append(batch)
@@ -234,6 +238,8 @@ class Trainer:
             self.totals.add_step(norm)
             self.progress.show(terms)
             numbers = {f"step/{name}": value for name, value in terms.items()}
+            for watcher in self.watchers.values():
+                numbers |= watcher.read(step, sum(values))
             self.run.scalars(step, {**numbers, "step/gradient": norm, "step/lr": self.schedule(step)})
 
     def _finish(self, epoch: int) -> None:
@@ -255,6 +261,8 @@ class Trainer:
             # As long as the metric is not defined, the newest weights are kept: a run always has weights.
             if (self.best.better(epoch, values) or self.best.epoch < 0) and rank() == 0:
                 shown.save(self.run.folder / BEST)
+                for watcher in self.watchers.values():
+                    watcher.best(shown)
         # The line comes before the checkpoint: a resume drops a line that is too new and cannot replace a missing one.
         row = self.run.log(epoch, self.step, values | self.progress.measured())
         saved = (epoch + 1) % self.options.save_every == 0 or self._done(epoch + 1)

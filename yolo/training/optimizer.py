@@ -57,7 +57,11 @@ def make_optimizer(
         ]
     fused = all(p.device.type in ("cpu", "cuda") for p in network.parameters()) or None
     if name == "sgd":
-        return torch.optim.SGD(groups, lr, momentum, fused=fused)
+        optimizer = torch.optim.SGD(groups, lr, momentum, fused=fused)
+        # The fused one cannot take a step with parameters that were frozen in those before and have no buffer yet.
+        for parameter in network.parameters() if momentum else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
     return kind(groups, lr, betas=(momentum, 0.999), fused=fused)
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from yolo.options.schedule import Schedule
+from yolo.recipe.rates import stepped
 
 FLOOR = 1e-7
 """The minimum of the warm-up schedule: with a lower rate nothing is learned."""
@@ -62,12 +63,7 @@ def darknet(t: int, rate: float, burn_in: int, steps: Sequence[int], scales: Seq
         steps: the steps at which the rate changes, ascending.
         scales: the factor for each of `steps`.
     """
-    if t < burn_in:
-        return rate * (t / burn_in) ** BURN_IN_POWER
-    for step, scale in zip(steps, scales, strict=True):
-        if t >= step:
-            rate *= scale
-    return rate
+    return stepped(t, rate, burn_in, BURN_IN_POWER, steps, scales)
 
 
 def cosine(t: int, initial: float, peak: float, T: int, final: float, total: int) -> float:

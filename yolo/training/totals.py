@@ -16,7 +16,8 @@ from yolo.models.detector import Losses
 class Totals:
     """The sums over images, on the device; each process has the sums of its own images.
 
-    `terms` are the sums of the loss terms over images, float64 `[]`; `counts` the detector's counts, int64 `[]`.
+    `terms` are the sums of the loss terms over images, float64 `[]`; `counts` the detector's counts, int64 `[]`;
+    `ratios` the sum and the number of each of its means, float64 `[2]`.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -26,13 +27,15 @@ class Totals:
     def _clear(self) -> None:
         self.terms: dict[str, Tensor] = {}
         self.counts: dict[str, Tensor] = {}
+        self.ratios: dict[str, Tensor] = {}
         self.images = 0
         self.steps, self.norms, self.largest_norm = 0, 0.0, 0.0
 
     def add(self, losses: Losses, images: int) -> None:
         """Add the mean losses and the counts of a batch of `images` images. Nothing waits for the device."""
         sums = {name: value.detach().double() * images for name, value in losses.terms.items()}
-        for total, values in ((self.terms, sums), (self.counts, losses.counts)):
+        pairs = {name: torch.stack([part.detach().double() for part in pair]) for name, pair in losses.means.items()}
+        for total, values in ((self.terms, sums), (self.counts, losses.counts), (self.ratios, pairs)):
             for name, value in values.items():
                 total[name] = total[name] + value if name in total else value
         self.images += images
@@ -52,6 +55,8 @@ class Totals:
         """Return means of the terms, counts and gradient norms of the epoch over all processes, and reset to 0."""
         values = self.means("train")
         values |= {f"train/{name}": int(sum_over_ranks(count)) for name, count in self.counts.items()}
+        pairs = {name: sum_over_ranks(pair).tolist() for name, pair in self.ratios.items()}
+        values |= {f"train/{name}": total / number for name, (total, number) in pairs.items() if number}
         if self.steps:
             values |= {"train/gradient": self.norms / self.steps, "train/gradient_max": self.largest_norm}
         self._clear()
@@ -62,6 +67,7 @@ class Totals:
         return {
             "sums": {name: gather(value[None]) for name, value in self.terms.items()},
             "counts": {name: gather(value[None]) for name, value in self.counts.items()},
+            "ratios": {name: gather(value[None]) for name, value in self.ratios.items()},
             "images": self.images,
             "gradient": [float(self.steps), self.norms, self.largest_norm],
         }
@@ -70,6 +76,8 @@ class Totals:
         """Continue from `state_dict()`, each process with its own sums."""
         self.terms = {name: values[rank()].to(self.device) for name, values in state["sums"].items()}
         self.counts = {name: values[rank()].to(self.device) for name, values in state["counts"].items()}
+        # Older checkpoints have no ratios.
+        self.ratios = {name: values[rank()].to(self.device) for name, values in state.get("ratios", {}).items()}
         self.images = state["images"]
         steps, self.norms, self.largest_norm = state["gradient"]
         self.steps = int(steps)

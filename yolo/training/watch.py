@@ -1,4 +1,4 @@
-"""Watchers of a training: they see every step and every evaluation, change nothing, and add their own numbers."""
+"""Watchers of a training: they see every step and every evaluation, and add their own numbers and files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,25 @@ from yolo.training.validation import Validation
 class Watcher:
     """The base class of watchers, with the methods that the engine calls. Its state is saved in the checkpoint."""
 
+    of_one_process = True
+    """Whether it sees the images of one process only, so that it is refused in several."""
+
     def step(self, first: int, batches: Sequence[Batch], /) -> None:
         """See the batches of a completed step; `first` is the index of the first one within the epoch."""
+
+    def read(self, step: int, loss: float, /) -> dict[str, float]:
+        """See the loss of a step, some steps later, and return more numbers of it for TensorBoard."""
+        return {}
 
     def evaluated(self, detector: Detector, /) -> dict[str, float]:
         """Return the watcher's numbers of the detector that is being evaluated."""
         return {}
+
+    def best(self, detector: Detector, /) -> None:
+        """See the detector that was evaluated, in process 0, when it is the best so far."""
+
+    def stopped(self) -> None:
+        """See the end of a training that is stopped before its last step."""
 
     def epoch(self) -> dict[str, float]:
         """Return the numbers of the epoch that ends, and reset."""
@@ -43,7 +56,8 @@ def watchers(
     found: dict[str, Watcher] = {}
     for make in find_model(options.model).watchers:
         found |= resolve(make)(detector, options, validation, arithmetic)
-    if found and world_size() > 1:
-        enabled = ", ".join(f"{name}={getattr(options, name)}" for name in found)
+    alone = [name for name, watcher in found.items() if watcher.of_one_process]
+    if alone and world_size() > 1:
+        enabled = ", ".join(f"{name}={getattr(options, name)}" for name in alone)
         raise ValueError(f"{enabled}: it sees the images of one process; leave it out")
     return found
