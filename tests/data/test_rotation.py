@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -32,6 +32,7 @@ TURNED = replace(PLAIN, rotate=45)
     size=st.sampled_from([(96, 160), (160, 96), (64, 64), (608, 416)]),
     letterbox=st.booleans(),
 )
+@example(seed=1837994, flip=0.0, rotate=32.0, size=(608, 416), letterbox=False)  # enlarged 7 by 11 times
 def test_boxes_are_those_of_the_corners(
     seed: int, flip: float, rotate: float, size: tuple[int, int], letterbox: bool
 ) -> None:
@@ -56,7 +57,13 @@ def test_boxes_are_those_of_the_corners(
         assert (boxes[0, :2] <= np.array(shown[:2]) + 1).all()
         assert (boxes[0, 2:] >= np.array(shown[2:]) - 1).all()
         if (whole[:2] > 0).all() and (whole[2:] < (w, h)).all():
-            assert np.abs(boxes[0] - shown).max() <= 2.5  # no pixel at a sharp corner is half covered
+            # No pixel at a sharp corner is half covered. An enlarged image is blurred over a pixel of its own: at a
+            # corner, half of the brightness is reached 0.207 of these pixels inside, along each side.
+            x0, y0, x1, y1 = data[0][1]["boxes"][0].tolist()
+            across, down = (right - left) / (x1 - x0), (bottom - top) / (y1 - y0)
+            cosine, sine = np.cos(angle), abs(np.sin(angle))
+            inset = 0.207 * max(across * cosine + down * sine, across * sine + down * cosine)
+            assert np.abs(boxes[0] - shown).max() <= max(2.5, 1.5 + inset)
 
 
 @settings(max_examples=40, deadline=None)
