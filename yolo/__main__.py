@@ -19,8 +19,9 @@ import tyro
 from yolo import __version__
 from yolo.options.ablate import Ablate
 from yolo.options.aliases import foreign
+from yolo.options.anchors import Anchors
 from yolo.options.check import Check
-from yolo.options.commands import Anchors, Completion, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
+from yolo.options.commands import Completion, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
 from yolo.options.convert import Convert
 from yolo.options.presets import Command, parse_command
 from yolo.options.train import Train

@@ -11,7 +11,7 @@ from yolo.darknet.sections import HeadSection
 from yolo.data.anchors import FEWEST, GAIN, darknet_text, fit, fitted_anchors
 from yolo.data.datasets import open_data
 from yolo.data.statistics import head_table, learned_sizes, nearest
-from yolo.options.commands import Anchors
+from yolo.options.anchors import Anchors
 from yolo.size import Size
 
 STARTS = 10  # of the k-means

@@ -9,6 +9,7 @@ single.py     training of the models of one object in an image
 faster_rcnn.py training of Faster R-CNN
 ablate.py     studies
 check.py      checks before a training
+anchors.py    anchors for a data set
 convert.py    conversion of weights, exported files and their certificates
 commands.py   all other commands
 yaml_file.py  YAML files <-> dataclasses

@@ -24,7 +24,7 @@ class Recipe:
     Args:
         cfg: the cfg, with the classes of the data.
         seed: seed of the order of images, their augmentation and the sizes of the input.
-        first: iterations that the weights have behind them.
+        first: number of iterations after which the weights were saved, 0 for initial ones.
     """
 
     cfg: Cfg

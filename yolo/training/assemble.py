@@ -171,7 +171,7 @@ def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
     )
     # Only a new run writes the sheet: a resumed one has it.
     if state is None:
-        if recipe := detector.recipe:  # the weights may have iterations behind them
+        if recipe := detector.recipe:  # the weights may be those of an earlier training
             trainer.step, (parts.loader.epoch, parts.loader.position) = recipe.first, recipe.start
         _first_batch(parts.seen, parts.batches, run, options.accumulate)
     else:
