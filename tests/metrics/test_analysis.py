@@ -8,14 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.coco_problems import Detection, Object, Problem, problems
-from yolo.metrics.bootstrap import bootstrap, resampled_ap
+from yolo.metrics import weighted
+from yolo.metrics.bootstrap import bootstrap, resampled
 from yolo.metrics.coco import CocoResult, Rules
 from yolo.metrics.confusion import confusion_matrix
 from yolo.metrics.curves import confidence_curves
 from yolo.metrics.darknet_map import darknet_map
 from yolo.metrics.errors import KINDS, error_breakdown
+from yolo.metrics.precision import COCO_POINTS
 from yolo.metrics.referee import referee
 from yolo.metrics.verdict import verdict
+from yolo.metrics.weighted import Weighted
 
 BOX = (0.0, 0.0, 10.0, 10.0)
 FAR = (500.0, 500.0, 10.0, 10.0)
@@ -229,20 +232,63 @@ def drawn_problem(seed: int, images: int = 6) -> Problem:
     return Problem(objects, [Detection(*where(), box(), score) for score in scores], images, 2)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_resample_is_pycocotools_on_copies(seed: int) -> None:
-    """A data set with each image copied as often as it was drawn, under new ids, has the AP of the resample at every
-    threshold, to 1e-12."""
-    problem = drawn_problem(seed)
-    drawn = torch.randint(6, (5, 6), generator=torch.Generator().manual_seed(seed))
-    weights = torch.stack([torch.bincount(row, minlength=6) for row in drawn])
-    own = resampled_ap(problem.metrics().compute(), weights)
-    for row, aps in zip(drawn.sort(1).values.tolist(), own.tolist(), strict=True):
-        objects = [o._replace(image=k) for k, image in enumerate(row) for o in problem.objects if o.image == image]
-        found = [d._replace(image=k) for k, image in enumerate(row) for d in problem.detections if d.image == image]
-        copied = Problem(objects, found, images=6, classes=2)
+SMALL = Rules((0.5, 0.75), {"small": (0.0, 500.0), "all": (0.0, 1e10)})
+"""Rules whose first area range leaves detections and objects out."""
+
+
+def copies(problem: Problem, row: list[int]) -> Problem:
+    """Return a data set of the images of a resample, each as often as it was drawn, under new ids."""
+    objects = [o._replace(image=k) for k, image in enumerate(row) for o in problem.objects if o.image == image]
+    found = [d._replace(image=k) for k, image in enumerate(row) for d in problem.detections if d.image == image]
+    return Problem(objects, found, len(row), problem.classes)
+
+
+def drawn_rows(images: int, count: int, seed: int) -> tuple[torch.Tensor, list[list[int]]]:
+    """Return the weights `[count, images]` of resamples and the images of each, ascending."""
+    drawn = torch.randint(images, (count, images), generator=torch.Generator().manual_seed(seed))
+    return torch.stack([torch.bincount(row, minlength=images) for row in drawn]), drawn.sort(1).values.tolist()
+
+
+@pytest.mark.parametrize(("seed", "images"), [(0, 6), (1, 6), (2, 6), (3, 6), (0, 60)])
+def test_a_resample_is_pycocotools_on_copies(seed: int, images: int) -> None:
+    """The copies of the images have the AP of the resample at every threshold, to 1e-12."""
+    problem = drawn_problem(seed, images)
+    weights, rows = drawn_rows(images, 5, seed)
+    own = Weighted(problem.metrics().compute()).ap(weights)
+    for row, aps in zip(rows, own.tolist(), strict=True):
+        copied = copies(problem, row)
         precision = referee(copied.annotations(), copied.rows()).precision[..., 0]
         assert aps == pytest.approx([float(p[p > -1].mean()) for p in precision], abs=1e-12)
+
+
+@given(problems())
+@settings(max_examples=50, deadline=None)
+def test_weights_by_other_rules(problem: Problem) -> None:
+    """Crowds, equal scores, classes without anything, and a first area range that not all boxes are in."""
+    if len({d.score for d in problem.detections}) < len(problem.detections):
+        return  # equal scores are sorted by image, and copies of an image have others between them
+    weights, rows = drawn_rows(problem.images, 4, 0)
+    own = Weighted(problem.metrics(SMALL).compute()).ap(weights)
+    assert own.shape == (4, 2)
+    for row, aps in zip(rows, own.nan_to_num(-1).tolist(), strict=True):
+        copied = copies(problem, row).metrics(SMALL).compute()
+        assert aps == pytest.approx([copied.ap(threshold) for threshold in SMALL.thresholds], abs=1e-12)
+
+
+def test_resamples_do_not_depend_on_portions_and_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One portion of the resamples or several, float32 sums or float64 ones: the same numbers within rounding."""
+    result = drawn_problem(0, 60).metrics().compute()
+    whole = resampled(result, 40)
+    monkeypatch.setattr(weighted, "_ELEMENTS", 1)
+    assert Weighted(result).portion == 8
+    torch.testing.assert_close(resampled(result, 40), whole, rtol=0, atol=1e-15)
+    monkeypatch.setattr(weighted, "_EXACT", 1)
+    torch.testing.assert_close(resampled(result, 40), whole, rtol=0, atol=1e-15)
+
+
+def test_points_are_multiples() -> None:
+    """The k-th recall is k times the first in floating point, which counting the points of a recall relies on."""
+    assert tuple(k * COCO_POINTS[1] for k in range(101)) == COCO_POINTS
 
 
 def test_intervals() -> None:

@@ -6,6 +6,7 @@ precision.py    precision and recall along a ranking, the curve through them, it
 collect.py      collects detections and targets batch by batch; gathers them over processes
 coco.py         CocoMetrics: COCO's numbers, equal to pycocotools'
 referee.py      pycocotools, to compare with
+weighted.py     AP of images that count as often as a resample drew them
 bootstrap.py    intervals of AP over images
 voc.py          Pascal VOC's AP
 darknet_map.py  what darknet's `detector map` prints

@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 from yolo.metrics.coco import CocoResult
-from yolo.metrics.precision import COCO_POINTS, EPS, curve, running
-
-_ELEMENTS = 1 << 23  # numbers of one intermediate tensor, which bounds the memory
+from yolo.metrics.weighted import Weighted
 
 
 class Interval(NamedTuple):
@@ -48,14 +46,13 @@ def resampled(result: CocoResult, resamples: int, seed: int = 0) -> Tensor:
     The draws depend on the seed and the number of images alone. So the results of two detectors on the same images can
     be compared resample by resample.
     """
-    images = result.records.images
-    chunk = max(1, _ELEMENTS // max(len(result.records.rank), len(result.records.truths.label), images, 1))
+    images, weighted = result.records.images, Weighted(result)
     generator = torch.Generator().manual_seed(seed)
     values = []
-    for first in range(0, resamples, chunk):
-        drawn = torch.randint(images, (min(chunk, resamples - first), images), generator=generator)
+    for first in range(0, resamples, weighted.portion):
+        drawn = torch.randint(images, (min(weighted.portion, resamples - first), images), generator=generator)
         weights = torch.zeros_like(drawn).scatter_add_(1, drawn, torch.ones_like(drawn))
-        values.append(resampled_ap(result, weights.to(result.records.image_ids.device)))
+        values.append(weighted.ap(weights.to(result.records.image_ids.device)))
     return torch.cat(values)
 
 
@@ -69,46 +66,3 @@ def centred(
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     moved = torch.quantile(resamples, ends) - resamples.mean() + value
     return Interval(*moved.clamp(lowest, highest).tolist())
-
-
-def resampled_ap(result: CocoResult, weights: Tensor) -> Tensor:
-    """Return AP at each threshold of each resample, float64 `[B, T]`; NaN where a resample has no objects.
-
-    `weights` int64 `[B, I]`: how often each image was drawn, in the order of `records.image_ids`.
-    """
-    records, matches = result.records, result.matches
-    found, truths, classes = records.found, records.truths, records.classes
-    weights = weights.int()
-    label, own = found.label[matches.found], weights[:, found.image[matches.found]]
-    # The steps are those of `_precision_recall` in coco.py, with a weight for each detection and object.
-    inside = found.within(*next(iter(result.rules.areas.values())))
-    seen = running(weights[:, found.image] * inside, found.label, classes, matches.found)
-    inside = inside[matches.found]
-    objects = _per_class(weights[:, truths.image] * ~matches.ignored[0], truths.label, classes).double()
-    points = torch.tensor(COCO_POINTS, dtype=torch.float64, device=weights.device)
-    rows = torch.arange(len(weights), device=weights.device).unsqueeze(1) * classes
-    aps = []
-    # One threshold at a time bounds the memory.
-    for hit, skipped in zip(*matches.hits(0), strict=True):
-        change = (hit & ~inside).int() - (skipped & inside).int()
-        hits = hit.nonzero().squeeze(1)
-        count = running(own * hit, label, classes, hits).double()
-        total = (seen[:, hits] + running(own * change, label, classes, hits)).double()
-        # A hit that was not drawn has the recall of the hit before it and no higher precision: it changes nothing.
-        best = curve(
-            (count / (total + EPS)).flatten(),
-            (count / objects.gather(1, label[hits].expand(len(weights), -1)).clamp(min=1)).flatten(),
-            (rows + label[hits]).flatten(),
-            len(weights) * classes,
-            points,
-        )
-        ap = best.view(len(weights), classes, -1).mean(2)
-        aps.append(torch.where(objects > 0, ap, torch.nan).nanmean(1))
-    return torch.stack(aps, dim=1)
-
-
-def _per_class(values: Tensor, label: Tensor, classes: int) -> Tensor:
-    """Return the sums `[B, C]` of `values` `[B, n]` over each class. `label` `[n]` ascends."""
-    sums = torch.nn.functional.pad(values.cumsum(1, dtype=torch.int32), (1, 0))
-    ends = torch.searchsorted(label, torch.arange(classes + 1, device=label.device))
-    return sums[:, ends[1:]] - sums[:, ends[:-1]]
