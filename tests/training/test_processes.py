@@ -16,6 +16,7 @@ import torch
 
 from tests.support.paths import environment
 from tests.support.preflight_problems import change
+from tests.support.recipe_problems import recipe_text, recipe_words
 from tests.support.single_problems import singles, tiny_backbone
 from tests.support.train_problems import Place, checkpoint, ended, process, same_run, shapes, tiny_cfg, words
 from yolo.__main__ import main
@@ -132,6 +133,19 @@ def test_layers_that_are_frozen_for_some_epochs(tmp_path: Path) -> None:
     given, found = make_backbone(spec, pretrained=True).state_dict(), checkpoint(Path("two"))["network"]
     same = {name.split(".")[1]: torch.equal(values, found[f"backbone.{name}"]) for name, values in given.items()}
     assert same == {"0": True, "1": True, "2": False, "3": False}
+
+
+@pytest.mark.parametrize("layers", [{}, {3: "stopbackward=1\n"}], ids=["all", "some"])
+def test_parameters_without_gradient_are_looked_for_only_where_the_cfg_freezes_some(
+    tmp_path: Path, layers: dict[int, str]
+) -> None:
+    """Two processes train as the cfg says; PyTorch would warn of a search in vain, and fail without a search."""
+    (tmp_path / "my.cfg").write_text(recipe_text(layers, max_batches=2))
+    child = process(*recipe_words(shapes(tmp_path), tmp_path / "my.cfg", "--out", "two")[1:], ranks=2)
+    _, errors = ended(child)
+    assert child.returncode == 0, errors
+    assert checkpoint(Path("two"))["step"] == 2
+    assert "unused_parameters" not in errors
 
 
 def test_a_signal_stops_both(place: Place) -> None:

@@ -82,7 +82,7 @@ class CfgDetector(YoloDetector):
         super().__init__(network, names, letterbox=bool(recipe.cfg.net.letter_box), loss=LossOptions(assign="prior"))
         self.recipe, self.step = recipe, recipe.first
         frozen = ("stopbackward", "dont_update", "train_only_bn")
-        self._selects = any(getattr(section, key) for section in network.cfg.layers for key in frozen)
+        self._freezes = any(getattr(section, key) for section in network.cfg.layers for key in frozen)
 
     def losses(self, images: Tensor, targets: Sequence[Target], through: nn.Module | None = None) -> Losses:
         """Return the terms of `darknet_loss`; their sum is the loss that darknet prints for these images.
@@ -107,6 +107,11 @@ class CfgDetector(YoloDetector):
         """Return the `learning_rate` of the parameter's section, a factor."""
         return self.network.cfg.layers[_layer(parameter)].learning_rate
 
+    @property
+    def freezes(self) -> bool:
+        """Return whether a section of the cfg says so."""
+        return self._freezes
+
     def begin_epoch(self, epoch: int) -> None:
         """Leave batch norm of frozen layers in evaluation mode."""
         for layer in self.network.layers[: self._frozen()]:
@@ -115,7 +120,7 @@ class CfgDetector(YoloDetector):
     def begin_step(self, step: int) -> None:
         """Decide which parameters the optimizer step `step`, from 1, trains."""
         self.step = step
-        if not self._selects:
+        if not self.freezes:
             return
         network, frozen = self.network, self._frozen(step)
         for name, parameter in network.named_parameters():

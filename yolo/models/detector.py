@@ -164,6 +164,13 @@ class Detector(Finder):
     def begin_step(self, step: int) -> None:
         """Prepare the network for an optimizer step, counted from 1."""
 
+    @property
+    def freezes(self) -> bool:
+        """Return whether `begin_epoch` or `begin_step` may freeze parameters, which then have no gradient to exchange
+        between processes; by default if a model has its own."""
+        own = type(self)
+        return own.begin_epoch is not Detector.begin_epoch or own.begin_step is not Detector.begin_step
+
     def rate(self, parameter: str) -> float:
         """Return the learning rate of a parameter of the network, by name, as a multiple of the schedule's."""
         return 1.0

@@ -246,9 +246,14 @@ def _wrap(detector: Detector, options: Training) -> tuple[Detector, nn.Module | 
     if options.compile:
         trained = cast(nn.Module, torch.compile(trained))
     if world_size() > 1:
-        # Layers that a model freezes for some epochs have no gradient then.
-        changing = type(detector).begin_epoch is not Detector.begin_epoch
-        trained = nn.parallel.DistributedDataParallel(trained, find_unused_parameters=changing)
+        # Looking for parameters without gradient takes time in each step. Batch statistics of process 0 are copied when
+        # they are used, in evaluation, and not before each step. Gradients are exchanged where they are.
+        trained = nn.parallel.DistributedDataParallel(
+            trained,
+            find_unused_parameters=detector.freezes,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+        )
     return detector, None if trained is detector.network else trained
 
 
