@@ -20,6 +20,7 @@ from yolo.darknet.network import Darknet
 from yolo.darknet.weights import Header
 from yolo.detection.darknet_loss import darknet_loss
 from yolo.detection.labels import pack_labels
+from yolo.devices import to_device
 from yolo.distributed import print_once
 from yolo.models.detector import Losses
 from yolo.models.yolo import YoloDetector
@@ -90,7 +91,7 @@ class CfgDetector(YoloDetector):
         The count `positives` is darknet's `count`. The means are those that it prints: IoU (`avg_iou`) and objectness
         (`avg_obj`) of positives, objectness of all predictions (`avg_no_obj`).
         """
-        labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(images.device, non_blocking=True)
+        labels = to_device(pack_labels(targets, (images.shape[2], images.shape[3])), images.device)
         raw = (self.network if through is None else through)(images / 255)
         with torch.autocast(images.device.type, enabled=False):
             found = darknet_loss(raw, labels, self.network, normalize=not self.cpu)

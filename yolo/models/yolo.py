@@ -26,6 +26,7 @@ from yolo.detection.labels import pack_labels
 from yolo.detection.loss import compute_loss
 from yolo.detection.perfect import blank, perfect
 from yolo.detection.postprocess import postprocess
+from yolo.devices import to_device
 from yolo.images.inputs import ImageLike
 from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place
@@ -117,7 +118,7 @@ class YoloDetector(Detector):
         The counts are `labels`, `positives`, and `unmatched`, the labels that no anchor is responsible for. The network
         runs in the arithmetic of autocast, the loss in float32.
         """
-        labels = pack_labels(targets, (images.shape[2], images.shape[3])).to(images.device, non_blocking=True)
+        labels = to_device(pack_labels(targets, (images.shape[2], images.shape[3])), images.device)
         raw = (self.network if through is None else through)(images / 255)
         with torch.autocast(images.device.type, enabled=False):
             found = assign(raw, labels, self.network.heads, self.loss.assign)
@@ -154,9 +155,7 @@ class YoloDetector(Detector):
         `images` are as `prepare` returns them, `[B, channels, h, w]`.
         """
         device, dtype = self.device, torch.float32 if self.exact else resolve_precision(self.precision)
-        images = images.to(device, memory_format=torch.channels_last)
-        if images.dtype == torch.uint8:
-            images = images.float() / 255
+        images = to_device(images, device).contiguous(memory_format=torch.channels_last)
         exactly = _without_tf32() if self.exact and device.type == "cuda" else nullcontext()
         with torch.autocast(device.type, enabled=False), exactly:  # the caller's arithmetic is not the copy's
             network = self._inference.get(dtype)

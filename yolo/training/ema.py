@@ -49,14 +49,16 @@ class Ema:
         # Collect first: one call for all tensors is a few kernels on a GPU, not one per tensor.
         averages: list[Tensor] = []
         states: list[Tensor] = []
+        copies: list[Tensor] = []
+        counts: list[Tensor] = []
         for average, state in zip(_tensors(self.network), _tensors(self._source), strict=True):
-            if average.is_floating_point():
-                averages.append(average)
-                states.append(state)
-            else:
-                average.copy_(state)
+            averaged = average.is_floating_point()
+            (averages if averaged else copies).append(average)
+            (states if averaged else counts).append(state)
         if averages:
             torch._foreach_lerp_(averages, states, 1 - self.next_decay)
+        if copies:
+            torch._foreach_copy_(copies, counts)
         self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
