@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from yolo.darknet.layers import ConvBlock, UndrawnConv2d
 from yolo.darknet.network import Darknet
+from yolo.darknet.replays import Replays
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ _POST_OPS = {nn.Identity: "none", nn.ReLU: "relu", nn.Sigmoid: "sigmoid", nn.Tan
 def inference_copy(network: Darknet, dtype: torch.dtype = torch.float32, *, prepack: bool = True) -> Darknet:
     """Return a copy for detection, in evaluation mode and on the network's device; the network itself is only read.
 
-    `layers[k]` is section `k` here, too. Images of any floating type are accepted. Raw predictions are float32, without
-    gradients. Batch norm is folded in float64, as darknet does it, one layer at a time.
+    `layers[k]` is section `k` here, too. Images of any floating type are accepted, and uint8 ones, which are divided by
+    255. Raw predictions are float32, without gradients. Batch norm is folded in float64, as darknet does it, one layer
+    at a time.
 
     Args:
         network: the training module; only read.
@@ -58,7 +60,7 @@ def resolve_precision(name: str) -> torch.dtype:
 
 
 class _InferenceNetwork(Darknet):
-    """A Darknet whose convolutions are folded."""
+    """A Darknet whose convolutions are folded. On a GPU its passes over small batches are replays of CUDA graphs."""
 
     def __init__(self, network: Darknet, dtype: torch.dtype, prepack: bool) -> None:
         nn.Module.__init__(self)  # Darknet's would allocate the weights again
@@ -67,10 +69,17 @@ class _InferenceNetwork(Darknet):
             _folded(layer, dtype, prepack) if isinstance(layer, ConvBlock) else copy.deepcopy(layer)
             for layer in network.layers
         )
+        self.replays = Replays()
         self.eval().requires_grad_(False)
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:
+        return self.replays(self.compute, images) if images.is_cuda else self.compute(images)
+
+    @torch.no_grad()
+    def compute(self, images: Tensor) -> list[Tensor]:
+        """Return what `forward` does, computed layer by layer."""
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
         return [raw.float() for raw in super().forward(images)]
 
 
