@@ -12,8 +12,10 @@ float image, without decoding. Contenders take turns; a turn is one forward pass
 that do.
 
 Milliseconds are minimum, median, maximum; ratios and GFLOP/s are those of the minimum. `peak MB` is the resident memory
-of the whole process; ours holds the training network beside the copy, as the detector does. The last column compares
-the outputs with plain PyTorch's.
+of the whole process; for fp32 and bf16 it is that of a detector that `yolo.load` returned. `ours / peer` are times of
+the same precision. The limit is what one large convolution alone would need for all operations, and one large copy for
+the bytes that the layers between the convolutions have to read and write. The last column compares the outputs with
+plain PyTorch's. The bf16 rows are left out on a processor without bf16.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import platform
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable
@@ -90,26 +94,59 @@ def write_network(cfg: str, size: int, folder: Path) -> tuple[float, bool]:
     return network.plan.flops / 1e9, True
 
 
-def ours(kind: str, folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward, float]:
-    """Return version, forward pass and best rate of ours; the training network stays in memory, as in the detector."""
+def ours(kind: str, folder: Path, image: np.ndarray, threads: int) -> tuple[str, Forward]:
+    """Return version and forward pass of ours, through a detector; `plain` is its training network."""
     import torch
 
     import yolo
-    from yolo.darknet.inference import inference_copy
-    from yolo.darknet.network import Darknet
+    from yolo.models.yolo import YoloDetector
 
     torch.set_num_threads(threads)
-    network = yolo.load(folder / "net.cfg", folder / "net.weights", device="cpu").network.eval()
-    assert isinstance(network, Darknet)
-    dtype = torch.bfloat16 if kind == "bf16" else torch.float32
-    model = network if kind == "plain" else inference_copy(network, dtype)
+    precision = "bf16" if kind == "bf16" else "fp32"
+    detector = yolo.load(folder / "net.cfg", folder / "net.weights", device="cpu", precision=precision)
+    assert isinstance(detector, YoloDetector)
+    model = detector.network.eval() if kind == "plain" else detector.predict
     x = torch.from_numpy(image)
 
     def forward() -> list[np.ndarray]:
         with torch.inference_mode():
             return [raw.numpy() for raw in model(x)]
 
-    return f"torch {torch.__version__}", forward, 0.0 if kind == "plain" else best_rate(dtype)
+    return f"torch {torch.__version__}", forward
+
+
+def limit(cfg: str, size: int, precision: str, threads: int) -> tuple[float, str]:
+    """Return the limit of one forward pass in milliseconds, and what it is made of."""
+    import torch
+
+    from yolo.darknet.cfg import read_cfg
+    from yolo.darknet.plan import make_plan
+    from yolo.darknet.sections import Convolutional, HeadSection
+
+    torch.set_num_threads(threads)
+    plan, dtype = make_plan(read_cfg(cfg), (size, size)), torch.bfloat16 if precision == "bf16" else torch.float32
+    between = [layer for layer in plan.layers if not isinstance(layer.section, Convolutional | HeadSection)]
+    values = sum(math.prod(shape) for layer in between for shape in (*layer.inputs, layer.output) if not alias(layer))
+    rate, copied = best_rate(dtype), best_copy()
+    parts = plan.flops / rate / 1e6, values * dtype.itemsize / copied / 1e6
+    return sum(parts), (
+        f"{parts[0]:.2f} ms for {plan.flops / 1e9:.2f} GFLOP at {rate:.0f} GFLOP/s, {parts[1]:.2f} ms for "
+        f"{values * dtype.itemsize / 1e6:.0f} MB at {copied:.1f} GB/s"
+    )
+
+
+def alias(layer: Any) -> bool:
+    """Return whether a planned layer moves nothing: a route of one whole source."""
+    return len(layer.inputs) == 1 and layer.inputs[0] == layer.output and layer.section.name == "route"
+
+
+def best_copy() -> float:
+    """Return the GB/s, read and written, of a copy of 8 MB, the fastest of 60."""
+    import torch
+
+    source = torch.ones(2_000_000)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / 1e9 / min(clock(lambda: target.copy_(source)) for _ in range(60))
 
 
 def best_rate(dtype: Any) -> float:
@@ -170,9 +207,9 @@ def openvino(folder: Path, image: np.ndarray, threads: int, hint: str) -> tuple[
 
 def work(kind: str, folder: Path, threads: int) -> None:
     """Run a contender: print when it is ready, then answer each number n on stdin with the times of n forwards."""
-    image, best = np.load(folder / "image.npy"), 0.0
+    image = np.load(folder / "image.npy")
     if kind in OURS:
-        version, forward, best = ours(kind, folder, image, threads)
+        version, forward = ours(kind, folder, image, threads)
     elif kind == "opencv":
         version, forward = opencv(folder, image, threads)
     elif kind == "onnxruntime":
@@ -182,7 +219,7 @@ def work(kind: str, folder: Path, threads: int) -> None:
     np.savez(folder / f"{kind}.npz", *forward())
     for _ in range(2):
         forward()
-    print(json.dumps({"version": version, "best": best}), flush=True)
+    print(json.dumps({"version": version}), flush=True)
     for line in sys.stdin:
         forward()
         times = [1e3 * clock(forward) for _ in range(int(line))]
@@ -196,7 +233,7 @@ class Contender:
         self.kind, self.folder = kind, folder
         command = [python, __file__, "--worker", kind, "--folder", str(folder), "--threads", str(threads)]
         self.worker = Worker(command, folder / f"{kind}.log")
-        self.version, self.best = self.worker.ready["version"], self.worker.ready["best"]
+        self.version = self.worker.ready["version"]
         self.rss = 0.0
 
     def turn(self, forwards: int) -> list[float]:
@@ -216,6 +253,11 @@ class Contender:
 
 def compare(cfg: str, arguments: argparse.Namespace) -> None:
     """Race all contenders on one cfg and print its table."""
+    import torch
+
+    from yolo.training.precision import training_precision
+
+    has_bf16 = training_precision("auto", torch.device("cpu")) == torch.bfloat16
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         gflop, has_onnx = write_network(cfg, arguments.size, folder)
@@ -223,6 +265,9 @@ def compare(cfg: str, arguments: argparse.Namespace) -> None:
         contenders = []
         try:
             for kind in (*OURS, *peers):
+                if "bf16" in kind and not has_bf16:
+                    print(f"left out: {kind}: this processor has no bf16")
+                    continue
                 try:
                     python = arguments.peers if kind in peers else sys.executable
                     contenders.append(Contender(kind, python, folder, arguments.threads))
@@ -232,30 +277,37 @@ def compare(cfg: str, arguments: argparse.Namespace) -> None:
             times = race(turns, arguments.rounds)
             print(f"\n{cfg} at {arguments.size}, batch 1, {gflop:.2f} GFLOP, {arguments.threads} threads")
             report(contenders, times, gflop)
+            for precision in sorted({"fp32", "bf16"} & times.keys(), reverse=True):
+                print(against_peers(precision, times))
+                least, parts = limit(cfg, arguments.size, precision, arguments.threads)
+                share = least / min(times[precision].values)
+                print(f"{precision}: {share:.0%} of the limit, {least:.2f} ms: {parts}")
         finally:
             for contender in contenders:
                 contender.worker.close()
 
 
 def report(contenders: list[Contender], times: dict[str, Figures], gflop: float) -> None:
-    """Print times, ratios of the minima, and the difference of the outputs to plain PyTorch's."""
+    """Print times, rates of the minima, memory, and the difference of the outputs to plain PyTorch's."""
     expected = next(contender for contender in contenders if contender.kind == "plain").outputs()
-    fastest = {kind: min(figures.values) for kind, figures in times.items()}
-    print("contender            min   median      max ms | x opencv  x ort | GFLOP/s | peak MB | rms difference / std")
+    print("contender            min   median      max ms | GFLOP/s | peak MB | rms difference / std")
     for contender in contenders:
-        own = fastest[contender.kind]
-        ratios = [
-            f"{fastest[peer] / own:8.2f}" if peer in fastest else "       -" for peer in ("opencv", "onnxruntime")
-        ]
+        own = min(times[contender.kind].values)
         different = max(
             float(np.sqrt(np.mean((a - b) ** 2)) / b.std()) for a, b in zip(contender.outputs(), expected, strict=True)
         )
         rest = f"{gflop / own * 1e3:7.0f} | {contender.rss:7.0f} | {different:.1e}   {contender.version}"
-        print(f"{contender.kind:<15} {times[contender.kind].spread()}    |{''.join(ratios)} | {rest}")
-    for contender in contenders:
-        if contender.best:
-            share = gflop / fastest[contender.kind] * 1e3 / contender.best
-            print(f"{contender.kind}: {share:.0%} of {contender.best:.0f} GFLOP/s, one convolution alone")
+        print(f"{contender.kind:<15} {times[contender.kind].spread()}    | {rest}")
+
+
+def against_peers(precision: str, times: dict[str, Figures]) -> str:
+    """Return the ratios of our times to those of every peer, of the minima and of the medians turn by turn."""
+    own, words = times[precision], []
+    for kind in ("plain", *PEERS):
+        if kind in times and ("bf16" not in kind or precision == "bf16"):
+            ratios = f"{min(own.values) / min(times[kind].values):.2f} ({statistics.median(own.over(times[kind])):.2f})"
+            words.append(f"{ratios} {kind}")
+    return f"{precision}: ours / peer, minima (medians): {', '.join(words)}"
 
 
 def main() -> None:

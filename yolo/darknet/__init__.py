@@ -16,6 +16,7 @@ weights.py           .weights <-> Darknet, every byte accounted for
 sound.py             weights that are not finite, and negative variances: refused on loading
 safetensors_file.py  safetensors <-> Darknet, with names, input size and letterbox
 transfer.py          weights of a network for one with other classes
+between.py           pooling and additions of an inference copy on a CPU, with fewer bytes moved
 inference.py         the inference copy: batch norm folded, channels_last, prepacked, float32 or bfloat16
 replays.py           passes of the inference copy on a GPU as CUDA graphs
 current_copy.py      a network with its inference copy, which is never older than the network

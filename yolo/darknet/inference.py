@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from yolo.darknet.between import lean
 from yolo.darknet.layers import ConvBlock, UndrawnConv2d
 from yolo.darknet.network import Darknet
 from yolo.darknet.replays import Replays
@@ -38,7 +39,8 @@ def inference_copy(network: Darknet, dtype: torch.dtype = torch.float32, *, prep
         network: the training module; only read.
         dtype: torch.float32 gives the network's predictions up to rounding. With torch.bfloat16 values between layers
             have eight bits of precision, and boxes move (`resolve_precision`).
-        prepack: whether to use prepacked weights on a CPU, if PyTorch has them. False: ordinary operators only.
+        prepack: whether to use prepacked weights on a CPU, if PyTorch has them, and `yolo.darknet.between`. False: the
+            network's own layers, such as an export needs them.
 
     Raises ValueError for another dtype.
     """
@@ -65,9 +67,15 @@ class _InferenceNetwork(Darknet):
     def __init__(self, network: Darknet, dtype: torch.dtype, prepack: bool) -> None:
         nn.Module.__init__(self)  # Darknet's would allocate the weights again
         self.cfg, self.plan, self._fitting = network.cfg, network.plan, {network.plan.size}
+        on_cpu = prepack and next(network.parameters()).device.type == "cpu"
+        packed = on_cpu and can_prepack(dtype)
         self.layers = nn.ModuleList(
-            _folded(layer, dtype, prepack) if isinstance(layer, ConvBlock) else copy.deepcopy(layer)
-            for layer in network.layers
+            _folded(layer, dtype, packed)
+            if isinstance(layer, ConvBlock)
+            else lean(layer, at, network.plan)
+            if on_cpu
+            else copy.deepcopy(layer)
+            for layer, at in zip(network.layers, network.plan.layers, strict=True)
         )
         self.replays = Replays()
         self.eval().requires_grad_(False)
@@ -168,7 +176,7 @@ def can_prepack(dtype: torch.dtype) -> bool:
 
 
 @torch.no_grad()
-def _folded(block: ConvBlock, dtype: torch.dtype, prepack: bool) -> nn.Module:
+def _folded(block: ConvBlock, dtype: torch.dtype, packed: bool) -> nn.Module:
     """Return a ConvBlock without batch norm: w · g and β - μ · g per filter, with g = γ / √(σ² + ε)."""
     conv, bn = block.conv, block.bn
     weight = conv.weight.double()
@@ -181,7 +189,6 @@ def _folded(block: ConvBlock, dtype: torch.dtype, prepack: bool) -> nn.Module:
         gain = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
         weight = weight * gain[:, None, None, None]
         bias = bn.bias.double() - bn.running_mean.double() * gain
-    packed = prepack and weight.device.type == "cpu" and can_prepack(dtype)
     return (PackedConv if packed else FoldedConv)(
         weight.float().to(dtype), bias.float().to(dtype), conv, copy.deepcopy(block.activation)
     )
