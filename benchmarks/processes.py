@@ -3,16 +3,17 @@
     python benchmarks/processes.py [--net yolov3-tiny.cfg] [--batch 8] [--size 416] [--rounds 2]
     python benchmarks/processes.py --device cuda --net yolov3.cfg --batch 64 --processes 1:1 2:1 4:1 8:1
 
-A contender `P:T` is P processes with T threads each. A turn trains three epochs of drawn images by `torchrun train.py`
-(one process: `python train.py`), without evaluation, and reads the time of the last two from `metrics.jsonl`. `--batch`
-is the batch of one process. The share is the median of the ratios to P times the rate of the first contender, in the
-same round.
+A contender `P:T` is P processes with T threads each. A turn trains three epochs of drawn images by `train.py`, in
+processes with the variables that torchrun would set, without evaluation, and reads the time of the last two from
+`metrics.jsonl`. `--batch` is the batch of one process. The share is the median of the ratios to P times the rate of the
+first contender, in the same round.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -35,26 +36,27 @@ def turn(processes: int, threads: int, folder: Path, arguments: argparse.Namespa
     data, out = folder / f"shapes-{images}", folder / "run"
     if not data.exists():
         make_shapes(data, train=images, val=1)
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    words = [
-        "--data",
-        data,
-        "--cfg",
-        arguments.net,
-        "--size",
-        arguments.size,
-        "--batch-size",
-        arguments.batch * processes,
-    ]
-    words += ["--device", arguments.device, "--workers", arguments.workers, "--epochs", 1 + COUNTED, "--eval-every", 0]
-    words += ["--no-check", "--out", out]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    command = [*launcher, str(ROOT / "train.py"), *map(str, words)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    words = ["--data", data, "--cfg", arguments.net, "--size", arguments.size, "--device", arguments.device]
+    words += ["--batch-size", arguments.batch * processes, "--workers", arguments.workers]
+    words += ["--epochs", 1 + COUNTED, "--eval-every", 0, "--no-check", "--out", out]
+    command = [sys.executable, str(ROOT / "train.py"), *map(str, words)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(processes):
+        meeting = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
+        environment = {key: str(value) for key, value in (meeting | {"OMP_NUM_THREADS": threads}).items()}
+        environment |= {"MASTER_ADDR": "127.0.0.1"}
+        started.append(
+            subprocess.Popen(
+                command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+        )
+    for process in started:
+        _, errors = process.communicate()
+        if process.returncode:
+            raise RuntimeError((errors.strip().splitlines() or ["no message"])[-1])
     rates = [images / row["seconds"] for row in read_metrics(out)[-COUNTED:]]
     out.rename(Path(tempfile.mkdtemp(dir=folder)) / "run")
     return rates
