@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from yolo.darknet.cfg import Cfg
@@ -96,6 +97,8 @@ class Darknet(nn.Module):
                 f"{images.dtype}; divide uint8 images by 255 and give a single image a batch dimension"
             )
         size = Size(images.shape[2], images.shape[3])
+        if torch.compiler.is_compiling():  # a set that changes would have every size compiled twice
+            return
         if size not in self._fitting:
             make_plan(self.cfg, size)  # raises CfgError with the layer at which this size does not fit
             self._fitting.add(size)

@@ -101,6 +101,9 @@ class Training(Checked):
     they are first."""
     compile: bool = False
     """Use torch.compile: a minute before the first step, then faster steps."""
+    graphs: bool = False
+    """On one GPU: replay the network's forward and backward pass as CUDA graphs, with the same kernels. Steps of few
+    images, which wait for launches, are faster. It takes seconds and memory for each size of the input."""
     deterministic: bool = False
     """Use only algorithms that repeat every result bit by bit, where PyTorch has them; slower."""
     sync_bn: bool = False
@@ -138,6 +141,8 @@ class Training(Checked):
             raise ValueError("accept_changes without effect: only a resumed run (resume=FOLDER) compares its data")
         if self.early_stop is not None and self.eval_every == 0:
             raise ValueError("early_stop without effect: eval_every=0 evaluates after the last epoch only")
+        if self.compile and self.graphs:
+            raise ValueError("compile and graphs: two ways to make a step faster; leave one of them out")
         self.augment.ends_plain(0, self.epochs)
         if self.plain and replace(self.augment, multi_scale=1.0) != type(self)().augment:
             raise ValueError("plain means no augmentation, but settings of augment were changed; leave one of them out")

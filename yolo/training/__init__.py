@@ -8,6 +8,7 @@ validation.py  the evaluation between epochs
 schedule.py    learning-rate schedules: pure functions of the step, without torch
 optimizer.py   the optimizer, its weight decay, frozen layers
 ema.py         the exponential moving average of a network
+full_batches.py  the network by torch.compile or as CUDA graphs, for full batches
 precision.py   training in float32, bfloat16 or float16
 checkpoint.py  last.pt, written completely or not at all, read without unpickling; random numbers
 run_folder.py  the folder of a run: options, metrics line by line, TensorBoard

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from yolo.training.allocator import keep_large_blocks
 from yolo.training.batches import loader_workers, make_batches
 from yolo.training.callback import EpochEnd
 from yolo.training.engine import Trainer
+from yolo.training.full_batches import FullBatches, compiled, recorded
 from yolo.training.kept import DATA, Verdict, epoch_anew, in_order, kept_cfg, settled
 from yolo.training.optimizer import freeze, make_optimizer
 from yolo.training.precision import Arithmetic, autocast, training_precision
@@ -104,7 +105,7 @@ def gather(
     if state is not None:  # at once, since the weights may decide what the samples are
         detector.network.load_state_dict(renamed(state["trainer"])["network"])
     _check_metric(options.early_metric, detector)
-    detector, wrapped = _wrap(detector, options)
+    detector, wrapped = _wrap(detector, options, len(data))
     seen, batches = make_batches(options, data, detector, transform.call if transform else None)
     samples = detector.samples(seen)
     loader = Loader(samples, batches, workers=loader_workers(options.workers), pin=device.type == "cuda")
@@ -234,8 +235,11 @@ def _check_metric(name: str, detector: Detector) -> None:
         raise ValueError(f"early_metric={name!r}: expected one of {', '.join(known)}")
 
 
-def _wrap(detector: Detector, options: Training) -> tuple[Detector, nn.Module | None]:
-    """Freeze, compile and distribute the network. Returns the detector and the wrapped network, None if not wrapped."""
+def _wrap(detector: Detector, options: Training, images: int) -> tuple[Detector, nn.Module | None]:
+    """Freeze, compile and distribute the network. Returns the detector and the wrapped network, None if not wrapped.
+
+    `images` is the number of images of the training set. Raises ValueError for CUDA graphs without a GPU of their own.
+    """
     # The order matters: frozen layers must be the converted ones, and DDP wraps the compiled network.
     if options.sync_bn and world_size() > 1:
         detector = detector.replace(network=nn.SyncBatchNorm.convert_sync_batchnorm(detector.network))
@@ -243,8 +247,13 @@ def _wrap(detector: Detector, options: Training) -> tuple[Detector, nn.Module | 
         frozen = freeze(detector.network, options.freeze)
         print_once(f"frozen: {len(frozen)} parameters, {frozen[0]} to {frozen[-1]}")
     trained: nn.Module = detector.network
+    share = min(options.batch_size // world_size(), images)
     if options.compile:
-        trained = cast(nn.Module, torch.compile(trained))
+        trained = FullBatches(trained, share, compiled(trained))
+    if options.graphs:
+        if detector.device.type != "cuda" or world_size() > 1:
+            raise ValueError(f"graphs=True on {detector.device}, {world_size()} processes: it needs one GPU")
+        trained = FullBatches(trained, share, recorded(trained))
     if world_size() > 1:
         # Looking for parameters without gradient takes time in each step. Batch statistics of process 0 are copied when
         # they are used, in evaluation, and not before each step. Gradients are exchanged where they are.
