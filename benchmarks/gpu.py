@@ -31,8 +31,8 @@ from pathlib import Path
 
 import torch
 from gpu_bench import FULL, QUICK, Bench, Part, Scale
-from gpu_checks import same_folded, same_loss, same_metrics, same_nms, same_resumed
-from gpu_speed import compiled, inference, measured_peak, preset, training
+from gpu_checks import same_folded, same_graphs, same_loss, same_metrics, same_nms, same_resumed
+from gpu_speed import compiled, detection, inference, kernels, measured_peak, preset, training
 
 from yolo.models.load import find_device
 
@@ -49,6 +49,7 @@ def parts(scale: Scale) -> list[Part]:
         Part("COCO metrics", 30, same_metrics),
         Part("folded copy", 10, same_folded),
         Part("exact resume", 60, same_resumed),
+        Part("graphs", 20, same_graphs),
     ]
     cfg = scale.cfgs[0]
     for name in scale.cfgs:
@@ -56,12 +57,17 @@ def parts(scale: Scale) -> list[Part]:
             found.append(Part(f"inference, {name}, batch {batch}", 20, partial(inference, cfg=name, batch=batch)))
     for batch in scale.train_batches:
         found.append(Part(f"training, {cfg}, batch {batch}", 40, partial(training, batch=batch)))
+    for batch in scale.train_batches:
+        found.append(Part(f"graphed training, {cfg}, batch {batch}", 30, partial(training, batch=batch, graphs=True)))
+    found.append(Part(f"kernels of training, {cfg}, batch {batch}", 30, partial(kernels, batch=batch)))
+    for batch in scale.batches:
+        found.append(Part(f"detection, {cfg}, batch {batch}", 20, partial(detection, batch=batch)))
     found.append(Part("preset blog", 100, partial(preset, name="blog")))
     found.append(Part("preset small-data", 60, partial(preset, name="small-data")))
     for batch in scale.batches:
-        found.append(Part(f"compiled, {cfg}, batch {batch}", 90, partial(compiled, cfg=cfg, batch=batch)))
+        found.append(Part(f"compiled, {cfg}, batch {batch}", 60, partial(compiled, cfg=cfg, batch=batch)))
     batch = scale.train_batches[-1]
-    found.append(Part(f"compiled training, {cfg}, batch {batch}", 150, partial(training, batch=batch, compile=True)))
+    found.append(Part(f"compiled training, {cfg}, batch {batch}", 90, partial(training, batch=batch, compile=True)))
     return found
 
 
@@ -81,7 +87,7 @@ def reason_to_skip(bench: Bench, part: Part) -> str:
     """Return why a part is left out; "" if it is not."""
     if part.name.startswith("preset") and bench.data is None:
         return "no --data"
-    if part.name.startswith("compiled") and not bench.cuda:
+    if part.name.startswith(("compiled", "graph")) and not bench.cuda:
         return "needs a GPU"
     left = bench.seconds_left()
     return f"{left:.0f} s left, it may need {part.seconds:.0f} s" if left < part.seconds else ""

@@ -30,6 +30,7 @@ from yolo.detection.postprocess import candidates, postprocess
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
 from yolo.size import Size
+from yolo.training.full_batches import recorded
 
 CPU = torch.device("cpu")
 
@@ -143,6 +144,30 @@ def same_folded(bench: Bench) -> Rows:
     require(max(tf32, bf16) < 0.1, f"tf32 differs by {tf32:.1e}, bf16 by {bf16:.1e}")
     figure = f"up to {fp32:.1e} in fp32, {tf32:.1e} by default (tf32 on a GPU), {bf16:.1e} in bf16"
     yield "predictions of the network", figure
+
+
+def same_graphs(bench: Bench) -> Rows:
+    """A replayed pass has the numbers of the pass, and replayed training steps have gradients of the same size."""
+    network = random_network(bench.scale.cfgs[0], bench.scale.size).to(bench.device)
+    images = torch.rand(2, 3, bench.scale.size, bench.scale.size, device=bench.device)
+    folded = inference_copy(network, torch.bfloat16)
+    passes = [folded(images) for _ in range(3)]
+    require(any(made is not None for made in folded.replays._made.values()), "no pass was recorded")  # type: ignore[union-attr, operator]
+    difference = apart(passes[2], folded.compute(images))  # type: ignore[operator]
+    require(difference < 1e-5, f"a replayed pass differs by {difference:.1e}")
+    yield "predictions of the pass", f"yes, largest difference {difference:.1e}"
+    other = copy.deepcopy(network)
+    fast, gradients = recorded(network), []
+    for run, own in ((fast, network), (other, other)):
+        own.train()
+        for scale in (1.0, 0.5):  # two batches of one step
+            with torch.autocast(bench.device.type, torch.bfloat16):
+                raw = run(images * scale)
+            torch.stack([part.float().square().mean() for part in raw]).sum().backward()
+        gradients.append([parameter.grad for parameter in own.parameters() if parameter.grad is not None])
+    difference = apart(*gradients)
+    require(difference < 0.05, f"the gradients of a replayed step differ by {difference:.1e}")
+    yield "gradients of two batches", f"yes, largest difference {difference:.1e}"
 
 
 def same_resumed(bench: Bench) -> Rows:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import copy
 import io
+import math
 import os
 import shutil
 import signal
@@ -18,11 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from gpu_bench import Bench, Rows, apart, in_words, require
 from inference import random_network
 from measure import Turn, clock, race, timed
-from torch import Tensor, nn
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from train import Repeated, epoch_of, options
 from yolo.__main__ import main as command
@@ -30,12 +33,14 @@ from yolo.darknet.cfg import read_cfg, with_classes
 from yolo.darknet.inference import inference_copy
 from yolo.darknet.network import Darknet
 from yolo.darknet.plan import make_plan
+from yolo.darknet.replays import Replays
 from yolo.data.cache import Cached
 from yolo.data.datasets import open_data
 from yolo.data.loader import Loader
 from yolo.data.sample import DataSet, Sample
 from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
+from yolo.models.yolo import YoloDetector
 from yolo.options.augment import Augment
 from yolo.size import Size
 from yolo.training.assemble import assemble, gather
@@ -50,7 +55,7 @@ def measured_peak(bench: Bench) -> Rows:
     turn = timed(lambda: [a @ b for _ in range(10)], 3, wait=bench.wait)
     seconds = min(race({"product": turn}, bench.scale.rounds, warmup=1)["product"].values)
     bench.peak = 10 * 2 * n**3 / seconds
-    yield f"bf16 matrix product, {n} x {n} x {n}", f"{bench.peak / 1e12:,.2f} TFLOP/s"
+    yield f"bf16 matrix product, {n} x {n} x {n}", f"{bench.peak / 1e12:,.{2 if bench.cuda else 6}f} TFLOP/s"
 
 
 @torch.inference_mode()
@@ -63,12 +68,71 @@ def inference(bench: Bench, cfg: str, batch: int) -> Rows:
     runs: dict[str, Callable[[], object]] = {
         "fp32, contiguous": lambda: network(contiguous),
         "fp32, channels_last": lambda: last(images),
-        "fp32, channels_last, folded": lambda: folded(images),
-        "bf16, channels_last, folded": lambda: half(images),
+        "fp32, channels_last, folded": partial(folded.compute, images),  # type: ignore[operator]
+        "bf16, channels_last, folded": partial(half.compute, images),  # type: ignore[operator]
     }
-    if bench.cuda:
-        runs["bf16, channels_last, folded, CUDA graph"] = graphed(half, images)
+    if bench.cuda:  # of any batch here; the program records small ones
+        graphs = Replays(few=math.inf)
+        runs["bf16, channels_last, folded, CUDA graph"] = partial(graphs, half.compute, images)  # type: ignore[arg-type]
     yield from forwards(bench, runs, network, batch)
+
+
+def detection(bench: Bench, batch: int) -> Rows:
+    """The whole of `detect` but reading files: uint8 pixels of 640 x 480 in, boxes out, at confidence 0.25."""
+    size = Size(bench.scale.size, bench.scale.size)
+    cfg = bench.scale.cfgs[0]
+    for precision in ("fp32", "bf16"):
+        network = random_network(cfg, size.height).to(bench.device)
+        names = [str(k) for k in range(network.heads[-1].classes)]
+        model = YoloDetector(network, names, size=size, precision=precision).own()
+        pixels = [np.random.default_rng(k).integers(0, 256, (480, 640, 3), dtype=np.uint8) for k in range(batch)]
+        run = partial(model.detect, pixels, batch_size=batch)
+        figures = race({"": timed(run, 3, unit=1e3, wait=bench.wait)}, bench.scale.rounds, warmup=1)[""]
+        yield precision, f"{in_words(figures, 'ms')}, {1e3 * batch / figures.median:,.0f} images/s"
+
+
+def kernels(bench: Bench, batch: int) -> Rows:
+    """What the time of the device in training steps goes to, by kind of kernel, and how much of the time it is busy."""
+    size = bench.scale.size
+    data = bench.data or bench.shapes()
+    setup = argparse.Namespace(data=data, cfg=bench.scale.cfgs[0], size=size, batch=batch)
+    folder, steps = Path(tempfile.mkdtemp(dir=bench.folder)), min(5, bench.scale.steps)
+    with contextlib.redirect_stdout(io.StringIO()):
+        trainer = assemble(gather(options(setup, folder, workers=0, epochs=10**6), bench.device))
+        seen = Augmented(Repeating(open_data(data, split="train"), batch), Augment())
+        single = next(iter(Loader(seen, Batches(batch, batch, Size(size, size)), pin=bench.cuda)))
+        epoch = epoch_of(trainer, Repeated(single, steps))
+        activities = [ProfilerActivity.CUDA if bench.cuda else ProfilerActivity.CPU]
+        with trainer.run:
+            epoch()
+            with profile(activities=activities, acc_events=True) as found:
+                seconds = clock(epoch, bench.wait)
+    spent: dict[str, float] = {}
+    for event in found.key_averages():
+        kind = kind_of(event.key)
+        own = event.self_device_time_total if bench.cuda else event.self_cpu_time_total
+        spent[kind] = spent.get(kind, 0.0) + own / 1e6
+    busy = sum(spent.values())
+    yield "device busy", f"{busy / seconds:.0%} of {1e3 * seconds / steps:.1f} ms a step"
+    for kind, own in sorted(spent.items(), key=lambda pair: -pair[1]):
+        yield kind, f"{1e3 * own / steps:.2f} ms a step, {own / busy:.1%}"
+
+
+KINDS = {
+    "convolution": ("conv", "gemm", "wgrad", "dgrad", "xmma", "cutlass", "cudnn_infer", "implicit", "nhwckrsc"),
+    "batch norm": ("batch_norm", "bn_fw", "bn_bw", "batchnorm"),
+    "copies and casts": ("copy", "memcpy", "memset", "nchw", "nhwc", "to_copy"),
+    "optimizer and average": ("multi_tensor", "fused", "foreach", "lerp"),
+    "reductions": ("reduce", "sum", "norm"),
+    "elementwise": ("elementwise", "leaky", "add", "mul", "cat", "where", "index", "scatter", "gather"),
+}
+"""Kinds of kernels by words in their names, the first that fits."""
+
+
+def kind_of(kernel: str) -> str:
+    """Return the kind of a kernel, from its name."""
+    name = kernel.lower()
+    return next((kind for kind, words in KINDS.items() if any(word in name for word in words)), "others")
 
 
 def network_and_images(bench: Bench, cfg: str, batch: int) -> tuple[Darknet, Tensor]:
@@ -87,34 +151,16 @@ def forwards(bench: Bench, runs: dict[str, Callable[[], object]], network: Darkn
         yield name, f"{in_words(figures, 'ms')}, {rate:,.0f} images/s, {share:.1%} of the peak"
 
 
-def graphed(network: nn.Module, images: Tensor) -> Callable[[], object]:
-    """Return a function that replays a forward pass: all its kernels with one launch."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # a capture needs a warm-up, on another stream than the default one
-        for _ in range(3):
-            network(images)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = network(images)
-
-    def replay() -> object:
-        graph.replay()
-        return outputs
-
-    return replay
-
-
 def compiled(bench: Bench, cfg: str, batch: int) -> Rows:
     """The bfloat16 copy by torch.compile, with CUDA graphs if that works: a minute before the first pass."""
     network, images = network_and_images(bench, cfg, batch)
     half = inference_copy(network, torch.bfloat16)
+    compute = half.compute  # without the program's own graphs
     failure: Exception | None = None
     with torch.no_grad():
-        expected = half(images)
+        expected = compute(images)  # type: ignore[operator]
         for mode in ("reduce-overhead", "default"):
-            run = partial(torch.compile(half, mode=mode, dynamic=False), images)
+            run = partial(torch.compile(compute, mode=mode, dynamic=False), images)  # type: ignore[arg-type]
             try:
                 seconds = clock(run, bench.wait)
                 difference = apart(run(), expected)
@@ -146,7 +192,7 @@ class Repeating:
         return self.data.path(k % len(self.data))
 
 
-def training(bench: Bench, batch: int, compile: bool = False) -> Rows:
+def training(bench: Bench, batch: int, **fast: bool) -> Rows:
     """Steps of `python -m yolo train`: on one batch again and again, and with data from memory, augmented by workers.
 
     An epoch with data begins with the start of the worker processes. The memory is that of the GPU, at its highest.
@@ -157,13 +203,13 @@ def training(bench: Bench, batch: int, compile: bool = False) -> Rows:
     folder, images = Path(tempfile.mkdtemp(dir=bench.folder)), scale.steps * batch
     workers = loader_workers(scale.workers)
     with contextlib.redirect_stdout(io.StringIO()):  # what training prints is for those who wait for its result
-        trainer = assemble(gather(options(setup, folder, workers=0, epochs=10**6, compile=compile), bench.device))
+        trainer = assemble(gather(options(setup, folder, workers=0, epochs=10**6, **fast), bench.device))
         cached = Cached(open_data(data, split="train"), size, "ram", folder)
         seen = Augmented(Repeating(cached, images), Augment())
         loader = Loader(seen, Batches(images, batch, size), workers=workers, pin=bench.cuda)
         single = next(iter(Loader(seen, Batches(images, batch, size), pin=bench.cuda)))
         turns = {"without data": rate(bench, epoch_of(trainer, Repeated(single, scale.steps)), images)}
-        if not compile:  # the data cost what they cost without it
+        if not fast:  # the data cost what they cost without it
             turns[f"data from memory, {workers} workers"] = rate(bench, epoch_of(trainer, loader), images)
         with trainer.run:
             rates = race(turns, min(2, scale.rounds), warmup=1)

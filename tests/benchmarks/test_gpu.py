@@ -6,6 +6,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,8 @@ from tests.support.small_sets import DrawnImage, write_coco
 from tests.support.warm import Warm
 
 ON_A_GPU = {
+    "graphs": "needs a GPU",
+    "graphed training, toy.cfg, batch 2": "needs a GPU",
     "compiled, toy.cfg, batch 1": "needs a GPU",
     "compiled, toy.cfg, batch 2": "needs a GPU",
     "compiled training, toy.cfg, batch 2": "needs a GPU",
@@ -26,6 +29,8 @@ CHECKS = ("NMS", "loss", "COCO metrics", "folded copy", "exact resume")
 
 SPEEDS = ("peak", "inference, toy.cfg, batch 1", "inference, toy.cfg, batch 2", "training, toy.cfg, batch 2")
 
+TIMES = ("kernels of training, toy.cfg, batch 2", "detection, toy.cfg, batch 1", "detection, toy.cfg, batch 2")
+
 PRESETS = ("preset blog", "preset small-data")
 
 
@@ -33,7 +38,8 @@ def table(text: str) -> list[list[str]]:
     """Return the rows of the table of figures in a text."""
     _, found, rest = text.partition("| part | what | figure |\n|---|---|---|\n")
     assert found, text
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in rest.splitlines() if line.startswith("|")]
+    rows = takewhile(lambda line: line.startswith("|"), rest.splitlines())
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in rows]
 
 
 @pytest.fixture
@@ -77,7 +83,7 @@ def test_every_part_reports(run: Quick, tmp_path: Path) -> None:
     assert status == 0, text
     rows = table(text)
     figures = {part: [(what, figure) for name, what, figure in rows if name == part] for part, _, _ in rows}
-    assert set(figures) == {*CHECKS, *SPEEDS, *PRESETS, *ON_A_GPU}
+    assert set(figures) == {*CHECKS, *SPEEDS, *TIMES, *PRESETS, *ON_A_GPU}
     for part in CHECKS:
         assert figures[part][0][1].startswith(("yes", "up to")), part
     for part in SPEEDS:
@@ -86,6 +92,11 @@ def test_every_part_reports(run: Quick, tmp_path: Path) -> None:
             assert rate is not None, figure
             assert float(rate[1].replace(",", "")) > 0
     assert len(figures["inference, toy.cfg, batch 1"]) == 4
+    assert [what for what, _ in figures[TIMES[1]]] == ["fp32", "bf16"]
+    (busy, *kinds) = figures[TIMES[0]]
+    assert re.fullmatch(r"\d+% of [\d.]+ ms a step", busy[1])
+    assert "convolution" in dict(kinds)
+    assert abs(sum(float(figure.split(", ")[1].rstrip("%")) for _, figure in kinds) - 100) < 1
     for part in PRESETS:
         assert re.match(r"AP50 0\.\d{3}, AP 0\.\d{3} after 2 epochs; \d+ s", figures[part][0][1]), figures[part]
         assert (tmp_path / "kept" / part.removeprefix("preset ") / "metrics.jsonl").is_file()

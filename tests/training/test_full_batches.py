@@ -81,8 +81,8 @@ def test_gradients_of_recorded_batches_add_up(network: Darknet, sizes: tuple[int
             assert own.grad is not None
             assert expected.grad is not None
             assert own.grad.equal(expected.grad), name
-    for own, expected in zip(network.buffers(), other.buffers(), strict=True):
-        assert own.equal(expected)
+    for mean, of_other in zip(network.buffers(), other.buffers(), strict=True):
+        assert mean.equal(of_other)
     assert sorted(graphs.recorded) == sorted({(2, 3, size, size) for size in sizes})
 
 
@@ -156,7 +156,11 @@ def test_a_run_with_a_smaller_last_batch(tmp_path: Path, monkeypatch: pytest.Mon
     seen: list[int] = []
 
     def compiled(network: nn.Module) -> Pass:
-        return lambda images: seen.append(len(images)) or network(images)
+        def run(images: Tensor) -> Any:
+            seen.append(len(images))
+            return network(images)
+
+        return run
 
     monkeypatch.setattr("yolo.training.assemble.compiled", compiled)
     plain = words(shapes(tmp_path), tiny_cfg(tmp_path), "--epochs", "1", "--batch-size", "5", "--accumulate", "2")
@@ -195,6 +199,6 @@ def test_graphs_on_a_gpu(network: Darknet, dtype: torch.dtype) -> None:
         accumulated(other, on_gpu(other), (64, 96, 64))
         for own, expected in zip(network.parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(own.grad, expected.grad, rtol=2e-2, atol=1e-4)
-    for own, expected in zip(network.buffers(), other.buffers(), strict=True):
-        torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-4)
+    for mean, of_other in zip(network.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(mean, of_other, rtol=1e-3, atol=1e-4)
     assert len(fast.made) == 2

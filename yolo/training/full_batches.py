@@ -48,7 +48,7 @@ class FullBatches(nn.Module):
 
 def compiled(network: nn.Module) -> Pass:
     """Return the network by torch.compile, once for each size of its input."""
-    config: Any = torch._dynamo.config  # type: ignore[attr-defined]
+    config: Any = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, SIZES)
     # With dynamic shapes a second size would give kernels that fit every size, and are slower at each.
     return torch.compile(network, dynamic=False)
