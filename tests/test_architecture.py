@@ -25,7 +25,7 @@ BUDGET = {
     "yolo/options": 1060,
     "yolo/images": 648,
     "yolo/metrics": 860,
-    "yolo/darknet": 1928,
+    "yolo/darknet": 1945,
     "yolo/data": 3595,
     "yolo/detection": 845,
     "yolo/download": 640,

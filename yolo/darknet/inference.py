@@ -70,7 +70,7 @@ class _InferenceNetwork(Darknet):
         on_cpu = prepack and next(network.parameters()).device.type == "cpu"
         packed = on_cpu and can_prepack(dtype)
         self.layers = nn.ModuleList(
-            _folded(layer, dtype, packed)
+            _folded(layer, dtype, (1, *at.inputs[0]) if packed else None)
             if isinstance(layer, ConvBlock)
             else lean(layer, at, network.plan)
             if on_cpu
@@ -111,32 +111,47 @@ class PackedConv(nn.Module):
     """The same on a CPU, with weights in oneDNN's order and, if possible, the activation within the convolution.
 
     The best order depends on the shape of the input. A wrong order takes up to 20 times as long, with the same result.
-    So the weights are reordered at the first call, and again when the shape changes. They are not a Parameter, since
-    no other operator of PyTorch can use them. Copies and pickles hold them in the ordinary order.
+    So the weights are reordered for the `shape` [B, c, h, w], at the first call if that is None, and again when it
+    changes. They are not a Parameter, since no other operator of PyTorch can use them. Copies and pickles hold them in
+    the ordinary order.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, conv: nn.Conv2d, activation: nn.Module) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        conv: nn.Conv2d,
+        activation: nn.Module,
+        shape: tuple[int, int, int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.bias = nn.Parameter(bias, requires_grad=False)
         self.dtype = weight.dtype
         self.geometry = [list(map(int, pair)) for pair in (conv.padding, conv.stride, conv.dilation)]
         self.groups = conv.groups
         self.packed: tuple[torch.Size | None, Tensor] = (None, weight.to_mkldnn())  # one tuple: threads may share it
+        if shape:
+            self._packed_for(torch.Size(shape))  # now, so that no more than one layer is in memory in two orders
         post = _post_op(activation)
         self.post_op = post or ("none", [])
         self.activation = nn.Identity() if post else activation
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.dtype, memory_format=torch.channels_last)
-        shape, weight = self.packed
-        if shape != x.shape:
-            weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self.geometry, self.groups, list(x.shape))
-            self.packed = (x.shape, weight)
+        weight = self._packed_for(x.shape)
         name, scalars = self.post_op
         x = torch.ops.mkldnn._convolution_pointwise(
             x, weight, self.bias, *self.geometry, self.groups, name, scalars, ""
         )
         return self.activation(x)
+
+    def _packed_for(self, wanted: torch.Size) -> Tensor:
+        """Return the weights in the best order for an input of this shape."""
+        shape, weight = self.packed
+        if shape != wanted:
+            weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self.geometry, self.groups, list(wanted))
+            self.packed = (wanted, weight)
+        return weight
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "packed": self.packed[1].to_dense(self.dtype)}
@@ -176,10 +191,13 @@ def can_prepack(dtype: torch.dtype) -> bool:
 
 
 @torch.no_grad()
-def _folded(block: ConvBlock, dtype: torch.dtype, packed: bool) -> nn.Module:
-    """Return a ConvBlock without batch norm: w · g and β - μ · g per filter, with g = γ / √(σ² + ε)."""
+def _folded(block: ConvBlock, dtype: torch.dtype, packed: tuple[int, int, int, int] | None) -> nn.Module:
+    """Return a ConvBlock without batch norm: w · g and β - μ · g per filter, with g = γ / √(σ² + ε).
+
+    `packed` is the shape of the input for which weights are prepacked; None: ordinary operators.
+    """
     conv, bn = block.conv, block.bn
-    weight = conv.weight.double()
+    weight = conv.weight.to(torch.float64, copy=True)
     if bn is None:
         assert conv.bias is not None
         bias = conv.bias.double()
@@ -187,8 +205,9 @@ def _folded(block: ConvBlock, dtype: torch.dtype, packed: bool) -> nn.Module:
         assert bn.running_mean is not None
         assert bn.running_var is not None
         gain = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-        weight = weight * gain[:, None, None, None]
+        weight *= gain[:, None, None, None]
         bias = bn.bias.double() - bn.running_mean.double() * gain
-    return (PackedConv if packed else FoldedConv)(
-        weight.float().to(dtype), bias.float().to(dtype), conv, copy.deepcopy(block.activation)
-    )
+    weight, bias, activation = weight.float().to(dtype), bias.float().to(dtype), copy.deepcopy(block.activation)
+    if packed is None:
+        return FoldedConv(weight, bias, conv, activation)
+    return PackedConv(weight, bias, conv, activation, packed)

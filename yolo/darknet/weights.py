@@ -9,6 +9,7 @@ only possible check is its length, which must be right to the byte before anythi
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import struct
@@ -123,7 +124,9 @@ def load_weights(
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty; expected a darknet .weights file")
     # Mapped, so that 250 MB are not read twice. Copy on write: the file is never changed.
-    data = np.memmap(path, dtype=np.uint8, mode="c")
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    data = np.frombuffer(mapped, dtype=np.uint8)
     header = read_header(bytes(data[:20]), str(path))
     values = data[header.length :]
     # The length decides whether the file fits, before a parameter is touched.
@@ -135,6 +138,7 @@ def load_weights(
         elif layer.floats:
             _stored(network, layer.index).initialise()
         at += 4 * floats
+        _drop(mapped, header.length + at)
     assert at == values.size, "the layout and the length of the file disagree"
     check_sound(network, path)
     return LoadReport(str(path), header, _rows(network.plan, in_file, cutoff))
@@ -157,6 +161,13 @@ def save_weights(
             if layer.floats:
                 for tensor in _tensors(_stored(network, layer.index)):
                     file.write(tensor.detach().cpu().contiguous().numpy().astype("<f4", copy=False).tobytes())
+
+
+def _drop(mapped: mmap.mmap, end: int) -> None:
+    """Take the first `end` bytes of a mapped file out of the memory of this process; they would be read again."""
+    pages = end // mmap.PAGESIZE * mmap.PAGESIZE
+    if pages and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        mapped.madvise(mmap.MADV_DONTNEED, 0, pages)
 
 
 def _cutoff(path: Path, cutoff: int | None, layers: int) -> int:
