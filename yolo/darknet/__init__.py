@@ -19,5 +19,6 @@ transfer.py          weights of a network for one with other classes
 between.py           pooling and additions of an inference copy on a CPU, with fewer bytes moved
 inference.py         the inference copy: batch norm folded, channels_last, prepacked, float32 or bfloat16
 replays.py           passes of the inference copy on a GPU as CUDA graphs
+compiled.py          an inference copy as a faster function, on request
 current_copy.py      a network with its inference copy, which is never older than the network
 """

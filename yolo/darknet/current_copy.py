@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from yolo.darknet.compiled import compiled
 from yolo.darknet.inference import inference_copy
 from yolo.darknet.network import Darknet
 
 
 class CurrentCopy:
-    """A network and its inference copies by dtype, shared by all detectors of the network.
+    """A network and its inference copies by dtype, compiled or not, shared by all detectors of the network.
 
     Several threads may use it: at worst two of them make the same copy.
 
@@ -31,7 +32,7 @@ class CurrentCopy:
 
     def __init__(self, network: Darknet, *, shared: bool = True) -> None:
         self.network, self.shared = network, shared
-        self._made: dict[torch.dtype, tuple[Darknet, _State | None]] = {}
+        self._made: dict[tuple[torch.dtype, bool], tuple[Darknet, _State | None]] = {}
 
     def hand_out(self) -> Darknet:
         """Return the network to somebody who may write it."""
@@ -40,14 +41,19 @@ class CurrentCopy:
             self._made.clear()  # copies without a state to compare with
         return self.network
 
-    def get(self, dtype: torch.dtype) -> Darknet:
-        """Return the inference copy of the network as it is now, in torch.float32 or torch.bfloat16."""
-        made, state = self._made.get(dtype, (None, None))
+    def get(self, dtype: torch.dtype, compile: bool = False) -> Darknet:
+        """Return the inference copy of the network as it is now, in torch.float32 or torch.bfloat16.
+
+        With `compile` it is one that `yolo.darknet.compiled` made faster, if that is possible.
+        """
+        made, state = self._made.get((dtype, compile), (None, None))
         if made is not None and (state.holds_for(self.network) if state else not self.shared):
             return made
         state = _State.of(self.network) if self.shared else None
         made = inference_copy(self.network, dtype)
-        self._made[dtype] = made, state
+        if compile:
+            made = compiled(made)
+        self._made[dtype, compile] = made, state
         return made
 
 

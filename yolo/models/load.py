@@ -47,6 +47,7 @@ def load(
     exact: bool = False,
     precision: str = "auto",
     engine: Engine | None = None,
+    compile: bool = False,
 ) -> Detector:
     """Return a detector from weights of any kind, alone or with the `.cfg` of their network.
 
@@ -65,6 +66,8 @@ def load(
         exact: use darknet's own resize in float32, for darknet's numbers. Only for darknet's networks.
         precision: "fp32", "bf16", or "auto", which is fp32. Only for darknet's networks, and .onnx files with OpenVINO.
         engine: what computes an .onnx file, "onnxruntime" (by default) or "openvino". Only for .onnx files.
+        compile: compile the network before the first detection. Only for darknet's networks; logged where that does
+            not save time, as on a CPU.
 
     Raises:
         ValueError: cfg and weights do not fit (with file and place), the weights are those of the first layers only
@@ -87,6 +90,8 @@ def load(
     if found.file and ending == ".onnx":
         if found.cfg is not None:
             raise ValueError(f"{found.file} holds its own cfg; give the .onnx file alone")
+        if compile:
+            raise ValueError(f"{found.file}: --compile is for weights that PyTorch computes; leave it out")
         own: dict[str, Any] = {"engine": engine, "precision": precision, "device": device, "size": size}
         return load_exported(found.file, found.names, letterbox=letterbox, exact=exact, **own)
     if engine is not None:
@@ -98,10 +103,12 @@ def load(
     # What the caller chooses replaces what the files say.
     made: dict[str, Any] = {"size": Size(*size)} if size is not None else {}
     made |= {"letterbox": letterbox} if letterbox is not None else {}
-    if exact or precision != "auto":
+    if exact or compile or precision != "auto":
         if not isinstance(detector, YoloDetector):
-            raise ValueError(f"{found.file}: a {detector.model}; exact and precision are for darknet's networks")
-        made |= {"exact": exact, "precision": precision}
+            raise ValueError(
+                f"{found.file}: a {detector.model}; exact, precision and compile are for darknet's networks"
+            )
+        made |= {"exact": exact, "precision": precision, "compile": compile}
     detector = detector.replace(**made, network=detector.network.to(find_device(device)))
     return detector.own() if isinstance(detector, YoloDetector) else detector  # nobody else has the network
 
@@ -126,6 +133,7 @@ def load_trained(files: ModelFiles, *, exact: bool = False) -> Detector:
         exact=exact,
         precision=files.precision,
         engine=files.engine,
+        compile=files.compile,
     )
 
 

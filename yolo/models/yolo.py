@@ -52,6 +52,7 @@ class YoloDetector(Detector):
         letterbox: keep the proportions of images (grey bars); False stretches them to the input.
         exact: use darknet's own resize in float32 (`prepare` then returns float32), for darknet's numbers.
         precision: of the inference copy, "fp32", "bf16", or "auto" (see `yolo.darknet.inference.resolve_precision`).
+        compile: compile the inference copy where that saves time (`yolo.darknet.compiled`).
         loss: the options of the loss that training minimizes.
     """
 
@@ -67,13 +68,14 @@ class YoloDetector(Detector):
         letterbox: bool = True,
         exact: bool = False,
         precision: str = "auto",
+        compile: bool = False,
         loss: LossOptions | None = None,
     ) -> None:
         if not network.heads:
             raise network.cfg.error(-1, "no [yolo] or [region] section follows, so there is nothing to detect with")
         self._inference, self.names = CurrentCopy(network), names
         self.channels, self.size = network.cfg.net.channels, size or network.size
-        self.letterbox, self.exact, self.precision = letterbox, exact, precision
+        self.letterbox, self.exact, self.precision, self.compile = letterbox, exact, precision, compile
         self.loss = loss or LossOptions()
 
     @property  # type: ignore[override]  # of a narrower type, as it is in an ordinary subclass
@@ -158,7 +160,7 @@ class YoloDetector(Detector):
         images = to_device(images, device).contiguous(memory_format=torch.channels_last)
         exactly = _without_tf32() if self.exact and device.type == "cuda" else nullcontext()
         with torch.autocast(device.type, enabled=False), exactly:  # the caller's arithmetic is not the copy's
-            network = self._inference.get(dtype)
+            network = self._inference.get(dtype, self.compile)
             with torch.inference_mode():
                 return network(images)
 

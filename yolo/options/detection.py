@@ -45,7 +45,7 @@ class FilterWords(TypedDict, total=False):
     classes: str | Iterable[str | int] | None
 
 
-OF_LOAD = ("size", "device", "precision", "letterbox")
+OF_LOAD = ("size", "device", "precision", "letterbox", "compile")
 """Keyword arguments of `yolo.load` that other programs take in a detection."""
 
 
@@ -99,3 +99,5 @@ class ModelFiles:
     For an .onnx file it needs --engine openvino."""
     engine: Literal["onnxruntime", "openvino"] | None = None
     """What computes an .onnx file, on the CPU: onnxruntime (the default) or OpenVINO."""
+    compile: bool = False
+    """Compile the network before the first image: faster afterwards on a GPU, without effect on a CPU."""
