@@ -2,6 +2,8 @@
 
     python benchmarks/train.py [--net yolov3-tiny.cfg:16 yolov3.cfg:4] [--size 416] [--rounds 6]
     python benchmarks/train.py --data FOLDER                   # the same, and epochs on the images of a data set
+    python benchmarks/train.py --before CLONE                  # with a further contender, the code of another clone
+    python benchmarks/train.py --profile                       # where the time of our step goes (benchmarks/kinds.py)
 
 A step is forward, loss, backward and optimizer (SGD) on one batch, uint8, in the memory layout of a loader's batches.
 
@@ -13,8 +15,9 @@ A step is forward, loss, backward and optimizer (SGD) on one batch, uint8, in th
 Both are processes that take turns; a turn is a step that does not count, then `--steps` that do. Both start from the
 same weights; `loss apart` is the relative difference of their losses before the first step. Images per second are
 minimum, median, maximum. Ratios are those of the median and of the fastest steps. `peak MB` is the resident memory of
-the whole process. `limit` is the rate of one large bfloat16 convolution alone (benchmarks/inference.py). A step counts
-three forward passes, because the backward pass computes one for the inputs and one for the weights.
+the whole process. `limit` is the rate of one large convolution alone, in the arithmetic of our contender
+(benchmarks/inference.py). A step counts three forward passes, because the backward pass computes one for the inputs and
+one for the weights.
 
 With data, an epoch is everything from the start of the worker processes to the last step: reading, the default
 augmentation, batches. Epochs with data and epochs of bare steps take turns in the same process; the share is the ratio
@@ -40,6 +43,7 @@ import cv2
 import numpy as np
 import torch
 from inference import best_rate
+from kinds import Counting, print_kinds
 from loss import plain_loss
 from measure import Figures, Worker, clock, peak_memory, race
 from torch import Tensor
@@ -60,6 +64,7 @@ from yolo.training.assemble import assemble, gather
 from yolo.training.batches import loader_workers
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
+from yolo.training.precision import training_precision
 
 
 def write_data(folder: Path, count: int) -> None:
@@ -159,11 +164,25 @@ def ours(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None
     with torch.no_grad(), trainer.arithmetic():
         loss = float(sum(trainer.detector.losses(batch.images, batch.targets).terms.values()))
 
-    answer(loss=loss, best=best_rate(torch.bfloat16))
+    answer(loss=loss, best=best_rate(training_precision("auto", torch.device("cpu"))))
     while sys.stdin.readline():
         repeated.times.clear()
         epoch()
         answer(times=repeated.times[1:], rss=peak_memory())
+
+
+def profile(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
+    """Answer a line on stdin with the kinds of work of our steps, and the median seconds of steps without counting."""
+    trainer = assemble(gather(options(arguments, folder, plain=True, workers=0, epochs=10**6), torch.device("cpu")))
+    repeated = Repeated(first_batch(arguments), arguments.steps + 1)
+    epoch = epoch_of(trainer, repeated)
+    answer()
+    sys.stdin.readline()
+    epoch()
+    seconds, repeated.steps = statistics.median(repeated.times[1:]), arguments.steps
+    with Counting() as counting:
+        epoch()
+    answer(kinds=counting.kinds, seconds=seconds)
 
 
 def plain(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
@@ -218,7 +237,7 @@ def work(arguments: argparse.Namespace, folder: Path) -> None:
         if arguments.worker == "plain":
             plain(arguments, answer)
         else:
-            {"ours": ours, "epochs": epochs}[arguments.worker](arguments, folder, answer)
+            {"ours": ours, "epochs": epochs, "profile": profile}[arguments.worker](arguments, folder, answer)
 
 
 @contextlib.contextmanager
@@ -227,7 +246,11 @@ def workers(arguments: argparse.Namespace, data: Path, *kinds: str) -> Iterator[
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         found = []
         for kind in kinds:
-            command = [sys.executable, __file__, "--worker", kind, "--folder", name, "--data", str(data)]
+            # Another clone is measured by its own script.
+            script = arguments.before / "benchmarks" / "train.py" if kind == "before" else __file__
+            worker = "ours" if kind == "before" else kind
+            place = str(Path(name) / kind)
+            command = [sys.executable, str(script), "--worker", worker, "--folder", place, "--data", str(data)]
             for option in ("cfg", "batch", "size", "threads", "steps", "workers"):
                 command += [f"--{option}", str(getattr(arguments, option))]
             found.append(Worker(command, Path(name) / f"{kind}.log"))
@@ -236,7 +259,8 @@ def workers(arguments: argparse.Namespace, data: Path, *kinds: str) -> Iterator[
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Race both contenders on one cfg and print their table."""
+    """Race the contenders on one cfg and print their table."""
+    kinds = ("plain", "before", "ours") if arguments.before else ("plain", "ours")
     memory: dict[str, float] = {}
 
     def take(kind: str, worker: Worker) -> list[float]:
@@ -246,10 +270,11 @@ def compare(arguments: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as name:
         write_data(Path(name), arguments.batch)
-        with workers(arguments, Path(name), "plain", "ours") as found:
-            turns = {kind: partial(take, kind, worker) for kind, worker in zip(("plain", "ours"), found, strict=True)}
-            rates = race(turns, arguments.rounds)
-            losses, best = [worker.ready["loss"] for worker in found], found[1].ready["best"]
+        with workers(arguments, Path(name), *kinds) as found:
+            turns = {kind: partial(take, kind, worker) for kind, worker in zip(kinds, found, strict=True)}
+            # The slow contender need not be measured more often than what is compared with care.
+            rates = race(turns, arguments.rounds, at_most={"plain": 1} if arguments.before else None)
+            losses, best = [worker.ready["loss"] for worker in found], found[-1].ready["best"]
     medians = rates["ours"].median / rates["plain"].median
     fastest = {kind: max(figures.values) for kind, figures in rates.items()}
     print("              min  median     max images/s | peak MB")
@@ -259,7 +284,18 @@ def compare(arguments: argparse.Namespace) -> None:
     gflops = 3 * make_plan(network_cfg(arguments), size).flops / 1e9 * fastest["ours"]
     print(f"ours: x plain {medians:.2f} (median), {fastest['ours'] / fastest['plain']:.2f} (fastest); ", end="")
     print(f"{gflops:.0f} GFLOP/s, {gflops / best:.0%} of the limit, {best:.0f}")
-    print(f"loss apart: {abs(losses[1] / losses[0] - 1):.1e} of {losses[0]:.4g}")
+    print(f"loss apart: {abs(losses[-1] / losses[0] - 1):.1e} of {losses[0]:.4g}")
+    if arguments.before:
+        print(f"ours: x before {Figures([rates['ours'].over(rates['before'])]).spread('.3f')} (turn by turn)")
+
+
+def print_profile(arguments: argparse.Namespace) -> None:
+    """Print where the time of our step goes."""
+    with tempfile.TemporaryDirectory() as name:
+        write_data(Path(name), arguments.batch)
+        with workers(arguments, Path(name), "profile") as (worker,):
+            answer = worker.ask("")
+    print_kinds(answer["kinds"], arguments.steps, answer["seconds"])
 
 
 def race_with_data(arguments: argparse.Namespace) -> None:
@@ -286,6 +322,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--workers", type=int, default=loader_workers(None))
+    parser.add_argument("--before", type=Path, help="another clone of this repository, a contender of its own")
+    parser.add_argument("--profile", action="store_true", help="where the time of our step goes, and nothing else")
     for name, kind in (("worker", str), ("folder", Path), ("cfg", str), ("batch", int)):
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -297,6 +335,9 @@ def main() -> None:
         arguments.cfg, batch = net.rsplit(":", 1)
         arguments.batch = int(batch)
         print(f"\n{arguments.cfg} at {arguments.size}, batch {arguments.batch}")
+        if arguments.profile:
+            print_profile(arguments)
+            continue
         compare(arguments)
         if arguments.data:
             race_with_data(arguments)

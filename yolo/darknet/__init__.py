@@ -9,6 +9,7 @@ sections.py          all layer sections by name
 cfg.py               .cfg text <-> frozen typed sections; errors carry file and line
 plan.py              sources, shapes, floats and operations of every layer, before anything is allocated
 activations.py       darknet's activation functions
+weight_gradient.py   a faster gradient of convolutions, for processors without AVX-512
 layers.py            the modules that sections become
 heads.py             anchors and strides; decode and its exact inverse
 network.py           sections -> Darknet module: images -> raw predictions

@@ -19,6 +19,7 @@ from yolo.darknet.activations import activation
 from yolo.darknet.heads import Head
 from yolo.darknet.keys import Shape
 from yolo.darknet.plan import LayerPlan
+from yolo.darknet.weight_gradient import by_products, convolve
 
 Init = Literal["darknet", "torch", "uniform"]
 
@@ -30,6 +31,9 @@ class UndrawnConv2d(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         """Do nothing; nn.Conv2d draws weights here."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(self, x) if by_products(self, x) else super().forward(x)
 
 
 class ConvBlock(nn.Module):
