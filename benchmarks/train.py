@@ -20,8 +20,9 @@ the whole process. `limit` is the rate of one large convolution alone, in the ar
 one for the weights.
 
 With data, an epoch is everything from the start of the worker processes to the last step: reading, the default
-augmentation, batches. Epochs with data and epochs of bare steps take turns in the same process; the share is the ratio
-of their rates in the same round.
+augmentation, batches. `epoch` is that of `train`, which without worker processes keeps the images of a small data set
+decoded; `decoding` decodes every image in every epoch, as for a large one. Epochs with data and epochs of bare steps
+take turns in the same process; the share is the ratio of their rates in the same round.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -210,15 +212,19 @@ def plain(arguments: argparse.Namespace, answer: Callable[..., None]) -> None:
 
 
 def epochs(arguments: argparse.Namespace, folder: Path, answer: Callable[..., None]) -> None:
-    """Answer the line `epoch` with the images per second of an epoch with data, `bare` with those of bare steps."""
+    """Answer the lines `epoch`, `decoding` and `bare` with the images per second of an epoch of that kind."""
     trainer = assemble(gather(options(arguments, folder, workers=arguments.workers, epochs=10**6), torch.device("cpu")))
     images, repeated = trainer.loader.batches.images, Repeated(first_batch(arguments), arguments.steps + 1)
-    with_data, bare = epoch_of(trainer, trainer.loader), epoch_of(trainer, repeated)
+    cold, seen = copy(trainer.loader), copy(trainer.loader.data)
+    assert isinstance(seen, Augmented), "the samples of YOLO"
+    cold.data, seen.images = seen, seen.data
+    with_data = {"epoch": epoch_of(trainer, trainer.loader), "decoding": epoch_of(trainer, cold)}
+    bare = epoch_of(trainer, repeated)
 
     answer(images=images)
     for line in sys.stdin:
-        if line.strip() == "epoch":
-            answer(rate=images / clock(with_data))
+        if line.strip() in with_data:
+            answer(rate=images / clock(with_data[line.strip()]))
         else:
             repeated.times.clear()
             bare()
@@ -305,12 +311,14 @@ def race_with_data(arguments: argparse.Namespace) -> None:
         def take(kind: str) -> list[float]:
             return [worker.ask(kind)["rate"]]
 
-        rates = race({kind: partial(take, kind) for kind in ("epoch", "bare")}, arguments.rounds)
+        turns = {kind: partial(take, kind) for kind in ("epoch", "decoding", "bare")}
+        rates = race(turns, arguments.rounds, warmup=1)
         images = worker.ready["images"]
     print(f"epochs of {images} images, {arguments.workers} workers:")
     for kind, figures in rates.items():
         print(f"{kind:<9} {figures.spread('7.2f')} images/s")
-    print(f"share     {Figures([rates['epoch'].over(rates['bare'])]).spread('7.1%')}")
+    for kind in ("epoch", "decoding"):
+        print(f"share of {kind:<8} {Figures([rates[kind].over(rates['bare'])]).spread('7.1%')}")
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ BUDGET = {
     "yolo/images": 648,
     "yolo/metrics": 860,
     "yolo/darknet": 1945,
-    "yolo/data": 3595,
+    "yolo/data": 3645,
     "yolo/detection": 845,
     "yolo/download": 640,
     "yolo/backbones": 200,

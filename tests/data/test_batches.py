@@ -15,7 +15,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from yolo.data.cache import Cached
@@ -35,6 +34,7 @@ from yolo.images.resize import place
 from yolo.options.aliases import renamed
 from yolo.options.augment import PLAIN, Augment
 from yolo.size import Size
+from yolo.training.batches import loader_threads
 
 SIZE = Size(96, 160)  # h, w: not square
 EVERYTHING = Augment(mosaic=0.5, mixup=0.3, multi_scale=1.5, translate=0.2)
@@ -46,13 +46,14 @@ def sample_of(pixels: np.ndarray, boxes: Sequence[Sequence[float]], number: int 
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     count = len(corners)
     target = Target(
-        boxes=tv_tensors.BoundingBoxes(corners, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=pixels.shape[:2]),
+        boxes=corners,
         labels=torch.arange(count),
         image_id=number,
         iscrowd=torch.arange(count) == 3,
         area=(corners[:, 2:] - corners[:, :2]).prod(1) / 2,
+        size=Size.of(pixels),
     )
-    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
+    return torch.from_numpy(pixels).permute(2, 0, 1), target
 
 
 class Drawn:
@@ -304,11 +305,11 @@ def equal(a: Batch, b: Batch) -> bool:
     )
 
 
-def loader(workers: int, epoch: int = 0, position: int = 0) -> Loader:
+def loader(workers: int, epoch: int = 0, position: int = 0, threads: int = 1, keep: int = 0) -> Loader:
     """Return a loader of 18 images in batches of 4 with all augmentation, at that position of that epoch."""
     data = Drawn(18)
     batches = Batches(len(data), 4, SIZE, seed=7, options=EVERYTHING)
-    found = Loader(Augmented(data, EVERYTHING, seed=7), batches, workers=workers)
+    found = Loader(Augmented(data, EVERYTHING, seed=7, keep=keep), batches, workers=workers, threads=threads)
     found.load_state_dict(found.state_dict() | {"epoch": epoch, "position": position})
     return found
 
@@ -317,7 +318,17 @@ def loader(workers: int, epoch: int = 0, position: int = 0) -> Loader:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_do_not_matter(workers: int) -> None:
     """The batches of two epochs are the same with 0, 1 and 3 worker processes, and differ between the epochs."""
-    here, there = loader(0), loader(workers)
+    same_batches(loader(0), loader(workers))
+
+
+@pytest.mark.parametrize(("threads", "keep"), [(2, 0), (5, 0), (1, 1 << 30), (3, 1 << 30), (3, 99_999)])
+def test_threads_and_kept_images_do_not_matter(threads: int, keep: int) -> None:
+    """Nor do threads, more of them than images of a batch, and images that stay decoded, all of them or a few."""
+    same_batches(loader(0), loader(0, threads=threads, keep=keep))
+
+
+def same_batches(here: Loader, there: Loader) -> None:
+    """Assert that two loaders yield equal batches in two epochs, which differ from each other."""
     for epoch in (0, 1):
         assert here.epoch == there.epoch == epoch
         pairs = list(zip(here, there, strict=True))
@@ -445,12 +456,11 @@ def test_an_order_that_breaks_its_contract() -> None:
 
 
 def test_targets_from_a_worker() -> None:
-    """Boxes have the canvas of the input, dtypes are those of the contract, no tensor keeps a file open."""
+    """Their size is that of the input, dtypes are those of the contract, no tensor keeps a file open."""
     batches = list(loader(1))
     for batch in batches:
         for target in batch.targets:
-            assert isinstance(target["boxes"], tv_tensors.BoundingBoxes)
-            assert target["boxes"].canvas_size == tuple(batch.images.shape[2:])
+            assert target["size"] == tuple(batch.images.shape[2:])
             assert [target[key].dtype for key in ("boxes", "labels", "iscrowd", "area")] == [
                 torch.float32, torch.int64, torch.bool, torch.float32,
             ]  # fmt: skip
@@ -585,7 +595,49 @@ def test_samples_that_are_not_images(shape: tuple[int, ...], dtype: torch.dtype,
         assert values.equal(expected)
         assert values.dtype == dtype
         assert target["boxes"].equal(truth["boxes"])
-        assert target["boxes"].canvas_size == truth["boxes"].canvas_size == (200 + k, 300)
+        assert target["size"] == truth["size"] == (200 + k, 300)
+
+
+def test_kept_images_are_read_once() -> None:
+    """In two epochs every image is read once, without mosaic and mixup twice if none is kept."""
+    for keep, reads in ((1 << 30, 6), (0, 12)):
+        data = Drawn(6)
+        one = Loader(Augmented(data, Augment(), keep=keep), Batches(6, 4, SIZE))
+        assert len([*one, *one]) == 4
+        assert data.read == reads
+
+
+class Damaged(Drawn):
+    """One of the images cannot be read."""
+
+    def __getitem__(self, k: int) -> Sample:
+        if k == 5:
+            raise ValueError("5.png: damaged")
+        return super().__getitem__(k)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_an_error_of_a_thread(threads: int) -> None:
+    """A damaged image ends the epoch with its name, in the batch that it belongs to."""
+    one = Loader(Augmented(Damaged(8)), Batches(8, 4, SIZE, shuffle=False), threads=threads)
+    with pytest.raises(ValueError, match="5.png: damaged"):
+        list(one)
+    assert one.position == 1
+
+
+def test_where_threads_share_a_batch() -> None:
+    """Not where torch's random numbers are drawn, nor where images stay decoded, nor beside workers."""
+    drawn, several = Drawn(2), loader_threads(Augmented(Drawn(2)), 0)
+    assert several >= 1
+    for alone in (
+        Augmented(drawn, Augment(photometric=0.5)),
+        Augmented(drawn, transform=v2.RandomHorizontalFlip(p=1)),
+        Augmented(drawn, keep=1),
+    ):
+        assert not alone.shared
+        assert loader_threads(alone, 0) == 1
+    assert Augmented(drawn).shared
+    assert loader_threads(Augmented(drawn), 2) == loader_threads(Features((1,), torch.float32), 0) == 1
 
 
 def test_mixup_has_the_objects_of_both() -> None:

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from yolo.data.marker import marker, marker_iou
 from yolo.data.order import Draw
-from yolo.data.sample import Sample
+from yolo.data.sample import Sample, as_tv
 from yolo.data.transforms import Augmented, Transform
 from yolo.options.augment import PLAIN, Augment
 from yolo.size import Size
@@ -90,10 +90,9 @@ def test_transforms_of_pixels_or_boxes_alone_are_found() -> None:
     for size in SIZES:
         image, target = marker(size)
         assert marker_iou((image, target)) == 1
-        flat = image.as_subclass(Tensor)
-        for moved in (flat.flip(-1), flat.flip(-2), flat.flip(-1, -2), flat.roll(40, -1), flat.transpose(1, 2)):
-            assert marker_iou((tv_tensors.Image(moved), target)) < 0.5
-        _, flipped = v2.RandomHorizontalFlip(1)(image, target)
+        for moved in (image.flip(-1), image.flip(-2), image.flip(-1, -2), image.roll(40, -1), image.transpose(1, 2)):
+            assert marker_iou((moved, target)) < 0.5
+        _, flipped = v2.RandomHorizontalFlip(1)(*as_tv((image, target)))
         assert marker_iou((image, flipped)) < 0.5
         assert worst(size, PLAIN, pixels_only) < 0.5
 
@@ -101,6 +100,5 @@ def test_transforms_of_pixels_or_boxes_alone_are_found() -> None:
 def test_nothing_to_compare_is_zero() -> None:
     """Without a box, or without white, the IoU is 0."""
     image, target = marker(SIZES[0])
-    boxes = tv_tensors.wrap(target["boxes"][:0], like=target["boxes"])
-    assert marker_iou((image, {**target, "boxes": boxes})) == 0
-    assert marker_iou((tv_tensors.Image(torch.full_like(image, 114)), target)) == 0
+    assert marker_iou((image, {**target, "boxes": target["boxes"][:0]})) == 0
+    assert marker_iou((torch.full_like(image, 114), target)) == 0

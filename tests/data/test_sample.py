@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from yolo.data.sample import make_target
+from yolo.data.sample import as_tv, make_target
 from yolo.size import Size
 
 
@@ -20,10 +20,21 @@ def test_a_target_of_arrays_is_that_of_tensors(count: int) -> None:
     tensors = [torch.from_numpy(values) for values in (boxes, labels, crowd, area)]
     of_tensors = make_target(tensors[0], tensors[1], 7, tensors[2], tensors[3], Size(48, 64))
     for target in (of_arrays, of_tensors):
-        assert isinstance(target["boxes"], tv_tensors.BoundingBoxes)
-        assert (target["boxes"].canvas_size, target["boxes"].format.value) == ((48, 64), "XYXY")
-        assert target["boxes"].as_subclass(torch.Tensor).equal(torch.tensor(boxes, dtype=torch.float32))
+        assert target["size"] == Size(48, 64)
+        assert target["boxes"].equal(torch.tensor(boxes, dtype=torch.float32))
         assert target["area"].equal(torch.tensor(area, dtype=torch.float32))
         assert (target["labels"].dtype, target["iscrowd"].dtype) == (torch.int64, torch.bool)
         assert (target["labels"].tolist(), target["iscrowd"].tolist()) == (list(range(count)), [False] * count)
         assert target["image_id"] == 7
+
+
+def test_a_sample_for_torchvision() -> None:
+    """Image and boxes have torchvision's types, with the same numbers; the canvas of the boxes is the image."""
+    target = make_target(np.array([[1, 2, 3, 4.5]]), np.array([5]), 7, np.array([True]), np.array([9.0]), Size(48, 64))
+    image = torch.zeros(3, 48, 64, dtype=torch.uint8)
+    seen, own = as_tv((image, target))
+    assert isinstance(seen, tv_tensors.Image)
+    assert isinstance(own["boxes"], tv_tensors.BoundingBoxes)
+    assert (own["boxes"].canvas_size, own["boxes"].format.value) == ((48, 64), "XYXY")
+    assert own["boxes"].as_subclass(torch.Tensor).equal(target["boxes"])
+    assert own.keys() == target.keys() - {"size"}

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torchvision import tv_tensors
 
 from tests.support.train_problems import tiny_cfg
 from yolo.darknet.cfg import read_cfg
@@ -16,6 +15,7 @@ from yolo.models.single import build_simple
 from yolo.models.yolo import YoloDetector
 from yolo.options.loss import LossOptions
 from yolo.options.single import Simple
+from yolo.size import Size
 
 IMAGES = torch.full((2, 3, 64, 64), 127, dtype=torch.uint8)
 
@@ -24,9 +24,10 @@ def target(*boxes: tuple[float, float, float, float]) -> Any:
     """Return a target of class 1 with boxes xyxy in an input of 64 x 64 pixels."""
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     return {
-        "boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=(64, 64)),
+        "boxes": corners,
         "labels": torch.ones(len(boxes), dtype=torch.int64),
         "iscrowd": torch.zeros(len(boxes), dtype=torch.bool),
+        "size": Size(64, 64),
     }
 
 

@@ -198,7 +198,7 @@ def test_targets_without_objects(words: dict[str, list[str]], monkeypatch: pytes
 
     def background(usual: Any, self: Any, images: Any, targets: Any) -> Losses:
         empty = [make_target(t["boxes"][:0], t["labels"][:0], t["image_id"], t["iscrowd"][:0], t["area"][:0],
-                             t["boxes"].canvas_size) for t in targets]  # fmt: skip
+                             t["size"]) for t in targets]  # fmt: skip
         return usual(self, images, empty)
 
     plant(monkeypatch, YoloDetector, background)
@@ -216,7 +216,7 @@ def test_labels_that_change(words: dict[str, list[str]], monkeypatch: pytest.Mon
         for t in targets:
             corners = torch.rand(len(t["labels"]), 2, 2, generator=random).sort(1).values.flatten(1) * 64
             labels = torch.randint(len(self.names), t["labels"].shape, generator=random)
-            changed.append(make_target(corners, labels, t["image_id"], t["iscrowd"], t["area"], t["boxes"].canvas_size))
+            changed.append(make_target(corners, labels, t["image_id"], t["iscrowd"], t["area"], t["size"]))
         return usual(self, images, changed)
 
     plant(monkeypatch, SingleObjectDetector, other)

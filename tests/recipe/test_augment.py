@@ -83,7 +83,7 @@ def test_nothing_changes_an_image_of_the_size_of_the_network(letterbox: bool) ->
     for key in ("boxes", "labels", "iscrowd", "area"):
         assert (target[key][order] == data[0][1][key]).all(), key
     assert target["boxes"].dtype == target["area"].dtype == torch.float32
-    assert target["boxes"].canvas_size == (96, 160)
+    assert target["size"] == (96, 160)
     orders = {tuple(augment(data, Draw(0, 0, SIZE, number), 0)[1]["labels"].tolist()) for number in range(20)}
     assert len(orders) > 10
 

@@ -32,7 +32,6 @@ from yolo.models.largest import LargestDetector
 from yolo.models.localizer import LocalizerDetector
 from yolo.models.single import SimpleObjectDetector
 from yolo.models.yolo import YoloDetector
-from yolo.size import Size
 from yolo.training.assemble import Parts
 
 KINDS: Mapping[str, type[Detector]] = {
@@ -260,14 +259,14 @@ def empty(target: Any, detector: Detector) -> Any:
 
 def other(target: Any, detector: Detector) -> Any:
     """Return a target with random boxes and classes, other ones in each call."""
-    h, w = target["boxes"].canvas_size
+    h, w = target["size"]
     corners = torch.rand(len(target["labels"]), 2, 2).sort(1).values * torch.tensor([w, h])
     labels = torch.randint(len(detector.names), target["labels"].shape)
     return _target(target, corners.flatten(1), labels, target["iscrowd"], target["area"])
 
 
 def _target(old: Any, corners: Tensor, labels: Tensor, crowd: Tensor, area: Tensor) -> Any:
-    return make_target(corners, labels, old["image_id"], crowd, area, Size(*old["boxes"].canvas_size))
+    return make_target(corners, labels, old["image_id"], crowd, area, old["size"])
 
 
 def larger_loss(s: Setup) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 
 from tests.support.train_problems import shapes, tiny_cfg
 from yolo.__main__ import main
@@ -35,7 +34,7 @@ def batch(*boxes: tuple[float, float, float, float]) -> Batch:
     """One grey image of 64 x 64 with objects of class 0, corners in pixels."""
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     target = {
-        "boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=(64, 64)),
+        "boxes": corners,
         "labels": torch.zeros(len(boxes), dtype=torch.int64),
         "iscrowd": torch.zeros(len(boxes), dtype=torch.bool),
         "image_id": 1,

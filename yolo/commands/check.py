@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import time
 
-import torch
-
 from yolo.atomic import replacing
 from yolo.models.build import started_from
 from yolo.models.load import find_device
@@ -17,6 +15,7 @@ from yolo.preflight.checks import run_checks
 from yolo.preflight.line import Line, as_json, as_text, counts, worst
 from yolo.preflight.subject import Subject
 from yolo.training.assemble import gather
+from yolo.training.precision import be_deterministic
 from yolo.training.transform import named
 
 NEXT = {
@@ -52,7 +51,7 @@ def run(options: Check[Training]) -> int:
 def _lines(options: Check[Training]) -> list[Line]:
     """Return the lines of all checks; of a training that cannot even be built, what is wrong with it. Prints them."""
     train = options.train
-    torch.use_deterministic_algorithms(train.deterministic)
+    be_deterministic(train.deterministic)
     try:
         parts = gather(started_from(train), find_device(train.device), transform=named(options.transform))
     except (ValueError, OSError, ImportError) as problem:

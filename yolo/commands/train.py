@@ -28,6 +28,7 @@ from yolo.training.checkpoint import load_checkpoint
 from yolo.training.interrupt import interruptible
 from yolo.training.kept import check_there
 from yolo.training.owner import owned
+from yolo.training.precision import be_deterministic
 from yolo.training.run_folder import BEST, LAST, OPTIONS, read_metrics
 from yolo.training.trained import Trained
 from yolo.training.transform import Named, check_same, named
@@ -93,7 +94,7 @@ def _settings_kept() -> Iterator[None]:
         with undisturbed():
             yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        be_deterministic(*before)
 
 
 def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEnd | None = None) -> Trained:
@@ -110,7 +111,7 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
             options, state, note = _resumed(options)
             check_same(place, state.get("transform"), transform)
         options = replace(started_from(options) if state is None else options, out=place)
-        torch.use_deterministic_algorithms(options.deterministic)
+        be_deterministic(options.deterministic)
         parts = gather(options, find_device(device), state, accept=accept, transform=transform)
         if options.check and state is None:
             check_first(parts)

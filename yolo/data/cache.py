@@ -21,7 +21,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torchvision import tv_tensors
 from tqdm import tqdm
 
 from yolo.atomic import replacing
@@ -92,7 +91,7 @@ class Cached(View):
         if self._pixels is None:  # each process maps the file for itself
             self._pixels = np.memmap(self.file, np.uint8, "r")
         pixels = np.array(self._pixels[self.offsets[k] : self.offsets[k + 1]]).reshape(*size, 3)
-        return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), self.data.target(k, size)
+        return torch.from_numpy(pixels).permute(2, 0, 1), self.data.target(k, size)
 
     def _shrunk(self, k: int) -> Size:
         """Return the size of an image in the network input, or its own where a side of that is smaller."""

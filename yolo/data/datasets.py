@@ -18,7 +18,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torchvision import tv_tensors
 
 from yolo.data.decoded import without_damaged
 from yolo.data.formats import coco, csv_boxes, masks, voc
@@ -72,7 +71,7 @@ class ImageDataset:
         if not -len(self) <= k < len(self):
             raise IndexError(f"image {k} of {len(self)}")
         k %= len(self)
-        return tv_tensors.Image(torch.from_numpy(self.decode(k)).permute(2, 0, 1)), self.target(k)
+        return torch.from_numpy(self.decode(k)).permute(2, 0, 1), self.target(k)
 
     def target(self, k: int, resized: Size | None = None) -> Target:
         """Return the target of image `k` without reading the image; in pixels of the image `resized` to that size."""

@@ -1,4 +1,4 @@
-"""Batches: worker processes make the samples, the main process keeps the position in the epoch.
+"""Batches: worker processes or threads make the samples, the main process keeps the position in the epoch.
 
 Letters: `B` images of a batch, `h, w` height and width of the network input in pixels.
 """
@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -32,7 +33,7 @@ class Batch(NamedTuple):
     images: Tensor
     """uint8 `[B, 3, h, w]` in channels_last memory. Other samples keep their shape, after B, and their dtype."""
     targets: list[Target]
-    """B targets with boxes in pixels of these images; with other samples, in pixels of their own `canvas_size`."""
+    """B targets with boxes in pixels of these images; with other samples, of an image of their own `size`."""
 
 
 class Drawn(Protocol):
@@ -48,14 +49,16 @@ class Loader:
         data: yields the sample of a `Draw` (`Augmented`).
         batches: which draws make a batch.
         workers: number of processes that make samples; 0 makes them in this one. Batches do not depend on it.
+        threads: with 0 workers, the number of threads that share the samples of a batch while the network waits for it.
+            More than one only for data that may be read by several threads (`Augmented.shared`).
         pin: put batches into page-locked memory, from which a GPU copies while it computes.
 
     `epoch` counts from 0. `position` counts the batches that were handed out, not those that workers have made ahead.
     `state_dict` holds both, so a loader that loads it continues with the next batch.
     """
 
-    def __init__(self, data: Drawn, batches: Batches, *, workers: int = 0, pin: bool = False) -> None:
-        self.data, self.batches, self.workers, self.pin = data, batches, workers, pin
+    def __init__(self, data: Drawn, batches: Batches, *, workers: int = 0, pin: bool = False, threads: int = 1) -> None:
+        self.data, self.batches, self.workers, self.pin, self.threads = data, batches, workers, pin, threads
         self.epoch, self.position = 0, 0
 
     def __len__(self) -> int:
@@ -82,10 +85,33 @@ class Loader:
         self.epoch, self.position = state["epoch"], state["position"]
 
     def __iter__(self) -> Iterator[Batch]:
+        draws = self.batches.epoch(self.epoch)[self.position :]
+        for batch in self._of_workers(draws) if self.workers else self._of_threads(draws):
+            self.position += 1
+            yield batch
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def _of_threads(self, batches: Sequence[Sequence[Draw]]) -> Iterator[Batch]:
+        """Yield the batches that threads make, this one among them, each when it is due."""
+
+        def made(draws: Sequence[Draw]) -> list[tuple[Tensor, Target]]:
+            return [self.data[draw] for draw in draws]
+
+        # Not ahead of time: on two cores that slows the network down by more than it gains.
+        with ThreadPoolExecutor(self.threads) as pool:
+            for draws in batches:
+                shares = [draws[k :: self.threads] for k in range(self.threads)]
+                others = [pool.submit(made, share) for share in shares[1:] if share]
+                parts = [made(shares[0]), *(other.result() for other in others)]
+                batch = collate([parts[k % self.threads][k // self.threads] for k in range(len(draws))])
+                yield batch._replace(images=batch.images.pin_memory()) if self.pin else batch
+
+    def _of_workers(self, draws: list[list[Draw]]) -> Iterator[Batch]:
+        """Yield the batches that worker processes make."""
         # The DataLoader draws a number that nothing depends on; with a generator of its own, torch's are left alone.
         ahead: DataLoader[Any] = DataLoader(
             cast("Dataset[Sample]", self.data),
-            batch_sampler=self.batches.epoch(self.epoch)[self.position :],
+            batch_sampler=draws,
             collate_fn=_packed,
             worker_init_fn=_as_worker,
             num_workers=self.workers,
@@ -95,9 +121,7 @@ class Loader:
         with _opencv_without_threads(), _signals_held():
             made = iter(ahead)
         for batch in made:
-            self.position += 1
             yield _unpacked(batch)
-        self.epoch, self.position = self.epoch + 1, 0
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
@@ -107,10 +131,10 @@ def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
     """
     first, targets = samples[0][0], [target for _, target in samples]
     if first.ndim != 3:
-        return Batch(torch.stack([image.as_subclass(Tensor) for image, _ in samples]), targets)
+        return Batch(torch.stack([image for image, _ in samples]), targets)
     pixels = torch.empty((len(samples), *first.shape[1:], first.shape[0]), dtype=first.dtype)
-    for row, (image, _) in zip(pixels, samples, strict=True):
-        row.copy_(image.permute(1, 2, 0))
+    for row, (image, _) in zip(pixels.numpy(), samples, strict=True):  # torch would start threads for each of them
+        np.copyto(row, image.permute(1, 2, 0).numpy())
     return Batch(pixels.permute(0, 3, 1, 2), targets)
 
 
@@ -131,9 +155,8 @@ class _Packed(NamedTuple):
 def _packed(samples: Sequence[tuple[Tensor, Target]]) -> _Packed:
     """Return the batch of these samples, ready to travel."""
     images, targets = collate(samples)
-    objects = {key: torch.cat([target[key].as_subclass(Tensor) for target in targets]).numpy() for key in PER_OBJECT}  # type: ignore[literal-required]
-    # A user's transform may return boxes as plain tensors: their canvas is the image.
-    sizes = [Size(*getattr(target["boxes"], "canvas_size", images.shape[-2:])) for target in targets]
+    objects = {key: torch.cat([target[key] for target in targets]).numpy() for key in PER_OBJECT}  # type: ignore[literal-required]
+    sizes = [target["size"] for target in targets]
     return _Packed(images, sizes, [t["image_id"] for t in targets], [len(t["labels"]) for t in targets], objects)
 
 

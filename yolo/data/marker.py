@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.ops import box_iou
 
+from yolo.boxes import iou, xyxy_to_cxcywh
 from yolo.data.sample import Sample, make_target
 from yolo.size import Size
 
@@ -31,7 +29,7 @@ def marker(size: Size) -> Sample:
     image = torch.full((3, *size), GREY, dtype=torch.uint8)
     image[:, top:bottom, left:right] = 255
     area = (box[:, 2:] - box[:, :2]).prod(axis=1)
-    return tv_tensors.Image(image), make_target(box, np.zeros(1, np.int64), 1, np.zeros(1, bool), area, size)
+    return image, make_target(box, np.zeros(1, np.int64), 1, np.zeros(1, bool), area, size)
 
 
 def marker_iou(sample: Sample) -> float:
@@ -40,10 +38,10 @@ def marker_iou(sample: Sample) -> float:
     It is 1 where the box fits. It is 0 without a box, and without white pixels.
     """
     image, target = sample
-    light = image.as_subclass(Tensor).float().mean(dim=0)
+    light = image.float().mean(dim=0)
     median, lightest = light.median(), light.max()
     if not len(target["boxes"]) or lightest < CONTRAST * median:
         return 0.0
     rows, columns = (light > (median + lightest) / 2).nonzero().unbind(dim=1)
     white = torch.stack((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)).float()
-    return float(box_iou(target["boxes"][:1].as_subclass(Tensor), white[None]))
+    return float(iou(xyxy_to_cxcywh(target["boxes"][0]), xyxy_to_cxcywh(white)))

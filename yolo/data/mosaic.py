@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 
@@ -24,26 +25,39 @@ KEPT = 96 << 20  # bytes of decoded images that are kept in each process
 
 
 class Recent(View):
-    """A `DataSet` that keeps the samples it gave last, up to 96 MiB in each process.
+    """A `DataSet` that keeps the samples it gave last, up to `most` bytes of pixels in each process.
 
-    Samples are shared: do not change them.
+    Samples are shared: do not change them. Several threads may read; two that ask for one image may both decode it.
     """
 
-    def __init__(self, data: DataSet) -> None:
+    def __init__(self, data: DataSet, most: int = KEPT) -> None:
         super().__init__(data)
+        self.most = most
         self._kept: OrderedDict[int, Sample] = OrderedDict()
         self._bytes = 0
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return the state of a copy in another process, which keeps samples of its own."""
+        return {**vars(Recent(self.data, self.most)), "_lock": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__ |= {**state, "_lock": Lock()}
 
     def __getitem__(self, k: int) -> Sample:
         """Return image `k` and its target."""
-        if k in self._kept:
-            self._kept.move_to_end(k)
-            return self._kept[k]
-        sample = self._kept[k] = self.data[k]
-        self._bytes += sample[0].numel()
-        while self._bytes > KEPT and len(self._kept) > 1:
-            _, (image, _) = self._kept.popitem(last=False)
-            self._bytes -= image.numel()
+        with self._lock:
+            if k in self._kept:
+                self._kept.move_to_end(k)
+                return self._kept[k]
+        sample = self.data[k]
+        with self._lock:
+            if k not in self._kept:
+                self._bytes += sample[0].numel()
+            self._kept[k] = sample
+            while self._bytes > self.most and len(self._kept) > 1:
+                _, (image, _) = self._kept.popitem(last=False)
+                self._bytes -= image.numel()
         return sample
 
 

@@ -6,12 +6,11 @@ Letters: `G` objects of the image, `h, w` its height and width in pixels.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 
 from yolo.size import Size
 
@@ -19,8 +18,8 @@ from yolo.size import Size
 class Target(TypedDict):
     """The objects of an image. Without objects `G` is 0."""
 
-    boxes: tv_tensors.BoundingBoxes
-    """float32 `[G, 4]` XYXY in pixels of the image, whose size is the `canvas_size` (h, w)."""
+    boxes: Tensor
+    """float32 `[G, 4]` xyxy in pixels of the image."""
     labels: Tensor
     """int64 `[G]` class indices from 0."""
     image_id: int
@@ -29,6 +28,8 @@ class Target(TypedDict):
     """bool `[G]`: the loss ignores a crowd; in evaluation any number of detections may match it."""
     area: Tensor
     """float32 `[G]` in square pixels: the area of the mask where it is known, else that of the box."""
+    size: Size
+    """Height and width of the image in pixels."""
 
 
 def make_target(
@@ -49,20 +50,33 @@ def make_target(
         image_id: the image's id in results files.
         iscrowd: bool `[G]`.
         area: `[G]` square pixels.
-        size: size of the image, which becomes the `canvas_size` of the boxes.
+        size: size of the image.
     """
-    corners = torch.as_tensor(boxes, dtype=torch.float32)
     return Target(
-        boxes=tv_tensors.BoundingBoxes(corners, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=tuple(size)),
+        boxes=torch.as_tensor(boxes, dtype=torch.float32),
         labels=torch.as_tensor(labels),
         image_id=image_id,
         iscrowd=torch.as_tensor(iscrowd),
         area=torch.as_tensor(area, dtype=torch.float32),
+        size=size,
     )
 
 
-Sample = tuple[tv_tensors.Image, Target]
+Sample = tuple[Tensor, Target]
 """A uint8 RGB image `[3, h, w]` and its target."""
+
+
+def as_tv(sample: Sample) -> tuple[Any, dict[str, Any]]:
+    """Return a sample as torchvision's transforms take it: image and boxes as `tv_tensors`, the size with the boxes."""
+    from torchvision import tv_tensors  # takes a second or two, and only a user's transform needs it
+
+    image, target = sample
+    kind, canvas = tv_tensors.BoundingBoxFormat.XYXY, tuple(target["size"])
+    boxes = tv_tensors.BoundingBoxes(target["boxes"], format=kind, canvas_size=canvas)
+    # Copies, because a transform may write into them, and an image that is kept is used again.
+    labels, crowd = target["labels"].clone(), target["iscrowd"].clone()
+    others = {"image_id": target["image_id"], "iscrowd": crowd, "area": target["area"]}
+    return tv_tensors.Image(image), {"boxes": boxes, "labels": labels, **others}
 
 
 class DataSet(Protocol):

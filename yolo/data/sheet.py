@@ -85,7 +85,7 @@ def tile(sample: Sample, names: Sequence[str], size: Size, *, letterbox: bool = 
     placement = Placement.of(Size.of(pixels), size, letterbox=letterbox)
     labels = target["labels"] + len(names) * target["iscrowd"]
     order = target["area"].argsort(stable=True)  # the smallest boxes are drawn on top
-    boxes = placement.to_input(target["boxes"].as_subclass(torch.Tensor))
+    boxes = placement.to_input(target["boxes"])
     found = Detections(boxes[order], torch.ones(len(boxes)), labels[order])
     return draw(place(pixels, placement), found, [*names, *(f"{name} (crowd)" for name in names)], scores=False)
 

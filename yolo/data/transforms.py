@@ -16,24 +16,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from torchvision import tv_tensors
-from torchvision.transforms.v2 import RandomPhotometricDistort
 
 from yolo.data.colour import colour_matrix, recolour
-from yolo.data.mosaic import Recent, partners, quarters
+from yolo.data.mosaic import KEPT, Recent, partners, quarters
 from yolo.data.order import Draw, chance, torch_chance
-from yolo.data.sample import DataSet, Sample, Target, View, make_target
+from yolo.data.sample import DataSet, Sample, Target, View, as_tv, make_target
 from yolo.data.warp import Turned, Warp, clipped
 from yolo.images.placement import Placement
 from yolo.images.resize import place
 from yolo.options.augment import PLAIN, Augment
 from yolo.size import Size
 
-Transform = Callable[[tv_tensors.Image, Target], tuple[Any, Any]]
+Transform = Callable[[Any, Any], tuple[Any, Any]]
+"""Takes and returns an image and its target, as `as_tv` makes them."""
 
 Change = Callable[[DataSet, Draw, int], Sample]
 """Returns the sample of a draw; the last argument is the seed of its random numbers."""
@@ -60,6 +59,7 @@ class Augmented(View):
             last `last_plain` epochs. torch's random numbers are seeded for it; it has to seed any others itself.
         letterbox: keep the proportions of images; False stretches them as detection then does, in a mosaic as well.
         change: makes the samples in another way, in place of `options`.
+        keep: bytes of decoded images that are kept in this process; for mosaic and mixup at least 96 MiB.
 
     `augmented[Draw(epoch, image, size)]` is a sample of that size. Its image is uint8 and has the memory layout
     `[h, w, 3]`.
@@ -75,11 +75,24 @@ class Augmented(View):
         transform: Transform | None = None,
         letterbox: bool = True,
         change: Change | None = None,
+        keep: int = 0,
     ) -> None:
-        super().__init__(Recent(data) if options.mosaic or options.mixup else data)
+        super().__init__(data)
+        self.keep = keep
+        most = max(keep, KEPT if options.mosaic or options.mixup else 0)
+        self.images: DataSet = Recent(data, most) if most else data
         self.options, self.seed, self.epochs, self.transform = options, seed, epochs, transform
         self.letterbox, self.change = letterbox, change
         options.ends_plain(0, epochs)  # raises here what it would raise in an epoch
+
+    @property
+    def shared(self) -> bool:
+        """Whether threads should share the samples of a batch.
+
+        Not if torch's random numbers are drawn, which are those of all threads. Nor if images stay decoded: what is
+        left to do is mostly Python's, one thread at a time.
+        """
+        return self.transform is None and not self.options.photometric and not self.keep
 
     def is_plain(self, epoch: int) -> bool:
         """Return whether nothing is changed in this epoch, counted from 0."""
@@ -93,24 +106,24 @@ class Augmented(View):
         """
         still = self.is_plain(draw.epoch)
         if self.change is not None:
-            sample = self.change(self.data, draw, self.seed)
+            sample = self.change(self.images, draw, self.seed)
         elif still or self.options.plain:
-            sample = placed(self.data[draw.image], draw.size, self.letterbox)
+            sample = placed(self.images[draw.image], draw.size, self.letterbox)
         else:
             sample = self._changed(draw)
         if still or self.transform is None:
             return sample
         with torch_chance(int(chance(self.seed, draw.epoch, draw.image, use=3).integers(2**63))):
-            return checked(self.transform(*sample), draw.size)
+            return checked(self.transform(*as_tv(sample)), draw.size)
 
     def _changed(self, draw: Draw) -> Sample:
         """Return the sample of a draw with everything that `options` ask for."""
-        random, sample = chance(self.seed, draw.epoch, draw.image), self.data[draw.image]
+        random, sample = chance(self.seed, draw.epoch, draw.image), self.images[draw.image]
         canvas, objects = self._canvas(random, draw, sample)
         # Mixup: the mean of both inputs, rounded half up.
         if random.random() < self.options.mixup:
             (other,) = partners(random, draw, len(self), self.seed, count=1)
-            second, more = self._canvas(random, draw._replace(image=other), self.data[other])
+            second, more = self._canvas(random, draw._replace(image=other), self.images[other])
             canvas = ((canvas.astype(np.uint16) + second + 1) >> 1).astype(np.uint8)
             objects = Objects(*(np.concatenate(pair) for pair in zip(objects, more, strict=True)))
         # Colours last, so that all parts of a mosaic change alike.
@@ -120,13 +133,15 @@ class Augmented(View):
         # With random numbers of its own: all others are the same with and without it.
         own = chance(self.seed, draw.epoch, draw.image, use=5) if self.options.photometric else None
         if own is not None and own.random() < self.options.photometric:
+            from torchvision.transforms.v2 import RandomPhotometricDistort  # takes a second or two
+
             with torch_chance(int(own.integers(2**63))):
                 distorted = RandomPhotometricDistort()(torch.from_numpy(canvas).permute(2, 0, 1))
             canvas[:] = distorted.permute(1, 2, 0).numpy()
         target = make_target(
             objects.boxes, objects.labels, sample[1]["image_id"], objects.crowd, objects.area, Size.of(canvas)
         )
-        return tv_tensors.Image(torch.from_numpy(canvas).permute(2, 0, 1)), target
+        return torch.from_numpy(canvas).permute(2, 0, 1), target
 
     def _canvas(self, random: np.random.Generator, draw: Draw, sample: Sample) -> tuple[np.ndarray, Objects]:
         """Return the image of a draw, or a mosaic of it and three others, as uint8 `[h, w, 3]`, and its objects."""
@@ -137,7 +152,7 @@ class Augmented(View):
         angles = [0.0] * 4 if own is None else own.uniform(-most, most, 4).tolist()
         if random.random() >= self.options.mosaic:
             return canvas, self._draw_into(canvas, (0, 0, w, h), sample, random, angles[0], covering=False)
-        samples = [sample, *(self.data[k] for k in partners(random, draw, len(self), self.seed))]
+        samples = [sample, *(self.images[k] for k in partners(random, draw, len(self), self.seed))]
         parts = [
             self._draw_into(canvas, window, part, random, angle, covering=True)
             for window, part, angle in zip(quarters(random, draw.size), samples, angles, strict=True)
@@ -182,7 +197,7 @@ class Augmented(View):
         warp = Turned(straight, angle, size) if angle else straight
         warp.pixels(pixels, canvas[top:bottom, left:right])
         # Boxes move with the pixels, are clipped to the window, and dropped where too little of them is left.
-        moved = warp.boxes(target["boxes"].as_subclass(torch.Tensor).numpy().astype(np.float64))
+        moved = warp.boxes(target["boxes"].numpy().astype(np.float64))
         moved += np.array([left, top, left, top])
         cut, keep = clipped(moved, window)
         # The area shrinks with the pixels, and with the part of the box that was cut off.
@@ -217,10 +232,10 @@ def placed(sample: Sample, size: Size, letterbox: bool = True) -> Sample:
     placement = Placement.of(Size.of(pixels), size, letterbox=letterbox)
     scale_x, scale_y = placement.scale
     # `placement.to_input` in float64: in float32, rounding could put the right edge of an image outside the input.
-    exact = target["boxes"].as_subclass(torch.Tensor).numpy() * np.array([scale_x, scale_y] * 2)
+    exact = target["boxes"].numpy() * np.array([scale_x, scale_y] * 2)
     boxes, area = exact + np.array(placement.undo_offset * 2), target["area"] * (scale_x * scale_y)
     moved = make_target(boxes, target["labels"], target["image_id"], target["iscrowd"], area, size)
-    return tv_tensors.Image(torch.from_numpy(place(pixels, placement)).permute(2, 0, 1)), moved
+    return torch.from_numpy(place(pixels, placement)).permute(2, 0, 1), moved
 
 
 def checked(result: tuple[Any, Any], size: Size) -> Sample:
@@ -238,4 +253,5 @@ def checked(result: tuple[Any, Any], size: Size) -> Sample:
             f"your own transform returned an image {image.dtype} {list(image.shape)}; expected uint8 {[3, *size]}: "
             f"do not change type and size, the batch needs them"
         )
-    return image, target
+    boxes = target["boxes"].as_subclass(torch.Tensor)
+    return image.as_subclass(torch.Tensor), cast(Target, {**target, "boxes": boxes, "size": size})

@@ -27,7 +27,7 @@ def pack_labels(targets: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> 
     h, w = size
     rows = [torch.zeros(0, 6)]
     for b, target in enumerate(targets):
-        boxes = xyxy_to_cxcywh(target["boxes"].as_subclass(Tensor)) / torch.tensor([w, h, w, h])
+        boxes = xyxy_to_cxcywh(target["boxes"]) / torch.tensor([w, h, w, h])
         keep = trained(target)
         labels = target["labels"][keep].float().unsqueeze(1)
         rows.append(torch.cat((torch.full_like(labels, b), boxes[keep], labels), dim=1))
@@ -36,7 +36,7 @@ def pack_labels(targets: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> 
 
 def trained(target: Mapping[str, Any]) -> Tensor:
     """Return which objects of an image are trained, bool `[G]`: not crowds and boxes without area."""
-    boxes = target["boxes"].as_subclass(Tensor)
+    boxes = target["boxes"]
     return ~target["iscrowd"] & (boxes[:, 2:] > boxes[:, :2]).all(1)
 
 

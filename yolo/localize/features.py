@@ -137,7 +137,7 @@ class FeatureSamples:
         assert features is not None, "`add` has computed them"
         placement = Placement.of(self.data.index.size(k), draw.size, letterbox=self.store.letterbox)
         target = self.data.target(k)
-        boxes = placement.to_input(target["boxes"].as_subclass(Tensor).double()).numpy()
+        boxes = placement.to_input(target["boxes"].double()).numpy()
         if mirrored:
             boxes[:, [0, 2]] = draw.size.width - boxes[:, [2, 0]]
         area = target["area"] * float(np.prod(placement.scale))

@@ -33,11 +33,11 @@ class Pairs(Dataset[tuple[Tensor, tuple[Tensor, Tensor]]]):
     def __getitem__(self, k: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return image `k` and its answer. Raises ValueError for a damaged image, or one with several objects."""
         image, target = placed(self.data[k], self.size, self.letterbox)
-        labels, boxes = target["labels"], target["boxes"].as_subclass(Tensor)
+        labels, boxes = target["labels"], target["boxes"]
         if len(labels) > 1:
             raise ValueError(
                 f"{self.data.path(k)}: {len(labels)} objects; expected at most one, see yolo.localize.view"
             )
         label = labels[0] if len(labels) else torch.tensor(-1)
         box = boxes[0] / boxes.new_tensor(self.size.wh * 2) if len(labels) else torch.zeros(4)
-        return image.as_subclass(Tensor).float() / 255, ((label >= 0).long() if self.presence else label, box)
+        return image.float() / 255, ((label >= 0).long() if self.presence else label, box)

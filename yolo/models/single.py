@@ -197,15 +197,15 @@ def answers_due(targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
     labels, boxes = torch.full((len(targets),), -1), torch.zeros(len(targets), 4)
     for b, target in enumerate(targets):
         if len(target["labels"]):
-            h, w = target["boxes"].canvas_size
-            corners, (_, k) = target["boxes"].as_subclass(Tensor), largest_in(target)
+            h, w = target["size"]
+            corners, (_, k) = target["boxes"], largest_in(target)
             labels[b], boxes[b] = target["labels"][k], corners[k] / corners.new_tensor([w, h, w, h])
     return labels, boxes
 
 
 def largest_in(target: Target) -> tuple[float, int]:
     """Return the area of the largest object of a target in square pixels, and its number; of equal ones the first."""
-    corners = target["boxes"].as_subclass(Tensor)
+    corners = target["boxes"]
     area, k = (corners[:, 2:] - corners[:, :2]).prod(1).max(0)
     return float(area), int(k)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated
 
 from yolo.options.bounds import Bound, Checked, Factor, FromZero, Share
@@ -41,7 +42,7 @@ class Augment(Checked):
     last_plain: FromZero = 0
     """Number of final epochs without augmentation, so that training ends on images as detection sees them."""
 
-    @property
+    @cached_property
     def plain(self) -> bool:
         """Whether images are as detection sees them; the size of the network input may still vary."""
         return replace(self, multi_scale=1.0, last_plain=0) == PLAIN

@@ -11,11 +11,10 @@ from copy import deepcopy
 from statistics import fmean, median
 
 import torch
-from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torchvision.ops import box_iou
 
+from yolo.boxes import iou, xyxy_to_cxcywh
 from yolo.data.loader import Batch
 from yolo.preflight.line import Line, Row, Verdict, judged
 from yolo.preflight.subject import Subject
@@ -184,7 +183,8 @@ def _found(trial: Trial, batch: Batch) -> int:
     trial.loss(batch)  # for the statistics of batch norm
     found = 0
     for one, target in zip(trial.detect(batch, LOW), batch.targets, strict=True):
-        best, truths = one.to("cpu"), target["boxes"].as_subclass(Tensor)
-        hits = (box_iou(best.boxes, truths) >= 0.5) & (best.labels[:, None] == target["labels"])
+        best, truths = one.to("cpu"), target["boxes"]
+        table = iou(xyxy_to_cxcywh(best.boxes)[:, None], xyxy_to_cxcywh(truths))
+        hits = (table >= 0.5) & (best.labels[:, None] == target["labels"])
         found += int(hits[: len(truths)].any(dim=0).sum())
     return found

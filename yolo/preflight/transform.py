@@ -89,14 +89,14 @@ def _steps(subject: Subject) -> Iterator[tuple[str, Sequence[tuple[Tensor, Targe
         own = detector.samples(seen)
         yield "the samples of the model", [own[draw] for draw in draws]
     image, target = marker(IMAGE)
-    pixels = image.as_subclass(Tensor)[: detector.channels].permute(1, 2, 0).contiguous().numpy()
+    pixels = image[: detector.channels].permute(1, 2, 0).contiguous().numpy()
     prepared, placement = detector.prepare(pixels)
-    boxes = placement.to_input(target["boxes"].as_subclass(Tensor))
+    boxes = placement.to_input(target["boxes"])
     placed = make_target(boxes, target["labels"], 0, target["iscrowd"], target["area"], placement.input)
     yield "the placement of detection", [(prepared, placed)]
 
 
 def _judged(target: Target) -> bool:
     """Return whether the marker's box is large enough to be compared with its pixels."""
-    boxes = target["boxes"].as_subclass(Tensor)[:1]
+    boxes = target["boxes"][:1]
     return bool(((boxes[:, 2:] - boxes[:, :2]) >= SEEN).all(dim=1).any())

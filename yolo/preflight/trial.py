@@ -15,7 +15,6 @@ from yolo.data.loader import Batch
 from yolo.images.placement import Placement
 from yolo.options.detection import Filter
 from yolo.preflight.subject import Subject
-from yolo.size import Size
 from yolo.training.precision import Arithmetic
 
 T = TypeVar("T")
@@ -67,7 +66,7 @@ class Trial:
 
     def detect(self, batch: Batch, options: Filter) -> list[Detections]:
         """Return the detections in the images of a batch, in the pixels of its targets."""
-        sizes = [Size(*target["boxes"].canvas_size) for target in batch.targets]
+        sizes = [target["size"] for target in batch.targets]
         placements = [Placement.of(size, size, letterbox=self.detector.letterbox) for size in sizes]
         return self.detector.detect_batch(batch.images, placements, options)
 

@@ -46,7 +46,7 @@ def to_torchvision(targets: Sequence[Target], device: torch.device) -> tuple[lis
     for target in targets:
         keep = trained(target)
         left_out += int((~keep & ~target["iscrowd"]).sum())
-        boxes, labels = target["boxes"].as_subclass(Tensor)[keep], target["labels"][keep] + 1
+        boxes, labels = target["boxes"][keep], target["labels"][keep] + 1
         given.append({"boxes": boxes.to(device), "labels": labels.to(device)})
     return given, left_out
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torchvision import tv_tensors
 
 from yolo.darknet.cfg import Cfg
 from yolo.data.order import Draw, chance
@@ -81,7 +80,7 @@ class DarknetAugment:
         target = make_target(
             objects.boxes, objects.labels, samples[0][1]["image_id"], objects.crowd, objects.area, draw.size
         )
-        return tv_tensors.Image(torch.from_numpy(canvas).permute(2, 0, 1)), target
+        return torch.from_numpy(canvas).permute(2, 0, 1), target
 
     def _count(self, draw: Draw, seed: int) -> int:
         """Return the number of images in a sample: 1, or for half of the chunks 2 (mixup) or 4 (mosaic)."""
@@ -105,7 +104,7 @@ class DarknetAugment:
         canvas = recoloured(random, canvas, net.hue, net.saturation, net.exposure)
         # The order is random before it is cut, so that no object is always the one that is left out.
         order = random.permutation(len(target["boxes"]))
-        numpy = (target["boxes"].as_subclass(torch.Tensor), target["labels"], target["iscrowd"], target["area"])
+        numpy = (target["boxes"], target["labels"], target["iscrowd"], target["area"])
         objects = first(Objects(*(field.numpy()[order] for field in numpy)), head.max)
         boxes = cropped_boxes(objects.boxes.astype(np.float64), margins, whole, size)
         if mirrored:

@@ -28,7 +28,7 @@ from yolo.options.aliases import renamed
 from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
 from yolo.training.allocator import keep_large_blocks
-from yolo.training.batches import loader_workers, make_batches
+from yolo.training.batches import loader_threads, loader_workers, make_batches
 from yolo.training.callback import EpochEnd
 from yolo.training.engine import Trainer
 from yolo.training.full_batches import FullBatches, compiled, recorded
@@ -108,7 +108,9 @@ def gather(
     detector, wrapped = _wrap(detector, options, len(data))
     seen, batches = make_batches(options, data, detector, transform.call if transform else None)
     samples = detector.samples(seen)
-    loader = Loader(samples, batches, workers=loader_workers(options.workers), pin=device.type == "cuda")
+    workers = loader_workers(options.workers)
+    threads = loader_threads(samples, workers)
+    loader = Loader(samples, batches, workers=workers, pin=device.type == "cuda", threads=threads)
     if state is None:
         with _about("targets"):
             detector.fit_to(data, Loader(samples, batches))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from yolo.data.cache import Cached
 from yolo.data.datasets import ImageDataset
+from yolo.data.loader import Drawn
 from yolo.data.sample import DataSet
 from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented, Transform
@@ -14,6 +15,9 @@ from yolo.distributed import rank, world_size
 from yolo.models.detector import Detector
 from yolo.options.training import Training
 from yolo.recipe.augment import DarknetAugment
+
+FEW = 256 << 20
+"""Bytes: data sets with fewer are decoded once where the training process itself makes its batches."""
 
 
 def make_batches(
@@ -40,6 +44,7 @@ def make_batches(
         transform=transform,
         letterbox=detector.letterbox,
         change=DarknetAugment(recipe.cfg) if recipe else None,
+        keep=kept_bytes(options, data),
     )
     batches = Batches(
         len(data),
@@ -58,9 +63,31 @@ def make_batches(
     return seen, batches
 
 
+def kept_bytes(options: Training, data: ImageDataset) -> int:
+    """Return the bytes of all decoded images if they are few enough to be kept, else 0.
+
+    Not with worker processes: each would keep its own, and forget them after the epoch.
+    """
+    pixels = 3 * int(data.index.sizes.prod(axis=1).sum())
+    return (
+        pixels
+        if pixels * world_size() <= FEW and options.cache == "none" and not loader_workers(options.workers)
+        else 0
+    )
+
+
 def loader_workers(workers: int | None) -> int:
     """Return the number of workers of one training process. By default its share of the cores minus 2, at most 8."""
-    if workers is not None:
-        return workers
+    return workers if workers is not None else min(8, max(0, _cores() - 2))
+
+
+def loader_threads(samples: Drawn, workers: int) -> int:
+    """Return the number of threads that make samples where no worker does: the share of the cores, at most 4."""
+    alone = workers or not isinstance(samples, Augmented) or not samples.shared
+    return 1 if alone else max(1, min(4, _cores()))
+
+
+def _cores() -> int:
+    """Return the share of this training process in the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(0, cores // world_size() - 2))
+    return cores // world_size()

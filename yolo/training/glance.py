@@ -47,7 +47,7 @@ def collect_sure(seen: Collector, detector: YoloDetector, raw: Sequence[Tensor],
     size = Size(*batch.images.shape[2:])
     whole = Placement.stretch(size, size)
     found = detector.select([scale.float() for scale in raw], [whole] * len(batch.images), SURE)
-    seen.update(found, [{**target, "boxes": target["boxes"].as_subclass(Tensor)} for target in batch.targets])
+    seen.update(found, batch.targets)
 
 
 class Glance(Watcher):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import cache
+from inspect import unwrap
 from types import MethodType
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
+
+Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 
@@ -57,13 +61,26 @@ def make_optimizer(
         ]
     fused = all(p.device.type in ("cpu", "cuda") for p in network.parameters()) or None
     if name == "sgd":
-        optimizer = torch.optim.SGD(groups, lr, momentum, fused=fused)
+        optimizer = light(torch.optim.SGD)(groups, lr, momentum, fused=fused)
         # The fused one cannot take a step with parameters that were frozen in those before and have no buffer yet.
         for parameter in network.parameters() if momentum else ():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
-    return kind(groups, lr, betas=(momentum, 0.999), fused=fused)
+    return light(kind)(groups, lr, betas=(momentum, 0.999), fused=fused)
+
+
+@cache
+def light(kind: type[Kind]) -> type[Kind]:
+    """Return a kind of optimizer that does not import torch.compile, which takes a second.
+
+    PyTorch wraps these methods so that they are left out of a compiled step, and imports what compiles with the first
+    call. Here a network is compiled, never a step. The methods within the wrappers do all the work, without gradients.
+    """
+    own: dict[str, Any] = {
+        name: unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    }
+    return type(kind.__name__, (kind,), {**own, "step": torch.no_grad()(unwrap(kind.step))})
 
 
 def freeze(network: nn.Module, spec: str) -> list[str]:

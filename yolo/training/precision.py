@@ -37,3 +37,12 @@ def _fast_bfloat16(device: torch.device) -> bool:
     # Private functions of PyTorch: a version without them counts as a CPU without fast bfloat16.
     checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return device.type == "cpu" and any(supported() for supported in checks if supported is not None)
+
+
+def be_deterministic(on: bool, warn_only: bool = False) -> None:
+    """Make PyTorch choose deterministic algorithms, or not. Even "not" imports torch.compile, which takes a second."""
+    if (on, warn_only) != (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    ):
+        torch.use_deterministic_algorithms(on, warn_only=warn_only)

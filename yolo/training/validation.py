@@ -26,6 +26,7 @@ from yolo.metrics.precision import defined
 from yolo.models.detector import Detector, Score, evaluating
 from yolo.options.commands import Evaluate
 from yolo.options.detection import EVALUATION, Filter
+from yolo.training.batches import loader_threads
 from yolo.training.precision import Arithmetic
 from yolo.training.totals import Totals
 
@@ -53,7 +54,8 @@ class Validation:
         self.data, self.arithmetic = data, arithmetic
         self.score, self.totals = Score(), Totals(detector.device)  # of the latest evaluation
         batches = Batches(len(data), BATCH, detector.size, shuffle=False, rank=rank(), world=world_size())
-        self.loader = Loader(detector.samples(Augmented(data, letterbox=detector.letterbox)), batches, workers=workers)
+        samples = detector.samples(Augmented(data, letterbox=detector.letterbox))
+        self.loader = Loader(samples, batches, workers=workers, threads=loader_threads(samples, workers))
 
     def __call__(self, detector: Detector) -> dict[str, float | None]:
         """Return COCO's twelve metrics (`AP`, `AP50`, ...), the model's own metrics, `val/loss` and its terms.

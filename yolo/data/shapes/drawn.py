@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,10 +71,12 @@ def make_set(
         raise ValueError(f"seed={seed}, train={train}, val={val}: expected a seed from 0 and an image in each split")
     sizes = {"train": train, "val": val}
 
+    def scene(number: int, k: int) -> DrawnScene:
+        return draw(RandomState([seed, number, k]))
+
     def write(temporary: Path) -> None:
         for number, (split, images) in enumerate(sizes.items()):
-            scenes = (draw(RandomState([seed, number, k])) for k in range(1, images + 1))
-            _write_split(temporary, split, info, names, scenes)
+            _write_split(temporary, split, info, names, images, partial(scene, number))
 
     return make_whole(folder, lambda: _is_there(folder, info, sizes), write)
 
@@ -124,17 +128,28 @@ def _objects(scene: DrawnScene) -> list[dict[str, Any]]:
 
 
 def _write_split(
-    folder: Path, split: str, info: dict[str, Any], names: tuple[str, ...], scenes: Iterable[DrawnScene]
+    folder: Path,
+    split: str,
+    info: dict[str, Any],
+    names: tuple[str, ...],
+    count: int,
+    draw: Callable[[int], DrawnScene],
 ) -> None:
-    """Write the images of a split, and then its annotation file."""
+    """Write the `count` images of a split, drawn in threads, and then its annotation file."""
+
+    def drawn(k: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        scene, name = draw(k), f"{k:06}.jpg"
+        write_image(folder / "images" / split / name, scene.image)
+        h, w = scene.owner.shape
+        return {"id": k, "file_name": name, "width": w, "height": h}, _objects(scene)
+
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for k, scene in enumerate(scenes, 1):
-        name, (h, w) = f"{k:06}.jpg", scene.owner.shape
-        write_image(folder / "images" / split / name, scene.image)
-        images.append({"id": k, "file_name": name, "width": w, "height": h})
-        for entry in _objects(scene):
-            annotations.append({"id": len(annotations) + 1, "image_id": k, **entry, "segmentation": []})
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for image, entries in pool.map(drawn, range(1, count + 1)):
+            images.append(image)
+            for entry in entries:
+                annotations.append({"id": len(annotations) + 1, "image_id": image["id"], **entry, "segmentation": []})
     categories = [{"id": k, "name": name, "supercategory": "figure"} for k, name in enumerate(names, 1)]
     content = {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
     file = folder / "annotations" / f"instances_{split}.json"

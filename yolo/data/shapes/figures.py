@@ -102,8 +102,10 @@ def paint(canvas: np.ndarray, figure: Figure, cover: Cover, random: RandomState)
     mean = ground.reshape(-1, 3).sum(axis=0, dtype=np.int64) // (ground.shape[0] * ground.shape[1])
     first, second = _colours(random, mean)
     shade = _texture(figure.texture, *_local(figure, *cover.window), random)
-    colour = first + (second - first) * shade[..., None]
-    canvas[cover.window] = np.floor(ground + (colour - ground) * cover.amount[..., None] + 0.5).astype(np.uint8)
+    for c in range(3):  # NumPy is slow along an axis of three
+        below = ground[..., c].astype(np.float64)
+        colour = first[c] + (second[c] - first[c]) * shade
+        ground[..., c] = np.floor(below + (colour - below) * cover.amount + 0.5)
 
 
 def background(random: RandomState, h: int, w: int) -> np.ndarray:
@@ -120,8 +122,10 @@ def background(random: RandomState, h: int, w: int) -> np.ndarray:
         shade = 0.7 * shade + 0.3 * _texture(
             ("stripes", "checks")[pattern], *_local(figure, slice(0, h), slice(0, w)), random
         )
-    canvas = base + (other - base) * shade[..., None] + random.randint(-5, 6, (h, w, 1))
-    canvas = np.clip(np.floor(canvas + 0.5), 0, 255).astype(np.uint8)
+    grain, canvas = random.randint(-5, 6, (h, w)), np.empty((h, w, 3), np.uint8)
+    for c in range(3):  # NumPy is slow along an axis of three
+        plane = base[c] + (other[c] - base[c]) * shade + grain
+        canvas[..., c] = np.clip(np.floor(plane + 0.5), 0, 255)
     for _ in range(random.randint(4)):
         stroke(canvas, random)
     return canvas
