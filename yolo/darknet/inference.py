@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _POST_OPS = {nn.Identity: "none", nn.ReLU: "relu", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh", nn.SiLU: "swish"}
 
 
-def inference_copy(network: Darknet, dtype: torch.dtype = torch.float32, *, prepack: bool = True) -> Darknet:
+def inference_copy(network: Darknet, dtype: torch.dtype = torch.float32, *, prepack: bool = True) -> InferenceNetwork:
     """Return a copy for detection, in evaluation mode and on the network's device; the network itself is only read.
 
     `layers[k]` is section `k` here, too. Images of any floating type are accepted, and uint8 ones, which are divided by
@@ -46,7 +46,7 @@ def inference_copy(network: Darknet, dtype: torch.dtype = torch.float32, *, prep
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"got {dtype}; expected torch.float32 or torch.bfloat16")
-    return _InferenceNetwork(network, dtype, prepack)
+    return InferenceNetwork(network, dtype, prepack)
 
 
 def resolve_precision(name: str) -> torch.dtype:
@@ -61,7 +61,7 @@ def resolve_precision(name: str) -> torch.dtype:
     return torch.bfloat16 if name == "bf16" else torch.float32
 
 
-class _InferenceNetwork(Darknet):
+class InferenceNetwork(Darknet):
     """A Darknet whose convolutions are folded. On a GPU its passes over small batches are replays of CUDA graphs."""
 
     def __init__(self, network: Darknet, dtype: torch.dtype, prepack: bool) -> None:
