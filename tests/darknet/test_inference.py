@@ -89,8 +89,24 @@ def test_other_shapes_are_packed_anew(dtype: torch.dtype) -> None:
         close(packed(images), plain(images), dtype)
         conv = packed.layers[0]
         assert isinstance(conv, PackedConv)
-        assert conv.packed[0] == images.shape
+        assert conv.packed[0] == (images.shape, torch.get_num_threads())
         assert [raw.shape[0] for raw in packed(images)] == [b, b, b]
+
+
+@needs_packing
+def test_another_number_of_threads_is_packed_anew() -> None:
+    """The best order for one thread is slow for two, and the other way round; the predictions are the same."""
+    network, images, before = toy(), torch.rand(1, 3, 64, 64), torch.get_num_threads()
+    packed, plain = inference_copy(network), inference_copy(network, prepack=False)
+    conv = packed.layers[0]
+    assert isinstance(conv, PackedConv)
+    try:
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            close(packed(images), plain(images))
+            assert conv.packed[0] == (images.shape, threads)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -110,10 +110,10 @@ class FoldedConv(nn.Module):
 class PackedConv(nn.Module):
     """The same on a CPU, with weights in oneDNN's order and, if possible, the activation within the convolution.
 
-    The best order depends on the shape of the input. A wrong order takes up to 20 times as long, with the same result.
-    So the weights are reordered for the `shape` [B, c, h, w], at the first call if that is None, and again when it
-    changes. They are not a Parameter, since no other operator of PyTorch can use them. Copies and pickles hold them in
-    the ordinary order.
+    The best order depends on the shape of the input and the number of threads. A wrong order takes up to 20 times as
+    long, with the same result. So the weights are reordered for the `shape` [B, c, h, w], at the first call if that is
+    None, and again when one of the two changes. They are not a Parameter, since no other operator of PyTorch can use
+    them. Copies and pickles hold them in the ordinary order.
     """
 
     def __init__(
@@ -129,7 +129,8 @@ class PackedConv(nn.Module):
         self.dtype = weight.dtype
         self.geometry = [list(map(int, pair)) for pair in (conv.padding, conv.stride, conv.dilation)]
         self.groups = conv.groups
-        self.packed: tuple[torch.Size | None, Tensor] = (None, weight.to_mkldnn())  # one tuple: threads may share it
+        # One tuple: threads may share it. It begins with what the order was made for.
+        self.packed: tuple[tuple[torch.Size, int] | None, Tensor] = (None, weight.to_mkldnn())
         if shape:
             self._packed_for(torch.Size(shape))  # now, so that no more than one layer is in memory in two orders
         post = _post_op(activation)
@@ -145,12 +146,12 @@ class PackedConv(nn.Module):
         )
         return self.activation(x)
 
-    def _packed_for(self, wanted: torch.Size) -> Tensor:
-        """Return the weights in the best order for an input of this shape."""
-        shape, weight = self.packed
-        if shape != wanted:
-            weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self.geometry, self.groups, list(wanted))
-            self.packed = (wanted, weight)
+    def _packed_for(self, shape: torch.Size) -> Tensor:
+        """Return the weights in the best order for an input of this shape, and the threads of now."""
+        made_for, weight = self.packed
+        if made_for != (now := (shape, torch.get_num_threads())):
+            weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self.geometry, self.groups, list(shape))
+            self.packed = (now, weight)
         return weight
 
     def __getstate__(self) -> dict[str, Any]:
