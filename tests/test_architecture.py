@@ -33,7 +33,7 @@ BUDGET = {
     "yolo/localize": 560,
     "yolo/rcnn": 578,
     "yolo/recipe": 525,
-    "yolo/models": 1685,
+    "yolo/models": 1815,
     "yolo/evaluation": 470,
     "yolo/explain": 650,
     "yolo/deploy": 940,

@@ -543,7 +543,7 @@ def test_a_camera_is_detected_at_the_newest_frame(
             raise KeyboardInterrupt
         yield Shot(source.name, None, None, "camera 0: breaks off")
 
-    monkeypatch.setattr("yolo.commands.detect.shots", live)
+    monkeypatch.setattr("yolo.models.results.shots", live)
     assert detect(constant, "0", "--json", "--txt", "--max-det", "1") == (130 if interrupted else 1)
     out, error = capsys.readouterr()
     *_, video, last = out.splitlines()

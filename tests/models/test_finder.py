@@ -217,7 +217,7 @@ def test_a_closed_stream_releases_its_source(monkeypatch: pytest.MonkeyPatch, tm
         finally:
             ended.append(1)
 
-    monkeypatch.setattr("yolo.models.finder.shots", noted)
+    monkeypatch.setattr("yolo.models.results.shots", noted)
     clip = write_video(tmp_path / "clip.avi")
     stream = Fixed().stream(clip)
     next(stream)

@@ -7,30 +7,32 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from yolo.boxes import Detections
 from yolo.commands.detect_lines import FusedTimes, Times, VideoLines, image_lines, median
 from yolo.commands.drawing import Drawing
 from yolo.commands.result_files import ResultFiles, ids_differ, inputs, targets
 from yolo.darknet.cfg import read_cfg
 from yolo.download.weights import WEIGHTS, official_weights
 from yolo.images.draw import draw
-from yolo.images.sources import Shot, Source, counted, find_sources, shots
+from yolo.images.inputs import Given
+from yolo.images.sources import Source, counted, find_sources
 from yolo.models.detector import Detector
+from yolo.models.found import Found
+from yolo.models.in_order import share_of_threads
 from yolo.models.load import load_trained
+from yolo.models.results import Result, Spent, results
 from yolo.names import chosen
 from yolo.options.commands import Detect
-from yolo.options.detection import Filter
 from yolo.training.run_folder import newest_run, next_folder
 
 
@@ -62,43 +64,50 @@ def _run(options: Detect, folder: Path, sources: list[Source], model: Detector, 
     """Detect in all sources, print and write what is found, and return the exit status."""
     failed, done, times = 0, 0, deque[Times](maxlen=10_000)
     names = targets(sources, folder)
+    name_of = dict(zip(sources, names, strict=True))
+    start = time.perf_counter()
 
     def end() -> None:
         """Print the line about the whole call."""
         if times and not options.quiet:
+            at_once = f", {model.workers} at once" * (model.workers > 1 and done > 1)
+            rate = f"{done / (time.perf_counter() - start):.1f} images/s{at_once}"
             placed = f"input {model.size} {'letterbox' if model.letterbox else 'stretch'}"
             drawn = f"drawn: {names[0][1]}" if len(sources) == 1 else f"drawn in {folder}"
-            print(f"{counted(done, 'image')}, median {median(times)}; {placed}; {drawn}")
+            written = drawn if options.draw else f"results in {folder}"
+            print(f"{counted(done, 'image')}, median {median(times)}; {rate}; {placed}; {written}")
 
     try:
         with _files(options, folder, sources, model) as files, _bar(options, sources) as bar:
             say = _nothing if options.quiet else partial(bar.write, file=sys.stdout)
             note = _nothing if options.quiet else cache(partial(bar.write, file=sys.stderr))  # each note once
-            _warm_up(model, options.filter)
-            for source, (stem, path) in zip(sources, names, strict=True):
-                with (
-                    VideoLines(source, model.names, say) as video,
-                    Drawing(files, path, note) as drawing,
-                    closing(_timed(source, model)) as timed,
-                ):
-                    for shot, load_ms in timed:
-                        if shot.pixels is None:
-                            failed += 1
-                            bar.write(f"not read{' to its end' * bool(video.frames)}: {shot.error}", file=sys.stderr)
-                            continue
-                        found, spent = _detect(model, options.filter, shot.pixels, load_ms, wanted)
-                        times.append(spent)
-                        done += 1
-                        own = f"{stem}/{shot.name.rpartition('#')[2]}" if source.moving else stem
-                        files.add(shot.name, own, shot.pixels, found, None if source.moving else source.path)
-                        # Written again for each frame skipped before it, so the video is as long as the stream.
-                        drawing.write(draw(shot.pixels, found, model.names), shot.rate, 1 + shot.skipped)
-                        # Printed last: a line means that the results of its image are written.
-                        if source.moving:
-                            video.add(shot, found)
-                        else:
-                            say(image_lines(shot, found, model.names, spent))
-                bar.update()
+            many = len(sources) > 1 or sources[0].moving
+            with share_of_threads(model.workers if many else 1):  # as most of the images are computed
+                _warm_up(model, options)
+            start = time.perf_counter()
+            with closing(_results(options, sources, model, wanted)) as made:
+                for source, shots in groupby(made, key=lambda result: result.source):
+                    stem, path = name_of[source]
+                    with VideoLines(source, model.names, say) as video, Drawing(files, path, note) as drawing:
+                        for _, shot, found, spent in shots:
+                            if found is None or shot.pixels is None:
+                                failed += 1
+                                what = f"not read{' to its end' * bool(video.frames)}"
+                                bar.write(f"{what}: {shot.error}", file=sys.stderr)
+                                continue
+                            times.append((FusedTimes if model.fused else Times)(*spent))
+                            done += 1
+                            own = f"{stem}/{shot.name.rpartition('#')[2]}" if source.moving else stem
+                            files.add(shot.name, own, shot.pixels, found, None if source.moving else source.path)
+                            # Written again for each frame skipped before it, so the video is as long as the stream.
+                            if options.draw:
+                                drawing.write(draw(shot.pixels, found, model.names), shot.rate, 1 + shot.skipped)
+                            # Printed last: a line means that the results of its image are written.
+                            if source.moving:
+                                video.add(shot, found)
+                            else:
+                                say(image_lines(shot, found, model.names, times[-1]))
+                    bar.update()
     except KeyboardInterrupt:  # as a camera is ended
         end()
         raise
@@ -165,42 +174,30 @@ def _official(cfg: Path) -> Path:
     return official_weights(cfg.stem)
 
 
-def _warm_up(model: Detector, options: Filter) -> None:
-    """Detect in a blank image, so that the first image's time is like that of the others.
+def _warm_up(model: Detector, options: Detect) -> None:
+    """Detect in blank images, so that the first image's time is like that of the others.
 
     The first pass through a network makes its inference copy, allocates memory, arranges the weights for the processor
     and starts threads, and a GPU loads its kernels. That took 700 ms where an image takes 30, and was printed as the
     first image's time. On a GPU the second pass is recorded as a CUDA graph.
     """
     image, placement = model.prepare(np.zeros((*model.size, model.channels), np.uint8))
-    few = replace(options, confidence=1.0)  # thousands of boxes would take long
+    number = options.batch_size
+    thresholds = replace(options.filter, confidence=1.0)  # thousands of boxes would take long
     for _ in range(2 if model.device.type == "cuda" else 1):
-        model.detect_batch(image[None], [placement], few)
+        model.detect_batch(image.expand(number, *image.shape), [placement] * number, thresholds)
 
 
-def _timed(source: Source, model: Detector) -> Generator[tuple[Shot, float], None, None]:
-    """Yield the shots of a source, the newest of a live one, each with the milliseconds that reading it took."""
-    with closing(shots(source, model.channels, newest=True)) as found:
+def _results(
+    options: Detect, sources: list[Source], model: Detector, wanted: list[int] | None
+) -> Generator[Result, None, None]:
+    """Yield what is found in each image and frame, on the CPU."""
+
+    def search(batch: Sequence[Given]) -> tuple[list[Found], Spent]:
+        found, spent = model.find(batch, options.filter, wanted)
         start = time.perf_counter()
-        for shot in found:
-            yield shot, (time.perf_counter() - start) * 1e3
-            start = time.perf_counter()  # detection has taken time since
+        found = [one.to("cpu") for one in found]
+        copying = (time.perf_counter() - start) * 1e3 / len(found)
+        return found, spent._replace(postprocess=spent.postprocess + copying)
 
-
-def _detect(
-    model: Detector, options: Filter, pixels: np.ndarray, load_ms: float, wanted: list[int] | None
-) -> tuple[Detections, Times]:
-    """Return the detections in an image `[h, w, channels]` and their times; `wanted` are the class indices to keep."""
-    start = time.perf_counter()
-    image, placement = model.prepare(pixels)
-    prepared = time.perf_counter()
-    raw = model.predict(image[None])
-    if model.device.type == "cuda":
-        torch.cuda.synchronize()  # otherwise the network's time would count as postprocessing
-    predicted = time.perf_counter()
-    found = model.select_classes(raw, [placement], options, wanted)[0].to("cpu")
-    if not model.exact:
-        found = found.clipped(pixels.shape)
-    end = time.perf_counter()
-    kind = FusedTimes if model.fused else Times
-    return found, kind(load_ms + (prepared - start) * 1e3, (predicted - prepared) * 1e3, (end - predicted) * 1e3)
+    return results(sources, model.channels, search, workers=model.workers, batch_size=options.batch_size)

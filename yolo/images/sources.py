@@ -60,6 +60,11 @@ class Source:
         """Whether the source is a video, a stream or a camera."""
         return self.capture is not None
 
+    @property
+    def live(self) -> bool:
+        """Whether the source may show what happens now: a camera, or what is at a URL."""
+        return self.moving and self.path is None
+
 
 def find_sources(given: Sequence[str], *, recursive: bool = False, tell: Tell = log.warning) -> list[Source]:
     """Return the sources that the words of a command line name, in their order, each once.

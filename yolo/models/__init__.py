@@ -2,6 +2,8 @@
 
 detector.py    the interface, Detector
 finder.py      detection as a caller of Python sees it: the part of Detector that has images in and detections out
+in_order.py    several images at once, each in a thread, results in order
+results.py     detections in images, videos and cameras, with their times
 found.py       what `detect` returns: detections with names and image, drawn, saved, exported
 coco_rows.py   detections in COCO's results format
 yolo.py        YOLO as a Detector

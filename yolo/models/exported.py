@@ -140,6 +140,7 @@ class RawDetector(YoloDetector):
     """
 
     model = "onnx"
+    parallel = False  # the engine uses all cores for one image
 
     def __init__(self, session: Session, names: Sequence[str] | str | Path | None = None) -> None:
         network, own = RawNetwork(session), values_in(session.path, session.metadata)

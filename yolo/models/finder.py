@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from functools import partial
-from itertools import islice
-from typing import Any, Unpack, overload
+from typing import Any, ClassVar, Unpack, overload
 
 import numpy as np
 import torch
@@ -21,14 +22,13 @@ from yolo.boxes import Detections
 from yolo.images.inputs import Given, ImageLike, images_in, pixels_of
 from yolo.images.placement import Placement
 from yolo.images.resize import place
-from yolo.images.sources import Source, find_sources, shots
+from yolo.images.sources import Source, find_sources
 from yolo.models.found import Found
+from yolo.models.in_order import batches_of, in_order, workers_for
+from yolo.models.results import Search, Spent, results
 from yolo.names import chosen
 from yolo.options.detection import Filter, FilterWords, filter_of
 from yolo.size import Size
-
-Search = Callable[[Sequence[Given]], list[Found]]
-"""Detects in a batch of images."""
 
 
 class Finder(ABC):
@@ -41,6 +41,18 @@ class Finder(ABC):
     """Whether detections are another program's to the last digit, so that boxes are not clipped to the image."""
     channels: int = 3
     """Channels of an image: 3 for RGB, 1 for grey."""
+    parallel: ClassVar[bool] = False
+    """Whether several images at once, each in a thread of its own, are allowed, and faster than one after the other."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the network."""
+        return torch.device("cpu")
+
+    @property
+    def workers(self) -> int:
+        """How many of many images are detected in at once, each in a thread of its own."""
+        return workers_for(self.device) if self.parallel else 1
 
     @abstractmethod
     def predict(self, images: Tensor) -> Any:
@@ -110,7 +122,7 @@ class Finder(ABC):
         max_detections: int | None = None,
         agnostic: bool | None = None,
         classes: str | Iterable[str | int] | None = None,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         **others: Any,
     ) -> Found | list[Found]:
         """Find the objects in one image, or in many.
@@ -139,8 +151,9 @@ class Finder(ABC):
                 after `classes` are selected.
             agnostic: compare boxes of all classes in NMS, which leaves one box per object; by default False.
             classes: keep these only: comma-separated names, or a list of names and indices; by default all.
-            batch_size: how many images the network sees at once. It changes speed and memory, and the last digits of
-                scores and boxes, since sums may be added in another order.
+            batch_size: how many images the network sees at once. It changes speed and memory, and perhaps the last
+                digits of scores and boxes, since sums may be added in another order. By default 16; 1 on a CPU, where a
+                YOLO detects in several images at once, each in a thread of its own, which is faster than a batch.
 
         Raises FileNotFoundError or ValueError with the name of a file that is not an image; ValueError for anything
         else that is not an image, with what it is and what to give instead, for a value out of range and an unknown
@@ -150,12 +163,12 @@ class Finder(ABC):
             confidence=confidence, nms=nms, max_detections=max_detections, agnostic=agnostic, classes=classes
         )
         search = self._searching(options, words, others)
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: expected at least 1")
         single, given = images_in(images, self.channels)
-        found: list[Found] = []
-        while batch := list(islice(given, batch_size)):
-            found += search(batch)
+        size = batch_size or (1 if self.parallel and self.device.type == "cpu" else 16)
+        batches = batches_of((one for one in given), size)
+        found = [one for part, _ in in_order(batches, search, self.workers) for one in part]
         return found[0] if single else found
 
     def stream(
@@ -175,8 +188,9 @@ class Finder(ABC):
             for found in model.stream("clip.mp4", confidence=0.5):
                 print(found.name, len(found))  # clip.mp4#0 3
 
-        Files give all their frames. A camera and a live stream give the newest frame when the next one is asked for, so
-        that a slow model does not fall behind; the numbers in the names show which frames were skipped.
+        Files give all their frames, of which several are computed ahead, at once. A camera and a live stream give the
+        newest frame when the next one is asked for, so that a slow model does not fall behind; the numbers in the names
+        show which frames were skipped.
         `found.image()` are the pixels. The camera is released at the end of the loop, also at an early one, and by
         `close()` of the iterator.
 
@@ -199,31 +213,43 @@ class Finder(ABC):
             )
         camera = isinstance(source, int)  # a file may be called 0 as well
         sources = [Source(f"camera {source}", capture=source)] if camera else find_sources([str(source)])  # type: ignore[arg-type]
-        return _frames(sources, self.channels, search)
+        return self._streamed(sources, search)
+
+    def _streamed(self, sources: Sequence[Source], search: Search) -> Generator[Found, None, None]:
+        """Yield what is found in each image or frame. Raises ValueError for a source that cannot be read."""
+        with closing(results(sources, self.channels, search, workers=self.workers)) as found:
+            for result in found:
+                if result.found is None:
+                    raise ValueError(result.shot.error)
+                yield result.found
 
     def _searching(self, options: Filter | None, words: FilterWords, others: dict[str, Any]) -> Search:
         """Return a function that detects in a batch with these thresholds. Raises as `detect` for wrong ones."""
         classes = words["classes"]
         wanted = None if classes is None else chosen(classes, self.names)
-        return partial(self._search, options=filter_of(options, words, others), wanted=wanted)
+        return partial(self.find, options=filter_of(options, words, others), wanted=wanted)
 
-    def _search(self, batch: Sequence[Given], options: Filter, wanted: Sequence[int] | None) -> list[Found]:
-        """Return what is found in a batch of images."""
+    def find(
+        self, batch: Sequence[Given], options: Filter, wanted: Sequence[int] | None = None
+    ) -> tuple[list[Found], Spent]:
+        """Return what is found in a batch of images, of the `wanted` class indices only, and the time of each image.
+
+        None are all classes. Raises as `prepare`.
+        """
+        times = [time.perf_counter()]
         prepared, placements = zip(*(self.prepare(given.image) for given in batch), strict=True)
-        answers = self.select_classes(self.predict(torch.stack(prepared)), placements, options, wanted)
+        times.append(time.perf_counter())
+        predictions = self.predict(torch.stack(prepared) if len(prepared) > 1 else prepared[0][None])
+        if self.device.type == "cuda":
+            # The time is the network's. It costs nothing: `select_classes` waits for the predictions in any case.
+            torch.cuda.current_stream(self.device).synchronize()
+        times.append(time.perf_counter())
+        answers = self.select_classes(predictions, placements, options, wanted)
         found = []
         for given, placement, one in zip(batch, placements, answers, strict=True):
             own = one if self.exact else one.clipped(placement.image)
             pixels = given.image if isinstance(given.image, np.ndarray) else None
             image = (placement.image, given.name, given.path, pixels)
             found.append(Found(own.boxes, own.scores, own.labels, self.names, *image))
-        return found
-
-
-def _frames(sources: Sequence[Source], channels: int, search: Search) -> Generator[Found, None, None]:
-    """Yield what is found in each image or frame of the sources. Raises ValueError for one that cannot be read."""
-    for source in sources:
-        for shot in shots(source, channels, newest=True):
-            if shot.pixels is None:
-                raise ValueError(shot.error)
-            yield from search([Given(shot.pixels, shot.name, shot.path)])
+        times.append(time.perf_counter())
+        return found, Spent(*(float(step) * 1e3 / len(batch) for step in np.diff(times)))

@@ -58,6 +58,7 @@ class YoloDetector(Detector):
 
     model = "yolo"
     terms = ("box", "obj", "cls")
+    parallel = True
 
     def __init__(
         self,

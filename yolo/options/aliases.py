@@ -72,7 +72,8 @@ _WORDS = {
     "--image-folder --image-path --video --webcam -c",
     "nothing: the corners of every box are printed": "-ext_output",
     "nothing: AP is COCO's, at 101 points and IoUs from 0.5 to 0.95": "-points -iou_thresh",
-    "nothing: no window is opened": "-dont_show --show --view-img --nosave",
+    "--no-draw": "--nosave",
+    "nothing: no window is opened": "-dont_show --show --view-img",
 }
 
 WORDS = {word: ours for ours, words in _WORDS.items() for word in words.split()}

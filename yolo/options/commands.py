@@ -69,6 +69,11 @@ class Detect:
     """Write detections.csv."""
     crops: bool = False
     """Write crops/CLASS/NAME-N.png: every object as an image of its own."""
+    draw: bool = True
+    """Draw the detections; without it the result files and the lines are all."""
+    batch_size: Annotated[Count, arg(aliases=spellings("batch_size"))] = 1
+    """Images that the network sees at once. More is faster on a GPU, slower on a CPU, where several images are computed
+    at once in threads; and may change the last digits of a result."""
     quiet: bool = False
     """Print nothing but errors, so that a job of cron sends a mail only if something is wrong."""
 
