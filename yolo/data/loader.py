@@ -97,7 +97,7 @@ class Loader:
         def made(draws: Sequence[Draw]) -> list[tuple[Tensor, Target]]:
             return [self.data[draw] for draw in draws]
 
-        # Not ahead of time: on two cores that slows the network down by more than it gains.
+        # Not ahead of time: on two cores a thread that worked beside the network gained nothing.
         with ThreadPoolExecutor(self.threads) as pool:
             for draws in batches:
                 shares = [draws[k :: self.threads] for k in range(self.threads)]

@@ -17,7 +17,7 @@ from yolo.options.training import Training
 from yolo.recipe.augment import DarknetAugment
 
 FEW = 256 << 20
-"""Bytes: data sets with fewer are decoded once where the training process itself makes its batches."""
+"""Bytes of pixels: a data set with at most these, in all processes together, is decoded once if no worker does it."""
 
 
 def make_batches(
@@ -68,12 +68,10 @@ def kept_bytes(options: Training, data: ImageDataset) -> int:
 
     Not with worker processes: each would keep its own, and forget them after the epoch.
     """
+    if options.cache != "none" or loader_workers(options.workers):
+        return 0
     pixels = 3 * int(data.index.sizes.prod(axis=1).sum())
-    return (
-        pixels
-        if pixels * world_size() <= FEW and options.cache == "none" and not loader_workers(options.workers)
-        else 0
-    )
+    return pixels if pixels * world_size() <= FEW else 0
 
 
 def loader_workers(workers: int | None) -> int:
