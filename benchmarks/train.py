@@ -41,13 +41,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from inference import best_rate
 from kinds import Counting, print_kinds
 from loss import plain_loss
 from measure import Figures, Worker, clock, peak_memory, race
+from noise_set import write_data
 from torch import Tensor
 
 from yolo.darknet.cfg import Cfg, read_cfg, with_classes
@@ -58,7 +57,7 @@ from yolo.data.loader import Batch, Loader
 from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
 from yolo.detection.labels import pack_labels
-from yolo.names import COCO, COCO_IDS
+from yolo.names import COCO
 from yolo.options.augment import PLAIN
 from yolo.options.schedule import Schedule
 from yolo.options.train import Train
@@ -67,26 +66,6 @@ from yolo.training.batches import loader_workers
 from yolo.training.engine import Trainer
 from yolo.training.interrupt import Interrupt
 from yolo.training.precision import training_precision
-
-
-def write_data(folder: Path, count: int) -> None:
-    """Write a COCO data set of noise images with seven objects each, about COCO's mean."""
-    g = np.random.default_rng(0)
-    images: list[dict[str, object]] = []
-    annotations: list[dict[str, object]] = []
-    (folder / "images" / "train").mkdir(parents=True)
-    for k in range(count):
-        cv2.imwrite(str(folder / "images" / "train" / f"{k}.jpg"), g.integers(0, 256, (480, 640, 3), dtype=np.uint8))
-        images.append({"id": k, "file_name": f"{k}.jpg", "width": 640, "height": 480})
-        for _ in range(7):
-            w, h = 8 + (g.random(2) ** 3 * (600, 440)).round()
-            x, y = (g.random(2) * (640 - w, 480 - h)).round()
-            annotations.append({"id": len(annotations), "image_id": k, "category_id": COCO_IDS[g.integers(80)],
-                                "iscrowd": 0, "bbox": [x, y, w, h], "area": w * h})  # fmt: skip
-    categories = [{"id": number, "name": name} for number, name in zip(COCO_IDS, COCO, strict=True)]
-    (folder / "annotations").mkdir()
-    text = json.dumps({"images": images, "annotations": annotations, "categories": categories})
-    (folder / "annotations" / "instances_train.json").write_text(text)
 
 
 class Repeated(Loader):

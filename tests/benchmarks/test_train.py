@@ -33,6 +33,15 @@ def test_table_and_epochs(tmp_path: Path) -> None:
     assert float(apart[1]) < 0.02  # bfloat16 has 8 bits
 
 
+def test_profile_and_another_clone() -> None:
+    """A backward pass has twice the operations of a forward pass, but for the images; the clone may be this one."""
+    text = benchmark("--profile")
+    rows = dict(re.findall(r"^(\w[\w ,]+?)  .*? ([\d.]+) +\d+ +[\d.]+%$", text, re.MULTILINE))
+    forward, backward = (float(rows[f"convolution, {way}"]) for way in ("forward", "backward"))
+    assert 1.5 * forward <= backward <= 2.5 * forward
+    assert "x before" in benchmark("--before", str(ROOT))
+
+
 def test_failure_of_a_worker_is_reported(tmp_path: Path) -> None:
     """If a contender ends without an answer, the benchmark fails with the last line of its log."""
     fails = (

@@ -29,8 +29,8 @@ def conv_of(channels: int, filters: int, size: int, **others: int) -> UndrawnCon
 )  # fmt: skip
 def test_gradients_are_pytorchs(size: int, stride: int, padding: int, h: int, w: int) -> None:
     torch.manual_seed(0)
-    conv = conv_of(16, 24, size, stride=stride, padding=padding)
-    x = torch.randn(3, 16, h, w).to(memory_format=torch.channels_last).requires_grad_()
+    conv = conv_of(32, 24, size, stride=stride, padding=padding)
+    x = torch.randn(3, 32, h, w).to(memory_format=torch.channels_last).requires_grad_()
     assert by_products(conv, x)
     output = conv(x)
     assert torch.equal(output, nn.Conv2d.forward(conv, x))
@@ -63,27 +63,27 @@ def test_both_strides() -> None:
 
 
 def test_without_a_gradient_of_the_input() -> None:
-    conv, x = conv_of(16, 8, 3, padding=1), torch.randn(2, 16, 5, 5).to(memory_format=torch.channels_last)
+    conv, x = conv_of(32, 8, 3, padding=1), torch.randn(2, 32, 5, 5).to(memory_format=torch.channels_last)
     conv(x).sum().backward()
     assert conv.weight.grad is not None
     assert x.grad is None
 
 
 def test_what_pytorch_does_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    conv, x = conv_of(16, 8, 3, padding=1), torch.zeros(2, 16, 5, 5).to(memory_format=torch.channels_last)
+    conv, x = conv_of(32, 8, 3, padding=1), torch.zeros(2, 32, 5, 5).to(memory_format=torch.channels_last)
     assert by_products(conv, x)
-    assert not by_products(conv, torch.zeros(2, 16, 5, 5))  # contiguous
-    assert not by_products(conv_of(16, 8, 1), x)
-    assert not by_products(conv_of(3, 8, 3), x[:, :3].contiguous(memory_format=torch.channels_last))
-    assert not by_products(conv_of(16, 8, 3, groups=2), x)
-    assert not by_products(conv_of(16, 8, 3, dilation=2), x)
-    assert not by_products(UndrawnConv2d(16, 8, 3), x)  # a bias
+    assert not by_products(conv, torch.zeros(2, 32, 5, 5))  # contiguous
+    assert not by_products(conv_of(32, 8, 1), x)
+    assert not by_products(conv_of(31, 8, 3), x[:, :31].contiguous(memory_format=torch.channels_last))
+    assert not by_products(conv_of(32, 8, 3, groups=2), x)
+    assert not by_products(conv_of(32, 8, 3, dilation=2), x)
+    assert not by_products(UndrawnConv2d(32, 8, 3), x)  # a bias
     assert not by_products(conv, x.double())
     with torch.no_grad():
         assert not by_products(conv, x)
     with torch.autocast("cpu", torch.bfloat16):
         assert not by_products(conv, x)
-    monkeypatch.setattr(module, "SMALLEST", 2 * 16 * 8 * 9 * 2 * 25)
+    monkeypatch.setattr(module, "SMALLEST", 2 * 32 * 8 * 9 * 2 * 25)
     assert by_products(conv, x)
     assert not by_products(conv, x[:1])
     monkeypatch.setattr(module, "SLOW_KERNEL", False)

@@ -22,7 +22,7 @@ SLOW_KERNEL = torch.backends.cpu.get_cpu_capability() == "AVX2"
 """Whether this processor's own kernel is the slow one. A property of the machine, not a measurement: a resumed run has
 to compute what the uninterrupted one does."""
 
-FEWEST, SMALLEST = 16, 10**9
+FEWEST, SMALLEST = 32, 10**9
 """Input channels, and operations of the forward pass, from which on products are faster. Below, they are too narrow, or
 starting them takes longer than they do."""
 
