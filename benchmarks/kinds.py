@@ -102,6 +102,6 @@ def print_kinds(kinds: Mapping[str, list[float]], steps: int, step_seconds: floa
     print(f"{'':<24}      ms  share   calls      GB   GB/s   GFLOP GFLOP/s  share {FASTER}x")
     for kind, (seconds, calls, size, flops) in sorted(rows.items(), key=lambda item: -item[1][0]):
         rates = f"{size / 1e9:7.3f} {size / 1e9 / seconds if seconds else 0:6.1f} "
-        rates += f"{flops / 1e9:7.1f} {flops / 1e9 / seconds:7.0f}" if flops else " " * 15
+        rates += f"{flops / 1e9:7.3f} {flops / 1e9 / seconds:7.0f}" if flops else " " * 15
         share = quick[kind] / sum(quick.values())
         print(f"{kind:<24} {1e3 * seconds:7.1f} {seconds / total:6.1%} {calls:7.0f} {rates} {share:8.1%}")

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input
 
 SLOW_KERNEL = torch.backends.cpu.get_cpu_capability() == "AVX2"
 """Whether this processor's own kernel is the slow one. A property of the machine, not a measurement: a resumed run has
@@ -71,7 +72,7 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         to_input = None
         if ctx.needs_input_grad[0]:
-            to_input = nn.grad.conv2d_input(list(x.shape), weight, gradient, ctx.stride, ctx.padding)
+            to_input = conv2d_input(list(x.shape), weight, gradient, ctx.stride, ctx.padding)
         return to_input, weight_gradient(x, gradient, weight.shape[2], ctx.stride, ctx.padding), None, None
 
 
