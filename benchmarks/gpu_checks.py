@@ -152,8 +152,8 @@ def same_graphs(bench: Bench) -> Rows:
     images = torch.rand(2, 3, bench.scale.size, bench.scale.size, device=bench.device)
     folded = inference_copy(network, torch.bfloat16)
     passes = [folded(images) for _ in range(3)]
-    require(any(made is not None for made in folded.replays._made.values()), "no pass was recorded")  # type: ignore[union-attr, operator]
-    difference = apart(passes[2], folded.compute(images))  # type: ignore[operator]
+    require(any(made is not None for made in folded.replays._made.values()), "no pass was recorded")
+    difference = apart(passes[2], folded.compute(images))
     require(difference < 1e-5, f"a replayed pass differs by {difference:.1e}")
     yield "predictions of the pass", f"yes, largest difference {difference:.1e}"
     other = copy.deepcopy(network)

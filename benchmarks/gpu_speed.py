@@ -68,12 +68,12 @@ def inference(bench: Bench, cfg: str, batch: int) -> Rows:
     runs: dict[str, Callable[[], object]] = {
         "fp32, contiguous": lambda: network(contiguous),
         "fp32, channels_last": lambda: last(images),
-        "fp32, channels_last, folded": partial(folded.compute, images),  # type: ignore[operator]
-        "bf16, channels_last, folded": partial(half.compute, images),  # type: ignore[operator]
+        "fp32, channels_last, folded": partial(folded.compute, images),
+        "bf16, channels_last, folded": partial(half.compute, images),
     }
     if bench.cuda:  # of any batch here; the program records small ones
         graphs = Replays(few=math.inf)
-        runs["bf16, channels_last, folded, CUDA graph"] = partial(graphs, half.compute, images)  # type: ignore[arg-type]
+        runs["bf16, channels_last, folded, CUDA graph"] = partial(graphs, half.compute, images)
     yield from forwards(bench, runs, network, batch)
 
 
@@ -158,9 +158,9 @@ def compiled(bench: Bench, cfg: str, batch: int) -> Rows:
     compute = half.compute  # without the program's own graphs
     failure: Exception | None = None
     with torch.no_grad():
-        expected = compute(images)  # type: ignore[operator]
+        expected = compute(images)
         for mode in ("reduce-overhead", "default"):
-            run = partial(torch.compile(compute, mode=mode, dynamic=False), images)  # type: ignore[arg-type]
+            run = partial(torch.compile(compute, mode=mode, dynamic=False), images)
             try:
                 seconds = clock(run, bench.wait)
                 difference = apart(run(), expected)
@@ -184,8 +184,9 @@ class Repeating:
     def __len__(self) -> int:
         return self.images
 
-    def __getitem__(self, k: int) -> Sample:
-        return self.data[k % len(self.data)]
+    def sample(self, k: int) -> Sample:
+        """Return image `k` and its target."""
+        return self.data.sample(k % len(self.data))
 
     def path(self, k: int) -> Path:
         """Return the file of image `k`."""

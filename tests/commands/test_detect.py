@@ -439,7 +439,7 @@ def test_labels_can_be_trained_on(constant: Path, capsys: pytest.CaptureFixture[
     for split, number in (("train", 10), ("val", 1)):
         data = open_data(out, split=split)
         assert (len(data), data.names) == (number, NAMES)
-        assert [len(target["labels"]) for _, target in map(data.__getitem__, range(number))] == [4] * number
+        assert [len(target["labels"]) for _, target in map(data.sample, range(number))] == [4] * number
     words = ["--cfg", "toy.cfg", "--size", "64", "--epochs", "1", "--warmup-steps", "1", "--batch-size", "2"]
     words += ["--workers", "0", "--device", "cpu"]
     assert main(["train", "--data", "out", *words, "--out", "run"]) == 0
@@ -455,7 +455,7 @@ def test_labels_of_a_turned_image(constant: Path) -> None:
     Image.fromarray(np.zeros((40, 80, 3), np.uint8)).save("a.jpg", exif=exif)
     assert detect(constant, "a.jpg", "--json", "--txt", "--max-det", "3") == 0
     data = open_data(Path("out").resolve(), split="train")
-    pixels, target = data[0]
+    pixels, target = data.sample(0)
     assert pixels.shape[1:] == (80, 40)
     left, top, w, h = np.array([row["bbox"] for row in rows()]).T
     np.testing.assert_allclose(target["boxes"], np.stack([left, top, left + w, top + h], axis=1), atol=1e-3)

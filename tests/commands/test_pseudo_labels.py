@@ -54,7 +54,7 @@ def test_train_opens_what_detect_wrote(tmp_path: Path, monkeypatch: pytest.Monke
     for data in open_sets(read_options(Path("run/options.yaml"))):
         assert data.names == NAMES
         for k in range(len(data)):
-            image, target = data[k]
+            image, target = data.sample(k)
             pixels = image.permute(1, 2, 0).numpy()
             found = model.detect(pixels, Filter(confidence=0.3, max_detections=20))
             prepared, placement = model.prepare(pixels)

@@ -135,13 +135,13 @@ def test_a_tile_is_what_the_network_sees(tmp_path: Path) -> None:
     """The image is letterboxed on grey, the box has the colour of its class, the rest is unchanged."""
     data = open_data(write_voc(tmp_path, [DrawnImage((208, 104), [(1, 20, 40, 80, 90)])]))
     label = int(data[0][1]["labels"][0])
-    shown = tile(data[0], data.names, Size(416, 416))
+    shown = tile(data.sample(0), data.names, Size(416, 416))
     assert shown.shape == (416, 416, 3)
     assert (shown[:104] == GREY).all()
     assert (shown[312:] == GREY).all()
     for y, x in ((104 + 120, 40), (104 + 180, 100), (104 + 120, 160)):  # left, bottom and right edge, doubled
         assert tuple(shown[y, x]) == colour(label)
-    small = tile(data[0], data.names, Size(104, 208))
+    small = tile(data.sample(0), data.names, Size(104, 208))
     assert np.array_equal(small[95:], read_image(data.path(0))[95:])
 
 

@@ -182,6 +182,6 @@ def test_graphs_on_a_gpu(dtype: torch.dtype, tmp_path: Path) -> None:
             pixels = (torch.rand(images, 3, 64, 64, device="cuda") * 255).to(torch.uint8)
             with torch.inference_mode(turn % 2 == 1):
                 found = made(pixels)
-            for a, b in zip(found, made.compute(pixels), strict=True):  # type: ignore[operator]
+            for a, b in zip(found, made.compute(pixels), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
-    assert sum(one is not None for one in made.replays._made.values()) == 2  # type: ignore[union-attr, operator]
+    assert sum(one is not None for one in made.replays._made.values()) == 2

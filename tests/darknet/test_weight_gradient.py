@@ -1,5 +1,7 @@
 """The gradient of a convolution's weights by products."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ def slow_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SMALLEST", 0)
 
 
-def conv_of(channels: int, filters: int, size: int, **others: int) -> UndrawnConv2d:
+def conv_of(channels: int, filters: int, size: int, **others: Any) -> UndrawnConv2d:
     conv = UndrawnConv2d(channels, filters, size, bias=False, **others).to(memory_format=torch.channels_last)
     nn.Conv2d.reset_parameters(conv)
     return conv

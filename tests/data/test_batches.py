@@ -81,7 +81,7 @@ class Drawn:
     def path(self, k: int) -> Path:
         return Path(f"{k}.png")
 
-    def __getitem__(self, k: int) -> Sample:
+    def sample(self, k: int) -> Sample:
         self.read += 1
         return self.samples[k]
 
@@ -126,7 +126,7 @@ def test_boxes_stay_on_their_pixels(
         assert (boxes[:, 2:] <= torch.tensor(size[::-1])).all()
     elif shown is not None:  # dropped: at most a fifth of the object is left, or it is two pixels thin
         whole = data.samples[0][1]["boxes"][0]
-        factors = size[0] / data[0][0].shape[1], size[1] / data[0][0].shape[2]
+        factors = size[0] / data.sample(0)[0].shape[1], size[1] / data.sample(0)[0].shape[2]
         factor = (min(factors) ** 2 if letterbox else factors[0] * factors[1]) / scale**2
         least = 0.2 * float((whole[2] - whole[0]) * (whole[3] - whole[1])) * factor
         w, h = shown[2] - shown[0], shown[3] - shown[1]
@@ -236,10 +236,10 @@ def test_without_augmentation_it_is_what_detection_sees() -> None:
     ):
         for k in range(len(data)):
             image, target = augmented[Draw(epoch, k, SIZE)]
-            pixels = data[k][0].permute(1, 2, 0).numpy()
+            pixels = data.sample(k)[0].permute(1, 2, 0).numpy()
             placement = Placement.letterbox(Size.of(pixels), SIZE)
             assert np.array_equal(image.permute(1, 2, 0).numpy(), place(pixels, placement))
-            boxes = data[k][1]["boxes"].as_subclass(Tensor)
+            boxes = data.sample(k)[1]["boxes"].as_subclass(Tensor)
             assert target["boxes"].as_subclass(Tensor).allclose(placement.to_input(boxes), atol=1e-4)
             assert target["image_id"] == k
     assert not Augmented(data, Augment(last_plain=2), epochs=5).is_plain(2)
@@ -470,7 +470,7 @@ def test_targets_from_a_worker() -> None:
 class Threads(Drawn):
     """Samples whose label is the number of OpenCV's threads in the process that made them."""
 
-    def __getitem__(self, draw: Draw) -> Sample:  # type: ignore[override]
+    def __getitem__(self, draw: Draw) -> Sample:
         image, target = sample_of(np.zeros((*SIZE, 3), np.uint8), [[0, 0, 9, 9]])
         return image, target | {"labels": torch.tensor([cv2.getNumThreads()])}
 
@@ -610,10 +610,10 @@ def test_kept_images_are_read_once() -> None:
 class Damaged(Drawn):
     """One of the images cannot be read."""
 
-    def __getitem__(self, k: int) -> Sample:
+    def sample(self, k: int) -> Sample:
         if k == 5:
             raise ValueError("5.png: damaged")
-        return super().__getitem__(k)
+        return super().sample(k)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -659,7 +659,7 @@ def test_a_preview() -> None:
     assert (len(preview), preview.names) == (2, augmented.names)
     assert [preview.path(k).name for k in (0, 1)] == ["4.png", "1.png"]
     for k, draw in enumerate(draws):
-        assert preview[k][0].equal(augmented[draw][0])
+        assert preview.sample(k)[0].equal(augmented[draw][0])
 
 
 def test_batches_of_the_contract() -> None:
@@ -800,7 +800,7 @@ def test_a_cache_on_the_disk_is_made_once(tmp_path: Path) -> None:
     time = first.file.stat().st_mtime_ns
     again = Cached(data, SIZE, "disk", tmp_path / "cache")
     assert (again.file, again.file.stat().st_mtime_ns) == (first.file, time)
-    assert torch.equal(first[2][0], again[2][0])
+    assert torch.equal(first.sample(2)[0], again.sample(2)[0])
     os.utime(data.path(2), ns=(1, 1))
     assert Cached(data, SIZE, "disk", tmp_path / "cache").file != first.file
     assert Cached(data, Size(64, 64), "disk", tmp_path / "cache").file != first.file

@@ -11,11 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision import tv_tensors
 
 from tests.support.paths import ROOT
 from tests.support.small_sets import NAMES, TWO, WRITERS, DrawnImage, write_coco, write_images, write_voc, write_yolo
 from yolo.data.datasets import Format, ImageDataset, open_data, splits
-from yolo.data.sample import DataSet
 
 SHARED = ROOT / ".." / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is absent: real data sets not checked")
@@ -56,11 +56,13 @@ def test_three_formats_one_meaning(drawn: list[DrawnImage]) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_sample_contract(name: Format, tmp_path: Path) -> None:
     """Types, shapes and units, also of an image without objects and of an image with one channel."""
-    data: DataSet = open_data(WRITERS[name](tmp_path), names=NAMES)
+    data: ImageDataset = open_data(WRITERS[name](tmp_path), names=NAMES)
     image, target = data[0]
+    assert isinstance(image, tv_tensors.Image)
     assert (image.dtype, image.shape) == (torch.uint8, (3, 48, 64))
     boxes = target["boxes"]
-    assert (boxes.dtype, target["size"]) == (torch.float32, (48, 64))
+    assert isinstance(boxes, tv_tensors.BoundingBoxes)
+    assert (boxes.dtype, boxes.canvas_size, boxes.format.value) == (torch.float32, (48, 64), "XYXY")
     assert (target["labels"].dtype, target["iscrowd"].dtype, target["area"].dtype) == (
         torch.int64, torch.bool, torch.float32,
     )  # fmt: skip

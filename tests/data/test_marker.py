@@ -34,7 +34,7 @@ class OneMarker:
         """Return no file's path; the image is drawn."""
         return Path(f"marker-{k}")
 
-    def __getitem__(self, k: int) -> Sample:
+    def sample(self, k: int) -> Sample:
         return marker(self.size)
 
 

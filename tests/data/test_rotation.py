@@ -59,7 +59,7 @@ def test_boxes_are_those_of_the_corners(
         if (whole[:2] > 0).all() and (whole[2:] < (w, h)).all():
             # No pixel at a sharp corner is half covered. An enlarged image is blurred over a pixel of its own: at a
             # corner, half of the brightness is reached 0.207 of these pixels inside, along each side.
-            x0, y0, x1, y1 = data[0][1]["boxes"][0].tolist()
+            x0, y0, x1, y1 = data.sample(0)[1]["boxes"][0].tolist()
             across, down = (right - left) / (x1 - x0), (bottom - top) / (y1 - y0)
             cosine, sine = np.cos(angle), abs(np.sin(angle))
             inset = 0.207 * max(across * cosine + down * sine, across * sine + down * cosine)

@@ -91,7 +91,7 @@ def test_boxes_on_the_turned_image(writer: object, size: str, tmp_path: Path, ca
     turn(root, 0)
     sizes(root, {"displayed": "none", "none": "none", "stored": "swapped"}[size]) if size != "displayed" else None
     data = open_data(root, decode=True)
-    image, target = data[0]
+    image, target = data.sample(0)
     assert tuple(image.shape[1:]) == (80, 40)
     assert target["boxes"].tolist() == [[5, 50, 35, 78]]
     corrected = "have width and height swapped; only the size of the file holds" in caplog.text
@@ -127,4 +127,4 @@ def test_a_turned_image_is_named_when_it_is_decoded(tmp_path: Path) -> None:
     data = open_data(root)
     assert data[0][1]["labels"].tolist() == [0]
     with pytest.raises(ValueError, match=f"(?s){re.escape(str(file))}: its EXIF.*exiftool .* {re.escape(str(file))}"):
-        data[1]
+        data.sample(1)

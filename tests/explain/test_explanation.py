@@ -151,7 +151,7 @@ def test_found_agrees_with_eval(constant: Path, noisy: Path) -> None:  # noqa: F
 def test_responsible_is_what_training_assigns(noisy: Path) -> None:
     """The slots are those that `assign` returns for the training sample of the image."""
     data, model = open_data(write_data()), load_yolo(noisy, device="cpu")
-    image, target = placed(data[5], model.size)
+    image, target = placed(data.sample(5), model.size)
     labels = pack_labels([target], model.size)
     raw = model.predict(image[None])
     places = explain(model, data, 5, Filter(), rule="prior").scene

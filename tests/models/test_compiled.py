@@ -10,6 +10,7 @@ import torch
 
 import yolo
 from yolo.darknet import current_copy
+from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.models.yolo import YoloDetector
 
@@ -36,7 +37,7 @@ def test_the_compiled_copy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         return network
 
     monkeypatch.setattr(current_copy, "compiled", compiled)
-    copies = current_copy.CurrentCopy(Darknet(yolo.load("toy.cfg", device="cpu").network.cfg), shared=False)  # type: ignore[union-attr]
+    copies = current_copy.CurrentCopy(Darknet(read_cfg("toy.cfg")), shared=False)
     plain = copies.get(torch.float32)
     assert made == []
     fast = copies.get(torch.float32, compile=True)

@@ -35,7 +35,7 @@ class Images:
     def path(self, k: int) -> Path:
         return Path(f"{k}.png")
 
-    def __getitem__(self, k: int) -> Sample:
+    def sample(self, k: int) -> Sample:
         self.read.append(k)
         return self.samples[k]
 
@@ -77,11 +77,11 @@ def test_nothing_changes_an_image_of_the_size_of_the_network(letterbox: bool) ->
     image, target = augment(data, Draw(0, 0, SIZE, 3), 0)
     assert image.dtype == torch.uint8
     assert image.permute(1, 2, 0).is_contiguous()
-    assert (image == data[0][0]).all()
-    assert image.data_ptr() != data[0][0].data_ptr()
+    assert (image == data.sample(0)[0]).all()
+    assert image.data_ptr() != data.sample(0)[0].data_ptr()
     order = target["labels"].argsort()
     for key in ("boxes", "labels", "iscrowd", "area"):
-        assert (target[key][order] == data[0][1][key]).all(), key
+        assert (target[key][order] == data.sample(0)[1][key]).all(), key
     assert target["boxes"].dtype == target["area"].dtype == torch.float32
     assert target["size"] == (96, 160)
     orders = {tuple(augment(data, Draw(0, 0, SIZE, number), 0)[1]["labels"].tolist()) for number in range(20)}
@@ -103,8 +103,8 @@ def test_flip() -> None:
     augment = DarknetAugment(detector("", STILL))
     for number in range(200):
         image, target = sample = augment(data, Draw(0, 0, SIZE, number), 0)
-        mirrored = not bool((image == data[0][0]).all())
-        assert not mirrored or (image == data[0][0].flip(2)).all()
+        mirrored = not bool((image == data.sample(0)[0]).all())
+        assert not mirrored or (image == data.sample(0)[0].flip(2)).all()
         assert corners(sample).tolist() == ([[110, 20, 150, 70]] if mirrored else [[10, 20, 50, 70]])
         assert target["area"].tolist() == [1000]
         flipped += mirrored
@@ -152,7 +152,7 @@ def test_letterbox_pixels() -> None:
     image, target = sample = DarknetAugment(detector("flip=0\nletter_box=1", STILL))(data, Draw(0, 0, SIZE), 0)
     assert (image[:, :28] == torch.tensor([4, 40, 100])[:, None, None]).all()  # 4.5 is rounded to even
     assert (image[:, 68:] == torch.tensor([4, 40, 100])[:, None, None]).all()
-    assert (image[:, 28:68] == data[0][0]).all()
+    assert (image[:, 28:68] == data.sample(0)[0]).all()
     assert corners(sample).tolist() == [[0, 28, 160, 68]]
     assert DarknetAugment(detector("flip=0", STILL))(data, Draw(0, 0, SIZE), 0)[1]["area"] == 7680
     assert target["area"].tolist() == [3200]

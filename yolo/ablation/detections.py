@@ -135,7 +135,7 @@ def sheet(data: ImageDataset, variants: Mapping[str, Detected]) -> np.ndarray:
     page = Image.new("RGB", (GAP + len(chosen) * (SIDE + GAP), (1 + len(variants)) * height), PAPER)
     pen = ImageDraw.Draw(page)
     for column, k in enumerate(chosen):
-        sample, x = data[k], GAP + column * (SIDE + GAP)
+        sample, x = data.sample(k), GAP + column * (SIDE + GAP)
         page.paste(Image.fromarray(tile(sample, data.names, size)), (x, CAPTION))
         # Below the objects: the same image with the detections of each variant.
         pixels = sample[0].permute(1, 2, 0).numpy()

@@ -85,7 +85,7 @@ class Cached(View):
         """Return the state without the map: a process that is not forked opens the file for itself."""
         return self.__dict__ | {"_pixels": None}
 
-    def __getitem__(self, k: int) -> Sample:
+    def sample(self, k: int) -> Sample:
         """Return image `k`, shrunk, and its target in pixels of the shrunk image."""
         size = Size(*self.sizes[k].tolist())
         if self._pixels is None:  # each process maps the file for itself

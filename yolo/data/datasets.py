@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from yolo.data.part import Format as Format
 from yolo.data.part import Part
 from yolo.data.recognise import chosen as chosen_split
 from yolo.data.recognise import find
-from yolo.data.sample import Sample, Target, make_target
+from yolo.data.sample import Sample, Target, as_tv, make_target
 from yolo.data.turned import advice, other_size, remedy
 from yolo.images.files import read_image
 from yolo.names import chosen, read_names
@@ -63,7 +63,11 @@ class ImageDataset:
         """Return the file of image `k`."""
         return self.index.path(k)
 
-    def __getitem__(self, k: int) -> Sample:
+    def __getitem__(self, k: int) -> tuple[Any, dict[str, Any]]:
+        """Return image `k` and its target for torchvision's transforms (`as_tv`). Raises as `sample`."""
+        return as_tv(self.sample(k))
+
+    def sample(self, k: int) -> Sample:
         """Return image `k` and its target.
 
         Raises ValueError for a damaged image, or one of another size than its annotations, IndexError for no image.

@@ -44,13 +44,13 @@ class Recent(View):
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__ |= {**state, "_lock": Lock()}
 
-    def __getitem__(self, k: int) -> Sample:
+    def sample(self, k: int) -> Sample:
         """Return image `k` and its target."""
         with self._lock:
             if k in self._kept:
                 self._kept.move_to_end(k)
                 return self._kept[k]
-        sample = self.data[k]
+        sample = self.data.sample(k)
         with self._lock:
             if k not in self._kept:
                 self._bytes += sample[0].numel()

@@ -86,7 +86,8 @@ class DataSet(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, k: int) -> Sample: ...
+    def sample(self, k: int) -> Sample:
+        """Return image `k` and its target."""
 
     def path(self, k: int) -> Path:
         """Return the file of image `k`."""

@@ -49,7 +49,7 @@ def contact_sheet(data: DataSet, chosen: Sequence[int], size: Size, title: str =
     tiles = []
     for k in chosen:
         try:
-            tiles.append(Tile(tile(data[k], data.names, size), data.path(k).name))
+            tiles.append(Tile(tile(data.sample(k), data.names, size), data.path(k).name))
         except (OSError, ValueError) as problem:
             tiles.append(Tile(None, str(problem)))
     return sheet(tiles, size, title)

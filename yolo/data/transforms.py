@@ -108,7 +108,7 @@ class Augmented(View):
         if self.change is not None:
             sample = self.change(self.images, draw, self.seed)
         elif still or self.options.plain:
-            sample = placed(self.images[draw.image], draw.size, self.letterbox)
+            sample = placed(self.images.sample(draw.image), draw.size, self.letterbox)
         else:
             sample = self._changed(draw)
         if still or self.transform is None:
@@ -118,12 +118,12 @@ class Augmented(View):
 
     def _changed(self, draw: Draw) -> Sample:
         """Return the sample of a draw with everything that `options` ask for."""
-        random, sample = chance(self.seed, draw.epoch, draw.image), self.images[draw.image]
+        random, sample = chance(self.seed, draw.epoch, draw.image), self.images.sample(draw.image)
         canvas, objects = self._canvas(random, draw, sample)
         # Mixup: the mean of both inputs, rounded half up.
         if random.random() < self.options.mixup:
             (other,) = partners(random, draw, len(self), self.seed, count=1)
-            second, more = self._canvas(random, draw._replace(image=other), self.images[other])
+            second, more = self._canvas(random, draw._replace(image=other), self.images.sample(other))
             canvas = ((canvas.astype(np.uint16) + second + 1) >> 1).astype(np.uint8)
             objects = Objects(*(np.concatenate(pair) for pair in zip(objects, more, strict=True)))
         # Colours last, so that all parts of a mosaic change alike.
@@ -152,7 +152,7 @@ class Augmented(View):
         angles = [0.0] * 4 if own is None else own.uniform(-most, most, 4).tolist()
         if random.random() >= self.options.mosaic:
             return canvas, self._draw_into(canvas, (0, 0, w, h), sample, random, angles[0], covering=False)
-        samples = [sample, *(self.images[k] for k in partners(random, draw, len(self), self.seed))]
+        samples = [sample, *(self.images.sample(k) for k in partners(random, draw, len(self), self.seed))]
         parts = [
             self._draw_into(canvas, window, part, random, angle, covering=True)
             for window, part, angle in zip(quarters(random, draw.size), samples, angles, strict=True)
@@ -220,7 +220,7 @@ class Preview:
         """Return the file of the image of draw `k`."""
         return self.augmented.path(self.draws[k].image)
 
-    def __getitem__(self, k: int) -> Sample:
+    def sample(self, k: int) -> Sample:
         """Return the sample of draw `k`."""
         return self.augmented[self.draws[k]]
 

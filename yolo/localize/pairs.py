@@ -32,7 +32,7 @@ class Pairs(Dataset[tuple[Tensor, tuple[Tensor, Tensor]]]):
 
     def __getitem__(self, k: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return image `k` and its answer. Raises ValueError for a damaged image, or one with several objects."""
-        image, target = placed(self.data[k], self.size, self.letterbox)
+        image, target = placed(self.data.sample(k), self.size, self.letterbox)
         labels, boxes = target["labels"], target["boxes"]
         if len(labels) > 1:
             raise ValueError(

@@ -37,7 +37,8 @@ class One:
     def __len__(self) -> int:
         return 1
 
-    def __getitem__(self, k: int) -> Sample:
+    def sample(self, k: int) -> Sample:
+        """Return the marker."""
         return marker(IMAGE)
 
     def path(self, k: int) -> Path:

@@ -65,7 +65,7 @@ class DarknetAugment:
         count = self._count(draw, seed)
         # Partners come from all images, with replacement.
         images = [draw.image, *random.integers(len(data), size=count - 1).tolist()]
-        samples = [data[k] for k in images]
+        samples = [data.sample(k) for k in images]
         parts = [
             self._part(sample, draw.size, chance(seed, draw.epoch, draw.number, use=PART + k), k if count == 4 else -1)
             for k, sample in enumerate(samples)

@@ -83,7 +83,7 @@ class Validation:
         """Return a sheet, uint8 `[height, width, 3]`: some images with their objects, below them the detections."""
         columns = []
         for k in spread(len(self.data), SHOWN):
-            image, _ = sample = self.data[k]
+            image, _ = sample = self.data.sample(k)
             truth = tile(sample, self.data.names, detector.size, letterbox=detector.letterbox)
             pixels = image.permute(1, 2, 0).numpy()
             _, placement = detector.prepare(pixels)
