@@ -1,6 +1,7 @@
 """One forward pass of the same network: ours beside plain PyTorch, OpenCV's dnn, onnxruntime and OpenVINO.
 
     python benchmarks/inference.py [--cfg yolov3.cfg yolov3-tiny.cfg] [--size 416] [--peers PYTHON] [--rounds 10]
+    python benchmarks/inference.py --before CLONE     # with the code of another clone as further contenders
 
 PYTHON is the interpreter of an environment with opencv-python-headless<5 (OpenCV 5 no longer reads darknet files),
 onnxruntime, openvino and numpy, without torch. A competitor that is missing there is left out; without `--peers` all
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # competitors have no torch
     from yolo.darknet.network import Darknet
 
 OURS = ("plain", "fp32", "bf16")
+BEFORE = ("before fp32", "before bf16")
 PEERS = ("opencv", "onnxruntime", "openvino fp32", "openvino bf16")
 Forward = Callable[[], list[np.ndarray]]
 
@@ -229,10 +231,12 @@ def work(kind: str, folder: Path, threads: int) -> None:
 class Contender:
     """A worker process with its version, memory and outputs."""
 
-    def __init__(self, kind: str, python: str, folder: Path, threads: int) -> None:
+    def __init__(self, kind: str, python: str, folder: Path, threads: int, script: str) -> None:
         self.kind, self.folder = kind, folder
-        command = [python, __file__, "--worker", kind, "--folder", str(folder), "--threads", str(threads)]
+        named = kind.removeprefix("before ")
+        command = [python, script, "--worker", named, "--folder", str(folder), "--threads", str(threads)]
         self.worker = Worker(command, folder / f"{kind}.log")
+        (folder / f"{named}.npz").rename(folder / f"{kind}.npz")
         self.version = self.worker.ready["version"]
         self.rss = 0.0
 
@@ -264,13 +268,15 @@ def compare(cfg: str, arguments: argparse.Namespace) -> None:
         peers = [kind for kind in PEERS if arguments.peers and (has_onnx or kind == "opencv")]
         contenders = []
         try:
-            for kind in (*OURS, *peers):
+            for kind in (*(BEFORE if arguments.before else ()), *OURS, *peers):
                 if "bf16" in kind and not has_bf16:
                     print(f"left out: {kind}: this processor has no bf16")
                     continue
                 try:
                     python = arguments.peers if kind in peers else sys.executable
-                    contenders.append(Contender(kind, python, folder, arguments.threads))
+                    # Another clone is measured by its own script.
+                    script = str(arguments.before / "benchmarks" / "inference.py") if kind in BEFORE else __file__
+                    contenders.append(Contender(kind, python, folder, arguments.threads, script))
                 except RuntimeError as error:
                     print(f"left out: {kind}: {error}")
             turns = {contender.kind: partial(contender.turn, arguments.forwards) for contender in contenders}
@@ -303,8 +309,8 @@ def report(contenders: list[Contender], times: dict[str, Figures], gflop: float)
 def against_peers(precision: str, times: dict[str, Figures]) -> str:
     """Return the ratios of our times to those of every peer, of the minima and of the medians turn by turn."""
     own, words = times[precision], []
-    for kind in ("plain", *PEERS):
-        if kind in times and ("bf16" not in kind or precision == "bf16"):
+    for kind in ("plain", *BEFORE, *PEERS):
+        if kind in times and (kind.endswith(precision) or (kind not in BEFORE and "bf16" not in kind)):
             ratios = f"{min(own.values) / min(times[kind].values):.2f} ({statistics.median(own.over(times[kind])):.2f})"
             words.append(f"{ratios} {kind}")
     return f"{precision}: ours / peer, minima (medians): {', '.join(words)}"
@@ -318,6 +324,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--forwards", type=int, default=3)
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter with the competitors")
+    parser.add_argument("--before", type=Path, help="another clone of this repository")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
