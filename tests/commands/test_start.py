@@ -12,7 +12,7 @@ from tests.support.train_problems import shapes, tiny_cfg, words
 ROOT = Path(__file__).parents[2]
 
 SLOW = ("torchvision", "torch._dynamo", "torch._inductor", "sympy", "scipy", "pandas", "onnx")
-"""A training of the default model and its evaluation need none of these. Only `eval` draws with matplotlib."""
+"""A training of the default model and its evaluation need none of these. Matplotlib draws the plots of `eval` at its end."""
 
 
 def test_training_and_evaluation_do_not_import_what_is_slow(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_training_and_evaluation_do_not_import_what_is_slow(tmp_path: Path) -> N
     train = ["train", *words(shapes(tmp_path), tiny_cfg(tmp_path)), "--out", run]
     commands = [train, ["eval", "--weights", run, "--out", f"{run}-eval"]]
     code = (
-        "import sys\nfrom yolo.__main__ import main\n"
+        "import sys\nfrom yolo.__main__ import main\nimport yolo.commands.evaluate\n"
         f"for given in {commands}:\n"
         "    assert main(given) == 0, given\n"
         f"    unused = {SLOW} + ('matplotlib',) * (given[0] == 'train')\n"

@@ -15,7 +15,6 @@ from typing import Any
 from torch import Tensor
 
 from yolo.atomic import replacing
-from yolo.evaluation.plots import plot_confusion, plot_errors, plot_f1, plot_precision_recall
 from yolo.metrics.bootstrap import Interval, bootstrap
 from yolo.metrics.coco import LIMITS, CocoResult, Metric, evaluate
 from yolo.metrics.confusion import confusion_matrix
@@ -174,6 +173,9 @@ def write_report(report: Report, folder: Path, content: Mapping[str, Any]) -> No
     Raises:
         OSError: A file cannot be written.
     """
+    # Matplotlib takes half a second to import, and an evaluation without files needs none of it.
+    from yolo.evaluation.plots import plot_confusion, plot_errors, plot_f1, plot_precision_recall
+
     with replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     rows = class_rows(report)
