@@ -12,7 +12,7 @@ from tests.support.train_problems import shapes, tiny_cfg, words
 ROOT = Path(__file__).parents[2]
 
 SLOW = ("torchvision", "torch._dynamo", "torch._inductor", "sympy", "scipy", "pandas", "onnx")
-"""A training of the default model and its evaluation need none of these. Matplotlib draws the plots of `eval` at its end."""
+"""A training of the default model and its evaluation need none of these. Only the plots of `eval` need matplotlib."""
 
 
 def test_training_and_evaluation_do_not_import_what_is_slow(tmp_path: Path) -> None:

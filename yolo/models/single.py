@@ -88,7 +88,9 @@ class SingleObjectDetector(Detector):
 
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return scores `[B]`, labels int64 `[B]` and boxes `[B, 4]` xyxy, fractions of the input, for every image."""
-        inputs = self.inputs_of(images).to(self.device)
+        # A network that was just trained has its weights in channels_last memory, one from a file may not. With images
+        # in that memory both compute by the same kernels, and to the same digit.
+        inputs = self.inputs_of(images).to(self.device, memory_format=torch.channels_last)
         with evaluating(self.network), torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             logits, boxes = self.network(inputs)
         if logits.ndim == 1:
