@@ -153,7 +153,8 @@ class Finder(ABC):
             classes: keep these only: comma-separated names, or a list of names and indices; by default all.
             batch_size: how many images the network sees at once. It changes speed and memory, and perhaps the last
                 digits of scores and boxes, since sums may be added in another order. By default 16; 1 on a CPU, where a
-                YOLO detects in several images at once, each in a thread of its own, which is faster than a batch.
+                YOLO detects in several images at once, each in a thread of its own. Light networks are faster in
+                batches there, too.
 
         Raises FileNotFoundError or ValueError with the name of a file that is not an image; ValueError for anything
         else that is not an image, with what it is and what to give instead, for a value out of range and an unknown

@@ -72,8 +72,8 @@ class Detect:
     draw: bool = True
     """Draw the detections; without it the result files and the lines are all."""
     batch_size: Annotated[Count, arg(aliases=spellings("batch_size"))] = 1
-    """Images that the network sees at once. More is faster on a GPU, slower on a CPU, where several images are computed
-    at once in threads; and may change the last digits of a result."""
+    """Images that the network sees at once. More is faster on a GPU, and on a CPU for light networks (docs/results.md),
+    and may change the last digits of a result."""
     quiet: bool = False
     """Print nothing but errors, so that a job of cron sends a mail only if something is wrong."""
 
