@@ -33,7 +33,7 @@ BUDGET = {
     "yolo/localize": 560,
     "yolo/rcnn": 578,
     "yolo/recipe": 525,
-    "yolo/models": 1830,
+    "yolo/models": 1832,
     "yolo/evaluation": 470,
     "yolo/explain": 650,
     "yolo/deploy": 940,
@@ -41,7 +41,7 @@ BUDGET = {
     "yolo/training": 2300,
     "yolo/preflight": 796,
     "yolo/ablation": 1305,
-    "yolo/commands": 1615,
+    "yolo/commands": 1618,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 

@@ -93,6 +93,33 @@ def test_files_and_lines_are_those_of_one_at_a_time(weights: Path, capsys: pytes
 
 
 @pytest.mark.usefixtures("four")
+@pytest.mark.parametrize(("number", "batch", "at_once"), [(1, 1, 1), (7, 1, 1), (8, 1, 4), (8, 2, 1), (15, 2, 4)])
+def test_what_is_said_of_threads_is_done(
+    number: int,
+    batch: int,
+    at_once: int,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The last line says how many images were computed at once, and the warm-up has the threads of the first image."""
+    images(number)
+    threads: list[int] = []
+    predict = YoloDetector.predict
+
+    def noted(model: YoloDetector, given: torch.Tensor) -> list[torch.Tensor]:
+        threads.append(torch.get_num_threads())
+        return predict(model, given)
+
+    monkeypatch.setattr(YoloDetector, "predict", noted)
+    assert detect(weights, "in", "--json", "--no-draw", "--batch-size", str(batch)) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert ("at once" in last) == (at_once > 1)
+    assert f"{at_once} at once" in last or at_once == 1
+    assert set(threads) == {4 // at_once}
+
+
+@pytest.mark.usefixtures("four")
 def test_a_list_is_detected_as_its_images(weights: Path) -> None:
     """On a CPU, each image of a list, a folder and an iterator has the bits that it has alone, of one thread."""
     files = images(9)

@@ -264,9 +264,12 @@ def test_a_resample_is_pycocotools_on_copies(seed: int, images: int) -> None:
 @given(problems())
 @settings(max_examples=50, deadline=None)
 def test_weights_by_other_rules(problem: Problem) -> None:
-    """Crowds, equal scores, classes without anything, and a first area range that not all boxes are in."""
-    if len({d.score for d in problem.detections}) < len(problem.detections):
-        return  # equal scores are sorted by image, and copies of an image have others between them
+    """Crowds, classes without anything, and a first area range that not all boxes are in.
+
+    Scores differ: equal ones are sorted by image, and copies of an image would have others between them.
+    """
+    detections = [d._replace(score=(k + 1) / 20) for k, d in enumerate(problem.detections)]
+    problem = Problem(problem.objects, detections, problem.images, problem.classes)
     weights, rows = drawn_rows(problem.images, 4, 0)
     own = Weighted(problem.metrics(SMALL).compute()).ap(weights)
     assert own.shape == (4, 2)

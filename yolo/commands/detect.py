@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import sys
 import time
 from collections import deque
@@ -28,7 +29,7 @@ from yolo.images.inputs import Given
 from yolo.images.sources import Source, counted, find_sources
 from yolo.models.detector import Detector
 from yolo.models.found import Found
-from yolo.models.in_order import share_of_threads
+from yolo.models.in_order import computed_at_once, share_of_threads
 from yolo.models.load import load_trained
 from yolo.models.results import Result, Spent, results
 from yolo.names import chosen
@@ -65,13 +66,14 @@ def _run(options: Detect, folder: Path, sources: list[Source], model: Detector, 
     failed, done, times = 0, 0, deque[Times](maxlen=10_000)
     names = targets(sources, folder)
     name_of = dict(zip(sources, names, strict=True))
+    at_once = _at_once(options, sources, model)
     start = time.perf_counter()
 
     def end() -> None:
         """Print the line about the whole call."""
         if times and not options.quiet:
-            at_once = f", {model.workers} at once" * (model.workers > 1 and done > 1)
-            rate = f"{done / (time.perf_counter() - start):.1f} images/s{at_once}"
+            together = f", {at_once} at once" * (at_once > 1)
+            rate = f"{done / (time.perf_counter() - start):.1f} images/s{together}"
             placed = f"input {model.size} {'letterbox' if model.letterbox else 'stretch'}"
             drawn = f"drawn: {names[0][1]}" if len(sources) == 1 else f"drawn in {folder}"
             written = drawn if options.draw else f"results in {folder}"
@@ -81,8 +83,7 @@ def _run(options: Detect, folder: Path, sources: list[Source], model: Detector, 
         with _files(options, folder, sources, model) as files, _bar(options, sources) as bar:
             say = _nothing if options.quiet else partial(bar.write, file=sys.stdout)
             note = _nothing if options.quiet else cache(partial(bar.write, file=sys.stderr))  # each note once
-            many = len(sources) > 1 or sources[0].moving
-            with share_of_threads(model.workers if many else 1):  # as most of the images are computed
+            with share_of_threads(at_once):
                 _warm_up(model, options)
             start = time.perf_counter()
             with closing(_results(options, sources, model, wanted)) as made:
@@ -186,6 +187,13 @@ def _warm_up(model: Detector, options: Detect) -> None:
     thresholds = replace(options.filter, confidence=1.0)  # thousands of boxes would take long
     for _ in range(2 if model.device.type == "cuda" else 1):
         model.detect_batch(image.expand(number, *image.shape), [placement] * number, thresholds)
+
+
+def _at_once(options: Detect, sources: list[Source], model: Detector) -> int:
+    """Return how many batches are computed at once; of a video file, whose frames are not counted yet, most of them."""
+    batches = math.ceil(len(sources) / options.batch_size)
+    video = any(source.moving and not source.live for source in sources)
+    return model.workers if video else computed_at_once(batches, model.workers)
 
 
 def _results(

@@ -73,7 +73,7 @@ def as_tv(sample: Sample) -> tuple[Any, dict[str, Any]]:
     image, target = sample
     kind, canvas = tv_tensors.BoundingBoxFormat.XYXY, tuple(target["size"])
     boxes = tv_tensors.BoundingBoxes(target["boxes"], format=kind, canvas_size=canvas)
-    # Copies, because a transform may write into them, and an image that is kept is used again.
+    # Copies, because a transform may write into them, and the target of an image that is kept is used again.
     labels, crowd = target["labels"].clone(), target["iscrowd"].clone()
     others = {"image_id": target["image_id"], "iscrowd": crowd, "area": target["area"]}
     return tv_tensors.Image(image), {"boxes": boxes, "labels": labels, **others}

@@ -8,7 +8,8 @@ those of all that counts since the place before, are sums of rows of a table `[r
 threshold are summed once for all thresholds.
 
 Running sums and maxima take few large steps. The places of a class are cut into lanes of `_STEPS` places, and a tensor
-is `[_STEPS, L, B]`: one operation makes a step in all lanes. What goes on from lane to lane is a small part of it.
+is `[_STEPS, L, B]`: one operation takes the next step in all lanes at once. Afterwards each lane gets what the lanes
+before it have, which is little work.
 """
 
 from __future__ import annotations

@@ -189,9 +189,9 @@ class Finder(ABC):
             for found in model.stream("clip.mp4", confidence=0.5):
                 print(found.name, len(found))  # clip.mp4#0 3
 
-        Files give all their frames, of which several are computed ahead, at once. A camera and a live stream give the
-        newest frame when the next one is asked for, so that a slow model does not fall behind; the numbers in the names
-        show which frames were skipped.
+        Files give all their frames; several are computed at once, ahead of the loop. A camera and a live stream give
+        their newest frame each time, so a slow model does not fall behind; the numbers in the names show which frames
+        were skipped.
         `found.image()` are the pixels. The camera is released at the end of the loop, also at an early one, and by
         `close()` of the iterator.
 

@@ -59,7 +59,7 @@ def in_order(items: Generator[T, None, None], work: Callable[[T], R], workers: i
     """
     with closing(items):
         ahead = list(islice(items, 2 * workers)) if workers > 1 else []
-        if len(ahead) < 2 * workers:
+        if computed_at_once(len(ahead), workers) == 1:
             yield from map(work, chain(ahead, items))
             return
         with share_of_threads(workers):
@@ -78,6 +78,11 @@ def in_order(items: Generator[T, None, None], work: Callable[[T], R], workers: i
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
+
+
+def computed_at_once(items: int, workers: int) -> int:
+    """Return how many of that number of items `in_order` computes at once."""
+    return workers if items >= 2 * workers else 1
 
 
 def batches_of(items: Generator[T, None, None], size: int) -> Generator[list[T], None, None]:

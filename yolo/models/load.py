@@ -66,8 +66,7 @@ def load(
         exact: use darknet's own resize in float32, for darknet's numbers. Only for darknet's networks.
         precision: "fp32", "bf16", or "auto", which is fp32. Only for darknet's networks, and .onnx files with OpenVINO.
         engine: what computes an .onnx file, "onnxruntime" (by default) or "openvino". Only for .onnx files.
-        compile: compile the network before the first detection. Only for darknet's networks; logged where that does
-            not save time, as on a CPU.
+        compile: compile the network for a GPU; without effect on a CPU, which is logged. Only for darknet's networks.
 
     Raises:
         ValueError: cfg and weights do not fit (with file and place), the weights are those of the first layers only
@@ -88,10 +87,7 @@ def load(
         found = weights_of(weights, cfg, names)
     ending = found.file.suffix.lower() if found.file else ""
     if found.file and ending == ".onnx":
-        if found.cfg is not None:
-            raise ValueError(f"{found.file} holds its own cfg; give the .onnx file alone")
-        if compile:
-            raise ValueError(f"{found.file}: --compile is for weights that PyTorch computes; leave it out")
+        _check_exported(found, compile)
         own: dict[str, Any] = {"engine": engine, "precision": precision, "device": device, "size": size}
         return load_exported(found.file, found.names, letterbox=letterbox, exact=exact, **own)
     if engine is not None:
@@ -105,12 +101,19 @@ def load(
     made |= {"letterbox": letterbox} if letterbox is not None else {}
     if exact or compile or precision != "auto":
         if not isinstance(detector, YoloDetector):
-            raise ValueError(
-                f"{found.file}: a {detector.model}; exact, precision and compile are for darknet's networks"
-            )
+            only = "exact, precision and compile are for darknet's networks"
+            raise ValueError(f"{found.file}: a {detector.model}; {only}")
         made |= {"exact": exact, "precision": precision, "compile": compile}
     detector = detector.replace(**made, network=detector.network.to(find_device(device)))
     return detector.own() if isinstance(detector, YoloDetector) else detector  # nobody else has the network
+
+
+def _check_exported(found: Weights, compile: bool) -> None:
+    """Raise ValueError for what does not go with an .onnx file."""
+    if found.cfg is not None:
+        raise ValueError(f"{found.file} holds its own cfg; give the .onnx file alone")
+    if compile:
+        raise ValueError(f"{found.file}: --compile is for weights that PyTorch computes; leave it out")
 
 
 def _check_words(precision: str, engine: str | None) -> None:
