@@ -4,6 +4,8 @@ It runs formatter, linter, type checker and tests, in this order. All of them ru
 failed. Other arguments go to pytest: `python -m tests -k nms`. Tests run in one process per core with one thread each:
 small networks gain nothing from more threads, and threads of several processes wait for each other. A process keeps
 neighbouring tests, which share what was made for them, until the other one has nothing left to do.
+
+`--fuzz MINUTES` runs only the fuzz tests, with new inputs for that many minutes per reader.
 """
 
 from __future__ import annotations
@@ -18,6 +20,12 @@ ROOT = Path(__file__).parents[1]
 
 def main(arguments: list[str]) -> int:
     """Run all checks and return the exit status."""
+    environment = {"OMP_NUM_THREADS": "1"} | os.environ
+    if arguments[:1] == ["--fuzz"]:
+        command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=worksteal", "-rA", "tests/fuzz"]
+        return subprocess.run(
+            [*command, *arguments[2:]], cwd=ROOT, env=environment | {"FUZZ_MINUTES": arguments[1]}
+        ).returncode
     fix = "--fix" in arguments
     pytest_arguments = [argument for argument in arguments if argument != "--fix"]
     commands = [
@@ -26,7 +34,6 @@ def main(arguments: list[str]) -> int:
         ["mypy"],
         ["pytest", "--numprocesses=auto", "--dist=worksteal", *pytest_arguments],
     ]
-    environment = {"OMP_NUM_THREADS": "1"} | os.environ
     failed = []
     for command in commands:
         print(f"== {' '.join(command)}", flush=True)

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from yolo.reading import read_bytes
+
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -37,7 +39,7 @@ ENDS = re.compile(r"\r\n|\r|\n")
 
 def read_text(path: str | Path) -> str:
     """Return the content of a text file. Raises ValueError as `decoded`, OSError if it cannot be read."""
-    return decoded(Path(path).read_bytes(), path)
+    return decoded(read_bytes(path), path)
 
 
 def decoded(data: bytes, path: str | Path, declared: str = "") -> str:

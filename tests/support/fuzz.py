@@ -1,0 +1,133 @@
+"""Damaged files for a reader: each gives a value, or an error that names the file.
+
+A few thousand inputs per reader in the tests, the same ones each time. `python -m tests --fuzz MINUTES` takes new ones
+for that long, and ends at an input that takes more than `SLOW` seconds or `MEMORY` bytes.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import re
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+SLOW = 5.0
+"""Seconds for one input, when inputs are timed."""
+MEMORY = 1_500_000_000
+"""Bytes of the process at most, when inputs are timed."""
+
+NUMBERS = [
+    *(b"0", b"-1", b"1", b"-0", b"255", b"65536", b"2147483648", b"-9223372036854775809", b"18446744073709551616"),
+    *(b"1e308", b"1e309", b"-1e999", b"1e-400", b"NaN", b"Infinity", b"nan", b"inf", b"0x10", b"1_000", b"0.1"),
+    *(b"9" * 400, b"\xd9\xa3"),
+]
+"""Replace a number of the file."""
+
+WORDS = [
+    *(b"", b"\0", b"\n", b"\r\n", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1b[31m", b"\x80", b"\xed\xa0\x80", b"\\ud800"),
+    *(b"{", b"}", b"[", b"]", b'"', b"'", b"<", b">", b"&", b"=", b",", b":", b"-", b" ", b"\t", b"%", b"/", b"\\"),
+    *(b"null", b"true", b"../", b"\xe2\x80\xa8"),
+]
+"""Put anywhere."""
+
+
+def damaged(draw: Random, seeds: Sequence[bytes], words: Sequence[bytes] = ()) -> bytes:
+    """Return one of the files with one to four damages; `words` are put in as well, such as keys of the format."""
+    data = draw.choice(seeds)
+    for _ in range(draw.choice((1, 1, 2, 4))):
+        data = _one_damage(draw, data, seeds, [*WORDS, *words])[: 1 << 20]
+    return data
+
+
+def _one_damage(draw: Random, data: bytes, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
+    at = draw.randrange(len(data) + 1)
+    end = min(len(data), at + draw.choice((1, 1, 2, 4, 8, 64, 1000)))
+    match draw.randrange(10):
+        case 0:
+            return data[:at] + bytes([draw.randrange(256)]) + data[at + 1 :]
+        case 1:
+            return data[:at] + draw.randbytes(draw.randrange(9)) + data[end:]
+        case 2:
+            return data[:at]
+        case 3:
+            return data[:at] + data[end:]
+        case 4:  # nested or long
+            return data[:end] + data[at:end] * draw.choice((1, 2, 10, 1000, 20_000)) + data[end:]
+        case 5:
+            other = draw.choice(seeds)
+            return data[:at] + other[draw.randrange(len(other) + 1) :]
+        case 6 | 7:
+            numbers = list(re.finditer(rb"-?\d[\d.]*", data))
+            if not numbers:
+                return data[:at] + draw.choice(NUMBERS) + data[end:]
+            number = draw.choice(numbers)
+            return data[: number.start()] + draw.choice(NUMBERS) + data[number.end() :]
+        case 8:
+            return data[:at] + draw.choice(words) * draw.choice((1, 1, 1, 2, 5000)) + data[at:]
+        case _:
+            return data[:at] + draw.choice(words) + data[end:]
+
+
+def survives(
+    read: Callable[[Path], object],
+    seeds: Sequence[bytes],
+    file: Path,
+    *,
+    inputs: int = 2000,
+    words: Sequence[bytes] = (),
+    named: bool = True,
+    damage: Callable[[Random, Sequence[bytes], Sequence[bytes]], bytes] = damaged,
+) -> None:
+    """Check that a reader gives a value or a ValueError or OSError, whatever is in the file.
+
+    Args:
+        read: the reader; gets `file`.
+        seeds: contents that it accepts. They are read first, undamaged.
+        file: where the contents are written.
+        inputs: how many in the tests.
+        words: put into the contents, besides `WORDS`.
+        named: whether each message has the name of the file.
+        damage: makes a content.
+    """
+    for seed in seeds:
+        file.write_bytes(seed)
+        read(file)
+    counts = Counter[str]()
+    minutes, count = os.environ.get("FUZZ_MINUTES"), int(os.environ.get("FUZZ_INPUTS", "0"))
+    by_hand = bool(minutes or count)
+    first = time.time_ns() if minutes else 0
+    end = time.monotonic() + 60 * float(minutes or 0)
+    last = first + (count or inputs)
+    number = first
+    while time.monotonic() < end if minutes else number < last:
+        data = damage(Random(number), seeds, words)
+        file.write_bytes(data)
+        before = time.monotonic()
+        if by_hand:
+            faulthandler.dump_traceback_later(60, exit=True)  # an input that never ends
+        refusal: Exception | None = None
+        try:
+            read(file)
+        except (ValueError, OSError) as problem:
+            refusal = problem
+        except Exception as problem:
+            raise AssertionError(f"input {number}: {problem!r}: {data[:300]!r}") from problem
+        finally:
+            if by_hand:
+                faulthandler.cancel_dump_traceback_later()
+        counts["refused" if refusal else "accepted"] += 1
+        text = str(refusal or file.name)
+        assert not named or file.name in text, f"input {number}: {refusal!r} does not name the file: {data[:300]!r}"
+        assert len(text) < 20_000, f"input {number}: a message of {len(text)} characters: {data[:300]!r}"
+        if by_hand:
+            seconds, peak = time.monotonic() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            assert seconds < SLOW, f"input {number}: {seconds:.1f} s: {data[:300]!r}"
+            assert peak < MEMORY, f"input {number}: {peak / 1e9:.1f} GB: {data[:300]!r}"
+        number += 1
+    print(f"{file.name}: {dict(counts)}")
+    assert min(counts["accepted"], counts["refused"]) > 0, "the damage is harmless or total"
