@@ -48,6 +48,8 @@ BUDGET = {
 NO_TORCH = [
     "yolo",
     "yolo.__main__",
+    "yolo.commands.command_line",
+    "yolo.failures",
     "yolo.options.presets",
     "yolo.darknet.cfg",
     "yolo.darknet.plan",

@@ -1,5 +1,6 @@
 """One file per verb of `python -m yolo`.
 
+command_line.py  which verb and options a command line means
 detect.py        find objects in images and videos
 detect_lines.py  the lines that detect prints
 drawing.py       the drawn image or video of a source
