@@ -25,6 +25,7 @@ from yolo.options.commands import Completion, Detect, Doctor, Evaluate, Explain,
 from yolo.options.convert import Convert
 from yolo.options.presets import Command, parse_command
 from yolo.options.train import Train
+from yolo.signals import ending_cleanly
 
 VERBS: dict[str, tuple[type[Any], str]] = {
     "detect": (Detect, "yolo.commands.detect"),
@@ -49,6 +50,7 @@ CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
 HELP = "python -m yolo VERB --help lists the options of a verb, python -m yolo --version the versions."
 
 
+@ending_cleanly()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns 0 if it succeeded, 1 with one line on stderr if files or options are wrong.
 
