@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
+from yolo.signals import ending_cleanly
 from yolo.streams import OUTPUT, open_closed, standard_streams
 
 TRACEBACK = "--traceback"
 """Before or after a verb: print where an error came from."""
 
 
+@ending_cleanly()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns 0 if it succeeded, else its status, with one message on stderr: 1 if files or options are
     wrong, 3 for a training that diverged, 130 after Ctrl-C.
