@@ -6,9 +6,9 @@ import io
 import re
 import time
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from socket import socket
-from typing import IO, Any, cast
+from typing import Any, cast
 from urllib import request as r
 from urllib.error import URLError
 
@@ -22,12 +22,12 @@ SLOWEST = 1000
 """Bytes per second. Below that an answer is given up; a file of N bytes takes N / SLOWEST seconds at most."""
 
 
-class Refused(OSError):
+class RefusedError(HTTPException):
     """An answer that is given up, and that would be no better another time."""
 
 
 class _Paced(io.RawIOBase):
-    """The bytes of an answer. Reading raises Refused if they are too many or too slow."""
+    """The bytes of an answer. Reading raises RefusedError if they are too many or too slow."""
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self.raw, self.limit = raw, HEAD
@@ -43,12 +43,11 @@ class _Paced(io.RawIOBase):
         self.waited += time.monotonic() - before
         self.count += count
         if self.count > self.limit:
-            raise Refused(f"the answer does not end: it has more than {self.limit:,} bytes")
+            raise RefusedError(f"the answer does not end: it has more than {self.limit:,} bytes")
         if count and self.waited > PATIENCE:
-            if self.count - self.mark < SLOWEST * PATIENCE:
-                raise Refused(
-                    f"too slow: {self.count - self.mark:,} bytes in {self.waited:.0f} s, expected at least {SLOWEST:,} "
-                    "bytes a second"
+            if (new := self.count - self.mark) < SLOWEST * PATIENCE:
+                raise RefusedError(
+                    f"{new:,} bytes in {self.waited:.0f} s, expected at least {SLOWEST:,} bytes a second"
                 )
             self.mark, self.waited = self.count, 0.0
         return count
@@ -71,42 +70,39 @@ class Answer(HTTPResponse):
         self.paced.limit = HEAD + 2 * size
 
 
-class _Handler(r.AbstractHTTPHandler):
-    def do_open(self, http_class: Any, req: r.Request, **options: Any) -> HTTPResponse:
-        def connection(*args: Any, **more: Any) -> HTTPConnection:
-            made = cast(HTTPConnection, http_class(*args, **more))
-            made.response_class = Answer
-            return made
-
-        return cast(HTTPResponse, super().do_open(connection, req, **options))  # type: ignore[arg-type]
+class _Plain(HTTPConnection):
+    response_class = Answer
 
 
-class _Http(_Handler, r.HTTPHandler):
-    pass
+class _Safe(HTTPSConnection):
+    response_class = Answer
 
 
-class _Https(_Handler, r.HTTPSHandler):
-    pass
+class _Http(r.HTTPHandler):
+    def http_open(self, req: r.Request) -> HTTPResponse:
+        return self.do_open(_Plain, req)
+
+
+class _Https(r.HTTPSHandler):
+    def https_open(self, req: r.Request) -> HTTPResponse:
+        return self.do_open(_Safe, req)
 
 
 class Redirects(r.HTTPRedirectHandler):
     """Redirections, not from https to http. Other schemes have no handler."""
 
-    def redirect_request(
-        self, req: r.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> r.Request | None:
-        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+    def redirect_request(self, req: r.Request, *rest: Any) -> r.Request | None:
+        new = super().redirect_request(req, *rest)
         if new is not None and req.type == "https" and new.type != "https":
-            raise URLError(f"redirects from https to {newurl}, which is not safe")
+            raise URLError(f"redirects from https to {new.full_url}, which is not safe")
         return new
 
 
 def opener() -> r.OpenerDirector:
     """Return an opener for HTTP and HTTPS, with proxies and redirections. urllib's default also follows to ftp:."""
     found = r.OpenerDirector()
-    for handler in (r.ProxyHandler(), _Http(), _Https(), r.UnknownHandler()):
-        found.add_handler(handler)
-    for handler in (r.HTTPDefaultErrorHandler(), Redirects(), r.HTTPErrorProcessor()):
+    handlers = [r.ProxyHandler(), _Http(), _Https(), r.UnknownHandler(), r.HTTPDefaultErrorHandler(), Redirects()]
+    for handler in (*handlers, r.HTTPErrorProcessor()):
         found.add_handler(handler)
     return found
 

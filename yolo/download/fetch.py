@@ -81,8 +81,7 @@ def fetch(
     cannot be written, for example on a full disk. In both last cases the bytes that arrived are kept.
     """
     for url in urls:
-        if not re.fullmatch(r"https?://[!-~]+", url):
-            raise ValueError(f"{url!r}: cannot be downloaded; expected http:// or https://, ASCII without blanks")
+        check_address(url)
     if target.is_dir():
         raise IsADirectoryError(f"{target}: is a folder; expected the name of the file to write")
     if target.exists() and not target.is_file():  # a pipe would be waited for
@@ -91,7 +90,7 @@ def fetch(
     wanted = Wanted(size, checksum, check)
     if target.exists() and not wanted.mismatch(target):
         return target
-    make_folder(target.parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with own_partial(target) as partial:
         # Look again: another process may have finished the file while this one waited.
         if target.exists():
@@ -165,7 +164,7 @@ class _Download:
         from urllib.error import HTTPError, URLError
         from urllib.request import Request
 
-        from yolo.download.connection import Refused, opener, retry_after
+        from yolo.download.connection import opener, retry_after
 
         headers = {"User-Agent": "exact-yolov3"}
         validator = self.partial.validator(url)
@@ -182,12 +181,10 @@ class _Download:
             wait = retry_after(error.headers["Retry-After"]) if again else 0.0
             reason = f"HTTP {error.code} {error.reason}"
             if wait > LONGEST:
-                reason, again = f"the server asks to wait for {wait / 60:,.0f} minutes, come back then; {reason}", False
-            raise _AttemptError(reason, again=again, wait=wait) from None
+                reason = f"the server asks to wait for {wait / 60:,.0f} minutes, come back then; {reason}"
+            raise _AttemptError(reason, again=again and wait <= LONGEST, wait=wait) from None
         except URLError as error:  # no connection: if there was one before, it may come back
             raise _AttemptError(str(error.reason), again=not first) from None
-        except Refused as error:
-            raise _AttemptError(str(error), again=False) from None
         except (OSError, HTTPException, ValueError) as error:
             raise _AttemptError(f"{type(error).__name__}: {error}", again=isinstance(error, OSError)) from None
 
@@ -200,7 +197,7 @@ class _Download:
 
         from tqdm import tqdm
 
-        from yolo.download.connection import Refused
+        from yolo.download.connection import RefusedError
 
         total = self.start(response, url)
         resumed = count = self.partial.size
@@ -215,7 +212,7 @@ class _Download:
                 except (OSError, HTTPException) as error:
                     if count == total:  # all bytes arrived, only the end of the connection was not clean
                         break
-                    again = not isinstance(error, Refused)
+                    again = not isinstance(error, RefusedError)
                     raise _AttemptError(f"broke off after {count:,} bytes: {error}", again=again) from None
                 if not data:
                     break
@@ -268,14 +265,10 @@ class _Download:
         return total if size is None else size
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, with those above it. Raises OSError with the reason and the remedy."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            error.errno, f"{folder}: the folder cannot be made ({error.strerror}); choose one that can be written to"
-        ) from None
+def check_address(url: str) -> None:
+    """Raise ValueError for an address that is not one of HTTP."""
+    if not re.fullmatch(r"https?://[!-~]+", url):
+        raise ValueError(f"{url!r}: cannot be downloaded; expected http:// or https://, ASCII without blanks")
 
 
 def ask_room(path: Path, size: int) -> None:
@@ -290,10 +283,11 @@ class OfficialFile:
     """A published file.
 
     `file` is its name, `urls` are its addresses in the order in which they are tried. `size` (bytes) and `checksum`
-    (hexadecimal) are None if unknown.
+    (hexadecimal) are None if unknown. `limit` is the most bytes then.
     """
 
     file: str
     urls: tuple[str, ...]
     size: int | None = None
     checksum: str | None = None
+    limit: int = LARGEST
