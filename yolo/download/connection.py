@@ -65,6 +65,10 @@ class Answer(HTTPResponse):
         self.paced = _Paced(cast(io.RawIOBase, self.fp.detach()))
         self.fp = io.BufferedReader(self.paced)
 
+    def read(self, amt: int | None = None) -> bytes:
+        """Return all bytes, or `amt`. Those of a redirection are read whole, and may claim any length."""
+        return super().read(HEAD if amt is None else amt)
+
     def allow(self, size: int) -> None:
         """Allow a file of `size` more bytes, also in small chunks."""
         self.paced.limit = HEAD + 2 * size
