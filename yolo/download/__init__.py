@@ -1,6 +1,7 @@
 """The only package that opens a connection.
 
 partial.py     a download that is not complete yet, and what it must be
+connection.py  answers that end, redirections that stay safe
 fetch.py       downloads: resumed, checked, by one process at a time
 archives.py    official archives: downloaded, checked, unpacked without replacing any file
 weights.py     the published weights: addresses, sizes, checksums

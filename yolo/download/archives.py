@@ -6,20 +6,18 @@ An archive is kept in the folder of its data set while it is unpacked. Each file
 from __future__ import annotations
 
 import re
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path, PurePosixPath
+from os.path import isfile
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from yolo.atomic import replacing
-from yolo.download.fetch import OfficialFile, fetch
-
-Reader = Callable[[], bytes]
+from yolo.atomic import alone, replacing
+from yolo.download.fetch import OfficialFile, ask_room, check_address, fetch
+from yolo.members import ArchiveError, Reader, members_of
 
 
 def mirrored(url: str, mirror: str | None) -> str:
@@ -34,44 +32,61 @@ def fetch_archive(official: OfficialFile, folder: Path, mirror: str | None = Non
     """
     urls = dict.fromkeys(mirrored(url, mirror) for url in official.urls)
     check = _zip_fault if official.checksum is None and official.file.endswith(".zip") else None
-    return fetch(list(urls), folder / official.file, size=official.size, checksum=official.checksum, check=check)
+    known = {"size": official.size, "checksum": official.checksum, "check": check, "limit": official.limit}
+    return fetch(list(urls), folder / official.file, **known)
+
+
+@contextmanager
+def alone_in(folder: Path, mirror: str | None) -> Iterator[None]:
+    """Wait until no other process downloads a data set to `folder`, which is created.
+
+    Raises ValueError for a mirror that has no address, OSError if the folder cannot be made.
+    """
+    check_address(mirrored("http://a/b", mirror))
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder / "download"):
+        yield
 
 
 @contextmanager
 def opened(archive: Path) -> Iterator[dict[str, Reader]]:
     """Yield the files of a zip or tar archive in its order: the name of each, and a function that reads it.
 
-    Raises ValueError if the archive is damaged, or if anything in it could end up outside a folder: an absolute name,
-    one with `..`, a link, a device.
+    Raises ArchiveError if the archive is damaged or encrypted, if its files are far larger than itself, if two have one
+    name, or if anything in it could end up outside a folder: an absolute name, one with `..`, a link, a device. An
+    ArchiveError of the block is treated alike: the archive is renamed to `ARCHIVE.rejected`.
     """
     try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as zipped:
-                names = [info.filename for info in zipped.infolist() if not info.is_dir()]
-                yield {_safe(archive, name): partial(zipped.read, name) for name in names}
-        else:
-            with tarfile.open(archive) as tar:
-                members = [member for member in tar.getmembers() if not member.isdir()]
-                yield {_safe(archive, m.name, m.isreg()): partial(_read, tar, m) for m in members}
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as problem:
-        raise ValueError(
-            f"{archive}: a damaged archive ({problem}); remove it and run the same command again"
-        ) from None
+        with members_of(archive, archive.suffix) as files:
+            yield files
+    except ArchiveError as problem:
+        raise rejected(archive, str(problem)) from None
+
+
+def rejected(archive: Path, problem: str) -> ArchiveError:
+    """Rename an archive to `ARCHIVE.rejected`, and return the error that says so, to be raised."""
+    kept = archive.with_name(f"{archive.name}.rejected")
+    archive.replace(kept)
+    return ArchiveError(f"{problem}; the archive is now {kept}, and the same command downloads it again")
 
 
 def unpack(archive: Path, pattern: str, folder: Path, last: str) -> None:
     """Write the files whose whole name matches `pattern` to `folder`, under the name in its group 1.
 
     Files whose new name matches `last` are written at the end: if they are there, so are all the others.
-    Raises ValueError for an unsafe or damaged archive, for one without such files, and as `put` does.
+    Raises ArchiveError for an unsafe or damaged archive, for one without such files or with two of one name; ValueError
+    as `put` does; OSError if the disk has no room for them.
     """
     with opened(archive) as files:
-        found = {match[1]: read for name, read in files.items() if (match := re.fullmatch(pattern, name))}
+        found = [(match[1], read) for name, read in files.items() if (match := re.fullmatch(pattern, name))]
         if not found:
-            raise ValueError(f"{archive}: none of its {len(files)} files is called {pattern}; is it another archive?")
-        order = sorted(found, key=lambda name: bool(re.search(last, name)))
-        for name in tqdm(order, desc=f"unpacking {archive.name}", unit=" files", disable=None):
-            put(folder / name, found[name]())
+            raise ArchiveError(f"{archive}: none of its {len(files)} files is called {pattern}; is it another archive?")
+        if len({unicodedata.normalize("NFC", name.casefold()) for name, _ in found}) < len(found):
+            raise ArchiveError(f"{archive}: holds two files of one name, in upper and lower case; nothing was unpacked")
+        ask_room(archive, sum(read.size for name, read in found if not (folder / name).exists()))
+        found.sort(key=lambda pair: bool(re.search(last, pair[0])))
+        for name, read in tqdm(found, desc=f"unpacking {archive.name}", unit=" files", disable=None):
+            put(folder / name, read())
 
 
 def put(path: Path, data: bytes) -> None:
@@ -84,38 +99,24 @@ def put(path: Path, data: bytes) -> None:
 
 
 def one(archive: Path, name: str) -> bytes:
-    """Return the content of one file of an archive. Raises ValueError if there is no file of that name."""
+    """Return the content of one file of an archive. Raises ArchiveError if there is no file of that name."""
     with opened(archive) as files:
         if name not in files:
-            raise ValueError(f"{archive}: has no {name}; it holds {', '.join(list(files)[:20])}")
+            raise ArchiveError(f"{archive}: has no {name}; it holds {', '.join(map(repr, list(files)[:20]))}")
         return files[name]()
 
 
 def missing(files: Sequence[Path]) -> int:
     """Return the number of files that do not exist."""
-    return sum(not file.is_file() for file in files)
-
-
-# tarfile's own data filter is weaker: it turns /a into a, and accepts a/../b, a\b, C:/a and links inside the folder.
-def _safe(archive: Path, name: str, regular: bool = True) -> str:
-    """Return the name of a file in an archive. Raises ValueError for one that could end up outside the folder."""
-    path = PurePosixPath(name)
-    if not regular or path.is_absolute() or ".." in path.parts or re.search(r"[\\:\0]", name):
-        raise ValueError(f"{archive}: holds {name!r}, which is not a file inside a folder; nothing was unpacked")
-    return name
-
-
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    assert file is not None  # true for regular files, and `_safe` refuses all others
-    return file.read()
+    return sum(not isfile(file) for file in files)
 
 
 def _zip_fault(path: Path) -> str | None:
     """Return what is wrong with a zip file; None if nothing is."""
     try:
-        with zipfile.ZipFile(path) as zipped:
-            damaged = zipped.testzip()
-    except (zipfile.BadZipFile, EOFError) as problem:
-        return f"not a complete zip file ({problem})"
-    return None if damaged is None else f"{damaged} in it is damaged"
+        with members_of(path, ".zip") as files:
+            for read in files.values():
+                read()
+    except ArchiveError as problem:
+        return str(problem).removeprefix(f"{path}: ")
+    return None

@@ -19,7 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from yolo.atomic import replacing
 from yolo.data.formats.coco_json import read_json
-from yolo.download.archives import fetch_archive, mirrored, one
+from yolo.download.archives import alone_in, fetch_archive, mirrored, one
 from yolo.download.fetch import DownloadError, OfficialFile, fetch
 from yolo.images.files import read_image
 
@@ -28,6 +28,9 @@ SPLITS = ("val2017", "train2017")
 HOST = "http://images.cocodataset.org"
 
 CONNECTIONS = 16
+
+IMAGE = 2**26
+"""Bytes of an image file at most."""
 
 SUBSET = "subset"  # the key in `info` that marks an annotation file as written here
 
@@ -58,6 +61,12 @@ def get_coco(folder: Path, split: str = "val2017", images: int | None = None, mi
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+    with alone_in(folder, mirror):
+        return _get(folder, split, images, mirror)
+
+
+def _get(folder: Path, split: str, images: int | None, mirror: str | None) -> Path:
+    """Download what is missing and return the path of the annotation file, in one process at a time."""
     archive = fetch_archive(ANNOTATIONS, folder, mirror)
     whole = one(archive, f"annotations/instances_{split}.json")
     content = json.loads(whole)
@@ -124,7 +133,7 @@ def _fetch_images(images: list[dict[str, Any]], folder: Path, address: str, mirr
         url = mirrored(image.get("coco_url") or f"{address}/{image['file_name']}", mirror)
         size = image["width"], image["height"]
         target = folder / image["file_name"]
-        fetch([url], target, check=lambda path: _fault(path, size), progress=False, sleep=pause)
+        fetch([url], target, check=lambda path: _fault(path, size), limit=IMAGE, progress=False, sleep=pause)
 
     bar = tqdm(total=len(images), desc=folder.name, unit=" images", disable=None)
     with ThreadPoolExecutor(CONNECTIONS) as pool, bar, logging_redirect_tqdm([logging.getLogger()]):

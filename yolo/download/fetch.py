@@ -5,8 +5,10 @@ While a download is incomplete, `TARGET.part` beside the target holds its bytes,
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +17,8 @@ from typing import TYPE_CHECKING, cast
 
 from yolo.download.partial import Check, Partial, Wanted, own_partial
 
-if TYPE_CHECKING:  # both take a while to import
-    from http.client import HTTPResponse
-    from urllib.request import OpenerDirector
+if TYPE_CHECKING:  # takes a while to import
+    from yolo.download.connection import Answer
 
 log = logging.getLogger("yolo")
 
@@ -27,17 +28,24 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt at one
 
 GAIN = 2**20  # after this many new bytes the pauses start again from the first
 
+LONGEST = 300.0  # seconds that a server may ask for before another attempt
+
+LARGEST = 2**32
+"""Bytes of a file of unknown size at most; the largest known one has 2 GB."""
+
 
 class DownloadError(OSError):
     """No address gave the file. The message lists each address with its reason."""
 
 
 class _AttemptError(Exception):
-    """Why an attempt failed. With `again`, another attempt at the same address may succeed."""
+    """Why an attempt failed. With `again`, another attempt at the same address may succeed, after `wait` seconds."""
 
-    def __init__(self, reason: str, *, again: bool) -> None:
-        super().__init__(reason)
-        self.again = again
+    def __init__(self, reason: str, *, again: bool, wait: float = 0) -> None:
+        from yolo.download.connection import shown
+
+        super().__init__(shown(reason))
+        self.again, self.wait = again, wait
 
 
 def fetch(
@@ -47,6 +55,7 @@ def fetch(
     size: int | None = None,
     checksum: str | None = None,
     check: Check | None = None,
+    limit: int = LARGEST,
     progress: bool | None = None,
     timeout: float = 20,
     sleep: Callable[[float], None] = time.sleep,
@@ -62,18 +71,21 @@ def fetch(
         size: the size of the file in bytes, if known.
         checksum: its SHA-256, SHA-1 or MD5 in hexadecimal, if known.
         check: returns what is wrong with a complete file, None if nothing is. For files without a known checksum.
+        limit: the most bytes, if the size is unknown.
         progress: whether to show a bar on stderr. The default shows one if stderr is a terminal.
-        timeout: the number of seconds for which a server may be silent.
+        timeout: the number of seconds for which a server may be silent. One that never is, and sends fewer than 1,000
+            bytes a second over a minute, is given up.
         sleep: called with the number of seconds to wait before another attempt.
 
     Raises ValueError for an address of another kind, DownloadError if no address gives the file, and OSError if it
     cannot be written, for example on a full disk. In both last cases the bytes that arrived are kept.
     """
     for url in urls:
-        if not re.fullmatch(r"https?://[!-~]+", url):
-            raise ValueError(f"{url!r}: cannot be downloaded; expected http:// or https://, ASCII without blanks")
+        check_address(url)
     if target.is_dir():
         raise IsADirectoryError(f"{target}: is a folder; expected the name of the file to write")
+    if target.exists() and not target.is_file():  # a pipe would be waited for
+        raise OSError(f"{target}: is not a file; expected the name of the file to write")
     # A file that is right needs neither a lock nor a connection.
     wanted = Wanted(size, checksum, check)
     if target.exists() and not wanted.mismatch(target):
@@ -85,7 +97,7 @@ def fetch(
             if not (problem := wanted.mismatch(target)):
                 return target
             log.warning("%s: %s; it will be replaced", target, problem)
-        _Download(target.name, partial, wanted, progress, timeout, sleep).try_all(urls)
+        _Download(target.name, partial, wanted, limit, progress, timeout, sleep).try_all(urls)
         partial.become(target)
     if checksum is None and check is None:
         log.warning("%s: %s, no checksum is known", target, "not checked" if size is None else "checked by size only")
@@ -99,6 +111,7 @@ class _Download:
     name: str
     partial: Partial
     wanted: Wanted
+    limit: int
     progress: bool | None
     timeout: float
     sleep: Callable[[float], None]
@@ -129,7 +142,7 @@ class _Download:
                     self.receive(response, url)
                 return None
             except _AttemptError as error:
-                reason = str(error)
+                reason, wait = str(error), error.wait
                 if not error.again:
                     return reason
             # A long download over a bad line may take any number of attempts, as long as each brings it further.
@@ -137,11 +150,12 @@ class _Download:
                 pauses, furthest = 0, self.partial.size
             if pauses == len(PAUSES):
                 return f"{reason} ({attempts} attempts)"
-            log.warning("%s: %s; trying again", url, reason)
-            self.sleep(PAUSES[pauses])
+            pause = max(PAUSES[pauses], wait)
+            log.warning("%s: %s; trying again in %g s", url, reason, round(pause, 1))
+            self.sleep(pause)
             pauses += 1
 
-    def ask(self, url: str, *, first: bool) -> HTTPResponse:
+    def ask(self, url: str, *, first: bool) -> Answer:
         """Request the missing bytes, or all bytes if nothing tells whether the missing ones would fit.
 
         Returns the server's answer. Raises _AttemptError if there is none, or an error.
@@ -150,25 +164,31 @@ class _Download:
         from urllib.error import HTTPError, URLError
         from urllib.request import Request
 
+        from yolo.download.connection import opener, retry_after
+
         headers = {"User-Agent": "exact-yolov3"}
         validator = self.partial.validator(url)
         # With If-Range the server sends the whole file if it has changed. Without it, the checksum has to decide.
         if self.partial.size and (validator or self.wanted.checksum):
             headers |= {"Range": f"bytes={self.partial.size}-"} | ({"If-Range": validator} if validator else {})
         try:
-            return cast("HTTPResponse", _opener().open(Request(url, headers=headers), timeout=self.timeout))
+            return cast("Answer", opener().open(Request(url, headers=headers), timeout=self.timeout))
         except HTTPError as error:
             error.close()
             if error.code == 416:  # the server's file is not longer than the partial one
                 self.partial.restart()
             again = error.code >= 500 or error.code in (408, 416, 429)
-            raise _AttemptError(f"HTTP {error.code} {error.reason}", again=again) from None
+            wait = retry_after(error.headers["Retry-After"]) if again else 0.0
+            reason = f"HTTP {error.code} {error.reason}"
+            if wait > LONGEST:
+                reason = f"the server asks to wait for {wait / 60:,.0f} minutes, come back then; {reason}"
+            raise _AttemptError(reason, again=again and wait <= LONGEST, wait=wait) from None
         except URLError as error:  # no connection: if there was one before, it may come back
             raise _AttemptError(str(error.reason), again=not first) from None
         except (OSError, HTTPException, ValueError) as error:
             raise _AttemptError(f"{type(error).__name__}: {error}", again=isinstance(error, OSError)) from None
 
-    def receive(self, response: HTTPResponse, url: str) -> None:
+    def receive(self, response: Answer, url: str) -> None:
         """Append the bytes of the answer to the partial file, and check the complete file.
 
         Raises _AttemptError if bytes are missing, or the file is not the wanted one.
@@ -177,8 +197,12 @@ class _Download:
 
         from tqdm import tqdm
 
+        from yolo.download.connection import RefusedError
+
         total = self.start(response, url)
         resumed = count = self.partial.size
+        most = self.limit if total is None else total
+        response.allow(most)
         hidden = None if self.progress is None else not self.progress
         bar = tqdm(desc=self.name, total=total, initial=resumed, unit="B", unit_scale=True, disable=hidden)
         with bar:
@@ -188,13 +212,14 @@ class _Download:
                 except (OSError, HTTPException) as error:
                     if count == total:  # all bytes arrived, only the end of the connection was not clean
                         break
-                    raise _AttemptError(f"broke off after {count:,} bytes: {error}", again=True) from None
+                    again = not isinstance(error, RefusedError)
+                    raise _AttemptError(f"broke off after {count:,} bytes: {error}", again=again) from None
                 if not data:
                     break
                 count += len(data)
-                if total is not None and count > total:
+                if count > most:
                     self.partial.restart()
-                    raise _AttemptError(f"more than the expected {total:,} bytes", again=resumed > 0)
+                    raise _AttemptError(f"more than the expected {most:,} bytes", again=resumed > 0)
                 self.partial.append(data)
                 bar.update(len(data))
         # The connection has ended: are these all bytes, and the right ones?
@@ -204,20 +229,25 @@ class _Download:
             self.partial.restart()  # the fault may lie in an earlier piece: then a whole file may be right
             raise _AttemptError(f"a different file, {problem}", again=resumed > 0)
 
-    def start(self, response: HTTPResponse, url: str) -> int | None:
+    def start(self, response: Answer, url: str) -> int | None:
         """Prepare the partial file for the bytes of this answer. Returns the size of the complete file, or None.
 
-        Raises _AttemptError if the answer does not continue the partial file, or belongs to a file of another size.
+        Raises _AttemptError if the answer does not continue the partial file, or belongs to a file of another size;
+        OSError if the disk has no room for it.
         """
         if response.status not in (200, 206):
             raise _AttemptError(f"HTTP {response.status} {response.reason}", again=False)
+        if (encoding := response.headers["Content-Encoding"] or "identity").strip().lower() != "identity":
+            raise _AttemptError(f"sends the file encoded ({encoding}), which was not asked for", again=False)
         total = response.length
         validator = response.headers["ETag"] or ""
         if not validator.startswith('"'):  # If-Range does not take weak tags, W/"..."
             validator = response.headers["Last-Modified"]
         # 206 continues at the requested byte, 200 is the whole file.
         if response.status == 206:
-            place = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers["Content-Range"] or "")
+            place = re.fullmatch(
+                r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", response.headers["Content-Range"] or ""
+            )
             before = self.partial.validator(url)
             if not place or int(place[1]) != self.partial.size or (before and validator and before != validator):
                 self.partial.restart()
@@ -226,21 +256,26 @@ class _Download:
         size = self.wanted.size
         if size is not None and total not in (None, size):
             raise _AttemptError(f"a different file, {total:,} bytes, expected {size:,}", again=False)
+        if total is not None and size is None and total > self.limit:
+            raise _AttemptError(f"{total:,} bytes, expected at most {self.limit:,}", again=False)
         if response.status == 200:
             self.partial.restart(url, validator)
+        if total is not None:
+            ask_room(self.partial.path, total - self.partial.size)
         return total if size is None else size
 
 
-def _opener() -> OpenerDirector:
-    """Return an opener for HTTP and HTTPS, with proxies and redirections. urllib's default also follows to ftp:."""
-    from urllib import request as r
+def check_address(url: str) -> None:
+    """Raise ValueError for an address that is not one of HTTP."""
+    if not re.fullmatch(r"https?://[!-~]+", url):
+        raise ValueError(f"{url!r}: cannot be downloaded; expected http:// or https://, ASCII without blanks")
 
-    handlers = [r.ProxyHandler(), r.HTTPHandler(), r.HTTPSHandler(), r.UnknownHandler()]
-    handlers += [r.HTTPDefaultErrorHandler(), r.HTTPRedirectHandler(), r.HTTPErrorProcessor()]
-    opener = r.OpenerDirector()
-    for handler in handlers:
-        opener.add_handler(handler)
-    return opener
+
+def ask_room(path: Path, size: int) -> None:
+    """Raise OSError if the disk has no room for `size` bytes more at `path`."""
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        raise OSError(errno.ENOSPC, f"{path}: needs {size:,} bytes more, {free:,} are free; make room and start again")
 
 
 @dataclass(frozen=True)
@@ -248,10 +283,11 @@ class OfficialFile:
     """A published file.
 
     `file` is its name, `urls` are its addresses in the order in which they are tried. `size` (bytes) and `checksum`
-    (hexadecimal) are None if unknown.
+    (hexadecimal) are None if unknown. `limit` is the most bytes then.
     """
 
     file: str
     urls: tuple[str, ...]
     size: int | None = None
     checksum: str | None = None
+    limit: int = LARGEST

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo.atomic import open_alone
+from yolo.reading import read_bytes
 
 KINDS = {32: "md5", 40: "sha1", 64: "sha256"}
 """The kind of a checksum, by its number of hexadecimal digits."""
+
+VALIDATOR = r"[ -~]{1,500}"
+"""The pattern of validators that are sent back to a server."""
 
 Check = Callable[[Path], str | None]
 """Returns what is wrong with the content of a file; None if nothing is."""
@@ -73,14 +78,14 @@ class Partial:
         """Remove all bytes. Those that follow come from `url`, whose file has this validator."""
         self.file.truncate(0)
         self.note.unlink(missing_ok=True)
-        if validator:
+        if validator and re.fullmatch(VALIDATOR, validator):
             self.note.write_bytes(f"{url}\n{validator}".encode("latin-1", "replace"))
 
     def validator(self, url: str) -> str | None:
         """Return the validator that came with the bytes; None if there was none, or if they are not from `url`."""
-        with suppress(FileNotFoundError):
-            source, _, validator = self.note.read_bytes().decode("latin-1").partition("\n")
-            return validator if source == url else None
+        with suppress(FileNotFoundError, ValueError):
+            source, _, validator = read_bytes(self.note, 2**14).decode("latin-1").partition("\n")
+            return validator if source == url and re.fullmatch(VALIDATOR, validator) else None
         return None
 
     def append(self, data: bytes) -> None:

@@ -18,8 +18,9 @@ from PIL import Image
 
 from yolo.data.formats.coco_json import read_annotations
 from yolo.data.formats.masks import instances
-from yolo.download.archives import Reader, fetch_archive, missing, opened, put
+from yolo.download.archives import alone_in, fetch_archive, missing, opened, put
 from yolo.download.fetch import OfficialFile
+from yolo.members import ArchiveError, Reader, naming
 
 PENN_FUDAN = OfficialFile(
     "PennFudanPed.zip",
@@ -42,17 +43,24 @@ def get_penn_fudan(folder: Path, mirror: str | None = None) -> Path:
     """
     if _is_whole(folder):
         return folder
+    with alone_in(folder, mirror):
+        if not _is_whole(folder):  # another process may have made it while this one waited
+            _get(folder, mirror)
+    return folder
+
+
+def _get(folder: Path, mirror: str | None) -> None:
+    """Download the archive, write images and annotation files, remove the archive."""
     archive = fetch_archive(PENN_FUDAN, folder, mirror)
     with opened(archive) as files:
         names = [match[1] for file in sorted(files) if (match := re.fullmatch(r".*/PNGImages/([^/]+)\.png", file))]
         if not names:
-            raise ValueError(f"{archive}: has no images in PNGImages/; is it another archive?")
+            raise ArchiveError(f"{archive}: has no images in PNGImages/; is it another archive?")
         sets = {"train": [name for k, name in enumerate(names) if k % 5 != 4], "val": names[4::5]}
         contents = {split: _unpack(archive, files, folder / "images" / split, chosen) for split, chosen in sets.items()}
     for split, content in contents.items():  # last: if both files exist, so do all images
         put(folder / "annotations" / f"instances_{split}.json", json.dumps(content).encode())
     archive.unlink()
-    return folder
 
 
 def _unpack(archive: Path, files: dict[str, Reader], folder: Path, names: list[str]) -> dict[str, Any]:
@@ -61,10 +69,12 @@ def _unpack(archive: Path, files: dict[str, Reader], folder: Path, names: list[s
     annotations: list[dict[str, Any]] = []
     for k, name in enumerate(names, 1):
         image = _read(archive, files, f"PNGImages/{name}.png")
-        mask = np.asarray(Image.open(io.BytesIO(_read(archive, files, f"PedMasks/{name}_mask.png"))))
-        w, h = Image.open(io.BytesIO(image)).size
+        with naming(archive):
+            w, h = Image.open(io.BytesIO(image)).size
+            drawn = Image.open(io.BytesIO(_read(archive, files, f"PedMasks/{name}_mask.png")))
+            mask = np.asarray(drawn) if drawn.size == (w, h) else np.empty(0)  # the size before it is decoded
         if mask.shape != (h, w):
-            raise ValueError(f"{archive}: the mask of {name} is {mask.shape}, expected {(h, w)}, that of its image")
+            raise ArchiveError(f"{archive}: the mask of {name!r} is {drawn.size}, expected {w, h} in one channel")
         # Ids count from 1, those of the annotations over all images.
         put(folder / f"{name}.png", image)
         images.append({"id": k, "file_name": f"{name}.png", "width": w, "height": h})
@@ -91,7 +101,7 @@ def _read(archive: Path, files: dict[str, Reader], ending: str) -> bytes:
     """Return the content of the file with this ending. Raises ValueError if there is none."""
     found = next((read for name, read in files.items() if name.endswith(f"/{ending}")), None)
     if found is None:
-        raise ValueError(f"{archive}: has no {ending}")
+        raise ArchiveError(f"{archive}: has no {ending!r}")
     return found()
 
 

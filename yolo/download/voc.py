@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolo.download.archives import fetch_archive, missing, unpack
+from yolo.download.archives import alone_in, fetch_archive, missing, rejected, unpack
 from yolo.download.fetch import OfficialFile
+from yolo.text import lines_of, read_text
 
 
 def _voc(year: int, file: str, md5: str) -> OfficialFile:
@@ -32,7 +33,11 @@ VOC = {
 """The archives with boxes, by split."""
 
 # GitHub packs this archive on request, so neither its size nor its checksum is known.
-BCCD = OfficialFile("BCCD_Dataset.zip", ("https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip",))
+BCCD = OfficialFile(
+    "BCCD_Dataset.zip",
+    ("https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip",),
+    limit=2**26,  # it has 8 MB
+)
 
 PARTS = r"(?:Annotations|JPEGImages|ImageSets/Main)/[^/]+\.(?:xml|jpg|txt)"
 
@@ -72,11 +77,14 @@ def _get(
     """Download the archive and unpack it in `folder`, unless the set in `root` is complete."""
     if _is_whole(root, lists):
         return
-    archive = fetch_archive(official, folder, mirror)
-    unpack(archive, pattern, folder, LISTS)
-    if not _is_whole(root, lists):
-        raise ValueError(f"{archive}: is unpacked, but {root} lacks files that {', '.join(lists)} list")
-    archive.unlink()
+    with alone_in(folder, mirror):
+        if _is_whole(root, lists):  # by another process, for which this one waited
+            return
+        archive = fetch_archive(official, folder, mirror)
+        unpack(archive, pattern, folder, LISTS)
+        if not _is_whole(root, lists):
+            raise rejected(archive, f"{archive}: is unpacked, but {root} lacks files that {', '.join(lists)} list")
+        archive.unlink()
 
 
 def _is_whole(root: Path, lists: Sequence[str]) -> bool:
@@ -84,7 +92,7 @@ def _is_whole(root: Path, lists: Sequence[str]) -> bool:
     files = [root / "ImageSets" / "Main" / f"{name}.txt" for name in lists]
     if missing(files):
         return False
-    names = {line.split()[0] for file in files for line in file.read_text().splitlines() if line.strip()}
+    names = {line.split()[0] for file in files for line in lines_of(read_text(file)) if line.strip()}
     return not missing([root / "JPEGImages" / f"{name}.jpg" for name in names]) and not missing(
         [root / "Annotations" / f"{name}.xml" for name in names]
     )
