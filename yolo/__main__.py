@@ -131,9 +131,9 @@ def run(options: object) -> int:
             status = int(importlib.import_module(name).run(options) or 0)
         print(end="", flush=True)  # here, because an error at the exit of Python has a traceback
         return status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:  # or a signal, see `yolo.ended`
+        print(str(stop) or "interrupted", file=sys.stderr)
+        return getattr(stop, "status", 130)
     except BrokenPipeError:  # the reader has ended, as in `python -m yolo eval ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
