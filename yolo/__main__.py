@@ -25,6 +25,7 @@ from yolo.options.commands import Completion, Detect, Doctor, Evaluate, Explain,
 from yolo.options.convert import Convert
 from yolo.options.presets import Command, parse_command
 from yolo.options.train import Train
+from yolo.signals import ending_cleanly
 
 VERBS: dict[str, tuple[type[Any], str]] = {
     "detect": (Detect, "yolo.commands.detect"),
@@ -49,6 +50,7 @@ CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
 HELP = "python -m yolo VERB --help lists the options of a verb, python -m yolo --version the versions."
 
 
+@ending_cleanly()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns 0 if it succeeded, 1 with one line on stderr if files or options are wrong.
 
@@ -131,9 +133,9 @@ def run(options: object) -> int:
             status = int(importlib.import_module(name).run(options) or 0)
         print(end="", flush=True)  # here, because an error at the exit of Python has a traceback
         return status
-    except KeyboardInterrupt as stop:  # or a signal, see `yolo.ended`
-        print(str(stop) or "interrupted", file=sys.stderr)
-        return getattr(stop, "status", 130)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader has ended, as in `python -m yolo eval ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import signal
 import sys
 import time
 from collections import deque
@@ -25,7 +26,6 @@ from yolo.commands.result_files import OutputName, ResultFiles, ids_differ, inpu
 from yolo.darknet.cfg import read_cfg
 from yolo.disk import FULL
 from yolo.download.weights import WEIGHTS, official_weights
-from yolo.ended import ending_tidily
 from yolo.images.draw import draw
 from yolo.images.inputs import Given
 from yolo.images.sources import Shot, Source, counted, find_sources
@@ -59,13 +59,14 @@ def run(options: Detect) -> int:
             sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
         folder, missing = options.out or next_folder(name="detect"), Missing(sources)
         try:
-            with ending_tidily():
-                _run(options, folder, sources, model, wanted, missing)
+            _run(options, folder, sources, model, wanted, missing)
         except BrokenPipeError:  # of what is printed
             raise
-        except KeyboardInterrupt as stop:  # as a camera is ended
-            stop.args = ("; ".join(filter(None, (str(stop) or "interrupted", missing.line(folder)))),)
-            raise
+        except (KeyboardInterrupt, SystemExit) as stop:  # as a camera is ended; SIGTERM, SIGHUP
+            status = 130 if isinstance(stop, KeyboardInterrupt) else int(str(stop))
+            what = "interrupted" if status == 130 else f"ended by {signal.Signals(status - 128).name}"
+            print("; ".join(filter(None, (what, missing.line(folder)))), file=sys.stderr)
+            return status
         except OSError as problem:  # of the results only: a source that cannot be read raises nothing
             what = "; ".join(filter(None, (f"results cannot be written: {problem}", missing.line(folder))))
             raise OSError(f"{folder}: {what}") from problem
@@ -170,7 +171,7 @@ class _Call:
 
     def _unwritten(self, source: Source, problem: OSError, known: str) -> str:
         """Return why the results of a source are not complete, and print it once. Raises what ends the whole call."""
-        if problem.errno in FULL or source.live:
+        if problem.errno in FULL or source.live or isinstance(problem, BrokenPipeError):
             raise problem
         self.files.tidies = False
         if known != NOT_WRITTEN:

@@ -183,7 +183,7 @@ class ResultFiles:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         # Whatever ends the run, it keeps its detections so far.
-        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, BrokenPipeError))
+        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit, BrokenPipeError))
         self._own.tidies = kind is None and self.tidies
         self._keeps = kind is None or stopped or self._images > 0
         try:

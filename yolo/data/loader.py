@@ -22,6 +22,7 @@ from yolo.data.order import Draw
 from yolo.data.sample import Sample, Target, make_target
 from yolo.data.sampler import Batches
 from yolo.images.opencv import cv2
+from yolo.signals import ENDING
 from yolo.size import Size
 
 PER_OBJECT = ("boxes", "labels", "iscrowd", "area")  # fields of a target with one row per object
@@ -175,7 +176,8 @@ def _as_worker(_worker: int) -> None:
     the main process decides what they mean, and then ends its workers.
     """
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in {signal.SIGINT, *ENDING} - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # on other systems SIGTERM ends a worker, whoever sent it
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_obey_parent, daemon=True).start()
@@ -190,14 +192,14 @@ def _obey_parent() -> None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Hold back SIGINT and SIGTERM until the end of the block.
+    """Hold back SIGINT, SIGTERM and SIGHUP until the end of the block.
 
     Processes that start in the block inherit this, so no worker is ended before `_as_worker` has run in it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDING})
     try:
         yield
     finally:

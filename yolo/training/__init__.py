@@ -16,7 +16,7 @@ owner.py       one training per folder: the lock, and who has it
 record.py      the images, labels and classes of a run as data.json, and what changed in them
 kept.py        the cfg and the data that a run trusts, compared when it is resumed
 readback.py    copies the numbers of a step from the device without waiting
-interrupt.py   stops after a complete step at Ctrl-C or SIGTERM
+interrupt.py   stops after a complete step at Ctrl-C, SIGTERM or SIGHUP
 progress.py    the progress bar, a line per epoch, what limits the speed
 diagnose.py    finds where the first non-finite number appeared
 allocator.py   makes glibc's memory allocator keep the blocks that training frees
