@@ -12,17 +12,59 @@ from functools import cache
 from io import FileIO
 from pathlib import Path
 
+from yolo.harmless import cut
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. It replaces `path` if the block ends well and is removed otherwise.
 
     The content is on the disk before the name changes. So a full disk, a killed process or a power cut leaves the old
-    file or the new one, never half of one. Missing folders are created. The file has the mode of the user's umask.
+    file or the new one, never half of one. Missing folders are created, and removed again if the block fails. The file
+    has the mode of the user's umask. An OSError of writing names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _tidied(os.path.abspath(path.parent))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = temporary_of(path)
+    with naming(path, temporary), _folder_of(path):
+        yield from _replaced(path, temporary)
+
+
+def temporary_of(path: Path) -> Path:
+    """Return the path under which this process writes a file that is not whole yet."""
+    mark = f".{os.getpid()}.part"
+    return path.with_name(f".{cut(path.name, len(mark) + 1)}{mark}")
+
+
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Have an OSError of the block name `path` where it names no file, as those of writing, or its `temporary` one."""
+    try:
+        yield
+    except BrokenPipeError:  # of what is printed
+        raise
+    except OSError as problem:
+        if problem.errno is not None and (problem.filename is None or str(problem.filename) == str(temporary)):
+            problem.filename = str(path)
+            del problem.filename2  # of a renaming; None would be shown
+        raise
+
+
+@contextmanager
+def _folder_of(path: Path) -> Iterator[None]:
+    """Make the missing folders of a file, and remove them again if the block fails."""
+    missing = [] if path.parent.is_dir() else [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _tidied(os.path.abspath(path.parent))
+        yield
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):  # another process may have used it
+                folder.rmdir()
+        raise
+
+
+def _replaced(path: Path, temporary: Path) -> Iterator[Path]:
+    """Yield the temporary path; afterwards it has the name `path`, or is gone."""
     file = None
     try:
         if (file := open_alone(temporary)) is None:  # locked while it is written, by which others know that it is
