@@ -25,6 +25,7 @@ from yolo.options.commands import Completion, Detect, Doctor, Evaluate, Explain,
 from yolo.options.convert import Convert
 from yolo.options.presets import Command, parse_command
 from yolo.options.train import Train
+from yolo.pixels import pixel_limit
 
 VERBS: dict[str, tuple[type[Any], str]] = {
     "detect": (Detect, "yolo.commands.detect"),
@@ -128,7 +129,8 @@ def run(options: object) -> int:
             print(completion(options.shell))
             status = 0
         else:
-            status = int(importlib.import_module(name).run(options) or 0)
+            with pixel_limit(options):
+                status = int(importlib.import_module(name).run(options) or 0)
         print(end="", flush=True)  # here, because an error at the exit of Python has a traceback
         return status
     except KeyboardInterrupt:
