@@ -24,6 +24,7 @@ from yolo.options.commands import Completion, Detect, Doctor, Evaluate, Explain,
 from yolo.options.convert import Convert
 from yolo.options.presets import Command, parse_command
 from yolo.options.train import Train
+from yolo.pixels import pixel_limit
 from yolo.streams import coloured
 from yolo.version import VERSION
 
@@ -75,7 +76,8 @@ def command(given: Sequence[str], imported: Callable[[], None]) -> int:
     name = next(module for kind, module in VERBS.values() if type(options) is kind)
     verb = importlib.import_module(name)  # only now, so that `--help` does not import torch
     imported()
-    return int(verb.run(options) or 0)
+    with pixel_limit(options):
+        return int(verb.run(options) or 0)
 
 
 def parse(arguments: Sequence[str]) -> object:

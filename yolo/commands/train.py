@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from yolo.models.load import find_device
 from yolo.options.presets import Command, from_keywords, read_options
 from yolo.options.training import Training
 from yolo.options.yaml_file import read_values
+from yolo.pixels import pixel_limit
 from yolo.preflight.checks import check_first
 from yolo.preflight.subject import undisturbed
 from yolo.training.assemble import assemble, gather
@@ -33,7 +34,7 @@ from yolo.training.run_folder import BEST, LAST, OPTIONS, read_metrics
 from yolo.training.trained import Trained
 from yolo.training.transform import Named, check_same, named
 
-MAY_CHANGE = ("data", "val", "epochs", "workers", "device", "eval_every", "save_every")
+MAY_CHANGE = ("data", "val", "epochs", "workers", "device", "eval_every", "save_every", "max_pixels")
 """Options that may change when a run is resumed: `data` and `val` if the set only moved, `epochs` if they grow."""
 
 OF_THE_COMMAND = ("resume", "check", "accept_changes", "out")
@@ -104,6 +105,7 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
         interruptible() as interrupt,
         owned(options.resume or options.out) as place,
         _settings_kept(),
+        ExitStack() as stack,
     ):
         # A new run has no state; a resumed one brings its options as well.
         state, note, accept = None, "", options.accept_changes
@@ -112,6 +114,7 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
             check_same(place, state.get("transform"), transform)
         options = replace(started_from(options) if state is None else options, out=place)
         be_deterministic(options.deterministic)
+        stack.enter_context(pixel_limit(options))
         parts = gather(options, find_device(device), state, accept=accept, transform=transform)
         if options.check and state is None:
             check_first(parts)

@@ -111,7 +111,7 @@ class Loader:
         """Yield the batches that worker processes make."""
         # The DataLoader draws a number that nothing depends on; with a generator of its own, torch's are left alone.
         ahead: DataLoader[Any] = DataLoader(
-            cast("Dataset[Sample]", self.data),
+            cast("Dataset[Sample]", _Carrying(self.data)),
             batch_sampler=draws,
             collate_fn=_packed,
             worker_init_fn=_as_worker,
@@ -122,6 +122,8 @@ class Loader:
         with _opencv_without_threads(), _signals_held():
             made = iter(ahead)
         for batch in made:
+            if isinstance(batch, Exception):
+                raise batch
             yield _unpacked(batch)
 
 
@@ -153,9 +155,28 @@ class _Packed(NamedTuple):
     objects: dict[str, np.ndarray]
 
 
-def _packed(samples: Sequence[tuple[Tensor, Target]]) -> _Packed:
-    """Return the batch of these samples, ready to travel."""
-    images, targets = collate(samples)
+class _Carrying:
+    """Samples in a worker; an error that names a file is given in place of a sample, and raised in the main process.
+
+    The DataLoader would make a text of it with the traceback of the worker.
+    """
+
+    def __init__(self, data: Drawn) -> None:
+        self.data = data
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Target] | Exception:
+        try:
+            return self.data[draw]
+        except (ValueError, OSError) as problem:
+            return problem
+
+
+def _packed(samples: Sequence[tuple[Tensor, Target] | Exception]) -> _Packed | Exception:
+    """Return the batch of these samples, ready to travel; an error in place of a sample is that of the batch."""
+    whole = [one for one in samples if not isinstance(one, Exception)]
+    if len(whole) < len(samples):
+        return next(one for one in samples if isinstance(one, Exception))
+    images, targets = collate(whole)
     objects = {key: torch.cat([target[key] for target in targets]).numpy() for key in PER_OBJECT}  # type: ignore[literal-required]
     sizes = [target["size"] for target in targets]
     return _Packed(images, sizes, [t["image_id"] for t in targets], [len(t["labels"]) for t in targets], objects)
