@@ -12,6 +12,7 @@ full_batches.py  the network by torch.compile or as CUDA graphs, for full batche
 precision.py   training in float32, bfloat16 or float16
 checkpoint.py  last.pt, written completely or not at all, read without unpickling; random numbers
 run_folder.py  the folder of a run: options, metrics line by line, TensorBoard
+room.py        what a run needs on the disk
 owner.py       one training per folder: the lock, and who has it
 record.py      the images, labels and classes of a run as data.json, and what changed in them
 kept.py        the cfg and the data that a run trusts, compared when it is resumed
