@@ -199,7 +199,7 @@ def test_a_lost_process_ends_the_other_one(one: int, name: str, place: Place) ->
         child.kill()
     _, errors = child.communicate()
     *_, last = errors.splitlines()
-    what = f"process {one} of 2 of this training does not answer;" if name == "SIGSTOP" else "has ended ("
+    what = f"process {one} of 2 of this training does not answer;" if name == "SIGSTOP" else "has ended;"
     assert what in last
     assert last.startswith("error: ")
     assert last.endswith("with torchrun as before: -m yolo train --resume run")

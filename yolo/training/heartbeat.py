@@ -1,8 +1,8 @@
 """The processes of a training watch each other: when one of them dies or stops, the others end with a sentence.
 
 A collective call waits for a stopped process until its timeout, 30 minutes by default. A short timeout would end
-healthy trainings, because one process may save or call the user's function while the others wait. So every process counts up a
-number in the store that they met in, and looks whether those of the others grow.
+healthy trainings, because one process may save or call the user's function while the others wait. So every process
+counts up a number in the store that they met in, and looks whether those of the others grow.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def watched(run: Path) -> Iterator[None]:
         what = " ".join(str(problem).split())
         if not isinstance(problem, dist.DistError) and not any(name in what for name in ("gloo", "NCCL", "by peer")):  # type: ignore[attr-defined]
             raise
-        raise ConnectionError(f"another process of this training has ended ({what[:200]}); {_again(run)}") from problem
+        raise ConnectionError(f"another process of this training has ended; {_again(run)}") from problem
     finally:
         watch.over.set()
         threads[0].join(PAUSE)
