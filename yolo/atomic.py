@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from io import FileIO
 from pathlib import Path
 
@@ -51,6 +54,7 @@ def _folder_of(path: Path) -> Iterator[None]:
     missing = [] if path.parent.is_dir() else [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _tidied(os.path.abspath(path.parent))
         yield
     except BaseException:
         for folder in missing:
@@ -61,17 +65,40 @@ def _folder_of(path: Path) -> Iterator[None]:
 
 def _replaced(path: Path, temporary: Path) -> Iterator[Path]:
     """Yield the temporary path; afterwards it has the name `path`, or is gone."""
+    file = None
     try:
-        temporary.touch()
+        if (file := open_alone(temporary)) is None:  # locked while it is written, by which others know that it is
+            temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
         if temporary.stat().st_mode != mode:  # safetensors makes files that only their owner may read
             temporary.chmod(mode)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        with temporary.open("rb") as whole:
+            os.fsync(whole.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        if file is not None:
+            file.close()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that `replacing` left in a folder when its process was killed.
+
+    The lock decides whether a process still writes one, not its number: that may be of another machine or container.
+    """
+    for name in os.listdir(folder):
+        if re.fullmatch(r"\..+\.\d+\.part", name):
+            place = folder / name
+            with suppress(OSError), open(place, "r+b", buffering=0, opener=_plainly) as file:
+                if _lock(file, wait=False) and os.path.samestat(os.fstat(file.fileno()), place.stat()):
+                    place.unlink()
+
+
+@cache
+def _tidied(folder: str) -> None:
+    """Remove leftovers when this process writes into a folder for the first time."""
+    remove_leftovers(Path(folder))
 
 
 @contextmanager
@@ -96,10 +123,14 @@ def open_alone(path: Path, *, wait: bool = True) -> FileIO | None:
     Returns:
         The file, which stays locked until it is closed; None if files cannot be locked here.
 
-    Raises BlockingIOError if another one has it open and `wait` is False.
+    Raises BlockingIOError if another one has it open and `wait` is False, and OSError for a link, a folder or a pipe.
     """
     while True:
-        file = path.open("ab", buffering=0)
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # never write into what a link names
+                raise OSError(f"{path}: is a link, a folder or a pipe, expected no file or one to write; move it away")
+        file = open(path, "ab", buffering=0, opener=_plainly)  # noqa: SIM115, it is returned
         try:
             locked = _lock(file, wait)
         except BlockingIOError:
@@ -116,6 +147,11 @@ def open_alone(path: Path, *, wait: bool = True) -> FileIO | None:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         file.close()
+
+
+def _plainly(path: str, flags: int) -> int:
+    """Open a file, but not through a symbolic link, and without waiting for the reader of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def _lock(file: FileIO, wait: bool) -> bool:

@@ -25,6 +25,7 @@ from yolo.preflight.subject import undisturbed
 from yolo.training.assemble import assemble, gather
 from yolo.training.callback import EpochEnd
 from yolo.training.checkpoint import load_checkpoint
+from yolo.training.heartbeat import watched
 from yolo.training.interrupt import interruptible
 from yolo.training.kept import check_there
 from yolo.training.owner import owned
@@ -103,6 +104,7 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
         together(options.device) as device,
         interruptible() as interrupt,
         owned(options.resume or options.out) as place,
+        watched(place),
         _settings_kept(),
     ):
         # A new run has no state; a resumed one brings its options as well.

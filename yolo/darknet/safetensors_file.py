@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from yolo.atomic import replacing
@@ -29,6 +29,12 @@ FORMAT = "exact-yolov3"
 
 NEEDED = ("cfg", "names", "darknet_header")
 """The metadata that every file of a Darknet network has. Old ones lack `size` and `letterbox`."""
+
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+"""The names of dtypes in a safetensors file."""
 
 
 class Saved(NamedTuple):
@@ -112,14 +118,24 @@ def load_safetensors(path: str | os.PathLike[str]) -> Saved:
 def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors and metadata of any model, whole or not at all; the key `format` is added.
 
-    Raises OSError if the file cannot be written.
+    Not by the package's `save_file`: since version 0.8 it writes under a name of its own, which stays in the folder
+    after a kill. Raises OSError if the file cannot be written.
     """
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with replacing(Path(path)) as temporary:
-        try:
-            save_file(contiguous, temporary, {**metadata, "format": FORMAT})
-        except SafetensorError as problem:
-            raise OSError(f"{path}: not written, {problem}") from None
+    # As the package orders them: every tensor begins at a multiple of the size of its numbers.
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": {**metadata, "format": FORMAT}}
+    end = 0
+    for name in order:
+        start, end = end, end + tensors[name].nbytes
+        kind = _DTYPES[tensors[name].dtype]
+        header[name] = {"dtype": kind, "shape": list(tensors[name].shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            values = tensors[name].detach().cpu().contiguous()
+            file.write(values.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:

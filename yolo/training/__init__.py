@@ -18,6 +18,7 @@ record.py      the images, labels and classes of a run as data.json, and what ch
 kept.py        the cfg and the data that a run trusts, compared when it is resumed
 readback.py    copies the numbers of a step from the device without waiting
 interrupt.py   stops after a complete step at Ctrl-C, SIGTERM or SIGHUP
+heartbeat.py   the processes of a training watch each other: none waits for a dead one
 progress.py    the progress bar, a line per epoch, what limits the speed
 diagnose.py    finds where the first non-finite number appeared
 allocator.py   makes glibc's memory allocator keep the blocks that training frees
