@@ -44,19 +44,3 @@ def test_room_for_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert (run / LAST).read_bytes() == before
     set_free(monkeypatch, sizes)
     assert main(["train", "--resume", str(run), "--epochs", "2"]) == 0
-
-
-@pytest.mark.parametrize("kind", ["ram", "disk"])
-def test_room_for_a_cache(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It is said before an image is decoded, and no file is left."""
-    data, cfg = shapes(tmp_path), tiny_cfg(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    before = sorted(Path("/dev/shm").glob("exact-yolov3-*")) if Path("/dev/shm").is_dir() else []
-    set_free(monkeypatch, 1000)
-    assert main(["train", *words(data, cfg, "--cache", kind, "--out", tmp_path / "run")]) == 1
-    assert f"for the images of --cache {kind}; " in capsys.readouterr().err
-    assert not list(tmp_path.rglob("*.pixels"))
-    assert not list(tmp_path.rglob("*.pt"))
-    assert not [file for file in Path("/dev/shm").glob("exact-yolov3-*") if file not in before]

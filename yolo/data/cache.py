@@ -26,7 +26,6 @@ from tqdm import tqdm
 from yolo.atomic import replacing
 from yolo.data.datasets import ImageDataset
 from yolo.data.sample import Sample, View
-from yolo.disk import need_room
 from yolo.distributed import silent
 from yolo.images.opencv import cv2
 from yolo.images.placement import Placement
@@ -62,9 +61,7 @@ class Cached(View):
         # In RAM the file is deleted with this object, or at the end of the process.
         if kind == "ram":
             shared = Path("/dev/shm")
-            place = shared if shared.is_dir() else Path(tempfile.gettempdir())
-            need_room(place, self.offsets[-1], "the images of --cache ram", "take --cache disk, or a smaller --size")
-            handle, name = tempfile.mkstemp(prefix="exact-yolov3-", dir=place)
+            handle, name = tempfile.mkstemp(prefix="exact-yolov3-", dir=shared if shared.is_dir() else None)
             os.close(handle)
             self.file = Path(name)
             weakref.finalize(self, self.file.unlink, missing_ok=True)
@@ -80,8 +77,6 @@ class Cached(View):
             self.file = folder / f"{self._key()}.pixels"
             if not self.file.is_file() or self.file.stat().st_size != self.offsets[-1]:
                 log.warning("images are decoded once into %s (%.1f GB)", self.file, self.offsets[-1] / 1e9)
-                remedy = "make room, or take --cache none or a smaller --size"
-                need_room(folder, self.offsets[-1], "the images of --cache disk", remedy)
                 with replacing(self.file) as temporary:
                     self._fill(temporary)
         self._pixels: np.ndarray | None = None
