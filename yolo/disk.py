@@ -18,8 +18,13 @@ def free_bytes(path: Path) -> tuple[int, Path]:
     return shutil.disk_usage(folder).free, folder
 
 
+def in_words(size: float) -> str:
+    """Return a number of bytes in MB, or in kB if there are few."""
+    return f"{size / 1e6:,.0f} MB" if size >= 1e7 else f"{size / 1e3:,.0f} kB"
+
+
 def need_room(path: Path, needed: float, what: str, remedy: str) -> None:
     """Raise OSError if the disk of a path has fewer than `needed` bytes free; `what` they are for, in words."""
     free, folder = free_bytes(path)
     if free < needed:
-        raise OSError(f"{folder}: {free / 1e6:,.0f} MB free, needs {needed / 1e6:,.0f} MB for {what}; {remedy}")
+        raise OSError(f"{folder}: {in_words(free)} free, needs {in_words(needed)} for {what}; {remedy}")

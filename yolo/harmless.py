@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import os
 import re
@@ -73,11 +75,20 @@ def folders_of(names: Iterable[str]) -> list[str]:
     return [distinct.take(folder_name(name)) for name in names]
 
 
-def cell(text: str) -> str:
-    """Return a text as the cell of a csv file: what a spreadsheet would compute gets a `'` before it."""
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as lines of a csv file: numbers as they are, texts quoted where they have to be.
+
+    A text that a spreadsheet would compute gets a `'` before it.
+    """
+    text = io.StringIO()
+    csv.writer(text).writerows([_cell(value) if isinstance(value, str) else value for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _cell(text: str) -> str:
     return f"'{text}" if FORMULA.match(text) else text
 
 
 def uncell(text: str) -> str:
-    """Return the text of a cell that `cell` made."""
+    """Return the text of a cell of `csv_lines`."""
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text

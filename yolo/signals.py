@@ -54,10 +54,9 @@ def output_may_be_lost() -> Iterator[None]:
     try:
         yield
     except OSError:
-        for stream in (sys.__stdout__, sys.__stderr__):
+        for stream in filter(None, (sys.__stdout__, sys.__stderr__)):
             try:
-                if stream is not None:
-                    stream.flush()
+                stream.flush()
             except OSError:
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, stream.fileno())

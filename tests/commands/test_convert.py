@@ -163,5 +163,5 @@ def test_room_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     source, before = trained(), sorted(Path().rglob("*"))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     assert main(["convert", str(source), "new/a.weights"]) == 1
-    assert re.search(r"0 MB free, needs \d+ MB for a\.weights; make room", capsys.readouterr().err)
+    assert re.search(r"1 kB free, needs [\d,]+ kB for a\.weights; make room", capsys.readouterr().err)
     assert sorted(Path().rglob("*")) == before

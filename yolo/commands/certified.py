@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from yolo.atomic import replacing
@@ -54,15 +55,16 @@ def finish(written: Path, target: Path, options: Certify, detector: Detector, im
     from yolo.deploy.int8 import quantise
 
     lines = []
-    with replacing(certificate_of(target)) as page, replacing(target) as made:
-        if images.calibration is None:
-            copyfile(written, made)
-        else:
-            count = quantise(written, made, images.calibration)
+    with replacing(certificate_of(target)) as page, replacing(target) as made, TemporaryDirectory() as folder:
+        if images.calibration is not None:
+            small = Path(folder, "int8.onnx")
+            count = quantise(written, small, images.calibration)
             part = images.calibration.part
             split = f", {part.split}" if part else ""
-            size = f"{made.stat().st_size:,} bytes"
+            size = f"{small.stat().st_size:,} bytes"
             lines.append(f"{target}: {size} in 8 bits, calibrated on {count} images of {options.data}{split}")
+            written = small
+        copyfile(written, made)
         exported = load_exported(made, detector.names, engine=options.engine, precision=options.precision)
         assert isinstance(exported, (ExportedDetector, RawDetector)), "`Certify` makes sure of it"
         certificate = certify(detector, exported, images.compared, str(options.data))

@@ -44,7 +44,7 @@ def run(options: Check[Training]) -> int:
     seconds = time.perf_counter() - start
     content = as_json(lines) | about | {"seconds": round(seconds, 1)}
     with replacing(options.json) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), "utf-8", "backslashreplace")
     print(f"{counts(lines)} in {seconds:.0f} s ({options.json}){next_step}")
     return int(worst(lines) == "FAIL")
 

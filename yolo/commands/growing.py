@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from yolo.atomic import naming, temporary_of
+from yolo.atomic import naming, open_alone, temporary_of
 
 
 class GrowingFile:
@@ -21,6 +21,7 @@ class GrowingFile:
         self._temporary: Path | None = temporary_of(path)
         self._at = 0  # where the end begins, and the next part is written
         with naming(path, self._temporary):
+            self._lock = open_alone(self._temporary)  # so that nobody takes it for the leftover of a killed process
             self._file = self._temporary.open("wb", buffering=0)
         try:
             self.add(begin)
@@ -60,6 +61,8 @@ class GrowingFile:
         finally:
             if self._temporary is not None:
                 self._temporary.unlink(missing_ok=True)
+            if self._lock is not None:
+                self._lock.close()
 
     def _finish(self) -> None:
         """Write the end, over bytes that the disk has already, and drop what is after it."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import re
@@ -24,7 +22,7 @@ from yolo.atomic import replacing
 from yolo.boxes import Detections, xyxy_to_cxcywh
 from yolo.commands.growing import GrowingFile
 from yolo.commands.result_folder import ResultFolder
-from yolo.harmless import Distinct, cell, cut, folders_of, seen_alike
+from yolo.harmless import Distinct, csv_lines, cut, folders_of, seen_alike
 from yolo.images.files import image_ending, write_image
 from yolo.images.sources import Source, stem_of
 from yolo.models.coco_rows import coco_rows, image_id
@@ -153,7 +151,7 @@ class ResultFiles:
             if self.as_json:
                 self._json = self._open(stack, "detections.json", "[", "\n]\n")
             if self.as_csv:
-                self._csv = self._open(stack, "detections.csv", _csv_lines([CSV_COLUMNS]))
+                self._csv = self._open(stack, "detections.csv", csv_lines([CSV_COLUMNS]))
             if self.as_txt:
                 self._lists = [self._open(stack, f"{split}.txt") for split in ("train", "val")]
                 self.claim(self.folder / "data.yaml")
@@ -210,8 +208,8 @@ class ResultFiles:
             self._any_rows = True
         if self.as_csv:
             found = _rows(detections.boxes, detections)
-            lines = [(cell(name), label, cell(self.names[label]), score, *box) for box, score, label in found]
-            self._csv.add(_csv_lines(lines))
+            lines = [(name, label, self.names[label], score, *box) for box, score, label in found]
+            self._csv.add(csv_lines(lines))
         if self.as_txt:
             self._write_sample(stem, image, detections, file)
         if self._images == 1:
@@ -278,13 +276,6 @@ def _spared(path: Path, spare: AbstractSet[FileId], taken: AbstractSet[str] = fr
             break
         path = first.with_stem(f"{first.stem}-detected" + (f"-{number}" if number > 1 else ""))
     return path
-
-
-def _csv_lines(rows: Sequence[Sequence[object]]) -> str:
-    """Return rows as lines of a csv file."""
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
 
 
 def _rows(boxes: Tensor, detections: Detections) -> Iterator[tuple[list[float], float, int]]:

@@ -26,6 +26,7 @@ from yolo.preflight.subject import undisturbed
 from yolo.training.assemble import assemble, gather
 from yolo.training.callback import EpochEnd
 from yolo.training.checkpoint import load_checkpoint
+from yolo.training.heartbeat import watched
 from yolo.training.interrupt import interruptible
 from yolo.training.kept import check_there
 from yolo.training.owner import owned
@@ -104,6 +105,7 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
         together(options.device) as device,
         interruptible() as interrupt,
         owned(options.resume or options.out) as place,
+        watched(place),
         _settings_kept(),
         ExitStack() as stack,
     ):

@@ -36,6 +36,7 @@ from yolo.training.kept import DATA, Verdict, epoch_anew, in_order, kept_cfg, se
 from yolo.training.optimizer import freeze, make_optimizer
 from yolo.training.precision import Arithmetic, autocast, training_precision
 from yolo.training.record import read_record
+from yolo.training.room import check_room
 from yolo.training.run_folder import OPTIONS, Run, next_folder
 from yolo.training.schedule import make_schedule, warmup_notes
 from yolo.training.sets import check_sets, open_sets, place_of, viewed
@@ -155,6 +156,7 @@ def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
     )
     watching = watchers(detector, options, validation, parts.arithmetic)
     # The folder comes last: errors in the options are reported before anything is written.
+    check_room(detector, options)
     text = with_name(yaml_text(options), parts.transform)
     run = _folder(options, state, text, verdict.files(detector))
     trainer = Trainer(

@@ -33,9 +33,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             torch.save({"format": FORMAT, **state}, temporary)
         except RuntimeError as problem:  # PyTorch's writer does not report which error occurred
             free = shutil.disk_usage(path.parent).free / 1e6
-            raise OSError(
-                errno.EIO, f"{path}: not written, the previous one stays; {free:,.0f} MB are free"
-            ) from problem
+            what = f"not written, the previous one stays; {free:,.0f} MB are free"
+            raise OSError(errno.EIO, what, str(path)) from problem
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
