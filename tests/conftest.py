@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from tests.support.guard import sitecustomize as guard
 
 
 def pytest_configure() -> None:
@@ -17,6 +20,37 @@ def pytest_configure() -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime themselves
     settings.register_profile("no clock", deadline=None)
     settings.load_profile("no clock")
+    _guard_the_network()
+
+
+def _guard_the_network() -> None:
+    """Have this process and those that it starts note each attempt to leave the machine; importing the guard set it."""
+    with tempfile.NamedTemporaryFile(prefix="network-guard-", delete=False) as note:
+        os.environ["NETWORK_GUARD"] = note.name
+    others = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(guard.__file__).parent), *([others] if others else [])])
+
+
+def pytest_unconfigure() -> None:
+    """Remove the guard's notes."""
+    Path(os.environ.get("NETWORK_GUARD", "")).unlink(missing_ok=True)
+
+
+def left_machine() -> list[str]:
+    """Return the attempts to leave this machine that were noted since the last call, also those of processes."""
+    note = Path(os.environ["NETWORK_GUARD"])
+    found = note.read_text().splitlines() if note.stat().st_size else []
+    if found:
+        note.write_text("")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _network_guard() -> Iterator[None]:
+    """Fail a test that tried to leave this machine, even if it survived that."""
+    yield
+    if found := left_machine():
+        pytest.fail("the test tried to leave this machine:\n" + "\n".join(found))
 
 
 @pytest.fixture(autouse=True, scope="session")

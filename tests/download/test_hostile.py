@@ -133,6 +133,22 @@ def test_ranges_of_odd_numbers(place: str, server: Server, tmp_path: Path) -> No
     assert "does not continue" in refused(server.url, tmp_path / "file")
 
 
+@pytest.mark.parametrize("size", ["-5", "-9223372036854775809", "f" * 30, "f" * 5000, "x", ""])
+def test_chunks_of_odd_sizes(size: str, server: Server, tmp_path: Path) -> None:
+    """Negative ones, and some beyond every memory."""
+    server.play(raw([f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nabc".encode()]))
+    refused(server.url, tmp_path / "file", checksum=MD5)
+
+
+def test_a_redirection_of_any_length(server: Server, tmp_path: Path) -> None:
+    """Its page is read and not wanted."""
+    for length in (10**15, 10**300):
+        server.play(
+            raw([f"HTTP/1.0 302 Found\r\nLocation: /a\r\nContent-Length: {length}\r\n\r\nabc".encode()]), status(404)
+        )
+        refused(server.url, tmp_path / "file")
+
+
 def test_no_range_is_ever_right(server: Server, tmp_path: Path) -> None:
     """Status 416 whatever is asked for: it ends after the last pause."""
     server.play(status(416))

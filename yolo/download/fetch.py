@@ -185,7 +185,7 @@ class _Download:
             raise _AttemptError(reason, again=again and wait <= LONGEST, wait=wait) from None
         except URLError as error:  # no connection: if there was one before, it may come back
             raise _AttemptError(str(error.reason), again=not first) from None
-        except (OSError, HTTPException, ValueError) as error:
+        except (OSError, HTTPException, ValueError, OverflowError) as error:
             raise _AttemptError(f"{type(error).__name__}: {error}", again=isinstance(error, OSError)) from None
 
     def receive(self, response: Answer, url: str) -> None:
@@ -209,7 +209,7 @@ class _Download:
             while True:
                 try:
                     data = response.read1(CHUNK)
-                except (OSError, HTTPException) as error:
+                except (OSError, HTTPException, ValueError, OverflowError) as error:
                     if count == total:  # all bytes arrived, only the end of the connection was not clean
                         break
                     again = not isinstance(error, RefusedError)
