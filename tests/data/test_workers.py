@@ -152,6 +152,16 @@ def test_a_worker_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [process.exitcode for process in processes] == [0, -signal.SIGKILL]
 
 
+def test_workers_beside_others() -> None:
+    """They end by themselves although later ones were forked with the connections to them."""
+    with Workers(abs, 2, nothing) as one, Workers(abs, 1, nothing) as other:
+        processes = one.processes
+        assert list(one.answers([-1, -2])) == [1, 2]
+        one.close()
+        assert list(other.answers([-3])) == [3]
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
 def test_workers_end_with_their_process() -> None:
     """Those of a killed process end, busy or not, and leave nothing in shared memory."""
     before = set(Path("/dev/shm").iterdir()) if Path("/dev/shm").is_dir() else set()

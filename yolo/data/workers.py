@@ -46,7 +46,7 @@ class WorkerError(ChildProcessError):
 
 
 class Workers(Generic[Item, Answer]):
-    """Processes that answer items, each worker every n-th one.
+    """Processes that answer items, which are not None, each worker every n-th one.
 
     Args:
         make: makes the answer of an item; where processes are not forked, it is pickled. Answers are pickled; large
@@ -105,6 +105,9 @@ class Workers(Generic[Item, Answer]):
     def close(self) -> None:
         """End the workers, by force if one does not end by itself."""
         for pipe in self.pipes:
+            # In words as well, since processes that were forked later have our ends too.
+            with suppress(OSError):
+                pipe.send(None)
             pipe.close()
         for process in self.processes:
             process.join(PATIENCE)
@@ -177,8 +180,7 @@ def _work(
     np.random.seed(seed % 2**32)
     random.seed(seed)
     with suppress(EOFError, ConnectionResetError, BrokenPipeError):
-        while True:
-            item = pipe.recv()
+        while (item := pipe.recv()) is not None:
             try:
                 answer = make(item)
             except Exception as problem:
