@@ -8,12 +8,14 @@ import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
 from yolo.data.transforms import Transform
+from yolo.data.workers import WorkerError
 from yolo.distributed import from_rank_0, print_once, quietly, rank, together
 from yolo.models.build import started_from
 from yolo.models.load import find_device
@@ -80,7 +82,8 @@ def train(
     Raises:
         ValueError: An unknown word (with the one that was probably meant), a wrong value, unusable data, or a training
             that diverged.
-        OSError: A file does not exist or cannot be written; another training owns the folder.
+        OSError: A file does not exist or cannot be written; another training owns the folder;
+            a worker process was killed.
         RuntimeError: `on_epoch_end` has failed; the cause is its own error.
     """
     given = options if data is None else {"data": data, **options}
@@ -124,9 +127,12 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
         if note:
             print_once(note)
         with trainer.run as folder:
-            done = trainer.fit(interrupt)
+            again = _again(folder.folder, transform)
+            try:
+                done = trainer.fit(interrupt)
+            except WorkerError as problem:
+                raise WorkerError(f"{problem}; {again}" if (folder.folder / LAST).exists() else str(problem)) from None
         # What to do next.
-        run = shlex.quote(str(folder.folder))
         if done:
             if reason := trainer.stopped_early():
                 print_once(reason)
@@ -134,17 +140,23 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
                 from yolo.training.curves import curves  # imported now, because matplotlib takes a while
 
                 print_once(curves(folder.folder))
+            run = shlex.quote(str(folder.folder))
             print_once(f"done: {folder.folder / BEST}; try it: python -m yolo detect IMAGE --weights {run}")
-        else:
-            again = f"python -m yolo train --resume {run}"
-            if transform and transform.given:
-                again += f" --transform {shlex.quote(transform.name)}"
-            elif transform:  # no command line can name it
-                again = f"yolo.train(resume={str(folder.folder)!r}, transform=...)"
-            print_once(f"{interrupt.name or 'another process'}: stopped after a completed step; resume with: {again}")
+        elif not trainer.loader.failure:
+            print_once(f"{interrupt.name or 'another process'}: stopped after a completed step; {again}")
         # Those of process 0, which has written them; another one could read too early.
         history = json.loads(from_rank_0(json.dumps(read_metrics(folder.folder)) if rank() == 0 else ""))
+        if trainer.loader.failure and not done:
+            raise WorkerError(f"{trainer.loader.failure}; stopped after a completed step; {again}")
         return Trained(folder.folder, done, trainer.best.epoch, history)
+
+
+def _again(folder: Path, transform: Named | None) -> str:
+    """Return how to resume the run of a folder."""
+    if transform and not transform.given:  # no command line can name it
+        return f"resume with: yolo.train(resume={str(folder)!r}, transform=...)"
+    same = f" --transform {shlex.quote(transform.name)}" if transform else ""
+    return f"resume with: python -m yolo train --resume {shlex.quote(str(folder))}{same}"
 
 
 def _resumed(given: Training) -> tuple[Training, dict[str, Any], str]:

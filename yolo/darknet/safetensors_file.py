@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,6 +148,21 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     """
     with _opened(path) as (file, metadata):
         return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118, not a dict
+
+
+def save_checked(path: Path, tensor: Tensor) -> None:
+    """Write a tensor with a checksum, whole or not at all. Raises OSError if the file cannot be written."""
+    save_tensors(path, {"tensor": tensor}, {"crc": str(zlib.crc32(tensor.numpy()))})
+
+
+def read_checked(path: Path) -> Tensor | None:
+    """Return the tensor that `save_checked` wrote; None if there is no such file, or it is not as it was written."""
+    with suppress(OSError, ValueError, KeyError):
+        tensors, metadata = read_tensors(path)
+        tensor = tensors["tensor"].clone()  # what is read is mapped, and a mapped file that is cut ends the process
+        if metadata["crc"] == str(zlib.crc32(tensor.numpy())):
+            return tensor
+    return None
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -164,7 +164,7 @@ def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
         parts.loader,
         optimizer,
         parts.schedule,
-        evaluate=partial(_evaluate, validation, run),
+        evaluate=partial(_evaluate, validation, run, parts.loader),
         run=run,
         options=options,
         precision=parts.precision,
@@ -281,9 +281,15 @@ def _folder(options: Training, state: dict[str, Any] | None, text: str, files: M
     return Run.create(options.out or next_folder(), text, files)
 
 
-def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -> dict[str, float | None]:
-    """Return the metrics, and write a sheet of objects and detections, which replaces the one before."""
+def _evaluate(
+    validation: Validation, run: Run, loader: Loader, detector: Detector, step: int
+) -> dict[str, float | None]:
+    """Return the metrics, and write a sheet of objects and detections, which replaces the one before.
+
+    A worker of the evaluation that has ended stops training as one of its `loader` does.
+    """
     numbers = validation(detector)
+    loader.failure = loader.failure or validation.loader.failure
     if rank() == 0:
         sheet = validation.sheet(detector)
         write_image(run.folder / "detections.png", sheet)

@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from yolo.data.loader import Batch, Loader
+from yolo.data.workers import WorkerError
 from yolo.distributed import copy_from_rank_0, rank, sum_over_ranks, world_size
 from yolo.models.detector import Detector
 from yolo.options.aliases import renamed
@@ -100,12 +101,21 @@ class Trainer:
     def fit(self, interrupt: Interrupt) -> bool:
         """Train until the last epoch or a stop request. Returns True if training is complete.
 
-        In both cases `last.pt` holds the final state. Raises NotFiniteError with a diagnosis if a loss or gradient is
-        not finite; `last.pt` is then from before that step.
+        In both cases `last.pt` holds the final state. The end of a worker is a stop request too; `loader.failure` says
+        so. Raises NotFiniteError with a diagnosis if a loss or gradient is not finite; `last.pt` is then from before
+        that step. Raises WorkerError if the worker that replaced another one has ended as well.
         """
         while not self._done(self.loader.epoch):
             epoch = self.loader.epoch
-            if not self._epoch(interrupt):
+            try:
+                complete = self._epoch(interrupt)
+            except WorkerError:
+                # Between two steps all is whole. Other processes wait for the gradients of this one, and cannot save.
+                if self.loader.position % self.options.accumulate == 0 and world_size() == 1:
+                    self._read(everything=True)
+                    self.save()
+                raise
+            if not complete:
                 self._read(everything=True)
                 self.save()
                 for watcher in self.watchers.values():
@@ -291,9 +301,10 @@ class Trainer:
 
     def _all_agree(self, interrupt: Interrupt) -> bool:
         """Return whether any process has a stop request; then all of them stop after the same step."""
+        stop = bool(interrupt) or bool(self.loader.failure)
         if world_size() == 1:
-            return bool(interrupt)
-        return bool(sum_over_ranks(torch.tensor(float(bool(interrupt)), device=self.device)))
+            return stop
+        return bool(sum_over_ranks(torch.tensor(float(stop), device=self.device)))
 
     def _communication(self, last: bool) -> AbstractContextManager[None]:
         """Return a context in which processes exchange gradients after the last batch of a step only."""
