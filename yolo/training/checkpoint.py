@@ -48,14 +48,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive, path.stat().st_size)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         raise
     except Exception as problem:  # of the zip file, of the pickle in it, and of the tensors that this describes
         why = next(iter(str(problem).splitlines()), "") or type(problem).__name__
         raise ValueError(f"{path}: not a complete checkpoint ({why[:200]}); was the copy cut short?") from None
     found = state.get("format") if isinstance(state, dict) else type(state).__name__
-    if found != FORMAT:
-        raise ValueError(f"{path}: a checkpoint of format {found}; this program reads format {FORMAT}")
+    if type(found) is not int or found != FORMAT:
+        raise ValueError(f"{path}: a checkpoint of format {str(found)[:60]}; this program reads format {FORMAT}")
     return state
 
 
