@@ -40,7 +40,7 @@ def check_pixels(w: int, h: int, what: object) -> None:
     """Raise TooManyPixelsError, which names `what`, for an image of more pixels than allowed."""
     if w * h > (most := max_pixels()):
         raise TooManyPixelsError(
-            f"{what}: {w:,} x {h:,} pixels, which is more than --max-pixels {most}; make the image smaller, or give a "
+            f"{what}: {w:,} x {h:,} pixels, which is more than --max-pixels {most}; make it smaller, or give a "
             f"larger --max-pixels if the memory suffices"
         )
 

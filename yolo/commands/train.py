@@ -28,6 +28,7 @@ from yolo.preflight.subject import undisturbed
 from yolo.training.assemble import assemble, gather
 from yolo.training.callback import EpochEnd
 from yolo.training.checkpoint import load_checkpoint
+from yolo.training.fitting import check_parts, loading
 from yolo.training.heartbeat import watched
 from yolo.training.interrupt import interruptible
 from yolo.training.kept import check_there
@@ -168,6 +169,8 @@ def _resumed(given: Training) -> tuple[Training, dict[str, Any], str]:
     folder = given.resume
     assert folder is not None
     state = load_checkpoint(folder / LAST)
+    with loading(folder / LAST):
+        check_parts(state)
     options = read_options(folder / OPTIONS)
     # The command line was read onto the options of the run: what differs was given.
     others = [name for name in _differing(given, options) if name not in (*MAY_CHANGE, *OF_THE_COMMAND)]
@@ -179,7 +182,8 @@ def _resumed(given: Training) -> tuple[Training, dict[str, Any], str]:
             f"with --weights {folder / BEST}"
         )
     # They are compared as values: an older version wrote the same options in another order.
-    began = read_values(yaml.safe_load(state["options"]), type(options)(), f"{folder / LAST}, its options")
+    with loading(folder / LAST):
+        began = read_values(yaml.safe_load(state["options"]), type(options)(), f"{folder / LAST}, its options")
     if any(name not in (*MAY_CHANGE, *OF_THE_COMMAND) for name in _differing(options, began)):
         raise ValueError(
             f"{folder / OPTIONS} is not what the run began with; put it back, or start a new run with "

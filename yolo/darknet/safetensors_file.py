@@ -21,8 +21,10 @@ from torch import Tensor
 from yolo.atomic import replacing
 from yolo.darknet.cfg import parse_cfg
 from yolo.darknet.network import Darknet
+from yolo.darknet.plan import make_plan
 from yolo.darknet.sound import check_sound
 from yolo.darknet.weights import Header
+from yolo.reading import reading
 from yolo.size import Size
 
 FORMAT = "exact-yolov3"
@@ -97,23 +99,47 @@ def load_safetensors(path: str | os.PathLike[str]) -> Saved:
     if lacking := [key for key in NEEDED if key not in metadata]:
         raise ValueError(f"{path}: not a Darknet network: its metadata lacks {', '.join(lacking)}")
     cfg = parse_cfg(metadata["cfg"], f"{path}, cfg in its metadata")
+    # The metadata come first: they are small.
+    values = json_in(path, metadata, {"names": list, "darknet_header": list})
+    values |= json_in(path, {"letterbox": "true", **metadata}, {"letterbox": bool})
+    header = [*values["darknet_header"], *Header()[len(values["darknet_header"]) :]]
+    limits = (2**31, 2**31, 2**31, 2**64, 9)
+    fits = len(header) == 5 and all(type(n) is int and 0 <= n < end for n, end in zip(header, limits, strict=True))
+    if not fits or header[4] not in (4, 8) or header[3] >= 256 ** header[4]:
+        raise ValueError(f"{path}: darknet_header in its metadata is {str(header)[:60]}, expected {list(Header())}")
     network = Darknet(cfg, file_bytes=path.stat().st_size, init=None)
+    size = size_in(path, metadata) if "size" in metadata else network.size
+    make_plan(cfg, size)  # raises where it does not fit
+    own = network.state_dict()
+    if other := [name for name in tensors.keys() & own.keys() if tensors[name].dtype != own[name].dtype]:
+        raise ValueError(f"{path}: its tensor {other[0]} has {tensors[other[0]].dtype}, expected {own[other[0]].dtype}")
     try:
         network.load_state_dict(tensors)
     except RuntimeError as problem:
         raise ValueError(f"{path}: its tensors do not fit its own cfg: {problem}") from None
     check_sound(network, path)
+    return Saved(network, list(map(str, values["names"])), Header(*header), size, values["letterbox"])
+
+
+def json_in(path: str | os.PathLike[str], metadata: Mapping[str, str], kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Return values of the metadata that are json, by key. Raises ValueError for another kind, KeyError for none."""
+    found = {}
+    for key, kind in kinds.items():
+        text = metadata[key]
+        with reading(path, f"a file with {key} in its metadata"):
+            found[key] = json.loads(text)
+        if type(found[key]) is not kind:
+            raise ValueError(f"{path}: {key} in its metadata is {str(found[key])[:60]!r}, expected a {kind.__name__}")
+    return found
+
+
+def size_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> Size:
+    """Return the network input in the metadata. Raises ValueError for what is not one."""
+    value = json_in(path, metadata, {"size": list})["size"]
     try:
-        h, w = json.loads(metadata.get("size", json.dumps(network.size)))
-        return Saved(
-            network,
-            list(map(str, json.loads(metadata["names"]))),
-            Header(*json.loads(metadata["darknet_header"])),
-            Size(int(h), int(w)),
-            bool(json.loads(metadata.get("letterbox", "true"))),
-        )
-    except (TypeError, ValueError) as problem:
-        raise ValueError(f"{path}: {', '.join(NEEDED)} or size in its metadata are damaged: {problem}") from None
+        return Size.of_json(value)
+    except ValueError as problem:
+        raise ValueError(f"{path}: its metadata: {problem}") from None
 
 
 def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -176,11 +202,12 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, str]]
     """The open file and its metadata, checked."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path}: a safetensors file without this program's metadata (format: {FORMAT})")
-            yield file, metadata
-    except SafetensorError as problem:
-        raise ValueError(f"{path}: not a whole safetensors file ({problem}); was the copy cut short?") from None
+    with reading(path, "a safetensors file"):
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError(f"{path}: a safetensors file without this program's metadata (format: {FORMAT})")
+                yield file, metadata
+        except SafetensorError as problem:
+            raise ValueError(f"{path}: not a whole safetensors file ({problem}); was the copy cut short?") from None

@@ -11,6 +11,7 @@ ema.py         the exponential moving average of a network
 full_batches.py  the network by torch.compile or as CUDA graphs, for full batches
 precision.py   training in float32, bfloat16 or float16
 checkpoint.py  last.pt, written completely or not at all, read without unpickling; random numbers
+fitting.py     whether a checkpoint has every part that a resume needs, of the right kind and shape
 run_folder.py  the folder of a run: options, metrics line by line, TensorBoard
 room.py        what a run needs on the disk
 owner.py       one training per folder: the lock, and who has it

@@ -33,6 +33,7 @@ from yolo.training.callback import EpochEnd, called
 from yolo.training.checkpoint import random_state, save_checkpoint, set_random_state
 from yolo.training.diagnose import NotFiniteError, diagnosis
 from yolo.training.ema import Ema
+from yolo.training.fitting import check_fits
 from yolo.training.interrupt import Interrupt
 from yolo.training.precision import autocast
 from yolo.training.progress import Progress
@@ -152,8 +153,9 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`, to the bit. Raises ValueError, RuntimeError or KeyError for another run."""
+        """Continue from `state_dict()`, to the bit. Raises ValueError or MisfitError for the state of another run."""
         state = renamed(state)
+        check_fits(state, self.state_dict(), self.detector.terms, self.optimizer, not self.detector.freezes)
         self.detector.network.load_state_dict(state["network"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
@@ -163,9 +165,9 @@ class Trainer:
         self.step = state["step"]
         self.totals.load_state_dict(state)
         self.best.load_state_dict(state)
-        for name, watcher in self.watchers.items():
-            watcher.load_state_dict(state["watchers"][name])
         set_random_state(state["random"])
+        for name, watcher in self.watchers.items():  # last, because they may change files
+            watcher.load_state_dict(state["watchers"][name])
 
     def save(self) -> None:
         """Write `last.pt`. A collective call."""

@@ -83,15 +83,18 @@ class Run:
         folder = Path(folder)
         if not (folder / LAST).is_file():
             raise FileNotFoundError(f"{folder}: no {LAST} in it, so there is no run to resume; give a folder of runs/")
-        # The file is rewritten only if something is dropped.
         run = cls(folder, first_step=step + 1)
-        metrics = folder / METRICS
-        if run._writes and metrics.exists():
+        run.rewind(epoch)
+        return run
+
+    def rewind(self, epoch: int) -> None:
+        """Drop the lines of this epoch and of later ones; the file is rewritten only if there are any."""
+        metrics = self.folder / METRICS
+        if self._writes and metrics.exists():
             kept = b"".join(line for line, values in _lines(metrics) if values["epoch"] < epoch)
             if kept != metrics.read_bytes():
                 with replacing(metrics) as temporary:
                     temporary.write_bytes(kept)
-        return run
 
     def replace(self, texts: Mapping[str, str]) -> None:
         """Write the texts of files by name, each whole or not at all; equal files are left alone."""
