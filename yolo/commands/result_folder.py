@@ -8,6 +8,7 @@ or an image that the user has put there, is not one of the call's files.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Self
 
 from yolo.atomic import replacing
 from yolo.images.sources import MARK
+from yolo.reading import read_bytes
 
 
 class ResultFolder:
@@ -35,8 +37,8 @@ class ResultFolder:
         mark = self.folder / MARK
         if mark.is_file():
             try:
-                self._before = dict(json.loads(line) for line in mark.read_text(encoding="utf-8").splitlines())
-            except (ValueError, TypeError) as problem:
+                self._before = dict(map(_entry, read_bytes(mark).splitlines()))
+            except (ValueError, TypeError, RecursionError) as problem:
                 raise FileExistsError(
                     f"{mark}: not a list that detect wrote; give another folder with --out"
                 ) from problem
@@ -80,6 +82,15 @@ class ResultFolder:
         kept = {name: self._before[name] for name in left} | dict.fromkeys(self._now.values(), -1)
         with replacing(self.folder / MARK) as temporary, temporary.open("w", encoding="utf-8") as file:
             for name, time in kept.items():
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # a file that is gone
                     found = (self.folder / name).stat().st_mtime_ns
                     file.write(json.dumps([name, found if time < 0 else time]) + "\n")
+
+
+def _entry(line: bytes) -> tuple[str, int]:
+    """Return a line of the mark. Raises ValueError or TypeError for others, such as a file outside of the folder."""
+    name, time = json.loads(line)
+    path = Path(name)
+    if type(time) is not int or b"\0" in os.fsencode(name) or path.anchor or not path.name or ".." in path.parts:
+        raise ValueError("expected the name of a file in the folder, and a time")
+    return name, time

@@ -26,6 +26,7 @@ from yolo.data.turned import other_size, remedy
 from yolo.distributed import silent
 from yolo.images.files import decode_image
 from yolo.images.opencv import cv2
+from yolo.reading import read_bytes
 from yolo.user_cache import cache_folder
 
 log = logging.getLogger("yolo")
@@ -122,7 +123,7 @@ def _decoded(names: Iterable[str]) -> list[tuple[str, Checked, bool]]:
     for name in names:
         data, w, h, fault, lasts = b"", 0, 0, "", True
         try:
-            data = Path(name).read_bytes()
+            data = read_bytes(name)
             h, w = decode_image(data, name).shape[:2]
         except ValueError as problem:
             fault = str(problem)
@@ -151,15 +152,16 @@ def _memory_of(names: Iterable[str]) -> Path:
 def _remembered(file: Path) -> dict[str, tuple[Stamp, Checked]]:
     """Return what is remembered by path: nothing if the file is missing, damaged or of another version."""
     try:
-        total, content = file.read_bytes().split(b"\n", 1)
-        if int(total) != zlib.crc32(content):
-            return {}
-        version, entries = json.loads(content)
-    except (OSError, ValueError):
+        total, content = read_bytes(file).split(b"\n", 1)
+        version, entries = json.loads(content) if int(total) == zlib.crc32(content) else ("", {})
+        found: dict[str, tuple[Stamp, Checked]] = {
+            name: ((size, changed, touched), Checked(size, *rest))
+            for name, (size, (changed, touched), *rest) in (entries.items() if version == VERSION else ())
+        }
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
-    if version != VERSION:
-        return {}
-    return {name: ((size, *times), Checked(size, *rest)) for name, (size, times, *rest) in entries.items()}
+    kinds = {tuple(map(type, (*stamp, *rest))) for stamp, rest in found.values()}
+    return found if kinds <= {(int,) * 7 + (str,)} else {}
 
 
 def _remember(file: Path, lasting: dict[str, tuple[Stamp, Checked]]) -> None:
