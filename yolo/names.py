@@ -33,6 +33,9 @@ COCO_IDS: tuple[int, ...] = (
 # fmt: on
 """COCO's category ids of these names: 1 to 90 with ten gaps."""
 
+MANY = 100_000
+"""Class names in a file at most; ImageNet's 21,841 are the most that we know of."""
+
 ALIASES = {
     "motorbike": "motorcycle",
     "aeroplane": "airplane",
@@ -105,10 +108,12 @@ def read_names(path: str | Path) -> list[str]:
     """Read a darknet `.names` file: one class name per line, the class index is the line number - 1.
 
     Empty lines at the end are ignored. Raises ValueError for one between names, because it would shift the indices,
-    and for a file whose encoding is unknown.
+    for a file whose encoding is unknown, and for more than `MANY` names.
     """
     path = Path(path)
     lines = [line.strip() for line in lines_of(read_text(path).rstrip())]
+    if len(lines) > MANY:
+        raise ValueError(f"{path}: {len(lines):,} lines, expected at most {MANY:,} class names; is it another file?")
     if lines == [""]:
         raise ValueError(f"{path}: no names; expected one class name per line")
     if "" in lines:
@@ -143,7 +148,10 @@ def matched(own: Sequence[str], given: Sequence[str] | None, source: str) -> tup
     """
     if given is None:
         return list(own), list(range(len(own)))
-    table = [class_index(name, given) for name in own]
+    # As `class_index`, for many names at once.
+    there = {name: k for k, name in reversed(list(enumerate(given)))}
+    common = {ALIASES.get(name, name): k for name, k in there.items()}
+    table = [there.get(name, common.get(ALIASES.get(name, name))) for name in own]
     lacking = [name for name, k in zip(own, table, strict=True) if k is None]
     if lacking:
         raise ValueError(

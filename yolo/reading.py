@@ -12,6 +12,12 @@ from pathlib import Path
 LIMIT = 2**31
 """Bytes that are read of a text or image file at most; COCO's largest annotation file has 449 MB."""
 
+LONGEST = 5000
+"""Characters of a message at most; it may show a value of the file."""
+
+START = 2**16
+"""Bytes that are read where the beginning of a file tells what it is."""
+
 
 def read_bytes(path: str | os.PathLike[str], limit: int = LIMIT) -> bytes:
     """Return the content of a regular file.
@@ -27,17 +33,43 @@ def read_bytes(path: str | os.PathLike[str], limit: int = LIMIT) -> bytes:
 
 
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
-    """Return a regular file, opened for reading. Raises as `read_bytes`."""
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  the caller closes it
+    """Return a file, open for reading. Raises ValueError if it is not a regular one, OSError if it cannot be opened."""
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
+    except ValueError as problem:  # a zero byte, or half of a letter
+        raise ValueError(f"{path!r}: not the name of a file: {problem}") from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise ValueError(f"{path}: is a pipe or a device, expected a regular file; copy its content into one")
     return file
 
 
+def first_line(path: str | os.PathLike[str]) -> bytes:
+    """Return the first line with text in the beginning of a file; empty for what is not a regular file.
+
+    Raises OSError if the file cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return next((line for line in file.read(START).split(b"\n") if line.strip()), b"").strip()
+    except ValueError:
+        return b""
+
+
 def _without_waiting(path: str, flags: int) -> int:
     """Open a file; a named pipe is opened too, without waiting for a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+@contextmanager
+def shortened() -> Iterator[None]:
+    """Cut the middle out of the message of a ValueError that shows much of a file."""
+    try:
+        yield
+    except ValueError as problem:
+        if len(text := str(problem)) <= LONGEST:
+            raise
+        raise ValueError(f"{text[: LONGEST - 1000]} ... {text[-900:]}") from problem
 
 
 @contextmanager
@@ -48,11 +80,13 @@ def reading(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         path: the file.
         kind: what the file should be, for the message: "a COCO annotation file".
 
-    ValueErrors that name the file and OSErrors of the system pass (Pillow raises others for damaged images). Readers
-    check what they can name better; this is for the rest.
+    OSErrors of the system and ValueErrors that name the file pass (Pillow raises other OSErrors for damaged images). Of
+    a message that shows much of the file the middle is cut out. Readers check what they can name better; this is for
+    the rest.
     """
     try:
-        yield
+        with shortened():
+            yield
     except ImportError:
         raise
     except Exception as problem:

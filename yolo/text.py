@@ -34,6 +34,9 @@ WESTERN = re.compile(
     rb")*+"
 )
 
+PROBE = (bytes(range(32, 127)) + b"\\u0041 +AEE- a-a\n").replace(b"&", b"")
+"""Plain letters, which an encoding of text leaves as they are; ones that only Python has read escapes in them."""
+
 ENDS = re.compile(r"\r\n|\r|\n")
 
 
@@ -56,6 +59,8 @@ def decoded(data: bytes, path: str | Path, declared: str = "") -> str:
     for encoding in _candidates(data, declared):
         tried.append(encoding)
         try:
+            if encoding == declared.lower() and PROBE.decode(encoding) != PROBE.decode("ascii"):
+                continue
             text = data.decode(encoding)
         except LookupError:  # a name of its own making
             continue

@@ -181,12 +181,13 @@ def test_values_without_a_file() -> None:
 
 
 words = st.text(max_size=12)
+paths = words.filter(lambda word: "\0" not in word).map(Path)
 KINDS: dict[str, SearchStrategy[Any]] = {
     "name": words
     | st.sampled_from(["null", "None", "1", "1e-4", "yes", "~", "", "- a", "a: b", "#", "'", "2024-01-01"]),
     "size": st.none() | words | st.sampled_from(["null", "None", "416"]),
-    "folder": words.map(Path),
-    "file": st.none() | words.map(Path),
+    "folder": paths,
+    "file": st.none() | paths,
     "rate": st.floats(allow_nan=False, allow_infinity=False),
     "limit": st.none() | st.integers(-(10**17), 10**17),
     "flag": st.booleans(),

@@ -6,7 +6,10 @@ for that long, and ends at an input that takes more than `SLOW` seconds or `MEMO
 
 from __future__ import annotations
 
+import copy
 import faulthandler
+import json
+import math
 import os
 import re
 import resource
@@ -15,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 SLOW = 5.0
 """Seconds for one input, when inputs are timed."""
@@ -34,6 +38,77 @@ WORDS = [
     *(b"null", b"true", b"../", b"\xe2\x80\xa8"),
 ]
 """Put anywhere."""
+
+
+VALUES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 2, 255, 2**31, 2**63, -(2**63) - 1, 10**30, 10**400, 0.5, -0.0, 1e-320, 1e39, 1e308),
+    *(
+        -1e308,
+        math.nan,
+        math.inf,
+        "",
+        "0",
+        "1",
+        "-1",
+        "1.0",
+        "1e308",
+        "true",
+        "nan",
+        " ",
+        "\0",
+        "\ud800",
+        "\udc80",
+        "\x1b[2J",
+    ),
+    *(
+        "..",
+        "/",
+        "a/../../b",
+        "x" * 5000,
+        "9" * 5000,
+        "\n",
+        [],
+        {},
+        [[]],
+        [None],
+        [0] * 4,
+        [1e308] * 4,
+        {"0": 0},
+        {"": []},
+    ),
+    *(["a", 1, None], [-1e308, 0, 1e308, 0], [[0.5, 0.5, 1e308, 3, 4, 5]], eval("[" * 90 + "]" * 90)),
+]
+"""Replace a value of a json file."""
+
+
+def damaged_json(draw: Random, seeds: Sequence[bytes], words: Sequence[bytes] = ()) -> bytes:
+    """Return a file of json in which one to four values are others, or are not there; at times as `damaged`.
+
+    Json is YAML too, so readers of YAML get such files as well.
+    """
+    if draw.randrange(3) == 0:
+        return damaged(draw, seeds, words)
+    top = [json.loads(draw.choice(seeds))]
+    for _ in range(draw.choice((1, 1, 2, 4))):
+        # Every value is as likely as any other, whatever its depth.
+        places: list[tuple[Any, Any]] = []
+        waiting: list[Any] = [top]
+        while waiting:
+            place = waiting.pop()
+            keys = list(place) if isinstance(place, dict) else range(len(place)) if isinstance(place, list) else ()
+            places += [(place, key) for key in keys]
+            waiting += [place[key] for key in keys]
+        place, key = draw.choice(places)
+        match draw.randrange(5):
+            case 0 if place is not top:
+                del place[key]
+            case 1 if isinstance(place, dict):
+                place[str(draw.choice(VALUES))] = place.pop(key)
+            case 2 if isinstance(place, list) and place is not top:
+                place += [copy.deepcopy(place[key])] * draw.choice((1, 2, 1000))
+            case _:
+                place[key] = copy.deepcopy(draw.choice(VALUES))
+    return json.dumps(top[0], ensure_ascii=draw.random() < 0.7).encode("utf-8", "surrogatepass")
 
 
 def damaged(draw: Random, seeds: Sequence[bytes], words: Sequence[bytes] = ()) -> bytes:
@@ -57,7 +132,7 @@ def _one_damage(draw: Random, data: bytes, seeds: Sequence[bytes], words: Sequen
         case 3:
             return data[:at] + data[end:]
         case 4:  # nested or long
-            return data[:end] + data[at:end] * draw.choice((1, 2, 10, 1000, 20_000)) + data[end:]
+            return data[:end] + data[at:end] * _times(draw) + data[end:]
         case 5:
             other = draw.choice(seeds)
             return data[:at] + other[draw.randrange(len(other) + 1) :]
@@ -68,9 +143,14 @@ def _one_damage(draw: Random, data: bytes, seeds: Sequence[bytes], words: Sequen
             number = draw.choice(numbers)
             return data[: number.start()] + draw.choice(NUMBERS) + data[number.end() :]
         case 8:
-            return data[:at] + draw.choice(words) * draw.choice((1, 1, 1, 2, 5000)) + data[at:]
+            return data[:at] + draw.choice(words) * _times(draw) + data[at:]
         case _:
             return data[:at] + draw.choice(words) + data[end:]
+
+
+def _times(draw: Random) -> int:
+    """Return how often something is repeated. Long files are rare, since they take most of the time."""
+    return draw.choice((1000, 20_000)) if draw.randrange(40) == 0 else draw.choice((1, 1, 1, 2, 10, 100))
 
 
 def survives(

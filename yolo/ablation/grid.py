@@ -14,6 +14,7 @@ pilot: {option: schedule.peak_lr, values: [4e-4, 8e-4], epochs_share: 0.5, metri
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -22,6 +23,10 @@ from typing import Any
 
 from yolo.ablation.study import Study, plain_yaml, study_of
 from yolo.options.shipped import shipped
+from yolo.reading import reading
+
+VARIANTS = 1000
+"""Combinations of a grid at most."""
 
 
 def find_grid(name: str) -> Path:
@@ -46,7 +51,12 @@ def read_grid(file: Path, folder: Path, seeds: int, words: tuple[str, ...]) -> S
     Raises:
         ValueError: The file is wrong; the message begins with its name.
     """
-    values = plain_yaml(file)
+    with reading(file, "a grid"):
+        return _grid(plain_yaml(file), file, folder, seeds, words)
+
+
+def _grid(values: dict[str, Any], file: Path, folder: Path, seeds: int, words: tuple[str, ...]) -> Study:
+    """Return the study of a grid's values; see `read_grid`."""
     if own := [key for key in ("seeds", "words", "chosen") if key in values]:
         raise ValueError(f"{file}: {', '.join(own)}: set by the command line, not by the file; leave it out")
     if ("variants" in values) == ("grid" in values):
@@ -74,6 +84,8 @@ def combinations(axes: Any, file: Path) -> dict[str, dict[str, Any]]:
     """
     if not isinstance(axes, dict) or not axes or not all(isinstance(v, list) and v for v in axes.values()):
         raise ValueError(f"{file}: grid: expected lines as `loss.bbox_loss: [mse, iou]`, got {axes!r}")
+    if (number := math.prod(map(len, axes.values()))) > VARIANTS:
+        raise ValueError(f"{file}: grid: {number:,} combinations, expected at most {VARIANTS:,}")
     variants: dict[str, dict[str, Any]] = {}
     for values in product(*axes.values()):
         name = "-".join(_named(option, value) for option, value in zip(axes, values, strict=True))

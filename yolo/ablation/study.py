@@ -21,9 +21,13 @@ import yaml
 from yolo.atomic import replacing
 from yolo.harmless import Distinct, folder_name
 from yolo.options.presets import read_options
-from yolo.options.yaml_file import yaml_errors
+from yolo.options.yaml_file import plain_values
+from yolo.reading import read_bytes, reading
 
 STUDY, LOG, STATUS = "study.yaml", "train.log", "exit_status"
+
+SEEDS = 10_000
+"""Seeds of a study at most."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 """The name of a variant, which is that of its folder."""
@@ -135,6 +139,8 @@ def study_of(values: Mapping[str, Any], folder: Path, source: Path) -> Study:
         if not isinstance(values.get(key, {}), dict | None):
             raise ValueError(f"{source}: {key}: expected lines of `name: value`, got {values[key]!r}")
     given = {key: value for key, value in values.items() if value is not None}
+    for key, value in given.items():
+        _check_kind(key, value, source)
     try:
         if "pilot" in given:
             given["pilot"] = _pilot(given["pilot"])
@@ -147,11 +153,36 @@ def study_of(values: Mapping[str, Any], folder: Path, source: Path) -> Study:
         raise ValueError(f"{source}: {problem}") from None
 
 
+def _check_kind(key: str, value: Any, source: Path) -> None:
+    """Raise ValueError for a value of `Study` of another type than its field's."""
+    kinds: dict[str, tuple[type | tuple[type, ...], type | tuple[type, ...], str]] = {
+        "seeds": (int, object, f"a whole number up to {SEEDS:,}"),
+        "preset": (str, object, "the name of a preset"),
+        "words": ((list, tuple), (str, int, float), "a list of words"),
+        "metrics": ((list, tuple), str, "a list of metrics"),
+        "beside": ((list, tuple), str, "a list of metrics"),
+        "variants": (dict, dict, "names with options of train"),
+        "figures": (dict, (list, tuple), "titles with lists of variants"),
+        "question": (dict, str, "titles with a question"),
+        "goal": (dict, (int, float), "metrics with a number"),
+    }
+    kind, within, expected = kinds.get(key, (dict, object, "lines of `name: value`"))
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    fits = isinstance(value, kind) and all(isinstance(part, within) for part in parts)
+    if isinstance(value, bool) or not fits or (key == "seeds" and value > SEEDS):
+        raise ValueError(f"{source}: {key}: expected {expected}, got {value!s:.100}")
+    if isinstance(value, dict) and not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{source}: {key}: expected names in quotes, got {', '.join(map(repr, value)):.100}")
+
+
 def _pilot(values: dict[str, Any]) -> Pilot:
     """Return the pilot that nested values describe. Raises ValueError."""
     keys = [f.name for f in dataclasses.fields(Pilot)]
     if not {"option", "values"} <= values.keys() <= set(keys) or not isinstance(values["values"], list):
         raise ValueError(f"pilot: expected an option, its values as a list, and of {', '.join(keys[2:])}; got {values}")
+    share, words = values.get("epochs_share", 0.5), (values["option"], values.get("metric", ""))
+    if type(share) not in (int, float) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"pilot: expected option and metric as words, epochs_share as a number; got {values}")
     return Pilot(**{**values, "values": tuple(values["values"])})
 
 
@@ -160,7 +191,8 @@ def read_study(path: Path) -> Study:
     file = path / STUDY if path.is_dir() or path.name != STUDY else path
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file, so this is not a study; python -m yolo ablate makes one")
-    return study_of(plain_yaml(file), file.parent, file)
+    with reading(file, "a study"):
+        return study_of(plain_yaml(file), file.parent, file)
 
 
 def write_study(study: Study) -> None:
@@ -176,8 +208,7 @@ def write_study(study: Study) -> None:
 
 def plain_yaml(file: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file. Raises ValueError with file and line for anything else in it."""
-    with yaml_errors(file):
-        values = yaml.safe_load(file.read_bytes())
+    values = plain_values(file)
     if not isinstance(values, dict):
         raise ValueError(f"{file}: expected lines of `key: value`, got {type(values).__name__}")
     return values
@@ -192,10 +223,10 @@ def finished(folder: Path) -> bool:
     if not all(file.is_file() for file in files):
         return False
     epochs = read_options(files[0]).epochs
-    *_, last = [b"", *files[1].read_bytes().split(b"\n")[:-1]]  # a last line without newline was cut off
+    *_, last = [b"", *read_bytes(files[1]).split(b"\n")[:-1]]  # a last line without newline was cut off
     try:
-        return bool(json.loads(last)["epoch"] + 1 >= epochs) if last else False
-    except (ValueError, TypeError, KeyError):
+        return bool(int(json.loads(last)["epoch"]) + 1 >= epochs) if last else False
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise ValueError(f"{files[1]}: its last line is not a line of metrics: {last[:60]!r}") from None
 
 
@@ -208,7 +239,8 @@ def write_status(folder: Path, status: int) -> None:
 def read_status(folder: Path) -> int | None:
     """Return the exit status of the last process of a run; None if none has ended, or one is running."""
     file = folder / STATUS
-    return int(file.read_text(encoding="utf-8")) if file.is_file() else None
+    with reading(file, "an exit status"):
+        return int(read_bytes(file, 100)) if file.is_file() else None
 
 
 def _lists(value: Any) -> Any:

@@ -7,10 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yolo.ablation.grid import dotted, merged, nested
-from yolo.ablation.study import Study, StudyRun
+from yolo.ablation.study import Study, StudyRun, plain_yaml
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
 from yolo.options.ablate import PILOT_SEED
@@ -40,7 +38,7 @@ def flat_options(runs: Iterable[Path]) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for run in runs:
         if (run / "options.yaml").is_file():
-            for key, value in dotted(yaml.safe_load((run / "options.yaml").read_text(encoding="utf-8"))):
+            for key, value in dotted(plain_yaml(run / "options.yaml")):
                 found.setdefault(key, []).append("none" if value is None else str(value))
     return {key: " or ".join(dict.fromkeys(values)) for key, values in found.items() if key not in OF_A_RUN}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from yolo.commands.of_run import empty_of, options_of
 from yolo.data.datasets import ImageDataset, open_data, splits
-from yolo.data.formats.coco_json import read_annotations, read_json
+from yolo.data.formats.coco_json import CROWD, box_of, read_annotations, read_json
 from yolo.data.learnable import check_learnable
 from yolo.data.split_names import meant
 from yolo.distributed import print_once, quietly
@@ -229,7 +229,9 @@ def _as_pycocotools_reads(path: Path) -> dict[str, Any]:
     """
     content: dict[str, Any] = read_json(path)
     for k, entry in enumerate(content["annotations"]):
-        entry.setdefault("iscrowd", 0)
-        entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
+        entry["iscrowd"] = CROWD[entry.get("iscrowd")]  # "0" would be a crowd
+        entry["bbox"] = list(box_of(entry))
+        if entry.get("area") is None:
+            entry["area"] = entry["bbox"][2] * entry["bbox"][3]
         entry["id"] = k + 1
     return content

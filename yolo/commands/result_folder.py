@@ -8,6 +8,7 @@ or an image that the user has put there, is not one of the call's files.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Self
 
 from yolo.atomic import naming, replacing
 from yolo.images.sources import MARK
+from yolo.reading import read_bytes
 
 
 class ResultFolder:
@@ -35,12 +37,12 @@ class ResultFolder:
         mark, whole = self.folder / MARK, ""
         if mark.is_file():
             try:
-                text = mark.read_text(encoding="utf-8")
+                text = read_bytes(mark).decode()
                 whole, cut = text[: text.rfind("\n") + 1], text[text.rfind("\n") + 1 :]
-                self._before = dict(json.loads(line) for line in whole.splitlines())
+                self._before = dict(map(_entry, whole.splitlines()))
                 if not '["'.startswith(cut[:2]):  # half a line of a killed process is dropped
                     raise ValueError(cut)
-            except (ValueError, TypeError) as problem:
+            except (ValueError, TypeError, RecursionError) as problem:
                 raise FileExistsError(
                     f"{mark}: not a list that detect wrote; give another folder with --out"
                 ) from problem
@@ -96,3 +98,12 @@ class ResultFolder:
         except OSError:  # on a full disk the lines of `claim` remain; an error before this one says more
             if kind is None:
                 raise
+
+
+def _entry(line: str) -> tuple[str, int]:
+    """Return a line of the mark. Raises ValueError or TypeError for others, such as a file outside of the folder."""
+    name, time = json.loads(line)
+    path = Path(name)
+    if type(time) is not int or b"\0" in os.fsencode(name) or path.anchor or not path.name or ".." in path.parts:
+        raise ValueError("expected the name of a file in the folder, and a time")
+    return name, time

@@ -27,6 +27,12 @@ import numpy as np
 from yolo.data.index import Fault, Index, nth_place, summary
 from yolo.data.turned import displayed, fault_of, image_size, misfits, remedy
 
+LARGEST = 1e9
+"""Pixels on either side of 0: sums and areas of such numbers are finite, in float32 too. Others are no coordinates."""
+
+LONGEST = 4096
+"""Characters of a path at most: a longer one cannot be opened. All paths of an index take as much as the longest."""
+
 NOTED = 0.01  # pixels; a box that sticks out by less is clipped without a note: rounding, not a defect
 
 
@@ -114,9 +120,11 @@ class Rows:
 def check(unchecked: UncheckedIndex, *, skip_faults: bool) -> Index:
     """Return the index of what a reader found, sorted by image, boxes clipped.
 
-    Raises ValueError with the first ten faults unless they are to be skipped, and where no image is usable.
+    Raises ValueError with the first ten faults unless they are to be skipped, where no image is usable, and for class
+    names that are not there or cannot be written.
     """
-    image, boxes, sizes = unchecked.image, unchecked.boxes, unchecked.sizes.copy()
+    image, sizes = unchecked.image, unchecked.sizes.copy()
+    boxes, endless = _finite(unchecked)
     usable = _check_images(unchecked, sizes)  # fills in sizes
     turned = _check_orientation(unchecked, sizes, usable)  # corrects sizes
     # A box is a fault if most of it lies outside its image, or all of it where it has no area.
@@ -126,11 +134,12 @@ def check(unchecked: UncheckedIndex, *, skip_faults: bool) -> Index:
     inside = (clipped[:, 2:] - clipped[:, :2]).prod(axis=1)
     outside = usable[image] & (np.abs(clipped - boxes).max(axis=1, initial=0) > 0) & (2 * inside < w * h)
     outside |= usable[image] & ((boxes[:, :2] > limits[:, :2]) | (boxes[:, 2:] < 0)).any(axis=1)
-    for k in np.flatnonzero(outside).tolist():
-        box, size = "({:g}, {:g}) to ({:g}, {:g})".format(*boxes[k]), _size(limits[k])
+    for k in np.flatnonzero(outside | endless).tolist():
+        box, size = "({:g}, {:g}) to ({:g}, {:g})".format(*unchecked.boxes[k]), _size(limits[k])
         text = f"{unchecked.where(k)}: the box {box} lies outside its image, {size}"
         text += "; its numbers must be fractions of the image, from 0 to 1" if unchecked.fractions else ""
         unchecked.faults.append(Fault(text, int(image[k])))
+    _check_names(unchecked)
     faults = [fault.text for fault in unchecked.faults]
     if faults and not skip_faults:
         raise ValueError(f"{summary(faults, 'fault')}\n{remedy(turned)}")
@@ -141,7 +150,7 @@ def check(unchecked: UncheckedIndex, *, skip_faults: bool) -> Index:
     counts = np.bincount(image[kept], minlength=len(usable))
     index = Index(
         names=unchecked.names,
-        paths=np.array([os.fsencode(path) for path in unchecked.paths], dtype=bytes),
+        paths=np.array([_bytes(path) for path in unchecked.paths], dtype=bytes),
         image_ids=unchecked.image_ids,
         sizes=sizes,
         offsets=np.concatenate(([0], np.cumsum(counts))),
@@ -160,6 +169,23 @@ def check(unchecked: UncheckedIndex, *, skip_faults: bool) -> Index:
         problems = [f"{unchecked.source}: no usable images; expected at least one", *faults[:3]]
         raise ValueError("\n".join(problems))
     return index if usable.all() else index.with_images(np.flatnonzero(usable))
+
+
+def _finite(unchecked: UncheckedIndex) -> tuple[np.ndarray, np.ndarray]:
+    """Return the boxes, float64 `[G, 4]`, 0 for those with numbers beyond `LARGEST`, and which ones, bool `[G]`."""
+    endless = ~(np.abs(np.concatenate((unchecked.boxes, unchecked.read), axis=1)) <= LARGEST).all(axis=1)
+    return np.where(endless[:, None], 0, unchecked.boxes), endless
+
+
+def _check_names(unchecked: UncheckedIndex) -> None:
+    """Raise ValueError for data without classes, and for a name that is not text."""
+    if not unchecked.names and not unchecked.faults:
+        raise ValueError(
+            f"{unchecked.source}: no object in any file, so there are no class names; give --names as well"
+        )
+    for name in unchecked.names:
+        if "\0" in name or name.encode(errors="ignore").decode() != name:
+            raise ValueError(f"{unchecked.source}: the class {name!r}: not text; write its name anew")
 
 
 def _check_orientation(unchecked: UncheckedIndex, sizes: np.ndarray, usable: np.ndarray) -> list[str]:
@@ -206,7 +232,7 @@ def _check_images(unchecked: UncheckedIndex, sizes: np.ndarray) -> np.ndarray:
         if path in seen:
             fault = f"{unchecked.source}: {path} is listed more than once"
         elif not os.path.isfile(path):
-            fault = f"{unchecked.source}: no such image: {path}"
+            fault = f"{unchecked.source}: no such image: {os.fsdecode(_bytes(path))}"
         elif (sizes[k] < 0).any():
             fault = f"{unchecked.source}: {path}: the size {_size(sizes[k])} is negative"
         elif not sizes[k].all():
@@ -248,6 +274,14 @@ def _image_ids(paths: Sequence[str]) -> np.ndarray:
     numbers = [int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) < 19]
     unique = len(set(numbers)) == len(stems)
     return np.array(numbers if unique else range(1, len(stems) + 1), dtype=np.int64)
+
+
+def _bytes(path: str) -> bytes:
+    """Return a path as the system has it. One that no file can have has another form: it is only shown."""
+    try:
+        return os.fsencode(path[:LONGEST])
+    except UnicodeEncodeError:
+        return path[:LONGEST].encode(errors="backslashreplace")
 
 
 def _size(limits: np.ndarray) -> str:

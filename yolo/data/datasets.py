@@ -32,6 +32,7 @@ from yolo.data.sample import Sample, Target, as_tv, make_target
 from yolo.data.turned import advice, other_size, remedy
 from yolo.images.files import read_image
 from yolo.names import chosen, read_names
+from yolo.reading import LONGEST, shortened
 from yolo.size import Size
 
 log = logging.getLogger("yolo")
@@ -110,6 +111,7 @@ class ImageDataset:
         return pixels
 
 
+@shortened()
 def open_data(
     path: str | Path,
     *,
@@ -172,12 +174,13 @@ def open_data(
     if not quiet:
         for note in index.notes:
             if note not in said:
-                log.warning("%s", note)
+                log.warning("%s", note[:LONGEST])
         if index.faults:
             log.warning("%s", "\n".join([f"{index.omission}:", summary(index.faults, "fault"), *advice(index.turned)]))
     return ImageDataset(index if places else replace(index, place=None), part, whole)
 
 
+@shortened()
 def splits(
     path: str | Path,
     split: str | None = None,

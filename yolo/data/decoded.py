@@ -154,15 +154,16 @@ def _memory_of(names: Iterable[str]) -> Path:
 def _remembered(file: Path) -> dict[str, tuple[Stamp, Checked]]:
     """Return what is remembered by path: nothing if the file is missing, damaged or of another version."""
     try:
-        total, content = file.read_bytes().split(b"\n", 1)
-        if int(total) != zlib.crc32(content):
-            return {}
-        version, entries = json.loads(content)
-    except (OSError, ValueError):
+        total, content = read_bytes(file).split(b"\n", 1)
+        version, entries = json.loads(content) if int(total) == zlib.crc32(content) else ("", {})
+        found: dict[str, tuple[Stamp, Checked]] = {
+            name: ((size, changed, touched), Checked(size, *rest))
+            for name, (size, (changed, touched), *rest) in (entries.items() if version == VERSION else ())
+        }
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
-    if version != VERSION:
-        return {}
-    return {name: ((size, *times), Checked(size, *rest)) for name, (size, times, *rest) in entries.items()}
+    kinds = {tuple(map(type, (*stamp, *rest))) for stamp, rest in found.values()}
+    return found if kinds <= {(int,) * 7 + (str,)} else {}
 
 
 def _remember(file: Path, lasting: dict[str, tuple[Stamp, Checked]]) -> None:

@@ -17,13 +17,14 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from yolo.reading import LONGEST
 from yolo.size import Size
 
 
 def summary(faults: Sequence[str], what: str, limit: int = 10) -> str:
     """Return the first `limit` faults, one per line, and the number of those that are not shown."""
     more = f"\n... and {len(faults) - limit} more {what}s" if len(faults) > limit else ""
-    return "\n".join(faults[:limit]) + more
+    return "\n".join(fault[:LONGEST] for fault in faults[:limit]) + more
 
 
 class Fault(NamedTuple):

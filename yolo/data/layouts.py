@@ -6,6 +6,7 @@ In a pattern, `{split}` is any name of a split and `{word}` one that begins with
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -219,7 +220,9 @@ def _below(parts: Mapping[str, Part], root: Path) -> dict[str, Part]:
     return {
         split: part
         for split, part in parts.items()
-        if all(place.images[0].exists() and place.images[0].resolve().is_relative_to(top) for place in part.places)
+        if all(
+            os.path.exists(place.images[0]) and place.images[0].resolve().is_relative_to(top) for place in part.places
+        )
     }
 
 

@@ -42,7 +42,9 @@ def listed(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
-    except (FileNotFoundError, NotADirectoryError):
+    except (OSError, ValueError):  # the latter for a zero byte or half of a letter in its name
+        if os.path.isdir(folder):  # one that cannot be read
+            raise
         return []
 
 
@@ -161,12 +163,12 @@ def place(written: str, roots: Sequence[Path]) -> tuple[Path, bool]:
     the end `images` would be other images. A path without any such end is returned below the first root.
     """
     for root in roots:
-        if (root / written).exists():
+        if os.path.exists(root / written):
             return root / written, True
     names = components(written)
     last = max((k for k, name in enumerate(names) if kind(name)), default=len(names) - 1)
     for k in range(last + 1):
         for root in roots:
-            if (found := root.joinpath(*names[k:])).exists():
+            if os.path.exists(found := root.joinpath(*names[k:])):
                 return found, False
     return roots[0] / written, True

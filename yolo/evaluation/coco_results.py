@@ -17,6 +17,7 @@ from yolo.data.formats.coco_json import Annotations, box_fault, read_json
 from yolo.data.formats.columns import column, is_number
 from yolo.data.index import summary
 from yolo.names import class_index
+from yolo.reading import reading
 
 log = logging.getLogger("yolo")
 
@@ -51,6 +52,12 @@ def read_results(path: str | Path, annotations: Annotations, names: Sequence[str
             listed once.
     """
     path = Path(path)
+    with reading(path, "a results file of COCO's format"):
+        return _results(path, annotations, names)
+
+
+def _results(path: Path, annotations: Annotations, names: Sequence[str] | None) -> Results:
+    """Return the detections of a results file; see `read_results`."""
     rows = read_json(path)
     if not isinstance(rows, list):
         raise ValueError(
@@ -133,9 +140,9 @@ def _class_key(row: Row) -> Any:
 
 def _class_index(key: Any, annotations: Annotations, names: Sequence[str] | None) -> int | None:
     """Return the class index of a name, of an index into `names`, or of a category id; None if unknown."""
-    if isinstance(key, int) and names is not None:
+    if type(key) is int and names is not None:
         key = names[key] if 0 <= key < len(names) else None
-    if isinstance(key, int):
+    if type(key) is int:
         return annotations.category_ids.index(key) if key in annotations.category_ids else None
     return class_index(key, annotations.names) if isinstance(key, str) else None
 

@@ -17,7 +17,7 @@ from yolo.options.keywords import read_keywords
 from yolo.options.registry import find_model
 from yolo.options.shipped import shipped
 from yolo.options.training import Training
-from yolo.options.yaml_file import read_yaml
+from yolo.options.yaml_file import composed, read_yaml
 
 DEFAULT = "default"
 """The preset of YOLO if no other is chosen. The preset of another model is the one with the model's name, if any."""
@@ -149,8 +149,8 @@ def model_in(file: Path | None) -> str | None:
 def _word_in(file: Path | None, option: str) -> str | None:
     """Return the word of an option in a YAML file, or None. Faults of the file are left for `read_yaml` to report."""
     try:
-        node = yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader) if file is not None else None
-    except (yaml.YAMLError, OSError, ValueError, OverflowError, RecursionError):
+        node = composed(file) if file is not None else None
+    except (OSError, ValueError):
         return None
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return next((str(value.value) for key, value in pairs if key.value == option), None)

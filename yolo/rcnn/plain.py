@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
+from yolo.data.formats.coco_json import CROWD
 from yolo.data.formats.masks import instances
 
 TargetDict = dict[str, Any]
@@ -89,7 +90,7 @@ class CocoTensors(Dataset[tuple[Tensor, TargetDict]]):
         corners, keep = _corners(annotations)
         areas = [entry.get("area", entry["bbox"][2] * entry["bbox"][3]) for entry in annotations]
         labels = [self.labels[entry["category_id"]] for entry in annotations]
-        crowds = [entry.get("iscrowd", 0) for entry in annotations]
+        crowds = [CROWD[entry.get("iscrowd")] for entry in annotations]
         size = tuple(image.shape[-2:])
         target: TargetDict = {
             "boxes": tv_tensors.BoundingBoxes(

@@ -24,6 +24,7 @@ from yolo.distributed import from_rank_0, print_once, rank
 from yolo.models.detector import Detector
 from yolo.options.aliases import renamed
 from yolo.options.training import Training
+from yolo.text import read_text
 from yolo.training.record import Part, Record, cfg_changes, changes, part_of, same_images, text_of
 from yolo.training.totals import Totals
 
@@ -185,6 +186,4 @@ def _cfg_changes(folder: Path, options: Training, classes: int) -> list[str]:
     except FileNotFoundError:
         print_once(f"{file}: no such file; the run continues with its own copy, {kept}")
         return []
-    return [
-        f"{change} (the run keeps its own, {kept})" for change in cfg_changes(kept.read_text(encoding="utf-8"), now)
-    ]
+    return [f"{change} (the run keeps its own, {kept})" for change in cfg_changes(read_text(kept), now)]

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yolo.data.index import Index
+from yolo.reading import read_bytes
 
 FORMAT = 1
 """The format of data.json."""
@@ -118,14 +119,17 @@ def read_record(file: Path) -> Record | None:
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(read_bytes(file))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}; this program reads format {FORMAT}")
         train, val = (_part(content, name) for name in ("train", "val"))
         if train is None:
             raise ValueError("it has no part of the name train")
-        return Record(train, val, content["accepted"])
-    except (ValueError, KeyError, TypeError) as problem:
+        accepted = content["accepted"]
+        if not isinstance(accepted, list) or not all(_is_texts(entry["changes"]) for entry in accepted):
+            raise ValueError("its accepted changes are not lists of sentences")
+        return Record(train, val, accepted)
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise ValueError(
             f"{file}: not what a run keeps of its data ({problem!s:.100}); without the file nothing is compared"
         ) from None
@@ -137,7 +141,17 @@ def _part(content: dict[str, Any], name: str) -> Part | None:
         return None
     conditions = dict(content[name])
     names, listed = conditions.pop("names"), conditions.pop("listed")
-    return Part(conditions, names, listed, [ImageLine(*line) for line in content[f"{name}_images"]])
+    lines = [ImageLine(*line) for line in content[f"{name}_images"]]
+    kinds = {tuple(map(type, line)) for line in lines}
+    if not isinstance(conditions["path"], str) or not (_is_texts(names) and _is_texts(listed)):
+        raise ValueError(f"{name}: expected a path and lists of class names")
+    if not kinds <= {(str, str, int, int)} or any(line.name.startswith("/") for line in lines):
+        raise ValueError(f"{name}_images: expected a relative path, a digest, bytes and a checksum for each image")
+    return Part(conditions, names, listed, lines)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def changes(before: Part, now: Part) -> list[str]:

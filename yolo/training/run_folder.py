@@ -22,12 +22,16 @@ import numpy as np
 
 from yolo.atomic import naming, replacing
 from yolo.distributed import from_rank_0, rank
+from yolo.reading import read_bytes
 
 if TYPE_CHECKING:  # its import takes a second or two
     from torch.utils.tensorboard import SummaryWriter
 
 
 OPTIONS, METRICS, LAST, BEST = "options.yaml", "metrics.jsonl", "last.pt", "best.safetensors"
+
+EPOCHS = 10**6
+"""Epochs of a run at most, so that a damaged line is not taken for one of them."""
 
 _MARK = "# options of a run of exact-yolov3\n"
 
@@ -63,7 +67,7 @@ class Run:
         if (folder / BEST).exists():
             raise FileExistsError(f"{folder / BEST}: these are trained weights; give another folder with --out")
         # Files with our mark and without a checkpoint are leftovers; others are somebody's work.
-        ours = (folder / OPTIONS).is_file() and (folder / OPTIONS).read_bytes().startswith(_MARK.encode())
+        ours = (folder / OPTIONS).is_file() and read_bytes(folder / OPTIONS).startswith(_MARK.encode())
         texts = {OPTIONS: options, METRICS: "", **(files or {})}
         for name in texts:
             if (folder / name).exists() and not ours:
@@ -200,15 +204,21 @@ def newest_run(root: str | os.PathLike[str] = "runs") -> Path | None:
 
 def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     """Return the complete lines of a metrics.jsonl and their objects. Text after the last newline was cut off."""
-    *whole, _cut = path.read_bytes().split(b"\n")
+    *whole, _cut = read_bytes(path).split(b"\n")
     lines = []
     for number, line in enumerate(whole, start=1):
         try:
             values = json.loads(line)
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise ValueError(f"{path}:{number}: not a line of metrics ({problem}); delete it to resume") from None
-        if not isinstance(values, dict) or not isinstance(values.get("epoch"), int):
+        epoch = values.get("epoch") if isinstance(values, dict) else None
+        if type(epoch) is not int or not 0 <= epoch < EPOCHS:
             raise ValueError(f"{path}:{number}: expected an object with epoch, got {line[:60]!r}; delete it to resume")
+        for name, value in values.items():
+            if type(value) in (int, float) and not abs(value) <= sys.float_info.max:
+                raise ValueError(
+                    f"{path}:{number}: {name!s:.60}: expected a finite number or null; delete the line to resume"
+                )
         lines.append((line + b"\n", values))
     return lines
 

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from yolo.data.check import UncheckedIndex, check
-from yolo.data.formats.coco_json import Annotations, is_group, read_annotations
+from yolo.data.formats.coco_json import Annotations, groups, read_annotations
 from yolo.data.formats.columns import whole_number
 from yolo.data.index import Index
 from yolo.data.part import Part
 from yolo.data.paths import locate
 from yolo.data.split_names import kind
 from yolo.names import class_index, matched
+from yolo.reading import open_regular
 
 WINDOW = 2**22  # bytes that hold the categories of nearly every file
 
@@ -76,11 +77,11 @@ def _classes(part: Part, given: Annotations) -> tuple[list[str], list[str]]:
 
     A category that only groups the others and has no objects in any split is not a class: Roboflow writes one.
     """
-    own = list(zip(given.category_ids, given.names, strict=True))
+    own, known = list(zip(given.category_ids, given.names, strict=True)), set(given.category_ids)
     notes = [
         f"{given.path}: category {entry['id']}, {entry.get('name')}, only groups the others: it is not a class"
         for entry in _categories(given.path)
-        if whole_number(entry["id"]) not in given.category_ids
+        if whole_number(entry["id"]) not in known
     ]
     # The classes for training come first where ids do not decide.
     files = sorted({*part.every, given.path}, key=lambda file: (not _is_for_training(file), file))
@@ -90,7 +91,8 @@ def _classes(part: Part, given: Annotations) -> tuple[list[str], list[str]]:
     if len({number for number, _ in pairs}) == len(names) == len(pairs):
         names = [name for _, name in sorted(pairs)]
     for file, table in tables.items():
-        lacking = [name for name in names if name not in {name for _, name in table}]
+        there = {name for _, name in table}
+        lacking = [name for name in names if name not in there]
         if lacking and table:
             few = f"{len(table)} of the {len(names)} classes of all splits"
             notes.append(f"{file} lists {few}, without {', '.join(lacking)}")
@@ -104,11 +106,12 @@ def _is_for_training(file: Path) -> bool:
 def _others(file: Path) -> list[tuple[int, str]]:
     """Return ids and names of the classes of another split, without reading all of its file."""
     entries = _categories(file)
+    spare = {id(entry) for entry in groups(entries)}
+    used = _used(file) if spare else set()
     return [
         (number, str(entry.get("name") or f"category {entry['id']}"))
         for entry in entries
-        if (number := whole_number(entry["id"])) is not None
-        and not (is_group(entry, entries) and not _has_object(file, number))
+        if (number := whole_number(entry["id"])) is not None and (id(entry) not in spare or number in used)
     ]
 
 
@@ -119,16 +122,18 @@ def _categories(file: Path) -> list[dict[str, Any]]:
         start = data.find(b"[", found)
         for size in (WINDOW, len(data)) if min(found, start) >= 0 else ():
             text = bytes(data[start : start + size]).decode("utf-8", errors="replace")
-            with suppress(json.JSONDecodeError):
+            with suppress(ValueError, RecursionError):
                 entries = json.JSONDecoder().raw_decode(text)[0]
                 return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
     return []
 
 
-def _has_object(file: Path, category: int) -> bool:
-    """Return whether a json file has an object of a category, without reading it as json."""
+def _used(file: Path) -> set[int]:
+    """Return the categories with an object in a json file, without reading it as json."""
     with _bytes_of(file) as data:
-        return re.search(rb'"category_id"\s*:\s*"?%d(\.0)?"?\s*[,}]' % category, data) is not None
+        return {
+            int(found[1]) for found in re.finditer(rb'"category_id"\s*:\s*"?(-?[0-9]{1,18})(?:\.0)?"?\s*[,}]', data)
+        }
 
 
 @contextmanager
@@ -136,7 +141,7 @@ def _bytes_of(file: Path) -> Iterator[mmap.mmap | bytes]:
     """Yield the bytes of a file, read as they are needed; none for a file that cannot be read."""
     with ExitStack() as stack:
         try:
-            opened = stack.enter_context(file.open("rb"))
+            opened = stack.enter_context(open_regular(file))
             data: mmap.mmap | bytes = stack.enter_context(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError):
             data = b""

@@ -21,8 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from yolo.data.check import LARGEST
 from yolo.data.formats.columns import Entry, Ids, column, floats, is_number, whole_number
 from yolo.data.index import Fault, summary
+from yolo.reading import read_bytes, reading
 from yolo.text import decoded
 
 POLYGONS = re.compile(rb'(?<!\\)"segmentation"\s*:\s*\[(?:\s*\[[\s0-9.eE+,-]*\]\s*,?)*+\s*\]')
@@ -97,8 +99,14 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
     finite numbers or has a negative size, or if its area or `iscrowd` is invalid. Polygons replace a missing box.
     """
     path = Path(path)
+    with reading(path, "an annotation file of COCO's format"):
+        return _annotations(path, skip_faults=skip_faults)
+
+
+def _annotations(path: Path, *, skip_faults: bool) -> Annotations:
+    """Return the content of an annotation file; see `read_annotations`."""
     faults: list[Fault] = []
-    images, annotations, categories = _lists(path, _parsed(path, path.read_bytes(), polygons=False))
+    images, annotations, categories = _lists(path, _parsed(path, read_bytes(path), polygons=False))
     if not all(entry.get("bbox") for entry in annotations):  # polygons are needed after all
         images, annotations, categories = _lists(path, read_json(path))
     image_ids, sizes = Ids(path, "images", images, faults), _sizes(path, images, faults)
@@ -108,14 +116,14 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
     label = category_ids.find(column(annotations, "category_id", {int, str, float}))
     crowds = column(annotations, "iscrowd", {int, str, float, bool, NoneType})
     crowd = np.array([CROWD.get(value, -1) for value in crowds], dtype=np.int8)
-    boxes = floats(list(chain.from_iterable(map(_box, annotations)))).reshape(-1, 4)
+    boxes = floats(list(chain.from_iterable(map(box_of, annotations)))).reshape(-1, 4)
     area = floats(areas := [entry.get("area") for entry in annotations])
     wrong = {
         "image_id": image < 0,
         "category_id": label < 0,
         "iscrowd": crowd < 0,
-        "area": np.isnan(area) & np.array([value is not None for value in areas], dtype=bool),
-        "bbox": np.isnan(boxes).any(axis=1) | (boxes[:, 2:] < 0).any(axis=1),
+        "area": ~(np.abs(area) <= LARGEST**2) & np.array([value is not None for value in areas], dtype=bool),
+        "bbox": ~(np.abs(boxes) <= LARGEST).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1),
     }
     bad = np.any(list(wrong.values()), axis=0)
     for k in np.flatnonzero(bad).tolist():
@@ -128,6 +136,7 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
     if not images or not names:
         raise ValueError(f"{path}: {len(images)} images and {len(names)} categories; expected at least one each")
     numbers = [whole_number(entry.get("id")) for entry in annotations]
+    boxes, area = boxes[~bad], area[~bad]
     return Annotations(
         path=path,
         names=names,
@@ -140,8 +149,8 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
         ids=np.array([-1 if number is None else number for number in numbers], dtype=np.int64)[~bad],
         image=image[~bad],
         label=label[~bad],
-        boxes=boxes[~bad],
-        area=np.where(np.isnan(area), boxes[:, 2] * boxes[:, 3], area)[~bad],
+        boxes=boxes,
+        area=np.where(np.isnan(area), boxes[:, 2] * boxes[:, 3], area),
         crowd=crowd[~bad] > 0,
         faults=faults,
     )
@@ -149,7 +158,7 @@ def read_annotations(path: str | Path, *, skip_faults: bool = False) -> Annotati
 
 def read_json(path: Path) -> Any:
     """Return the content of a json file. Raises ValueError with line and column, OSError if it cannot be read."""
-    return _parsed(path, path.read_bytes())
+    return _parsed(path, read_bytes(path))
 
 
 def box_fault(box: Any, *, negative_size: bool = False) -> str:
@@ -159,6 +168,8 @@ def box_fault(box: Any, *, negative_size: bool = False) -> str:
     """
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return f"bbox {box!r}: expected [left, top, width, height], four finite numbers"
+    if max(map(abs, box)) > LARGEST:
+        return f"bbox {box!r}: expected pixels, at most {LARGEST:g}"
     return "" if negative_size or min(box[2:]) >= 0 else f"bbox {box!r}: the size is negative"
 
 
@@ -192,10 +203,9 @@ def _classes(path: Path, annotations: list[Entry], categories: list[Entry]) -> t
 
     Raises ValueError for ids and names that are not unique.
     """
-    above = {str(entry.get("supercategory")) for entry in categories}
-    for group in [entry for entry in categories if str(entry.get("name")) in above and is_group(entry, categories)]:
-        if not any(entry.get("category_id") == group.get("id") for entry in annotations):
-            categories = [entry for entry in categories if entry is not group]
+    used = set(column(annotations, "category_id", {int, str, float}))
+    spare = {id(group) for group in groups(categories) if type(group.get("id")) in (int, str, float)}
+    categories = [entry for entry in categories if id(entry) not in spare or entry["id"] in used]
     numbers = [whole_number(entry.get("id")) for entry in categories]
     if None not in numbers:
         categories = sorted(categories, key=lambda entry: whole_number(entry.get("id")) or 0)
@@ -210,13 +220,20 @@ def _classes(path: Path, annotations: list[Entry], categories: list[Entry]) -> t
     return names, ids
 
 
-def is_group(entry: Entry, categories: list[Entry]) -> bool:
-    """Return whether a category is only the group of others: Roboflow's category 0, also where a class has its name."""
-    name, others = entry.get("name"), [other for other in categories if other is not entry]
-    within = [other.get("supercategory") == name for other in others]
-    if entry.get("supercategory") not in (None, "", "none") or not any(within):
-        return False
-    return (all(within) and entry.get("id") == 0) or any(other.get("name") == name for other in others)
+def groups(categories: list[Entry]) -> list[Entry]:
+    """Return the categories that only group others: Roboflow's category 0, also where a class has its name."""
+    names, above = (
+        Counter(text for entry in categories if isinstance(text := entry.get(key), str))
+        for key in ("name", "supercategory")
+    )
+    found = []
+    for entry in categories:
+        name = entry.get("name")
+        if isinstance(name, str) and above[name] and (own := entry.get("supercategory")) in (None, "", "none"):
+            within = above[name] - (own == name)
+            every = within == len(categories) - 1
+            found += [entry] if within and (names[name] > 1 or (every and entry.get("id") == 0)) else []
+    return found
 
 
 def _sizes(path: Path, images: list[Entry], faults: list[Fault]) -> np.ndarray:
@@ -226,7 +243,7 @@ def _sizes(path: Path, images: list[Entry], faults: list[Fault]) -> np.ndarray:
         for side, key in enumerate(("width", "height")):
             value = entry.get(key)
             number = 0 if value is None else whole_number(value)
-            if number is None or number < 0:
+            if number is None or not 0 <= number <= LARGEST:
                 where = _place(path, "images", k, entry)
                 faults.append(Fault(f"{where}: {key} {value!r}: expected a number of pixels", k))
             else:
@@ -234,7 +251,7 @@ def _sizes(path: Path, images: list[Entry], faults: list[Fault]) -> np.ndarray:
     return sizes
 
 
-def _box(entry: Entry) -> list[Any] | tuple[float, ...]:
+def box_of(entry: Entry) -> list[Any] | tuple[float, ...]:
     """Return the four values of an entry's box, or of the box around its polygons; NaN where it has neither."""
     box = entry.get("bbox")
     if type(box) is list and len(box) == 4:

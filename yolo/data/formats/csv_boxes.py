@@ -22,7 +22,11 @@ from yolo.data.part import Part
 from yolo.data.paths import locate
 from yolo.harmless import csv_lines, uncell
 from yolo.names import matched
+from yolo.reading import reading
 from yolo.text import read_text
+
+CROWD = {"": False, "0": False, "1": True}
+"""What the column `crowd` may hold."""
 
 COLUMNS = ("file", "class", "x1", "y1", "x2", "y2")
 
@@ -52,7 +56,10 @@ def read(part: Part, names: Sequence[str] | None, *, skip_faults: bool) -> Index
 
     Raises ValueError for faults, for a missing column, and for a class that `names` lacks.
     """
-    tables = {file: _rows(file) for file in part.every}
+    tables: dict[Path, list[tuple[str, Row]]] = {}
+    for file in part.every:
+        with reading(file, "a csv file of boxes"):
+            tables[file] = _rows(file)
     own = sorted({row["class"] for table in tables.values() for _, row in table} - {""})
     used, labels = matched(own, names, ", ".join(map(str, part.every)))
     label_of = dict(zip(own, labels, strict=True))
@@ -74,14 +81,20 @@ def _add_object(rows: Rows, place: str, row: Row, label_of: dict[str, int]) -> N
     """Add the object of a row, or what is wrong with it."""
     try:
         x1, y1, x2, y2 = (float(row[name]) for name in COLUMNS[2:])
-        usable = bool(row["class"]) and all(map(math.isfinite, (x1, y1, x2, y2))) and x1 <= x2 and y1 <= y2
+        usable = (
+            bool(row["class"])
+            and row.get("crowd", "") in CROWD
+            and all(map(math.isfinite, (x1, y1, x2, y2)))
+            and x1 <= x2
+            and y1 <= y2
+        )
     except ValueError:
         usable = False
     if usable:
-        rows.add_object(place, label_of[row["class"]], (x1, y1, x2, y2), row.get("crowd", "") not in ("", "0"))
+        rows.add_object(place, label_of[row["class"]], (x1, y1, x2, y2), CROWD[row.get("crowd", "")])
     else:
-        values = ",".join(row[name] for name in COLUMNS[1:])
-        rows.add_fault(f"{place}: {values}: expected a class and four numbers, x1 <= x2 and y1 <= y2")
+        values = ",".join(row[name] for name in (*COLUMNS[1:], "crowd") if name in row)[:200]
+        rows.add_fault(f"{place}: {values}: expected a class and four numbers, x1 <= x2 and y1 <= y2, and crowd 0 or 1")
 
 
 def _rows(file: Path) -> list[tuple[str, Row]]:

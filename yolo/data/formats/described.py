@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from yolo.data.formats.yaml_names import names_in
 from yolo.data.part import Part, Place
 from yolo.data.paths import listed, place
 from yolo.data.split_names import WORDS
 from yolo.names import read_names
-from yolo.options.yaml_file import yaml_errors
+from yolo.options.yaml_file import LARGEST, plain_values
+from yolo.reading import reading
 from yolo.text import lines_of, read_text
 
 SPLITS = tuple(word for words in WORDS.values() for word in words)
@@ -23,8 +23,6 @@ YAML = (".yaml", ".yml")
 
 NAMES = re.compile(r"classes\.txt|_darknet\.labels|.*\.names", re.IGNORECASE)
 
-LARGEST = 2**20  # bytes; a description is small, a file of another kind may not be
-
 
 def describes(file: Path) -> bool:
     """Return whether a file of any name describes a data set: it has splits and, in yaml, class names."""
@@ -32,23 +30,23 @@ def describes(file: Path) -> bool:
         return False
     try:
         if file.suffix.lower() in YAML:
-            content = yaml.safe_load(read_text(file))
+            content = plain_values(file, read_text(file))
             return isinstance(content, dict) and bool(_splits(content)) and bool({"names", "nc"} & content.keys())
         return bool(_splits(_table(file)))
-    except (ValueError, yaml.YAMLError):
+    except ValueError:
         return False
 
 
 def from_file(file: Path) -> dict[str, Part]:
     """Return the splits that a description names. Raises ValueError, with the line where known, for a bad one."""
-    return from_yaml(file) if file.suffix.lower() in YAML else from_data(file)
+    with reading(file, "a description of a data set"):
+        return from_yaml(file) if file.suffix.lower() in YAML else from_data(file)
 
 
 def from_yaml(file: Path) -> dict[str, Part]:
     """Return the splits of a data.yaml as Ultralytics writes it; `names` is a list, or a mapping from 0 on."""
     text = read_text(file)
-    with yaml_errors(file):
-        content = yaml.safe_load(text)
+    content = plain_values(file, text)
     if not isinstance(content, dict):
         raise ValueError(f"{file}: holds {type(content).__name__}; expected keys such as path, train, val, names")
     # Folders are relative to `path`, which is relative to the file itself.
@@ -60,7 +58,7 @@ def from_yaml(file: Path) -> dict[str, Part]:
             raise ValueError(f"{file}: {split}: {value!r}: expected a folder or a list of them")
     if not given:
         raise ValueError(f"{file}: no split; expected train, val or test, folders or lists of images")
-    used = root if root.is_dir() else file.parent
+    used = root if os.path.isdir(root) else file.parent
     names = names_in(file, text, lambda: names_near([used, file.parent]))
     notes = () if as_written else (f"{file}: path: {content['path']} is not there; {root} is used",)
     return _parts(file, given, [root, file.parent, file.parent / file.stem], used, names, notes)
@@ -78,7 +76,7 @@ def from_data(file: Path) -> dict[str, Part]:
     if "names" in table:
         number, name = table["names"]
         found, _ = place(name, roots)
-        if not found.is_file():
+        if not os.path.isfile(found):
             raise ValueError(f"{file}:{number}: {name}: no such file, neither here nor beside {file.name}")
         names = read_names(found)
     number, classes = table.get("classes", (0, ""))

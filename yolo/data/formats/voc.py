@@ -21,6 +21,7 @@ from yolo.data.part import Part, Place
 from yolo.data.paths import Tails, components, files_below
 from yolo.images.files import IMAGE_SUFFIXES
 from yolo.names import matched
+from yolo.reading import first_line
 from yolo.text import lines_of, read_text
 
 Documents = dict[str, Element | str]
@@ -158,6 +159,5 @@ def _listed(listing: Path, documents: Documents) -> list[str]:
 
 def is_of_one_class(file: Path, labels: Path) -> bool:
     """Return whether a list is of one class, as `cat_train.txt`: a second column says which images hold a cat."""
-    with file.open(encoding="utf-8-sig", errors="replace") as lines:
-        first = next(lines, "").strip()
+    first = first_line(file).decode("utf-8-sig", errors="replace")
     return bool(re.fullmatch(r"\S+\s+(-1|0|1)", first)) and not (labels / f"{first}.xml").is_file()

@@ -13,15 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
+from yolo.reading import read_bytes, reading
 from yolo.text import decoded
 
 DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
+
+LARGEST = 2**23
+"""Bytes of an xml file at most; one of ten thousand objects has 3 MB."""
 
 LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "iso8859-1": "cp1252"}
 """Encodings that include others: files declare the smaller one and hold letters of the larger one."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Element:
     """An xml element with the line where it begins."""
 
@@ -41,25 +45,37 @@ class Element:
 def parse(file: Path) -> Element:
     """Return the root element of an xml file.
 
-    Raises ValueError with the line for what is not xml or not of VOC's format, or with the encoding that does not fit.
+    Raises ValueError with the line for what is not xml or not of VOC's format, with the encoding that does not fit, and
+    for entities of its own, which could be anything and of any length. The predefined ones (`&amp;`) are read.
     """
-    data = file.read_bytes()
+    with reading(file, "an xml file of Pascal VOC's format"):
+        return _parse(file, read_bytes(file, LARGEST))
+
+
+def _parse(file: Path, data: bytes) -> Element:
+    """Return the root element; see `parse`."""
     declared = DECLARED.match(data)
     content = decoded(data, file, _codec(declared[1].decode()) if declared else "")
     # The parser reports tags and text in the order of the file; the stack is the path to the present element.
     top = Element("", 0)
-    stack = [top]
+    stack: list[tuple[Element, list[str]]] = [(top, [])]
     parser = expat.ParserCreate("utf-8")  # whatever the file declares: it was decoded above
+    parser.buffer_text = True
 
     def start(tag: str, _attributes: dict[str, str]) -> None:
-        stack[-1].children.append(Element(tag.lower(), parser.CurrentLineNumber))
-        stack.append(stack[-1].children[-1])
+        stack.append((Element(tag.lower(), parser.CurrentLineNumber), []))
+        stack[-2][0].children.append(stack[-1][0])
 
-    def text(data: str) -> None:
-        stack[-1].text += data
+    def end(_tag: str) -> None:
+        element, texts = stack.pop()
+        element.text = "".join(texts)
 
-    parser.StartElementHandler, parser.CharacterDataHandler = start, text
-    parser.EndElementHandler = lambda _tag: stack.pop()
+    def refuse(name: str | None, *_: object) -> None:
+        raise ValueError(f"{file}:{parser.CurrentLineNumber}: the entity {name}: expected its text in place of it")
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = lambda text: stack[-1][1].append(text)
+    parser.EntityDeclHandler = parser.SkippedEntityHandler = parser.ExternalEntityRefHandler = refuse
     try:
         parser.Parse(content.encode(), True)
     except expat.ExpatError as problem:

@@ -6,6 +6,7 @@ YAML 1.1 reads `no`, `on`, `1.0` and `null` as other things than words. Here a n
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable
 from functools import cache
@@ -14,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from yolo.names import read_names
-from yolo.options.yaml_file import yaml_errors
+from yolo.options.yaml_file import composed
 
 log = logging.getLogger("yolo")
 
@@ -32,8 +33,7 @@ def names_in(file: Path, text: str, beside: Callable[[], list[str] | None] = lam
 
     Raises ValueError, with the line, for names that are none of these, numbers with gaps, and a `nc` that differs.
     """
-    with yaml_errors(file):
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = composed(file, text)
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     table = {key.value: node for key, node in pairs if isinstance(key, yaml.ScalarNode)}
     names = (_names(file, table["names"]) if "names" in table else None) or beside()
@@ -52,15 +52,17 @@ def _names(file: Path, node: yaml.Node) -> list[str] | None:
     """Return the names of a list, a table or a file; None for nothing. Raises ValueError."""
     values = node.value
     if isinstance(node, yaml.MappingNode):
-        numbers = [_word(file, key, "names") for key, _ in node.value]
-        if sorted(numbers) != sorted(map(str, range(len(numbers)))):
-            raise ValueError(f"{_at(file, node)}: names: their numbers are {', '.join(numbers)}; expected 0, 1, 2, ...")
-        values = [node.value[numbers.index(str(k))][1] for k in range(len(numbers))]
+        numbered = {_word(file, key, "names"): value for key, value in node.value}
+        count = range(len(node.value))
+        if numbered.keys() != set(map(str, count)):
+            given = ", ".join(_word(file, key, "names") for key, _ in node.value)
+            raise ValueError(f"{_at(file, node)}: names: their numbers are {given}; expected 0, 1, 2, ...")
+        values = [numbered[str(k)] for k in count]
     elif isinstance(node, yaml.ScalarNode):
         listing = file.parent / str(node.value)
         if node.tag == "tag:yaml.org,2002:null":
             return None
-        if listing.is_file():
+        if os.path.isfile(listing):
             return read_names(listing)
     if isinstance(node, yaml.ScalarNode) or not values:
         got = repr(node.value) if isinstance(node, yaml.ScalarNode) else "nothing"

@@ -22,6 +22,7 @@ from yolo.data.paths import files_below, listed, locate
 from yolo.data.turned import image_size
 from yolo.images.files import IMAGE_SUFFIXES
 from yolo.names import agreed
+from yolo.reading import first_line
 from yolo.text import lines_of
 
 IMAGE_FOLDERS = ("images", "jpegimages")
@@ -110,9 +111,7 @@ def has_labels(images: Path) -> bool:
 
 def is_image_list(file: Path) -> bool:
     """Return whether a text file is a list of images, by its first line."""
-    with file.open("rb") as lines:
-        first = next((line for line in lines if line.strip()), b"")
-    return os.path.splitext(os.fsdecode(first.strip()))[1].lower() in IMAGE_SUFFIXES
+    return os.path.splitext(os.fsdecode(first_line(file)))[1].lower() in IMAGE_SUFFIXES
 
 
 def _texts(folder: str | Path) -> list[str]:
@@ -129,9 +128,9 @@ def _images(part: Part, faults: list[Fault]) -> tuple[list[str], list[str]]:
     notes: list[str] = []
     for place in part.places:
         source = place.images[0]
-        if source.is_dir():
+        if os.path.isdir(source):
             images += [str(source / name) for name in files_below(source, IMAGE_SUFFIXES)]
-        elif source.is_file():
+        elif os.path.isfile(source):
             lines = (line.strip() for line in lines_of(read_text(source)))
             written = [line for line in lines if line]
             found, moved = locate(written, [source.parent, Path(), part.root], part.root, source, part.split)
@@ -143,7 +142,7 @@ def _images(part: Part, faults: list[Fault]) -> tuple[list[str], list[str]]:
 
 def _orphans(part: Part, labels: Labels) -> list[Fault]:
     """Return a fault for every label file that belongs to no image of the split's folders."""
-    folders = dict.fromkeys(label_folder(place.images[0]) for place in part.places if place.images[0].is_dir())
+    folders = dict.fromkeys(label_folder(place.images[0]) for place in part.places if os.path.isdir(place.images[0]))
     files = (folder / name for folder in folders for name in files_below(folder, (".txt",)))
     return [
         Fault(f"{file}: labels without an image; expected an image of that name in its folder")
@@ -154,8 +153,7 @@ def _orphans(part: Part, labels: Labels) -> list[Fault]:
 
 def _is_label_file(file: Path) -> bool:
     """Return whether a text file holds labels, by its first line: class names and read-me files do not."""
-    with file.open("rb") as lines:
-        words = next((line for line in lines if line.strip()), b"").split()
+    words = first_line(file).split()
     try:
         return len([float(word) for word in words]) >= 5
     except ValueError:

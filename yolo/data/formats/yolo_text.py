@@ -19,7 +19,8 @@ from pathlib import Path
 
 from yolo.data.check import Rows
 from yolo.names import class_index
-from yolo.text import decoded, lines_of
+from yolo.text import lines_of
+from yolo.text import read_text as content_of
 
 BEYOND = (
     0.5  # how far a point of a polygon may lie outside its image, in images; coordinates beyond that are not fractions
@@ -51,7 +52,7 @@ def add_labels(rows: Rows, file: Path, text: str, names: Sequence[str], size: tu
 def read_text(labels: Path) -> str:
     """Return the content of a label file; empty if there is none. Raises ValueError for what is not text."""
     try:
-        return decoded(labels.read_bytes(), labels)
+        return content_of(labels)
     except FileNotFoundError:
         return ""
 
@@ -79,7 +80,7 @@ def row(line: str, names: Sequence[str]) -> tuple[int, list[float]]:
     if not all(map(math.isfinite, (label, *values))):
         raise bad("LINE: not finite;")
     if label != int(label) or not 0 <= label < len(names):
-        raise bad(f"class {words[0]}: there are {len(names)} classes;")
+        raise bad(f"class {words[0][:80]}: there are {len(names)} classes;")
     if len(values) > 5:
         x1, x2, y1, y2 = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
         if min(x1, y1) < -BEYOND or max(x2, y2) > 1 + BEYOND:
@@ -88,5 +89,5 @@ def row(line: str, names: Sequence[str]) -> tuple[int, list[float]]:
     elif values[2] < 0 or values[3] < 0:
         raise bad("LINE: the size is negative;")
     elif len(values) == 5 and not 0 <= values[4] <= 1:
-        raise bad(f"LINE: {words[5]} is not a score from 0 to 1;")
+        raise bad(f"LINE: {words[5][:80]} is not a score from 0 to 1;")
     return int(label), values[:4]
