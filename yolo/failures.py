@@ -26,7 +26,6 @@ LESS = {
     "convert": "--size",
     "summary": "--size",
     "show-data": "--images, --limit or --size",
-    "anchors": "--limit",
     "get": "--images",
 }
 """What takes less memory, by verb."""
