@@ -121,8 +121,8 @@ def test_what_takes_less_exists(capsys: pytest.CaptureFixture[str]) -> None:
         assert [word for word in named if word not in shown] == ["--jobs"] * (verb == "ablate")
 
 
-def test_further_lines_are_indented(does: Does, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file name with a line feed cannot forge a second message."""
+def test_a_second_message_cannot_be_forged(does: Does, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file name may have a line feed; its second line is indented."""
     does(raising(ValueError("a\nerror: b.jpg: no such file\n  class 1: x")))
     assert main(["summary"]) == 1
     assert capsys.readouterr().err == "error: a\n  error: b.jpg: no such file\n  class 1: x\n"
