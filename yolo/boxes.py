@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yolo.shown import one_line
+
 if TYPE_CHECKING:
     import supervision
 
@@ -142,7 +144,7 @@ class Detections:
         best = zip(*(part[:SHOWN].tolist() for part in (self.labels, self.scores, self.boxes)), strict=True)
         lines = [f"{len(self)} object{'s' * (len(self) != 1)}{where}"]
         for label, score, box in best:
-            name = f"class {label}" if names is None else names[label]
+            name = f"class {label}" if names is None else one_line(names[label])
             lines.append(f"  {name:<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box))
         lines += [f"  ... and {len(self) - SHOWN} more"] * (len(self) > SHOWN)
         return "\n".join(lines)

@@ -26,7 +26,6 @@ LESS = {
     "convert": "--size",
     "summary": "--size",
     "show-data": "--images, --limit or --size",
-    "anchors": "--limit",
     "get": "--images",
 }
 """What takes less memory, by verb."""
@@ -49,7 +48,7 @@ def sentence(problem: Exception, verb: Sequence[str] = ()) -> str:
     if isinstance(problem, FileNotFoundError) and not _has_folder():
         return "the current folder does not exist any more; change to another one"
     if named or isinstance(problem, OSError):
-        return re.sub(r"\n(?! )", "\n  ", text) or type(problem).__name__
+        return re.sub(r"\n(?=error:)", "\n  ", text) or type(problem).__name__
     return (
         f"unforeseen {type(problem).__name__} in {_place(problem)}: {_first_line(text) or 'no details'}; this is a "
         f"fault of the program: please report it with the command on the Issues page of the repository; "

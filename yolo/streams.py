@@ -34,10 +34,8 @@ class Stream:
 
     coloured = False
 
-    def __init__(self, stream: TextIO | None, name: str = "") -> None:
-        # A closed stream is one that nobody reads.
-        self._stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        self.name = name
+    def __init__(self, stream: TextIO, name: str = "") -> None:
+        self._stream, self.name = stream, name
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(self._stream, attribute)
@@ -83,14 +81,15 @@ class Stream:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Within the block, standard output and error are `Stream`s."""
-    out, error = Stream(sys.stdout, OUTPUT), Stream(sys.stderr)
-    with redirect_stdout(cast(TextIO, out)), redirect_stderr(cast(TextIO, error)):
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                out.flush()
+    """Within the block, standard output and error are `Stream`s. One that is closed is None and becomes /dev/null."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        out, error = Stream(sys.stdout or nowhere, OUTPUT), Stream(sys.stderr or nowhere)
+        with redirect_stdout(cast(TextIO, out)), redirect_stderr(cast(TextIO, error)):
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    out.flush()
 
 
 @contextmanager

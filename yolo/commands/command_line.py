@@ -67,6 +67,11 @@ def command(given: Sequence[str], imported: Callable[[], None]) -> int:
         verb = f" {given[0]}" if given[0] in VERBS else ""
         print(f"error: {answer} (python -m yolo{verb} --help lists all words)", file=sys.stderr)
         return 2
+    for word in given:
+        if "\0" in word or not word.rpartition("=")[2]:
+            raise ValueError(
+                f"the word {word!r} of the command line is empty or has a zero byte: expected a file or a value"
+            )
     with coloured():
         options = parse(given)
     if isinstance(options, Completion):  # a verb about the verbs

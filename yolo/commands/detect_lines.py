@@ -12,6 +12,7 @@ import numpy as np
 
 from yolo.boxes import Detections
 from yolo.images.sources import Shot, Source, counted
+from yolo.shown import one_line
 
 
 class Times(NamedTuple):
@@ -39,9 +40,12 @@ def median(times: Sequence[Times]) -> Times:
 
 def image_lines(shot: Shot, found: Detections, names: list[str], spent: Times) -> str:
     """Return a line for the image and one for each object: name, score, left, top, right, bottom in pixels."""
-    lines = [f"{shot.path or shot.name}: {counted(len(found), 'object')}, {spent}"]
+    lines = [f"{one_line(shot.path or shot.name)}: {counted(len(found), 'object')}, {spent}"]
     rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-    lines += [f"  {names[label]:<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box) for label, score, box in rows]
+    lines += [
+        f"  {one_line(names[label]):<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box)
+        for label, score, box in rows
+    ]
     return "\n".join(lines)
 
 
@@ -86,7 +90,8 @@ class VideoLines:
         say: Callable[[str], object],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.what, self.names, self.say, self.clock = source.path or source.name, names, say, clock
+        self.what, self.say, self.clock = one_line(source.path or source.name), say, clock
+        self.names = [one_line(name) for name in names]
         self.frames = self.skipped = 0
         self.objects: Counter[int] = Counter()  # by label
         self._start = self._told = clock()

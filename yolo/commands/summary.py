@@ -11,6 +11,7 @@ from yolo.darknet.plan import IMAGE, LayerPlan, Plan, make_plan
 from yolo.darknet.sections import Convolutional, HeadSection, Maxpool
 from yolo.models.weights_of import BEST, OWN, file_of, weights_of
 from yolo.options.commands import Summary
+from yolo.shown import one_line
 from yolo.size import Size
 
 
@@ -112,7 +113,7 @@ def _print_fit(cfg: Cfg, weights: Path) -> None:
         if own != cfg:
             raise ValueError(f"{weights} was saved with another cfg than {cfg.file}; give {weights.name} alone")
         place = "letterboxed" if letterbox else "stretched"
-        print(f"{weights}: complete, input {Size(*size)}, images {place}, classes {', '.join(names)}")
+        print(f"{weights}: complete, input {Size(*size)}, images {place}, classes {', '.join(map(one_line, names))}")
         return
     print(load_weights(Darknet(cfg, file_bytes=weights.stat().st_size, init=None), weights))
 

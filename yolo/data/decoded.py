@@ -64,7 +64,7 @@ def checked(paths: Sequence[str | os.PathLike[str]]) -> list[Checked]:
     names = [os.path.abspath(path) for path in paths]
     stamps = {name: _stamp(name) for name in names}
     file = _memory_of(names)
-    known, most = _remembered(file), max_pixels()
+    known, most = _remembered(file) if file else {}, max_pixels()
     found = {name: known[name][1] for name, stamp in stamps.items() if name in known and known[name][0] == stamp}
     found = {name: result for name, result in found.items() if result.width * result.height <= most}
     new = [name for name in stamps if name not in found]
@@ -84,7 +84,7 @@ def checked(paths: Sequence[str | os.PathLike[str]]) -> list[Checked]:
                         lasting[name] = stamp, result
                 bar.update(len(results))
     finally:
-        if lasting:
+        if lasting and file:
             _remember(file, lasting)
     return [found[name] for name in names]
 
@@ -144,11 +144,16 @@ def _stamp(name: str) -> Stamp | None:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _memory_of(names: Iterable[str]) -> Path:
-    """Return the file that remembers the images of the folders that begin like all of these."""
+def _memory_of(names: Iterable[str]) -> Path | None:
+    """Return the file that remembers the images of the folders that begin like all of these; None without a cache."""
     # Any common beginning will do; a common path does not exist on several drives.
     folder = os.path.commonprefix([os.path.dirname(name) for name in names])  # noqa: RUF071
-    return cache_folder() / "decoded" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.json"
+    try:
+        cache = cache_folder()
+    except OSError as problem:
+        log.warning("%s; images are decoded again by the next start", problem)
+        return None
+    return cache / "decoded" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.json"
 
 
 def _remembered(file: Path) -> dict[str, tuple[Stamp, Checked]]:

@@ -13,6 +13,7 @@ from yolo.darknet.plan import Plan, anchors
 from yolo.data.anchors import overlaps, verdict
 from yolo.data.index import Index
 from yolo.images.placement import Placement
+from yolo.shown import one_line
 from yolo.size import Size
 
 EDGES = (32**2, 96**2)  # square pixels; COCO's small, medium, large
@@ -38,7 +39,7 @@ def class_table(indices: Mapping[str, Index]) -> list[str]:
 
     All splits must have the same class names.
     """
-    names = next(iter(indices.values())).names
+    names = [one_line(name) for name in next(iter(indices.values())).names]
     width = max(len("class"), *map(len, names))
     counts = [np.bincount(index.labels, minlength=len(names)) for index in indices.values()]
     lines = [f"index  {'class':<{width}}  " + "  ".join(f"{split:>10}" for split in indices)]

@@ -14,6 +14,7 @@ from yolo.doctor.opened import Part
 from yolo.doctor.sheet import finding_sheet
 from yolo.document import bullets, heading, illustration, paragraph, table, warning, write_html
 from yolo.images.files import write_image
+from yolo.shown import one_line
 
 LINES, ROWS, TILES = 10, 200, 24
 """The most findings of a kind in the text and on the page, and images on a sheet."""
@@ -38,7 +39,7 @@ def as_text(parts: Sequence[Part], findings: Sequence[Finding], notes: Sequence[
     for kind, found in _by_kind(findings):
         what = KINDS[kind]
         lines += ["", f"{'MEND' if what.mend else 'suspicion'}: {what.title}: {len(found):,}. {what.remedy}"]
-        lines += [f"  {_line(finding)}" for finding in found[:LINES]]
+        lines += [f"  {one_line(_line(finding))}" for finding in found[:LINES]]
         lines += [f"  ... and {len(found) - LINES:,} more in doctor.json"] if len(found) > LINES else []
     return "\n".join([*lines, "", counts(findings)])
 

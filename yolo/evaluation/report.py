@@ -24,6 +24,7 @@ from yolo.metrics.errors import Errors, error_breakdown
 from yolo.metrics.precision import defined, in_words, mean_over_classes
 from yolo.metrics.records import Records
 from yolo.metrics.voc import voc_ap
+from yolo.shown import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def table(report: Report) -> str:
 
 def class_table(report: Report) -> str:
     """Return a line for each class, with `-` instead of numbers for a class without objects."""
-    rows = class_rows(report)
+    rows = [row | {"class": one_line(row["class"])} for row in class_rows(report)]
     width = max([5, *(len(row["class"]) for row in rows)])
     lines = [f"{'class':<{width}}  objects  detections      AP    AP50    AP75   AR100  best F1  at confidence"]
     for row in rows:

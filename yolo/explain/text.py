@@ -14,6 +14,7 @@ from torch import Tensor
 
 from yolo.explain.reasons import Reason
 from yolo.explain.scene import Scene
+from yolo.shown import one_line
 from yolo.size import Size
 
 
@@ -118,7 +119,8 @@ def headline(explained: Explained) -> str:
     kinds = Counter(reason.name for reason in explained.reasons)
     roles = Counter(role.name for role in explained.scene.roles)
     return (
-        f"{explained.name} (id {explained.image_id}), {explained.size.width} x {explained.size.height} pixels: "
+        f"{one_line(explained.name)} (id {explained.image_id}), "
+        f"{explained.size.width} x {explained.size.height} pixels: "
         f"{len(explained.reasons)} objects{_counted(kinds)}; {len(explained.scene.roles)} detections{_counted(roles)}"
     )
 
@@ -133,15 +135,17 @@ def as_text(explained: Explained) -> str:
     conditions = ", ".join(f"{key} {value}" for key, value in explained.conditions.items())
     lines = [headline(explained), f"conditions: {conditions}", "", "objects (left, top, right, bottom in pixels)"]
     for thing in found["objects"]:
-        lines.append(f"{thing['object']:>4} {thing['class']:<16}{_box(thing['box'])}  {thing['reason'].upper()}")
-        lines.append(f"       {thing['text']}")
+        lines.append(
+            f"{thing['object']:>4} {one_line(thing['class']):<16}{_box(thing['box'])}  {thing['reason'].upper()}"
+        )
+        lines.append(f"       {one_line(thing['text'])}")
         lines += _responsible(thing)
     lines += [] if found["objects"] else ["     none"]
     lines += ["", "detections"]
     for thing in found["detections"]:
         number, kind = f"D{thing['detection']}", thing["kind"].upper()
-        lines.append(f"{number:>4} {thing['class']:<16}{_box(thing['box'])}  {thing['score']:.3f}  {kind}")
-        lines.append(f"       {thing['text']}; from {_where(thing)}")
+        lines.append(f"{number:>4} {one_line(thing['class']):<16}{_box(thing['box'])}  {thing['score']:.3f}  {kind}")
+        lines.append(f"       {one_line(thing['text'])}; from {_where(thing)}")
     lines += [] if found["detections"] else ["     none"]
     return "\n".join(lines)
 

@@ -29,6 +29,6 @@ try:
 except (ImportError, AttributeError) as problem:
     found = str(problem).splitlines()[0]
     libraries = " (or: apt-get install libgl1 libglib2.0-0)" if ".so" in found else ""
-    raise ImportError(f"OpenCV cannot be imported: {found}\n{remedy()}{libraries}", name="cv2") from problem
+    raise ImportError(f"OpenCV cannot be imported: {found}; {remedy()}{libraries}", name="cv2") from problem
 
 __all__ = ["cv2"]

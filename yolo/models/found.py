@@ -19,6 +19,7 @@ from yolo.images.draw import draw
 from yolo.images.files import read_image, write_image
 from yolo.images.opencv import cv2
 from yolo.models.coco_rows import coco_rows
+from yolo.shown import one_line
 from yolo.size import Size
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Found(Detections):
         return next(iter(self.only([int(rows)])))
 
     def __repr__(self) -> str:
-        where = f" in {self.name or 'an image'} ({self.size})"
+        where = f" in {one_line(self.name) or 'an image'} ({self.size})"
         return f"Found: {self.listed(self.names, where)}"
 
     def image(self) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from yolo.options.bounds import Checked, MaxPixels, MaybeCount
+from yolo.options.bounds import Checked, FromZero, MaxPixels, MaybeCount
 from yolo.options.commands import HOLDOUT
 from yolo.pixels import MAX_PIXELS
 
@@ -45,7 +45,7 @@ class Anchors(Checked):
     """Format of the annotations; by default it follows from the path, COCO before VOC before YOLO."""
     bad: Literal["error", "skip"] = "error"
     """What to do about faults in annotations and damaged images: stop, or list them and leave out their images."""
-    seed: int = 0
+    seed: FromZero = 0
     """Seed of the starts of the k-means."""
     max_pixels: MaxPixels = MAX_PIXELS
     darknet: bool = False

@@ -26,9 +26,12 @@ class Bound(NamedTuple):
         return self.low <= value <= self.high and self.above < value < self.below
 
 
-Count = Annotated[int, Bound("at least 1", low=1)]
-MaybeCount = Annotated[int | None, Bound("at least 1, or None", low=1)]
-FromZero = Annotated[int, Bound("at least 0", low=0)]
+LARGEST = Bound("at most 2,147,483,647", high=2**31 - 1)
+"""What every library takes."""
+Count = Annotated[int, Bound("at least 1", low=1), LARGEST]
+MaybeCount = Annotated[int | None, Bound("at least 1, or None", low=1), LARGEST]
+FromZero = Annotated[int, Bound("at least 0", low=0), LARGEST]
+Batch = Annotated[int, Bound("at least 1", low=1), Bound("at most 65,536", high=65536)]
 Number = Annotated[float, Bound("a number from 0", low=0, below=math.inf)]
 Share = Annotated[float, Bound("a share from 0 to 1", low=0, high=1)]
 Decay = Annotated[float, Bound("a number from 0 (off), below 1", low=0, below=1)]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from yolo.options.aliases import spellings
-from yolo.options.bounds import Bound, Checked, Count, FromZero, MaxPixels
+from yolo.options.bounds import Batch, Bound, Checked, Count, FromZero, MaxPixels, MaybeCount
 from yolo.options.detection import EVALUATION, Filter, ModelFiles
 from yolo.options.schedule import Schedule
 from yolo.pixels import MAX_PIXELS
@@ -34,7 +34,7 @@ class Summary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detect:
+class Detect(Checked):
     """Find objects in images, videos and camera streams: draw them, print a line for each, write result files.
 
     A video has a line each second, and one at its end. Cameras and live streams are detected at the newest frame; those
@@ -72,7 +72,7 @@ class Detect:
     """Write crops/CLASS/NAME-N.png: every object as an image of its own."""
     draw: bool = True
     """Draw the detections; without it the result files and the lines are all."""
-    batch_size: Annotated[Count, arg(aliases=spellings("batch_size"))] = 1
+    batch_size: Annotated[Batch, arg(aliases=spellings("batch_size"))] = 1
     """Images that the network sees at once. More is faster on a GPU, and on a CPU for light networks (docs/results.md),
     and may change the last digits of a result."""
     quiet: bool = False
@@ -112,7 +112,7 @@ class ShowData(Checked):
     """What to do about faults in annotations and damaged images: list them and leave out their images, or stop."""
     fraction: float | None = None
     """Use a random part of the images, in (0, 1]."""
-    seed: int = 0
+    seed: FromZero = 0
     """Seed of the random part, and of the augmentation on the second sheet."""
     max_pixels: MaxPixels = MAX_PIXELS
     images: Annotated[int, Bound("at least 1 on the sheet", low=1), arg(aliases=spellings("images"))] = 12
@@ -140,7 +140,7 @@ class Doctor(Checked):
     data_format: Literal["coco", "voc", "yolo"] | None = None
     """Format of the annotations; by default it follows from the path, COCO before VOC before YOLO."""
     model: ModelFiles = field(default_factory=ModelFiles)
-    batch_size: Count = 16
+    batch_size: Batch = 16
     """Images per batch of the model."""
     max_pixels: MaxPixels = MAX_PIXELS
     out: Path = Path("runs/doctor")
@@ -182,7 +182,7 @@ class Evaluate(Checked):
     """Accept data without objects, where AP is n/a; by default if the run that the weights belong to did."""
     model: ModelFiles = field(default_factory=ModelFiles)
     filter: Annotated[Filter, arg(name="")] = EVALUATION
-    batch_size: Count = 16
+    batch_size: Batch = 16
     """Images per batch."""
     out: Path = Path("runs/eval")
     """Folder for metrics.json, per_class.csv and the plots."""
@@ -214,7 +214,7 @@ class Evaluate(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Get:
+class Get(Checked):
     """Download official weights into the cache, or a data set into data/, and print where it is.
 
     Complete files are not downloaded again; after a failure the same command resumes. `shapes`, `singles` and
@@ -227,12 +227,12 @@ class Get:
     """Names of weights, such as yolov3-tiny; a wrong name prints them all."""
     split: str | None = None
     """coco: val2017 (the default) or train2017. voc: trainval2007, test2007 or trainval2012; by default all three."""
-    images: int | None = None
+    images: MaybeCount = None
     """Get only the first N images of coco; by default all. singles: N images to train on (by default 1,000) and 0.4 N
     to validate on. pedestrians: N images in all, by default 200."""
     difficulty: Literal["big", "medium", "hard"] | None = None
     """singles: size and place of the one object of every image; by default big, near the middle."""
-    seed: int | None = None
+    seed: Annotated[int | None, Bound("at least 0", low=0)] = None
     """singles, pedestrians: seed of the drawing; by default 0."""
     out: Path | None = None
     """Folder of the data set; by default the folder with its name in data/."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from yolo.options.augment import PLAIN, Augment
-from yolo.options.bounds import Bound, Checked, Count, Decay, FromZero, MaxPixels, MaybeCount, Number
+from yolo.options.bounds import Batch, Bound, Checked, Count, Decay, FromZero, MaxPixels, MaybeCount, Number
 from yolo.options.schedule import Schedule
 from yolo.pixels import MAX_PIXELS
 from yolo.size import Size
@@ -43,7 +43,7 @@ class Training(Checked):
     order of classes as well; a .weights file the network of the .cfg beside it."""
     epochs: Count = 30
     """Number of passes over all images."""
-    batch_size: Count = 16
+    batch_size: Batch = 16
     """Images per batch, over all processes."""
     accumulate: Count = 1
     """Batches per optimizer step: a large batch where memory only holds a small one."""
