@@ -32,7 +32,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what tests find out about their images out of the user's cache folder, and wait for no disk."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)  # thousands of times; the machine does not fail in between
+        patch.setattr(os, "fsync", lambda fd: None)  # thousands of times; the machine does not fail in between
         patch.setenv("EXACT_YOLOV3_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 

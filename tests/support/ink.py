@@ -24,4 +24,4 @@ def inked() -> bool:
 
 def ink(used: bool) -> None:
     """Render figures of this process from now on, or not."""
-    Figure.draw = _WITH if used else _without  # type: ignore[method-assign]
+    Figure.draw = _WITH if used else _without  # type: ignore[assignment, method-assign]

@@ -119,7 +119,7 @@ def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[
 def _begin(words: list[str], folder: Path, variables: dict[str, str], files: list[Path], drawn: bool) -> None:
     """Become the process: group, folder, environment, stdout and stderr, diagrams as here; then run the program."""
     ink(drawn)
-    os.fsync = lambda _: None  # the machine does not fail in between
+    os.fsync = lambda fd: None  # the machine does not fail in between
     set_start_method(None, force=True)  # for workers of its own, as in a new interpreter
     os.setsid()
     os.chdir(folder)
