@@ -12,10 +12,12 @@ import torch
 from hypothesis import settings
 
 from tests.support.guard import sitecustomize as guard
+from tests.support.ink import ink
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Use one thread: the tensors of tests are small, and on a busy machine threads wait for each other."""
+    config.addinivalue_line("markers", "drawn: diagrams are rendered, which most tests have no use for")
     torch.set_num_threads(1)
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime themselves
     settings.register_profile("no clock", deadline=None)
@@ -53,10 +55,17 @@ def _network_guard() -> Iterator[None]:
         pytest.fail("the test tried to leave this machine:\n" + "\n".join(found))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Render diagrams in tests that have the mark for it, before their fixtures are made."""
+    ink(item.get_closest_marker("drawn") is not None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what tests find out about their images out of the user's cache folder."""
+    """Keep what tests find out about their images out of the user's cache folder, and wait for no disk."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: None)  # thousands of times; the machine does not fail in between
         patch.setenv("EXACT_YOLOV3_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 

@@ -45,6 +45,7 @@ def test_the_page_has_what_its_code_prints(page: str, code: str, output: str) ->
     assert printed.getvalue() == output
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("page", PAGES)
 def test_the_images_are_those_that_the_code_draws(page: str, tmp_path: Path) -> None:
     """The script draws every image of the page, in the size that the page has, and each is small."""

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.ink import ink
 from tests.support.study_problems import lines, moved, weights, write_made_up, write_run
 from yolo.ablation.detections import CACHE, Albums, Detected, detected, judged, paired_bootstrap, sheet
 from yolo.ablation.provenance import git_commit, provenance
@@ -84,6 +85,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write the made-up study with its report under the umask 027; no test changes it."""
+    ink(True)
     before = os.umask(0o027)
     try:
         folder = write_made_up(tmp_path_factory.mktemp("made_up"), epochs=6, every=2, images=4)
@@ -386,6 +388,7 @@ def test_axes_hold_all_bands() -> None:
     assert limits([of({0: [-1.0, 1.0]})], "x")[0] < -1
 
 
+@pytest.mark.drawn
 def test_curves_of_odd_variants(tmp_path: Path) -> None:
     """One epoch, one seed, gaps, and many variants with long names can be drawn."""
     variants = {f"{'long_' * 6}{n}": of({0: [0.5, None, 0.25 * n], 1: [0.1]}) for n in range(9)}

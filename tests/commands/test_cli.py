@@ -14,6 +14,7 @@ import torch
 
 import yolo
 from tests.support.paths import ROOT
+from tests.support.train_problems import tiny_cfg
 from yolo.__main__ import main
 from yolo.commands.command_line import VERBS
 from yolo.darknet.cfg import read_cfg
@@ -130,9 +131,12 @@ def test_convert_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.Ca
     assert "re-initialised: not in the file" in capsys.readouterr().out
 
 
-def test_convert_to_onnx(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_to_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The file is compared with PyTorch; without the extra, the error says what to install."""
-    arguments = ["convert", str(weights), str(tmp_path / "toy.onnx"), "--cfg", "toy.cfg", "--size", "96x64"]
+    cfg, weights = tiny_cfg(tmp_path), tmp_path / "tiny.weights"
+    torch.manual_seed(0)
+    save_weights(Darknet(read_cfg(cfg)), weights)
+    arguments = ["convert", str(weights), str(tmp_path / "tiny.onnx"), "--cfg", str(cfg), "--size", "96x64"]
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None:
         assert main(arguments) == 1
         assert "pip install 'exact-yolov3[onnx]'" in capsys.readouterr().err

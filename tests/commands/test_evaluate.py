@@ -95,6 +95,7 @@ def test_a_model_and_its_results_file(
     assert again["conditions"]["those of"].startswith(str(results))
 
 
+@pytest.mark.drawn
 def test_the_files(constant: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     """metrics.json, per_class.csv and four images that can be read; the table has a line for each class."""
     truth = write_data()
@@ -239,6 +240,7 @@ def test_a_real_model_on_real_images(name: str, ap: float, capsys: pytest.Captur
 # plots of many classes, without objects, without detections
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("classes", [1, 12, 45])
 def test_plots_of_any_number_of_classes(classes: int, tmp_path: Path) -> None:
     """Few classes and many, with names that the font lacks and dollar signs, give images that can be read."""
@@ -256,6 +258,7 @@ def test_plots_of_any_number_of_classes(classes: int, tmp_path: Path) -> None:
         assert read_image(tmp_path / f"{name}.png").shape[2] == 3
 
 
+@pytest.mark.drawn
 def test_plots_of_nothing(tmp_path: Path) -> None:
     """Plots without objects and detections are written too."""
     plot_precision_recall(tmp_path / "pr.png", np.full((101, 2), -1.0), [-1, -1], ["a", "b"])

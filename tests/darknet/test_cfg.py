@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from tests.support.many import examples
 from tests.support.paths import ROOT
 from yolo.darknet.cfg import Cfg, CfgError, parse_cfg, read_cfg
 from yolo.darknet.keys import Section
@@ -712,7 +713,7 @@ def sections(draw: st.DrawFn, names: st.SearchStrategy[str]) -> str:
 LAYERS = sections(st.sampled_from(sorted(VALUES.keys() - {"net"})))
 
 
-@settings(max_examples=500, deadline=None)
+@examples(250)
 @given(sections(st.just("net")), st.lists(LAYERS, max_size=4))
 def test_round_trip_of_any_cfg(net: str, layers: list[str]) -> None:
     """Every cfg that can be read is written so that it parses to the same."""

@@ -247,8 +247,11 @@ def test_disagreements_are_found() -> None:
 
 
 @needs_shared
-@pytest.mark.parametrize("letterbox", [True, False], ids=["letterbox", "stretch"])
-@pytest.mark.parametrize("model", ["yolo-fastest-1.1", "yolo-fastest-1.1-xl"])
+@pytest.mark.parametrize(
+    ("model", "letterbox"),
+    [("yolo-fastest-1.1", True), ("yolo-fastest-1.1-xl", False)],
+    ids=["letterbox", "xl-stretch"],
+)
 def test_bf16_moves_boxes_of_trained_models(model: str, letterbox: bool) -> None:
     """Why `auto` is fp32 on a CPU: in each of these runs over seven images bf16 disagrees with fp32.
 

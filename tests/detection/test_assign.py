@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from torch import Tensor
 
 from tests.support.loss_problems import RULES, Problem, problems, real_head
+from tests.support.many import examples
 from tests.support.oracles import YoloHead
 from yolo.detection.assign import Assignment, assign
 
@@ -189,7 +190,7 @@ def test_an_unknown_rule() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @given(problem=problems())
-@settings(max_examples=1500, deadline=None)
+@examples(500)
 def test_every_index_equals_the_oracle(rule: str, problem: Problem) -> None:
     """Every row is the same, including the zeros of those without a match.
 
@@ -204,7 +205,7 @@ def test_every_index_equals_the_oracle(rule: str, problem: Problem) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @given(problem=problems())
-@settings(max_examples=300, deadline=None)
+@examples(150)
 def test_every_label_is_accounted_for(rule: str, problem: Problem) -> None:
     """Lengths are fixed, indices are in their grids, each label has at most one row per scale, or exactly one."""
     heads, labels = problem.model.heads, problem.targets()

@@ -20,6 +20,7 @@ from torchvision import ops
 
 from tests.support import oracles
 from tests.support.loss_problems import BOX_LOSSES, RULES, Problem, problems, random_problem, real_head, variants
+from tests.support.many import examples
 from tests.support.oracles import YoloHead
 from yolo import boxes
 from yolo.darknet.heads import Head
@@ -182,7 +183,7 @@ def test_nothing_but_background() -> None:
 
 
 @given(problem=problems(), chosen=variants())
-@settings(max_examples=1500, deadline=None)
+@examples(500)
 def test_every_variant_equals_the_oracle(problem: Problem, chosen: dict[str, Any]) -> None:
     """All four numbers are equal to 1e-9 in float64.
 

@@ -36,6 +36,7 @@ from tests.support.loss_problems import (
     real_head,
     variants,
 )
+from tests.support.many import examples
 from tests.support.oracles import YoloHead
 from yolo.detection.loss import compute_loss
 
@@ -130,7 +131,7 @@ def test_every_gradient(bbox_loss: str, obj_label: str, rule: str, extra: dict[s
 
 
 @given(problem=problems(), chosen=variants(), seed=st.integers(0, 2**32))
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_gradients_along_directions(problem: Problem, chosen: dict[str, Any], seed: int) -> None:
     """All numbers of any problem at once, then its boxes alone, which are few; away from kinks (see `kink`)."""
     assume(problem.gap(chosen["assign"]) > 1e-6)
@@ -204,7 +205,7 @@ def test_targets_have_no_gradient() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @given(seed=st.integers(0, 2**32), chosen=variants())
-@settings(max_examples=250, deadline=None)
+@examples(100)
 def test_extreme_values_are_finite(dtype: torch.dtype, seed: int, chosen: dict[str, Any]) -> None:
     """Raw values from -1e4 to 1e4, the ends often, in the dtypes of training: loss and gradients are finite."""
     problem, rng = random_problem(seed), np.random.default_rng(seed)

@@ -15,6 +15,9 @@ from yolo.localize.metrics import Answers
 FIGURES: list[Callable[[Answers], np.ndarray]] = [presence_figure, lambda answers: iou_figure(answers, MEAN_BOX)]
 
 
+pytestmark = pytest.mark.drawn
+
+
 @pytest.mark.parametrize("figure", FIGURES)
 def test_an_image_of_the_data(figure: Callable[[Answers], np.ndarray]) -> None:
     """The figure is an RGB image with colours on white, equal for equal answers and another one for others."""

@@ -17,6 +17,7 @@ from torchvision import tv_tensors
 
 from tests.support.coco_problems import TIE, Detection, Object, Problem, problems
 from tests.support.coco_share import check_share
+from tests.support.many import examples
 from tests.support.paths import ROOT
 from tests.support.train_problems import ended
 from tests.support.warm import Warm
@@ -40,7 +41,7 @@ IGNORED_TIE = Problem(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@examples(200)
 @given(problem=problems())
 @example(problem=TIE)
 @example(problem=IGNORED_TIE)

@@ -22,9 +22,11 @@ from types import ModuleType
 import pytest
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from tests.support.ink import ink, inked
 from tests.support.paths import environment
 
-IMPORTED = ["tests.support.warm", "yolo.commands.train", "torch.utils.tensorboard", "matplotlib.figure"]
+IMPORTED = ["tests.support.warm", "yolo.commands.train", "torch.utils.tensorboard", "matplotlib.figure", "typeguard"]
+IMPORTED += ["torch._dynamo"]  # by processes that train together, each of which would take a second
 
 _context = get_context("forkserver")
 _context.set_forkserver_preload(IMPORTED)
@@ -49,7 +51,8 @@ class Warm:
         more = [{}] if ranks == 1 else self._meeting(ranks)
         self.processes = [
             _context.Process(
-                target=_begin, args=([*map(str, words)], cwd or Path.cwd(), environment(**one), self.files)
+                target=_begin,
+                args=([*map(str, words)], cwd or Path.cwd(), environment(**one), self.files, inked()),
             )
             for one in more
         ]
@@ -113,8 +116,10 @@ def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[
     return subprocess.CompletedProcess([*map(str, words)], child.returncode or 0, out, errors)
 
 
-def _begin(words: list[str], folder: Path, variables: dict[str, str], files: list[Path]) -> None:
-    """Become the process: group, folder, environment, stdout and stderr; then run the program."""
+def _begin(words: list[str], folder: Path, variables: dict[str, str], files: list[Path], drawn: bool) -> None:
+    """Become the process: group, folder, environment, stdout and stderr, diagrams as here; then run the program."""
+    ink(drawn)
+    os.fsync = lambda fd: None  # the machine does not fail in between
     set_start_method(None, force=True)  # for workers of its own, as in a new interpreter
     os.setsid()
     os.chdir(folder)

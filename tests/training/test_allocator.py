@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import subprocess
 import sys
 
 import pytest
 
+from tests.support import warm
 from yolo.training.allocator import keep_large_blocks
 
 FAULTS = """
@@ -32,7 +32,8 @@ print(int(kept), counts[40] - counts[20])  # the heap has found its size by then
 
 def measure(mode: str) -> tuple[bool, int]:
     """What the function returned, and page faults while a block of 36 MiB was taken and freed twenty times."""
-    done = subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True)
+    done = warm.run("-c", FAULTS, mode)
+    done.check_returncode()
     kept, faults = map(int, done.stdout.split())
     return bool(kept), faults
 

@@ -81,6 +81,7 @@ def test_overfitting(tmp_path: Path, every: int) -> None:
     assert "overfitting" not in curves(write(tmp_path, FALLING, val[::-1] + (EPOCHS == 20), every))
 
 
+@pytest.mark.drawn
 def test_too_few_epochs(tmp_path: Path) -> None:
     """Four finite losses are too few; the figure is drawn all the same, but not of nothing."""
     line = curves(write(tmp_path, np.array([4.0, 3, np.nan, 2, 1])))
@@ -107,6 +108,7 @@ def test_what_is_drawn_where() -> None:
     }
 
 
+@pytest.mark.drawn
 def test_the_figure(tmp_path: Path) -> None:
     """losses.png is a colour image that grows with the number of diagrams; nothing else is left in the folder."""
 

@@ -327,6 +327,7 @@ def test_plot_lr_shows_the_shortened_warm_up(tmp_path: Path, capsys: pytest.Capt
 BLOG = ["--schedule", "warmup", "--lr", "1e-4", "--peak-lr", "8e-4", "--warmup-steps", "333"]
 
 
+@pytest.mark.drawn
 def test_plot_lr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All five with the same start, rise and peak; the table has the corners, the drawing a curve in five of six
     places."""
