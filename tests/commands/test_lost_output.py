@@ -52,7 +52,7 @@ class Unreadable(io.TextIOBase):
         return self.number
 
 
-FILES = {
+FILES: dict[Callable[[Path], int], list[str]] = {
     evaluate: ["out/confusion.png", "out/errors.png", "out/f1.png", "out/metrics.json", "out/per_class.csv",
                "out/precision_recall.png"],
     explain: ["out/explain.json"],

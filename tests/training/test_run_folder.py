@@ -22,7 +22,7 @@ from tensorboard.summary.writer import event_file_writer
 from tests.support.paths import ROOT
 from tests.support.train_problems import ended
 from tests.support.warm import Warm
-from yolo.training.run_folder import Run, newest_run, next_folder, read_metrics
+from yolo.training.run_folder import Run, _quieten_threads, newest_run, next_folder, read_metrics
 
 
 @pytest.fixture(autouse=True)
@@ -225,7 +225,7 @@ def test_a_full_disk() -> None:
     run = Run.open(folder, epoch=3, step=30)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match=r"File too large: '.*metrics\.jsonl'"):
             run.log(3, 40, {"val/AP": 0.5})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -234,6 +234,31 @@ def test_a_full_disk() -> None:
     assert len(read_metrics(folder)) == 3
     Run.open(folder, epoch=3, step=30)
     assert path.read_bytes() == before
+
+
+def log_events(run: Run) -> None:
+    """Log a few events, each at once."""
+    for step in range(31, 34):
+        run.scalars(step, {"a": 1.0})
+        run._tensorboard().flush()
+
+
+def test_a_full_disk_under_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread prints no traceback; the error comes with the next event, and names the folder."""
+    told: list[object] = []
+    monkeypatch.setattr("threading.excepthook", told.append)
+    _quieten_threads.cache_clear()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    run = Run.open(trained(), epoch=3, step=30)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+        with pytest.raises(OSError, match=f"File too large: '{run.folder}'"):
+            log_events(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert told == []
 
 
 LOGGING = """

@@ -66,7 +66,8 @@ def run(options: Convert) -> None:
     saved, lines = _read(options)
     network, names = saved.network, saved.names
     written = [target]
-    need_room(target, 4 * network.plan.floats, f"{target.name}", "make room, or name a target elsewhere")
+    size = 4 * sum(layer.floats for layer in network.plan.layers[:cutoff])
+    need_room(target, size, target.name, "make room, or name a target elsewhere")
     if ending in OWN and not names and network.heads:
         names = class_names(None, network.heads[-1].classes)
     if ending == ".safetensors":

@@ -53,8 +53,8 @@ def run(options: ShowData) -> int:
         augmented = Preview(Augmented(images, Augment(), seed=options.seed, letterbox=letterbox), draws)
         later = f"{title}, as the first epoch of training sees them"
         for ending, shown, what in (("", images, title), ("-augmented", augmented, later)):
-            file = files.take(cut(f"{name}-{folder_name(split)}") + ending)
-            written.append(options.out / f"{file}.png")
+            taken = files.take(cut(f"{name}-{folder_name(split)}") + ending)
+            written.append(options.out / f"{taken}.png")
             write_image(written[-1], contact_sheet(shown, chosen, plan.size, what))
     # Images, boxes and classes; splits with other class names get a table of their own.
     layouts = dict.fromkeys(images.part.layout for images in data.values() if images.part)

@@ -27,6 +27,7 @@ from yolo.data.datasets import ImageDataset
 from yolo.data.order import Draw, chance
 from yolo.data.sample import Target, make_target
 from yolo.data.transforms import Augmented
+from yolo.disk import need_room
 from yolo.distributed import rank_0_first, silent
 from yolo.images.placement import Placement
 from yolo.images.resize import place
@@ -105,6 +106,8 @@ class FeatureStore:
             image = torch.from_numpy(place(pixels, placement)).permute(2, 0, 1)
             seen = torch.stack([image, image.flip(-1)][:views])
             found.append(features_of(self.backbone, seen, self.cells).cpu())
+            if k == 0:  # before the others are computed
+                need_room(FOLDER, len(data) * found[0].nbytes, "features", "make room, or start in another folder")
         return torch.stack(found)
 
     def _key(self, paths: Sequence[bytes], views: int) -> str:

@@ -15,6 +15,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,7 @@ class Run:
         if self._events is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            threading.excepthook = _tell
+            _quieten_threads()
             self._events = SummaryWriter(str(self.folder), purge_step=self._first_step)
             self._first_step = None
         return self._events
@@ -223,10 +224,16 @@ def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     return lines
 
 
-def _tell(problem: threading.ExceptHookArgs) -> None:
-    """Print the traceback of a thread, but not of TensorBoard's: the next event raises its error once more."""
-    if not (isinstance(problem.exc_value, OSError) and type(problem.thread).__name__ == "_AsyncWriterThread"):
-        threading.__excepthook__(problem)
+@cache
+def _quieten_threads() -> None:
+    """Have no traceback printed of TensorBoard's thread on a full disk: the next event raises its error once more."""
+    before = threading.excepthook
+
+    def tell(problem: threading.ExceptHookArgs) -> None:
+        if not (isinstance(problem.exc_value, OSError) and type(problem.thread).__name__ == "_AsyncWriterThread"):
+            before(problem)
+
+    threading.excepthook = tell
 
 
 def _finite(value: float | None) -> float | None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import RandomState
 
-from yolo.atomic import alone
+from yolo.atomic import alone, naming
 from yolo.data.formats.coco_json import read_annotations, read_json
 from yolo.data.shapes.figures import Cover, Figure, paint
 from yolo.images.files import write_image
@@ -154,7 +154,8 @@ def _write_split(
     content = {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
     file = folder / "annotations" / f"instances_{split}.json"
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(content))
+    with naming(file):
+        file.write_text(json.dumps(content))
 
 
 def _is_there(folder: Path, info: dict[str, Any], sizes: dict[str, int]) -> bool:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import RandomState
 
+from yolo.atomic import naming
 from yolo.data.formats.coco_json import read_json
 from yolo.data.formats.masks import ENDING
 from yolo.data.shapes.drawn import DRAWN, make_whole
@@ -234,7 +235,8 @@ def _write(info: dict[str, Any], folder: Path) -> None:
         image, mask = draw_street(RandomState([info["seed"], k]))
         write_image(folder / "PNGImages" / f"Ped{k:05}.png", image)
         write_image(folder / "PedMasks" / f"Ped{k:05}{ENDING}", mask[..., None])
-    (folder / "drawn.json").write_text(json.dumps(info))
+    with naming(folder / "drawn.json"):
+        (folder / "drawn.json").write_text(json.dumps(info))
 
 
 def _is_there(folder: Path, info: dict[str, Any]) -> bool:
