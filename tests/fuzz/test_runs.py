@@ -68,7 +68,8 @@ def test_grids(tmp_path: Path) -> None:
     """A grid of a study."""
     grid = {"grid": {"loss.bbox_loss": ["mse", "iou"], "seed": [1, 2]}, "base": {"epochs": 3}}
     text = b"variants:\n  mse: {loss: {bbox_loss: mse}}\n  iou:\nfigures: {a: [mse, iou]}\n"
-    survives(lambda file: read_grid(file, tmp_path, 3, ()), [text, json.dumps(grid).encode()], tmp_path / "grid.yaml", inputs=200,
+    seeds = [text, json.dumps(grid).encode()]
+    survives(lambda file: read_grid(file, tmp_path, 3, ()), seeds, tmp_path / "grid.yaml", inputs=200,
              words=YAML_WORDS, damage=yaml_or_json)  # type: ignore[arg-type]  # fmt: skip
 
 
