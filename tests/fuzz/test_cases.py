@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -317,7 +318,7 @@ def test_a_mark_names_files_of_its_folder_only(name: str, tmp_path: Path) -> Non
 def test_a_damaged_memory_of_images_is_as_good_as_none(entry: Any, tmp_path: Path) -> None:
     """Also one with the right checksum."""
     content = json.dumps([decoded.VERSION, {"a.jpg": entry}]).encode()
-    (tmp_path / "m.json").write_bytes(b"%d\n" % decoded.zlib.crc32(content) + content)
+    (tmp_path / "m.json").write_bytes(b"%d\n" % zlib.crc32(content) + content)
     assert decoded._remembered(tmp_path / "m.json") == {}
 
 

@@ -191,7 +191,7 @@ def _of(root: Path, given: Path | None = None) -> Callable[[Path], object]:
         data = open_data(given or root, split=None if given == root / "boxes.csv" else "train", bad=bad, quiet=True)  # type: ignore[arg-type]
         for k in range(len(data)):
             target = data.target(k)
-            assert all(target[key].isfinite().all() for key in ("boxes", "area"))  # type: ignore[literal-required]
+            assert all(target[key].isfinite().all() for key in ("boxes", "area"))
         "".join([*data.names, *data.index.faults, *data.index.notes]).encode()
 
     return _named(read, str(root))
