@@ -34,7 +34,7 @@ WESTERN = re.compile(
     rb")*+"
 )
 
-PROBE = (bytes(range(32, 127)) + b"\\u0041 +AEE- a-a\n").replace(b"&", b"")
+PROBE = bytes(range(32, 92)) + rb"_abcxyz{|}~ \u0041 +AEE-" + b"\n"
 """Plain letters, which an encoding of text leaves as they are; ones that only Python has read escapes in them."""
 
 ENDS = re.compile(r"\r\n|\r|\n")
@@ -58,12 +58,10 @@ def decoded(data: bytes, path: str | Path, declared: str = "") -> str:
     tried, first = [], data.find(0)
     for encoding in _candidates(data, declared):
         tried.append(encoding)
-        try:
-            if encoding == declared.lower() and PROBE.decode(encoding) != PROBE.decode("ascii"):
-                continue
-            text = data.decode(encoding)
-        except LookupError:  # a name of its own making
+        if encoding == declared.lower() and not _is_of_text(encoding):
             continue
+        try:
+            text = data.decode(encoding)
         except UnicodeError as problem:
             first = getattr(problem, "start", first)
         else:
@@ -85,6 +83,14 @@ def _candidates(data: bytes, declared: str) -> Iterator[str]:
             yield declared.lower()
         if WESTERN.fullmatch(data):
             yield "windows-1252"
+
+
+def _is_of_text(encoding: str) -> bool:
+    """Return whether Python knows an encoding of this name, and it is one of text."""
+    try:
+        return PROBE.decode(encoding) == PROBE.decode("ascii")
+    except (LookupError, UnicodeError):
+        return False
 
 
 def lines_of(text: str) -> list[str]:

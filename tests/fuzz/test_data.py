@@ -62,7 +62,8 @@ TAGS = [
 
 YAML = b"path: .\ntrain: images/train\nval: [images/train]\nnc: 3\nnames:\n  0: cat\n  1: dog\n  2: red ball\n"
 YAML_WORDS = [b"&a ", b"*a", b"<<: *a\n", b"!!python/object:os.system ", b"? ", b"- ", b"|\n", b"'\\UFFFFFFFF'",
-              b'"\\ud800"', b"---\n", b"[" * 300, b"names: ", b"1:1:1", b"\t", b"train: ", b"!!binary x", b"2001-01-01"]  # fmt: skip
+              b'"\\ud800"', b"---\n", b"[" * 300, b"names: ",
+              b"1:1:1", b"\t", b"train: ", b"!!binary x", b"2001-01-01"]  # fmt: skip
 
 CSV = b"file,class,x1,y1,x2,y2,crowd\nimages/train/img_0.jpg,cat,4,6,30,40,0\nimages/train/img_1.jpg,dog,1,2,3,4.5,1\n"
 
@@ -190,7 +191,7 @@ def _of(root: Path, given: Path | None = None) -> Callable[[Path], object]:
         data = open_data(given or root, split=None if given == root / "boxes.csv" else "train", bad=bad, quiet=True)  # type: ignore[arg-type]
         for k in range(len(data)):
             target = data.target(k)
-            assert all(target[key].isfinite().all() for key in ("boxes", "area"))  # type: ignore[literal-required]
+            assert all(target[key].isfinite().all() for key in ("boxes", "area"))
         "".join([*data.names, *data.index.faults, *data.index.notes]).encode()
 
     return _named(read, str(root))

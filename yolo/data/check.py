@@ -98,6 +98,8 @@ class Rows:
         """Return the index of everything. Raises ValueError as `check`."""
         places, image, labels, corners, crowd = zip(*self.objects, strict=True) if self.objects else [()] * 5
         boxes = np.array(corners, dtype=np.float64).reshape(-1, 4)
+        with np.errstate(over="ignore", invalid="ignore"):  # `check` finds such boxes
+            sides = boxes[:, 2:] - boxes[:, :2]
         unchecked = UncheckedIndex(
             source=source,
             names=names,
@@ -107,7 +109,7 @@ class Rows:
             image=np.array(image, dtype=np.int64),
             labels=np.array(labels, dtype=np.int64),
             boxes=boxes,
-            read=np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), axis=1),
+            read=np.concatenate((boxes[:, :2], sides), axis=1),
             area=np.array(self.areas, dtype=np.float64) if self.areas else None,
             crowd=np.array(crowd, dtype=bool),
             where=places.__getitem__,

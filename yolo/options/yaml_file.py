@@ -253,16 +253,9 @@ def _value(node: yaml.Node, kind: Any) -> Any:
             return BOOLS[node.value.lower()]
         if not quoted and kind is int and WHOLE.fullmatch(node.value):
             return int(node.value)
-        if not quoted and kind is float and NUMBER.fullmatch(node.value):
-            return _finite(node.value, wrong)
+        if not quoted and kind is float and NUMBER.fullmatch(node.value) and math.isfinite(float(node.value)):
+            return float(node.value)
     raise _WrongTypeError(wrong)
-
-
-def _finite(word: str, wrong: str) -> float:
-    """Return a number. Raises _WrongTypeError for one beyond the largest."""
-    if not math.isfinite(number := float(word)):
-        raise _WrongTypeError(wrong)
-    return number
 
 
 def _first(node: yaml.Node, union: Any) -> Any:

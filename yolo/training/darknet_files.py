@@ -152,7 +152,7 @@ class DarknetFiles(Watcher):
 def _iteration(line: bytes) -> int:
     """Return the iteration of a line of the csv file, 0 for the line with the names of the columns."""
     number = line.split(b",")[0]
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isdigit() and len(number) < 19 else 0
 
 
 def watchers(detector: Detector, options: Train, validation: Validation, arithmetic: Arithmetic) -> dict[str, Watcher]:

@@ -140,7 +140,7 @@ def _compared(options: Training, before: Record | None, now: Record, state: dict
         print_once(f"{folder}: changed, and accepted from here on:\n{lines}")
         place = {"epoch": state["trainer"]["loader"]["epoch"], "step": state["trainer"]["step"]}
         accepted = [*accepted, {**place, "changes": found}]
-    elif before and before.train.conditions["path"] != options.data:
+    elif before and before.train.conditions.get("path") != options.data:
         print_once(f"{folder}: the data is at {options.data} now, with the same images and labels")
     return Verdict(now._replace(accepted=accepted), before is not None and not same_images(before.train, now.train))
 

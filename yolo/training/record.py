@@ -143,7 +143,7 @@ def _part(content: dict[str, Any], name: str) -> Part | None:
     names, listed = conditions.pop("names"), conditions.pop("listed")
     lines = [ImageLine(*line) for line in content[f"{name}_images"]]
     kinds = {tuple(map(type, line)) for line in lines}
-    if not isinstance(conditions["path"], str) or not (_is_texts(names) and _is_texts(listed)):
+    if not isinstance(conditions.get("path", ""), str) or not (_is_texts(names) and _is_texts(listed)):
         raise ValueError(f"{name}: expected a path and lists of class names")
     if not kinds <= {(str, str, int, int)} or any(line.name.startswith("/") for line in lines):
         raise ValueError(f"{name}_images: expected a relative path, a digest, bytes and a checksum for each image")

@@ -168,8 +168,8 @@ class Run:
 def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the objects of a run's metrics.jsonl in order, without an incomplete last line.
 
-    Each has `epoch`, `step` and the logged numbers; null is None. Raises FileNotFoundError, or ValueError with file and
-    line for a line that is not such an object.
+    Each has `epoch`, `step` and the logged numbers; null is None, words are left out. Raises FileNotFoundError, or
+    ValueError with file and line for a line that is not such an object.
     """
     return [values for _, values in _lines(Path(folder) / METRICS)]
 
@@ -215,12 +215,11 @@ def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
         epoch = values.get("epoch") if isinstance(values, dict) else None
         if type(epoch) is not int or not 0 <= epoch < EPOCHS:
             raise ValueError(f"{path}:{number}: expected an object with epoch, got {line[:60]!r}; delete it to resume")
-        for name, value in values.items():
-            if type(value) in (int, float) and not abs(value) <= sys.float_info.max:
-                raise ValueError(
-                    f"{path}:{number}: {name!s:.60}: expected a finite number or null; delete the line to resume"
-                )
-        lines.append((line + b"\n", values))
+        numbers = {name: value for name, value in values.items() if value is None or type(value) in (int, float)}
+        if beyond := [name for name, value in numbers.items() if not abs(value or 0) <= sys.float_info.max]:
+            wrong = f"{beyond[0]!s:.60}: expected a finite number or null"
+            raise ValueError(f"{path}:{number}: {wrong}; delete the line to resume")
+        lines.append((line + b"\n", numbers))
     return lines
 
 

@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 from xml.parsers import expat
 
 from yolo.reading import read_bytes, reading
@@ -70,7 +71,7 @@ def _parse(file: Path, data: bytes) -> Element:
         element, texts = stack.pop()
         element.text = "".join(texts)
 
-    def refuse(name: str | None, *_: object) -> None:
+    def refuse(name: str | None, *_: object) -> NoReturn:
         raise ValueError(f"{file}:{parser.CurrentLineNumber}: the entity {name}: expected its text in place of it")
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
