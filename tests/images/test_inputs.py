@@ -70,6 +70,19 @@ def test_other_pillow_modes() -> None:
         pixels_of(Image.fromarray(RGB), 5)
 
 
+@pytest.mark.parametrize("problem", [OSError("cut"), SystemError("x"), MemoryError(), ValueError("y")])
+def test_a_damaged_pillow_image(problem: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow reads the pixels late, and has many kinds of errors for damage; each is a ValueError."""
+
+    def load(_: Image.Image) -> None:
+        raise problem
+
+    image = Image.new("RGB", (7, 5))
+    monkeypatch.setattr(Image.Image, "load", load)
+    with pytest.raises(ValueError, match="got a PIL image of mode RGB"):
+        pixels_of(image, 3)
+
+
 @pytest.mark.parametrize("kind", [Tensor, tv_tensors.Image])
 def test_tensors(kind: type[Tensor]) -> None:
     """A tensor `[3, h, w]` is one image, `[B, 3, h, w]` a list of them."""

@@ -228,3 +228,12 @@ def test_the_bytes_of_a_real_bomb() -> None:
     file = io.BytesIO(claimed_png(20000, 20000, 8, 0))
     with pytest.raises(TooManyPixelsError):
         decode_image(file.getvalue(), "a.png")
+
+
+@pytest.mark.usefixtures("never_decoded")
+@pytest.mark.parametrize("kind", [b"PLTE", b"IEND", b"tEXt"])
+def test_a_chunk_that_claims_gigabytes(kind: bytes) -> None:
+    """OpenCV allocates and clears what a chunk of a PNG claims, so one that ends after the file is not read."""
+    data = encode(SMALL, "PNG")
+    with pytest.raises(ValueError, match=r"^a\.png: PNG that OpenCV .* cannot read, damaged or truncated"):
+        decode_image(data[:33] + b"\xff\0\0\x09" + kind + bytes(20) + data[33:], "a.png")

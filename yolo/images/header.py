@@ -29,8 +29,6 @@ KINDS = {  # the first bytes of a file -> its format
 PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 """The beginning of a PBM, PGM or PPM file: its kind, comments, width and height."""
 
-_Order = Literal["little", "big"]
-
 
 def kind_of(data: bytes) -> str | None:
     """Return the format of an image by its first 12 bytes; None for what is not an image, and for rare formats."""
@@ -49,9 +47,7 @@ def size_of(data: bytes, kind: str | None) -> tuple[int, int] | None:
     `kind` is its `kind_of`. A JPEG is left to `jpeg_size`, since its segments are walked for other reasons too.
     """
     sizes: Iterable[tuple[int, int]] = ()
-    if kind == "PNG" and data.startswith(b"IHDR", 12):
-        sizes = [(_big(data, 16), _big(data, 20))]
-    elif kind == "GIF":
+    if kind == "GIF":
         sizes = [(_little(data, 6, 2), _little(data, 8, 2))]
     elif kind in READERS:
         sizes = READERS[kind](data)
@@ -66,7 +62,17 @@ def size_of(data: bytes, kind: str | None) -> tuple[int, int] | None:
 
 def jpeg_size(data: bytes, position: int) -> tuple[int, int]:
     """Return w and h of the frame header of a JPEG whose marker is at `position`."""
-    return _big(data, position + 7, 2), _big(data, position + 5, 2)
+    return _number(data, position + 7, 2), _number(data, position + 5, 2)
+
+
+def _of_png(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the size of a PNG, if no chunk of it ends after the file: OpenCV allocates and clears what it claims."""
+    at, kind = 8, b""
+    while at < len(data) and kind != b"IEND":
+        kind = data[at + 4 : at + 8]
+        at += 12 + _number(data, at)
+    if at <= len(data) and data.startswith(b"IHDR", 12):
+        yield _number(data, 16), _number(data, 20)
 
 
 def _of_webp(data: bytes) -> Iterator[tuple[int, int]]:
@@ -83,7 +89,7 @@ def _of_webp(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _of_tiff(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield the size in the first directory of a TIFF or BigTIFF file, and that of its tiles."""
-    order: _Order = "little" if data.startswith(b"II") else "big"
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
     large = data[2:4] in (b"+\0", b"\0+")
     at, entry = (_number(data, 8, 8, order), 20) if large else (_number(data, 4, 4, order), 12)
     count, first = (_number(data, at, 8, order), at + 8) if large else (_number(data, at, 2, order), at + 2)
@@ -93,10 +99,7 @@ def _of_tiff(data: bytes) -> Iterator[tuple[int, int]]:
         if tag in (256, 257, 322, 323):  # width and height of the image, and of a tile
             bytes_ = {3: 2, 4: 4, 16: 8}.get(kind, 1)
             values[tag] = max(values.get(tag, 0), _number(data, place + (12 if large else 8), bytes_, order))
-    if 256 in values and 257 in values:
-        yield values[256], values[257]
-    if 322 in values and 323 in values:
-        yield values[322], values[323]
+    yield from ((values[w], values[h]) for w, h in ((256, 257), (322, 323)) if w in values and h in values)
 
 
 def _of_avif(data: bytes) -> Iterator[tuple[int, int]]:
@@ -105,26 +108,26 @@ def _of_avif(data: bytes) -> Iterator[tuple[int, int]]:
         if kind == b"mdat":  # pixels, in which anything may occur
             continue
         for at in _places(data, b"ispe", start, end):
-            yield _big(data, at + 8), _big(data, at + 12)
+            yield _number(data, at + 8), _number(data, at + 12)
         for at in _places(data, b"tkhd", start, end):
             sides = at + (92 if data[at + 4 : at + 5] == b"\1" else 80)
-            yield _big(data, sides, 2), _big(data, sides + 4, 2)
+            yield _number(data, sides, 2), _number(data, sides + 4, 2)
 
 
 def _of_jpeg_2000(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield the sizes of the code streams of a JPEG 2000 file: from the origin of their grid to its end."""
     bare = data.startswith(b"\xff")
     for at in [0] if bare else [start for kind, start, _ in _boxes(data) if kind == b"jp2c"]:
-        yield _big(data, at + 8) - _big(data, at + 16), _big(data, at + 12) - _big(data, at + 20)
+        yield _number(data, at + 8) - _number(data, at + 16), _number(data, at + 12) - _number(data, at + 20)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield the kind of each outer box of a file of boxes, and where its content begins and ends."""
     at = 0
     while at + 8 <= len(data):
-        size, start = _big(data, at), at + 8
+        size, start = _number(data, at), at + 8
         if size == 1:
-            size, start = _big(data, at + 8, 8), at + 16
+            size, start = _number(data, at + 8, 8), at + 16
         end = len(data) if size == 0 else at + max(size, 8)
         yield data[at + 4 : at + 8], start, end
         at = end
@@ -138,19 +141,16 @@ def _places(data: bytes, mark: bytes, start: int, end: int) -> Iterator[int]:
         at = data.find(mark, at + 1, end)
 
 
-def _big(data: bytes, at: int, size: int = 4) -> int:
-    return int.from_bytes(data[at : at + size], "big")
+def _number(data: bytes, at: int, size: int = 4, order: Literal["little", "big"] = "big") -> int:
+    return int.from_bytes(data[at : at + size], order)
 
 
 def _little(data: bytes, at: int, size: int, *, signed: bool = False) -> int:
     return int.from_bytes(data[at : at + size], "little", signed=signed)
 
 
-def _number(data: bytes, at: int, size: int, order: _Order) -> int:
-    return int.from_bytes(data[at : at + size], order)
-
-
 READERS: dict[str | None, Callable[[bytes], Iterator[tuple[int, int]]]] = {
+    "PNG": _of_png,
     "WEBP": _of_webp,
     "TIFF": _of_tiff,
     "AVIF": _of_avif,

@@ -132,7 +132,7 @@ def _of_pillow(image: Image.Image, channels: int) -> np.ndarray:
         raise ValueError(f'{what}, whose range is not known; give np.asarray(image) in 0 to 255 as .astype("uint8")')
     try:
         upright = ImageOps.exif_transpose(image)
-    except OSError as problem:  # Pillow reads the pixels only now
+    except Exception as problem:  # Pillow reads the pixels only now, and has many kinds of errors for damage
         raise ValueError(f"{what} that cannot be read: {problem}; expected a whole file") from problem
     if upright.mode.startswith("I;16"):
         grey = (np.asarray(upright) >> 8).astype(np.uint8)
