@@ -19,7 +19,7 @@ from yolo.darknet.network import Darknet
 from yolo.darknet.weights import save_weights
 
 MODEL = ("--cfg", "tiny.cfg", "--weights", "tiny.weights", "--device", "cpu")
-DATA = ("--data", "shapes")
+DATA = ("--data", "set")
 TRAIN = ("train", "--cfg", "tiny.cfg", "--device", "cpu", "--workers", "0", "--epochs", "1")
 
 PATHS: list[tuple[str, ...]] = [
@@ -34,19 +34,19 @@ PATHS: list[tuple[str, ...]] = [
     ("convert", "tiny.weights", "new.safetensors", "--cfg", "@"),
     ("convert", "tiny.weights", "new.safetensors", "--cfg", "tiny.cfg", "--names", "@"),
     ("convert", "tiny.weights", "file/@.safetensors", "--cfg", "tiny.cfg"),
-    ("eval", "--results", "@", "--annotations", "shapes/annotations/instances_val.json"),
+    ("eval", "--results", "@", "--annotations", "set/annotations/instances_val.json"),
     ("eval", "--results", "list.json", "--annotations", "@"),
     ("eval", "--data", "@", *MODEL),
     ("eval", *DATA, "--weights", "@"),
     ("explain", "@", *DATA, *MODEL),
     ("explain", "a.jpg", "--data", "@", *MODEL),
     ("show-data", "@", "--cfg", "tiny.cfg"),
-    ("show-data", "shapes", "--cfg", "@"),
-    ("show-data", "shapes", "--cfg", "tiny.cfg", "--names", "@"),
+    ("show-data", "set", "--cfg", "@"),
+    ("show-data", "set", "--cfg", "tiny.cfg", "--names", "@"),
     ("anchors", "--data", "@", "--cfg", "tiny.cfg"),
     ("anchors", *DATA, "--cfg", "@"),
     ("doctor", "@"),
-    ("doctor", "shapes", "--weights", "@"),
+    ("doctor", "set", "--weights", "@"),
     ("get", "weights", "@"),
     ("get", "singles", "--images", "1", "--out", "file/@"),
     ("plot-lr", "--out", "file/@"),
@@ -74,12 +74,12 @@ WRONG = [
 NUMBERS: list[tuple[str, ...]] = [
     *(("detect", "a.jpg", *MODEL, option, "@") for option in ("--confidence", "--batch-size", "--size")),
     *(("eval", *MODEL, *DATA, "--split", "val", option, "@") for option in ("--holdout", "--limit", "--matrix-conf")),
-    *(("show-data", "shapes", option, "@") for option in ("--limit", "--fraction", "--seed")),
+    *(("show-data", "set", option, "@") for option in ("--limit", "--fraction", "--seed")),
     *(("anchors", *DATA, "--cfg", "tiny.cfg", option, "@") for option in ("--clusters", "--seed", "--holdout")),
     ("summary", "tiny.cfg", "--size", "@"),
     ("convert", "tiny.weights", "new.conv.2", "--cfg", "tiny.cfg", "--cutoff", "@"),
     ("explain", "a.jpg", *DATA, *MODEL, "--match-iou", "@"),
-    ("doctor", "shapes", "--batch-size", "@"),
+    ("doctor", "set", "--batch-size", "@"),
     ("get", "singles", "--images", "@"),
     ("plot-lr", "--total-steps", "@"),
     *((*TRAIN, *DATA, option, "@") for option in ("--lr", "--batch-size")),
@@ -93,9 +93,9 @@ OUT_OF_BOUNDS = ("nan", "-inf", "-1", "1e400", "9" * 30, "x", "", "1_0.")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the wrong inputs, and a data set, a cfg and weights that are right."""
     folder = tmp_path_factory.mktemp("staged")
-    shapes(folder)
+    shapes(folder).rename(folder / "set")  # by its own name `train` would draw the rest of it
     save_weights(Darknet(read_cfg(tiny_cfg(folder))), folder / "tiny.weights")
-    shutil.copy(next((folder / "shapes" / "images" / "val").iterdir()), folder / "a.jpg")
+    shutil.copy(next((folder / "set" / "images" / "val").iterdir()), folder / "a.jpg")
     photo, saved = (folder / "a.jpg").read_bytes(), b"\x40\0\0\0\0\0\0\0{}" + bytes(100)
     contents = {"photo": photo, "saved": saved, "list": b"[]", "number": b"9" * 400, "cfg": b"[net]\nwidth=64\n"}
     for name in WRONG:
