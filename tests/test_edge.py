@@ -203,8 +203,8 @@ def test_a_bar_works() -> None:
     """tqdm moves the cursor; its text does not."""
     written = io.StringIO()
     stream = Stream(written)
-    with tqdm(total=1, desc="\x1b[2Ja\rb", file=stream, ascii=True, ncols=60) as outer:  # type: ignore[arg-type]
-        for _ in tqdm(range(1), file=stream, leave=False, ascii=True, ncols=60):  # type: ignore[arg-type]
+    with tqdm(total=1, desc="\x1b[2Ja\rb", file=stream, ascii=True, ncols=60) as outer:
+        for _ in tqdm(range(1), file=stream, leave=False, ascii=True, ncols=60):
             outer.update()
     shown = written.getvalue()
     assert "\x1b[A" in shown

@@ -1,7 +1,7 @@
 """`python -m yolo VERB ...`: the edge of the program. Whatever happens, a user sees one line and gets a status.
 
-What a command line means is in `commands/command_line.py`. It is imported within `main`, so that an error or Ctrl-C
-during the imports ends like any other.
+What a command line means is in `commands/command_line.py`. Imports are within the functions, so that an error or Ctrl-C
+during an import ends like any other.
 """
 
 from __future__ import annotations
@@ -13,14 +13,10 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from yolo.signals import ending_cleanly
-from yolo.streams import OUTPUT, open_closed, standard_streams
-
 TRACEBACK = "--traceback"
 """Before or after a verb: print where an error came from."""
 
 
-@ending_cleanly()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns 0 if it succeeded, else its status, with one message on stderr: 1 if files or options are
     wrong, 3 for a training that diverged, 130 after Ctrl-C.
@@ -29,7 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != TRACEBACK]
-    with standard_streams():
+    from yolo.signals import ending_cleanly
+    from yolo.streams import OUTPUT, standard_streams
+
+    with ending_cleanly(), standard_streams():
         try:
             from yolo.commands.command_line import command
 
@@ -54,9 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def program(*verb: str) -> NoReturn:
     """Run the command line of this process, after the words `verb`, and end the process."""
-    open_closed()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is ignored in a job of a shell's background
         signal.signal(signal.SIGINT, _leave)
+    from yolo.streams import open_closed
+
+    open_closed()
     status = main([*verb, *sys.argv[1:]])
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the work is done
     sys.exit(status)

@@ -79,10 +79,10 @@ def command(given: Sequence[str], imported: Callable[[], None]) -> int:
         return 0
     os.getcwd()  # where the current folder was deleted, PyTorch would end the process with a riddle
     name = next(module for kind, module in VERBS.values() if type(options) is kind)
-    verb = importlib.import_module(name)  # only now, so that `--help` does not import torch
+    module = importlib.import_module(name)  # only now, so that `--help` does not import torch
     imported()
     with pixel_limit(options):
-        return int(verb.run(options) or 0)
+        return int(module.run(options) or 0)
 
 
 def parse(arguments: Sequence[str]) -> object:
