@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import yolo
+from tests.support.train_problems import tiny_cfg
 from yolo.models.in_order import MOST, batches_of, in_order, workers_for
 
 
@@ -157,3 +164,30 @@ def test_how_many_at_once() -> None:
     torch.set_num_threads(MOST + 5)
     assert workers_for(torch.device("cpu")) == MOST
     assert workers_for(torch.device("meta")) == 1
+
+
+def test_a_forked_process_detects(tmp_path: Path) -> None:
+    """With a model that was loaded, and has detected, in two threads: they are not there after a fork."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        model = yolo.load(tiny_cfg(tmp_path), names=list("abcdef"), device="cpu")
+        image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+        expected = model.detect(image, confidence=0.6).boxes
+        torch.ones(2**20).exp_()  # with both threads
+        child = os.fork()
+        if not child:
+            try:
+                torch.ones(2**20).exp_()
+                os._exit(10 + torch.equal(model.detect([image] * 5, confidence=0.6)[4].boxes, expected))
+            finally:
+                os._exit(1)
+    finally:
+        torch.set_num_threads(threads)
+    deadline, ended = time.monotonic() + 60, (0, 0)
+    while not ended[0]:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        ended = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    assert os.waitstatus_to_exitcode(ended[1]) == 11

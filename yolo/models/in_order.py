@@ -22,6 +22,15 @@ READERS = 4
 """Threads that read images for a device that computes them."""
 
 
+def _in_a_fork() -> None:
+    """Compute with one thread in a forked process: it has not got PyTorch's others, and would wait for them forever."""
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_a_fork)
+
+
 def workers_for(device: torch.device) -> int:
     """Return how many images to detect in at once, each in a thread of its own.
 
