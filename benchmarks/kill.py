@@ -186,7 +186,7 @@ def problems(folder: Path, whole: Path, before: set[str]) -> list[str]:
     found = [f"left: {path.name}" for path in folder.iterdir() if path.name.startswith(".") or path.suffix == ".part"]
     found += [f"left in {SHARED}: {name}" for name in shared() - before]
     for name, read in {LAST: checkpoint, "metrics": numbers}.items():
-        found += [f"{name}{where}" for where in [difference(read(whole), read(folder))] if where]  # type: ignore[operator]
+        found += [f"{name}{where}" for where in [difference(read(whole), read(folder))] if where]
     one, other = (read_tensors(run / BEST)[0] for run in (whole, folder))
     return found + [f"{BEST}{where}" for where in [difference(one, other)] if where]
 
