@@ -51,7 +51,7 @@ EXPECTED = {"SIGKILL": -9, "SIGTERM": 130, "SIGHUP": 130, "SIGINT": 130, "twice"
 SHARED = Path("/dev/shm")
 
 CHILD = """
-import os, sys, time
+import os, signal, sys, time
 from yolo.__main__ import main
 from yolo.training import run_folder
 from yolo.training.engine import Trainer
@@ -78,6 +78,7 @@ def slow_sync(file):  # between the content of a file and its name
     sync(file)
 
 len_batches = int(sys.argv[2])
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also if the bar runs under nohup
 Trainer._batch, Trainer._finish, os.fsync = noted_batch, noted_finish, slow_sync
 sys.exit(main(["train", *sys.argv[3:]]))
 """
