@@ -51,7 +51,7 @@ EXPECTED = {"SIGKILL": -9, "SIGTERM": 130, "SIGHUP": 130, "SIGINT": 130, "twice"
 SHARED = Path("/dev/shm")
 
 CHILD = """
-import os, sys, time
+import os, signal, sys, time
 from yolo.__main__ import main
 from yolo.training import run_folder
 from yolo.training.engine import Trainer
@@ -78,6 +78,7 @@ def slow_sync(file):  # between the content of a file and its name
     sync(file)
 
 len_batches = int(sys.argv[2])
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also if the bar runs under nohup
 Trainer._batch, Trainer._finish, os.fsync = noted_batch, noted_finish, slow_sync
 sys.exit(main(["train", *sys.argv[3:]]))
 """
@@ -186,7 +187,7 @@ def problems(folder: Path, whole: Path, before: set[str]) -> list[str]:
     found = [f"left: {path.name}" for path in folder.iterdir() if path.name.startswith(".") or path.suffix == ".part"]
     found += [f"left in {SHARED}: {name}" for name in shared() - before]
     for name, read in {LAST: checkpoint, "metrics": numbers}.items():
-        found += [f"{name}{where}" for where in [difference(read(whole), read(folder))] if where]  # type: ignore[operator]
+        found += [f"{name}{where}" for where in [difference(read(whole), read(folder))] if where]
     one, other = (read_tensors(run / BEST)[0] for run in (whole, folder))
     return found + [f"{BEST}{where}" for where in [difference(one, other)] if where]
 

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import measure  # noqa: F401, it makes the clone importable
 import numpy as np
@@ -111,7 +111,7 @@ def detect(folder: Path, number: int, at: Callable[[int], None]) -> None:
         add(*arguments, **words)  # type: ignore[arg-type]
         at(next(done))
 
-    ResultFiles.add = counted  # type: ignore[method-assign, assignment]
+    ResultFiles.add = counted  # type: ignore[method-assign]
     words = [str(images(folder, number)), "--weights", str(network(folder)), "--out", str(folder / "out"), "--no-draw"]
     main(["detect", *words, "--json", "--txt", "--confidence", "0.5", "--device", "cpu"])
 
@@ -123,7 +123,7 @@ def train(folder: Path, number: int, at: Callable[[int], None]) -> None:
 
     (folder / "tiny.cfg").write_text(CFG)
     data = make_shapes(folder / "shapes", train=8, val=4)
-    options = {
+    options: dict[str, Any] = {
         "cfg": str(folder / "tiny.cfg"),
         "size": 64,
         "batch_size": 4,

@@ -100,10 +100,11 @@ def test_torchrun_sends_a_signal_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 GONE = """
-import os, signal, sys, tty
+import os, signal, sys
 from yolo.__main__ import main
 from yolo.training.engine import Trainer
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests
 ours, theirs = os.openpty() if sys.argv[1] == "terminal" else os.pipe()
 for number in (1, 2):
     os.dup2(theirs, number)
@@ -152,6 +153,8 @@ def batch(trainer, *more, batch=Trainer._batch, **words):
     batch(trainer, *more, **words)
 
 checkpoint.torch.save, Trainer._batch = writing, batch
+for number in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)  # whoever started the tests
 sys.exit(main(["train", *sys.argv[1:]]))
 """
 """A training with workers that gets two signals while it saves within its second epoch."""

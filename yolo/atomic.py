@@ -87,12 +87,13 @@ def remove_leftovers(folder: Path) -> None:
 
     The lock decides whether a process still writes one, not its number: that may be of another machine or container.
     """
-    for name in os.listdir(folder):
-        if re.fullmatch(r"\..+\.\d+\.part", name):
-            place = folder / name
-            with suppress(OSError), open(place, "r+b", buffering=0, opener=_plainly) as file:
-                if _lock(file, wait=False) and os.path.samestat(os.fstat(file.fileno()), place.stat()):
-                    place.unlink()
+    names: list[str] = []
+    with suppress(OSError):  # a folder may be written and not listed
+        names = [name for name in os.listdir(folder) if re.fullmatch(r"(?s)\..+\.\d+\.part", name)]
+    for place in map(folder.joinpath, names):
+        with suppress(OSError), open(place, "r+b", buffering=0, opener=_plainly) as file:  # another one may remove it
+            if _lock(file, wait=False) and os.path.samestat(os.fstat(file.fileno()), place.stat()):
+                place.unlink()
 
 
 @cache

@@ -77,8 +77,8 @@ def train(
             `resume="runs/train"`, `batch_size=16`, `mosaic=0.5`. A group may be given as a whole:
             `augment=yolo.Augment(mosaic=0.5)`.
 
-    Ctrl-C stops after the current step; the run that is returned is not `finished` then, and `resume` continues it.
-    Random numbers and settings of PyTorch are afterwards as they were.
+    Ctrl-C, SIGTERM and SIGHUP stop after the current step; the run that is returned is not `finished` then, and
+    `resume` continues it. Random numbers and settings of PyTorch are afterwards as they were.
 
     Raises:
         ValueError: An unknown word (with the one that was probably meant), a wrong value, unusable data, or a training

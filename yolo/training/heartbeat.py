@@ -50,7 +50,7 @@ def watched(run: Path) -> Iterator[None]:
         watch.well = True
     except RuntimeError as problem:
         what = " ".join(str(problem).split())
-        if not isinstance(problem, dist.DistError) and not any(name in what for name in ("gloo", "NCCL", "by peer")):  # type: ignore[attr-defined]
+        if not isinstance(problem, dist.DistError) and not any(name in what for name in ("gloo", "NCCL", "by peer")):
             raise
         raise ConnectionError(f"another process of this training has ended; {_again(run)}") from problem
     finally:
