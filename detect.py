@@ -1,8 +1,6 @@
 """`python detect.py image.jpg`, the same as `python -m yolo detect image.jpg`."""
 
-import sys
-
-from yolo.__main__ import main
+from yolo.__main__ import program
 
 if __name__ == "__main__":
-    sys.exit(main(["detect", *sys.argv[1:]]))
+    program("detect")

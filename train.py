@@ -1,8 +1,6 @@
 """`python train.py`, the same as `python -m yolo train`."""
 
-import sys
-
-from yolo.__main__ import main
+from yolo.__main__ import program
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    program("train")

@@ -41,13 +41,15 @@ BUDGET = {
     "yolo/training": 2600,
     "yolo/preflight": 856,
     "yolo/ablation": 1365,
-    "yolo/commands": 1818,
+    "yolo/commands": 2000,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 
 NO_TORCH = [
     "yolo",
     "yolo.__main__",
+    "yolo.commands.command_line",
+    "yolo.failures",
     "yolo.options.presets",
     "yolo.darknet.cfg",
     "yolo.darknet.plan",

@@ -1,146 +1,80 @@
-"""`python -m yolo VERB ...`: the command line, generated from `yolo.options.commands`."""
+"""`python -m yolo VERB ...`: the edge of the program. Whatever happens, a user sees one line and gets a status.
+
+What a command line means is in `commands/command_line.py`. It is imported within `main`, so that an error or Ctrl-C
+during the imports ends like any other.
+"""
 
 from __future__ import annotations
 
-import importlib
-import io
-import logging
 import os
-import platform
-import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout, suppress
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
-import tyro
+from yolo.signals import ending_cleanly
+from yolo.streams import OUTPUT, open_closed, standard_streams
 
-from yolo import __version__
-from yolo.options.ablate import Ablate
-from yolo.options.aliases import foreign
-from yolo.options.anchors import Anchors
-from yolo.options.check import Check
-from yolo.options.commands import Completion, Detect, Doctor, Evaluate, Explain, Get, PlotLr, ShowData, Summary
-from yolo.options.convert import Convert
-from yolo.options.presets import Command, parse_command
-from yolo.options.train import Train
-
-VERBS: dict[str, tuple[type[Any], str]] = {
-    "detect": (Detect, "yolo.commands.detect"),
-    "eval": (Evaluate, "yolo.commands.evaluate"),
-    "explain": (Explain, "yolo.commands.explain"),
-    "summary": (Summary, "yolo.commands.summary"),
-    "convert": (Convert, "yolo.commands.convert"),
-    "show-data": (ShowData, "yolo.commands.show_data"),
-    "anchors": (Anchors, "yolo.commands.anchors"),
-    "doctor": (Doctor, "yolo.commands.doctor"),
-    "get": (Get, "yolo.commands.get"),
-    "check": (Check, "yolo.commands.check"),
-    "train": (Command, "yolo.commands.train"),
-    "plot-lr": (PlotLr, "yolo.commands.plot_lr"),
-    "ablate": (Ablate, "yolo.commands.ablate"),
-    "completion": (Completion, "yolo.__main__"),
-}
-"""The options of each verb, and the module whose `run` takes them."""
-
-CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-
-HELP = "python -m yolo VERB --help lists the options of a verb, python -m yolo --version the versions."
+TRACEBACK = "--traceback"
+"""Before or after a verb: print where an error came from."""
 
 
+@ending_cleanly()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns 0 if it succeeded, 1 with one line on stderr if files or options are wrong.
+    """Run one verb. Returns 0 if it succeeded, else its status, with one message on stderr: 1 if files or options are
+    wrong, 3 for a training that diverged, 130 after Ctrl-C.
 
-    The words of other programs get an answer on stderr and the status 2, which tyro has for words that nobody knows.
+    Raises SystemExit after `--help`, and for words that tyro does not accept.
     """
-    logging.basicConfig(format="%(message)s")
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[-1:] == ["--version"] and len(given) < 3:  # alone, or after a verb: train.py and detect.py
-        print(versions())
-        return 0
-    if answer := foreign(given):
-        verb = f" {given[0]}" if given[0] in VERBS else ""
-        print(f"error: {answer} (python -m yolo{verb} --help lists all words)", file=sys.stderr)
-        return 2
+    words = [word for word in given if word != TRACEBACK]
+    with standard_streams():
+        try:
+            from yolo.commands.command_line import command
+
+            status = command(words, imported)
+            sys.stdout.flush()  # here, because an error at the exit of Python has a traceback
+            return status
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        except Exception as problem:
+            if isinstance(problem, BrokenPipeError) and problem.filename == OUTPUT:
+                return 1  # the reader has ended, as in `python -m yolo eval ... | head`
+            if len(words) < len(given):
+                import traceback
+
+                traceback.print_exc()
+            from yolo.failures import sentence
+
+            print(f"error: {sentence(problem, words[:1])}", file=sys.stderr)
+            return int(getattr(problem, "status", 1))  # a training that diverged has a status of its own
+
+
+def program(*verb: str) -> NoReturn:
+    """Run the command line of this process, after the words `verb`, and end the process."""
+    open_closed()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is ignored in a job of a shell's background
+        signal.signal(signal.SIGINT, _leave)
+    status = main([*verb, *sys.argv[1:]])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the work is done
+    sys.exit(status)
+
+
+def imported() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt, now that a verb and its packages are imported."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End the process at once. There is nothing to save, and a package may not survive an error during its import."""
     try:
-        options = parse(given)
-    except (ValueError, OSError) as problem:  # of files, and of nested options; tyro reports the other ones
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    return run(options)
-
-
-def parse(arguments: Sequence[str]) -> object:
-    """Return the options that a command line describes, an instance of its verb's dataclass.
-
-    Those of training come from presets and files too. Raises ValueError or OSError for wrong options or files, and
-    SystemExit after `--help` or for words that tyro does not accept.
-    """
-    if arguments[:1] == ["train"]:
-        return parse_command(Command, "train", arguments[1:])
-    if arguments[:1] == ["check"]:
-        return parse_command(Check, "check", arguments[1:])
-    if arguments[:1] == ["ablate"] and "--" in arguments:  # what follows are options of `train`
-        cut = list(arguments).index("--")
-        options = parse(arguments[:cut])
-        assert isinstance(options, Ablate)
-        return replace(options, train=tuple(arguments[cut + 1 :]))
-    if arguments and arguments[0] in VERBS:  # so messages point to the help of the verb, not to the list of verbs
-        kind, prog = VERBS[arguments[0]][0], f"python -m yolo {arguments[0]}"
-        return tyro.cli(kind, prog=prog, args=arguments[1:], config=CONFIG)
-    return _any_verb("python -m yolo", arguments)
-
-
-def _any_verb(prog: str, arguments: Sequence[str]) -> object:
-    """Return the options of a verb that comes first, or print the help of all verbs, or a completion, and exit."""
-    verbs: dict[str, Callable[..., object]] = {verb: options for verb, (options, _) in VERBS.items()}
-    verbs |= {"check": Check[Train], "train": Command[Train]}
-    return tyro.extras.subcommand_cli_from_dict(verbs, prog=prog, description=HELP, args=arguments, config=CONFIG)
-
-
-def completion(shell: str) -> str:
-    """Return the script with which a shell completes the verbs and options of the command `exact-yolov3`."""
-    with redirect_stdout(io.StringIO()) as script, suppress(SystemExit):
-        _any_verb("exact-yolov3", ["--tyro-print-completion", shell])
-    # It takes every line that it gets for a candidate, those of a longer description too.
-    return re.sub(
-        "^COMPLETION_SPEC = .*", lambda spec: spec[0].replace("\\n", " "), script.getvalue(), flags=re.MULTILINE
-    )
-
-
-def versions() -> str:
-    """Return the versions of this program and of what its numbers depend on, and the device that it uses."""
-    import torch
-
-    device = f"cuda ({torch.cuda.get_device_name()})" if torch.cuda.is_available() else "cpu"
-    return f"exact-yolov3 {__version__}\nPython {platform.python_version()}, torch {torch.__version__}, device {device}"
-
-
-def run(options: object) -> int:
-    """Run the verb that the options belong to, and return the exit status.
-
-    The verb's module is imported only now, so that `--help` does not import torch.
-    """
-    name = next(module for kind, module in VERBS.values() if type(options) is kind)
-    try:
-        if isinstance(options, Completion):  # a verb about the verbs
-            print(completion(options.shell))
-            status = 0
-        else:
-            status = int(importlib.import_module(name).run(options) or 0)
-        print(end="", flush=True)  # here, because an error at the exit of Python has a traceback
-        return status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader has ended, as in `python -m yolo eval ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError, ImportError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return getattr(problem, "status", 1)  # a training that diverged has a status of its own
+        os.write(2, b"interrupted\n")
+    finally:
+        os._exit(130)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from yolo.signals import output_may_be_lost
+
 _blocks = count()
 
 
@@ -133,4 +135,5 @@ def silent() -> bool:
 def print_once(line: str) -> None:
     """Print the line in process 0 only."""
     if not silent():
-        print(line, flush=True)
+        with output_may_be_lost():
+            print(line, flush=True)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 import markdown
 
@@ -63,12 +66,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: range =
 
 def code(text: str) -> str:
     """Return lines that are shown as they are."""
-    return f"```\n{text}\n```"
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return "\n".join([fence, *map(_one_line, text.split("\n")), fence])
 
 
 def illustration(name: str, about: str) -> str:
     """Return a PNG file in the folder of the page; `about` says in words what it shows."""
-    return f"![{_escaped(about)}]({name})"
+    return f"![{_escaped(about)}]({quote(os.fsencode(name), safe='')})"
 
 
 def write_markdown(path: Path, blocks: Sequence[str]) -> None:
@@ -80,21 +84,31 @@ def write_markdown(path: Path, blocks: Sequence[str]) -> None:
 def write_html(path: Path, title: str, blocks: Sequence[str]) -> None:
     """Write the page as one file that contains its images. Raises OSError for a missing image."""
     body = markdown.markdown("\n\n".join(blocks), extensions=["tables", "fenced_code"], output_format="html")
-    body = re.sub(r'(<img [^>]*src=")([^"]*)', lambda found: found[1] + _inlined(path.with_name(found[2])), body)
+    body = re.sub(r'(<img [^>]*src=")([^"]*)', lambda found: found[1] + _inlined(path.parent, found[2]), body)
     page = (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{html.escape(_one_line(title))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _inlined(image: Path) -> str:
+def _inlined(folder: Path, address: str) -> str:
     """Return the address of a PNG that holds the image itself."""
+    image = folder / os.fsdecode(unquote_to_bytes(address))
     return f"data:image/png;base64,{base64.b64encode(image.read_bytes()).decode()}"
 
 
 def _escaped(text: str) -> str:
     """Return one line of Markdown that is shown as `text`."""
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", html.escape(text.replace("\n", " "), quote=False))
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", html.escape(_one_line(text), quote=False))
+
+
+def _one_line(text: str) -> str:
+    """Return a text in which what is not a character, such as a line break or half of a UTF-16 pair, is a space or �.
+
+    A carriage return would end a table, and \\x02 is a mark of the package markdown.
+    """
+    odd = {c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")}
+    return text.translate({ord(c): " " if c.isspace() else "\ufffd" for c in odd})

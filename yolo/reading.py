@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 LIMIT = 2**31
@@ -18,13 +19,20 @@ def read_bytes(path: str | os.PathLike[str], limit: int = LIMIT) -> bytes:
     Raises ValueError for a pipe or a device, which could wait or go on for ever, and for more than `limit` bytes;
     OSError if the file cannot be read.
     """
-    with open(path, "rb", opener=_without_waiting) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path}: is a pipe or a device, expected a regular file; copy its content into one")
-        if status.st_size > limit:
-            raise ValueError(f"{path}: has {status.st_size:,} bytes, expected at most {limit:,}")
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise ValueError(f"{path}: has {size:,} bytes, expected at most {limit:,}")
         return file.read(limit)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Return a regular file, opened for reading. Raises as `read_bytes`."""
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError(f"{path}: is a pipe or a device, expected a regular file; copy its content into one")
+    return file
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -40,14 +48,16 @@ def reading(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         path: the file.
         kind: what the file should be, for the message: "a COCO annotation file".
 
-    ValueErrors that name the file and OSErrors pass. Readers check what they can name better; this is for the rest.
+    ValueErrors that name the file and OSErrors of the system pass (Pillow raises others for damaged images). Readers
+    check what they can name better; this is for the rest.
     """
     try:
         yield
-    except (OSError, ImportError):
+    except ImportError:
         raise
     except Exception as problem:
-        if isinstance(problem, ValueError) and str(path) in str(problem):
+        of_system = isinstance(problem, OSError) and problem.errno is not None
+        if of_system or (isinstance(problem, ValueError) and str(path) in str(problem)):
             raise
         found = " ".join(str(problem).split())[:200]
         what = type(problem).__name__ + (f": {found}" if found else "")

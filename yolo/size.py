@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from yolo.pixels import check_pixels
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -27,6 +29,19 @@ class Size(NamedTuple):
         if match is None:
             raise ValueError(f"size {text!r}: expected pixels as N or WIDTHxHEIGHT, such as 416 or 640x384")
         return cls(int(match[2] or match[1]), int(match[1]))
+
+    @classmethod
+    def of_json(cls, value: object) -> Self:
+        """Return the network input that a list of height and width means, as metadata have it.
+
+        Raises ValueError for anything else, and for more than `max_pixels`.
+        """
+        sides = value if isinstance(value, list) else []
+        if len(sides) != 2 or any(type(side) is not int or not 0 < side < 1_000_000 for side in sides):
+            raise ValueError(f"size {str(value)[:60]}: expected height and width in pixels, such as [416, 416]")
+        size = cls(*sides)
+        check_pixels(*size.wh, "the network input")
+        return size
 
     @property
     def wh(self) -> tuple[int, int]:

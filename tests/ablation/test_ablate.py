@@ -38,6 +38,7 @@ from yolo.options.training import Training
 from yolo.options.yaml_file import read_yaml
 from yolo.training.assemble import assemble, gather
 from yolo.training.diagnose import NotFiniteError
+from yolo.training.owner import owned_alone
 
 GRID = "variants:\n  mse: {loss: {bbox_loss: mse}}\n  iou: {loss: {bbox_loss: iou}}\n"
 TOY = """
@@ -386,14 +387,24 @@ def test_a_run_of_an_earlier_command_is_waited_for(
 def test_two_commands_in_one_study(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
     """The second of two commands is refused."""
     assert ablate(seeds=1) == 0
-    lock = open_alone(Path("study") / LOCK, wait=False)
-    assert lock is not None
-    try:
+    files = set(Path("study").iterdir())
+    with owned_alone(Path("study")):
         assert ablate() == 1
-    finally:
-        lock.close()
-    assert "error: study: another `ablate` works on this study" in capsys.readouterr().err
+    assert f"study: another `ablate` writes here: process {os.getpid()} on" in capsys.readouterr().err
+    assert set(Path("study").iterdir()) == files
     assert ablate() == 0
+
+
+def test_two_commands_begin_a_study(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one is refused before it looks for a study, and not only before it writes one."""
+
+    def first(*arguments: Any, read: Any = read_grid) -> Any:
+        with pytest.raises(BlockingIOError), owned_alone(Path("study")):
+            raise AssertionError
+        return read(*arguments)
+
+    monkeypatch.setattr(yolo.commands.ablate, "read_grid", first)
+    assert ablate(seeds=1) == 0
 
 
 def test_dry(capsys: pytest.CaptureFixture[str]) -> None:

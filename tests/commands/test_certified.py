@@ -26,7 +26,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_int8_and_its_certificate(capsys: pytest.CaptureFixture[str]) -> None:
+def test_int8_and_its_certificate() -> None:
     """A set that is not divided serves for both; the page is printed and the certificate is beside the file."""
     source, target = write_tiny(Path("a.onnx"), convolutions=3), write_tiny(Path("b.onnx"), convolutions=3)
     write_set(Path("set"))
@@ -34,8 +34,7 @@ def test_int8_and_its_certificate(capsys: pytest.CaptureFixture[str]) -> None:
     images = images_of(options, detector)
     assert images.calibration is not None
     assert (len(images.calibration), len(images.compared)) == (10, 6)
-    finish(source, target, options, detector, images)
-    printed = capsys.readouterr().out
+    printed = finish(source, target, options, detector, images)
     assert " bytes in 8 bits, calibrated on 10 images of set/truth.json" in printed
     assert "certificate of b.onnx, onnxruntime" in printed
     assert "written to b.certificate.json" in printed
@@ -94,3 +93,28 @@ def test_options_that_need_each_other(words: list[str], message: str, capsys: py
     """The message says what is missing, before any work."""
     assert main(["convert", "a.weights", "b.onnx", *words]) != 0
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("problem", [SystemExit(143), KeyboardInterrupt(), ValueError("no"), OSError(28, "No space")])
+@pytest.mark.parametrize("place", ["yolo.deploy.certificate.certify", "yolo.deploy.certificate.Certificate.write"])
+def test_a_file_without_its_certificate_is_not_left(
+    problem: BaseException, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends the measuring: no file, or the older one, and no part of any."""
+    source = write_tiny(Path("a.onnx"))
+    write_set(Path("set"))
+    older = Path("older.onnx")
+    older.write_bytes(b"older")
+    options, detector = Certify(certify=True, data=Path("set/truth.json"), limit=2), load_exported(source)
+    images = images_of(options, detector)
+    before = sorted(Path().rglob("*"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(place, fail)
+    for target in (Path("new/b.onnx"), older):
+        with pytest.raises(type(problem)):
+            finish(source, target, options, detector, images)
+    assert sorted(Path().rglob("*")) == before
+    assert older.read_bytes() == b"older"

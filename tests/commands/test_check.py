@@ -11,7 +11,8 @@ import pytest
 from tests.support.preflight_problems import change, norm_model
 from tests.support.single_problems import singles, tiny_backbone
 from tests.support.train_problems import numbers, shapes, tiny_cfg, words
-from yolo.__main__ import main, parse
+from yolo.__main__ import main
+from yolo.commands.command_line import parse
 from yolo.options.check import Check
 from yolo.options.presets import parse_train
 

@@ -14,7 +14,8 @@ import torch
 
 import yolo
 from tests.support.paths import ROOT
-from yolo.__main__ import VERBS, main
+from yolo.__main__ import main
+from yolo.commands.command_line import VERBS
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import load_safetensors

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import re
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -131,3 +135,33 @@ def test_a_checkpoint_is_answered_with_the_file_to_take(capsys: pytest.CaptureFi
     Path("run/last.pt").write_bytes(b"")
     assert main(["convert", "run/last.pt", "out.weights"]) == 1
     assert f"give {Path('run', 'best.safetensors')}, the weights of that run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["new/deeper/a.weights", "new/a.safetensors", "new/a.conv.2"])
+@pytest.mark.parametrize("problem", [OSError, SystemExit, RuntimeError])
+def test_a_failure_leaves_nothing(
+    target: str, problem: type[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No part of a file, no cfg without weights, no new folder; a full disk names the file."""
+    source, before = trained(), sorted(Path().rglob("*"))
+
+    def fail(*_: object) -> None:
+        raise problem(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    status = 0
+    with suppress(SystemExit, RuntimeError):
+        status = main(["convert", str(source), target])
+    assert sorted(Path().rglob("*")) == before
+    if problem is OSError:
+        assert status == 1
+        assert f"No space left on device: '{Path(target)}'" in capsys.readouterr().err
+
+
+def test_room_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is written."""
+    source, before = trained(), sorted(Path().rglob("*"))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert main(["convert", str(source), "new/a.weights"]) == 1
+    assert re.search(r"1 kB free, needs [\d,]+ kB for a\.weights; make room", capsys.readouterr().err)
+    assert sorted(Path().rglob("*")) == before

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,8 @@ def test_images_of_all_kinds_in_one_run(
     captured = capsys.readouterr()
     assert {row["image_id"] for row in rows()} == set(good)
     assert captured.out.splitlines()[-1].startswith(f"{len(good)} images")
-    errors = captured.err.splitlines()
+    *errors, last = captured.err.splitlines()
+    assert last == "results of 4 of 20 images are missing in out: 4 not read"
     assert len(errors) == 4
     for name in (*bad, "none.png"):
         assert sum(name in line and line.startswith("not read: ") for line in errors) == 1
@@ -578,7 +580,8 @@ def test_quiet_prints_nothing_but_errors(
     out, error = capsys.readouterr()
     assert out == ""
     assert error.startswith("not read: none.png: no such image file")
-    assert error.count("\n") == 1
+    assert error.endswith("\nresults of 1 of 2 images are missing in out: 1 not read\n")
+    assert error.count("\n") == 2
     assert detect(constant, "in", "--quiet", "--max-det", "0") == 1
     assert capsys.readouterr().err.startswith("error: ")
 
@@ -755,7 +758,7 @@ def small_disk() -> Iterator[None]:
 def test_a_full_disk(
     words: list[str], constant: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
-    """In a drawing, in the JSON or in the csv: one line, status 1, old results are kept, no partial file is left."""
+    """In a drawing, in the JSON or in the csv: it is named, status 1, files are whole, no partial file is left."""
     noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
     cv2.imwrite("a.png", noise)
     image(Path("b.png"), 8, 8)
@@ -763,10 +766,9 @@ def test_a_full_disk(
     assert detect(constant, "c.png", "--json", "--conf", "1") == 0
     request.getfixturevalue("small_disk")
     assert detect(constant, *words) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: out: results cannot be written: ")
-    assert os.strerror(errno.EFBIG) in error
-    assert error.count("\n") == 1
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"not written: results of {words[0]}: [Errno 27] {os.strerror(errno.EFBIG)}: 'out")
+    assert last == "results of 1 of 1 images are missing in out: 1 not written"
     assert not parts()
     assert rows() == []
 
@@ -783,27 +785,99 @@ def test_a_full_disk_under_a_video(
     assert "is the disk full?" in error
 
 
-def test_ctrl_c_keeps_what_was_found(
-    constant: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """After Ctrl-C while the third image is drawn: valid JSON, two complete drawings, status 130."""
+@pytest.fixture
+def five(constant: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], int]:
+    """Return what detects in five images and calls a function in place of drawing the third one."""
     for k in range(5):
         image(Path(f"in/{k}.png"))
-    calls = 0
 
-    def interrupted(*arguments: Any) -> np.ndarray:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise KeyboardInterrupt
-        return draw(*arguments)
+    def run(event: Callable[[], object]) -> int:
+        calls = iter(range(1, 6))
+        monkeypatch.setattr("yolo.commands.detect.draw", lambda *given: (next(calls) == 3 and event()) or draw(*given))
+        return detect(constant, "in", "--json", "--csv", "--txt", "--max-det", "1")
 
-    monkeypatch.setattr("yolo.commands.detect.draw", interrupted)
-    assert detect(constant, "in", "--json", "--csv", "--max-det", "1") == 130
-    assert "interrupted" in capsys.readouterr().err
+    return run
+
+
+def fail(problem: BaseException) -> Callable[[], object]:
+    """Return a function that raises an error."""
+
+    def failing() -> None:
+        raise problem
+
+    return failing
+
+
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if os.name != "nt"]
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=str)
+def test_a_signal_keeps_what_was_found(
+    number: int, five: Callable[[Callable[[], object]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the third image is drawn: valid JSON, two complete drawings, a data set, the status of the signal."""
+    before = [signal.getsignal(one) for one in SIGNALS]
+    assert five(lambda: os.kill(os.getpid(), number)) == 128 + number
+    assert [signal.getsignal(one) for one in SIGNALS] == before
+    last = capsys.readouterr().err.splitlines()[-1]
+    what = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    assert last == f"{what}; results of 3 of 5 images are missing in out: 3 not reached"
     assert [row["image_id"] for row in rows()] == [0, 1, 2]
-    assert [name for name in sorted(contents(Path("out"))) if name.endswith(".png")] == ["0.png", "1.png"]
+    assert len(Path("out/detections.csv").read_text().splitlines()) == 4
+    assert [name for name in sorted(contents(Path("out"))) if name.endswith(".png") and "images" not in name] == [
+        "0.png",
+        "1.png",
+    ]
+    assert len(open_data(Path("out"), split="train")) == 3
     assert not parts()
+
+
+def test_an_image_that_cannot_be_written(
+    five: Callable[[Callable[[], object]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named, all others are done, and the last line counts it."""
+    assert five(fail(OSError(errno.ENAMETOOLONG, "File name too long", "out/2.png"))) == 1
+    captured = capsys.readouterr()
+    first, last = captured.err.splitlines()
+    assert first == "not written: results of in/2.png: [Errno 36] File name too long: 'out/2.png'"
+    assert last == "results of 1 of 5 images are missing in out: 1 not written"
+    assert [row["image_id"] for row in rows()] == [0, 1, 2, 3, 4]
+    assert {"0.png", "1.png", "3.png", "4.png"} <= contents(Path("out")).keys()
+    assert "in/2.png: 1 object" not in captured.out
+
+
+def test_a_disk_that_is_full(five: Callable[[Callable[[], object]], int], capsys: pytest.CaptureFixture[str]) -> None:
+    """No other image could be written either: one line, and whole files up to there."""
+    assert five(fail(OSError(errno.ENOSPC, "No space left on device", "out/2.png"))) == 1
+    assert capsys.readouterr().err == (
+        "error: out: results cannot be written: [Errno 28] No space left on device: 'out/2.png'; "
+        "results of 3 of 5 images are missing in out: 3 not reached\n"
+    )
+    assert [row["image_id"] for row in rows()] == [0, 1, 2]
+
+
+def test_a_fault_of_the_program(
+    five: Callable[[Callable[[], object]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was found before it is in whole files, and what is missing is counted."""
+    with pytest.raises(RuntimeError, match="unforeseen"):
+        five(fail(RuntimeError("unforeseen")))
+    assert capsys.readouterr().err.endswith("results of 3 of 5 images are missing in out: 3 not reached\n")
+    assert [row["image_id"] for row in rows()] == [0, 1, 2]
+    assert not parts()
+
+
+def test_the_longest_names(constant: Path) -> None:
+    """Names of 251 and 255 bytes, of which two begin alike: all kinds of results, and no two are one file."""
+    names = ["a" * 251, "a" * 250 + "b", "é" * 125]
+    for name in names:
+        cv2.imwrite("x.png", np.zeros((8, 8, 3), np.uint8))
+        Path("in").mkdir(exist_ok=True)
+        Path("x.png").rename(f"in/{name}.png")
+    assert detect(constant, "in", "--json", "--txt", "--crops", "--max-det", "1") == 0
+    assert {row["file_name"] for row in rows()} == {f"{name}.png" for name in names}
+    assert len(list(Path("out").glob("*.png"))) == len(list(Path("out/labels").iterdir())) == 3
+    assert len(list(Path("out/crops").rglob("*.png"))) == 3
 
 
 def start(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
@@ -838,7 +912,10 @@ def test_pipes_interrupts_and_plain_terminals(constant: Path) -> None:
     assert piped.stderr.read() == ""
     piped.stderr.close()
     assert piped.wait(60) == 1
-    assert stopped.communicate(timeout=60)[1] == "interrupted\n"
+    error = stopped.communicate(timeout=60)[1]
+    assert re.fullmatch(
+        r"interrupted; results of 1?\d\d of 200 images are missing in stopped: 1?\d\d not reached\n", error
+    )
     assert stopped.returncode == 130
     output, error = plain.communicate(timeout=60)
     assert (plain.returncode, error) == (0, "")

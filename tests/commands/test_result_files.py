@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 from yolo.boxes import Detections
-from yolo.commands.result_files import ResultFiles, folder_name, inputs, targets
+from yolo.commands.growing import GrowingFile
+from yolo.commands.result_files import ResultFiles, inputs, targets
 from yolo.data.datasets import open_data
+from yolo.harmless import seen_alike, uncell
 from yolo.images.files import read_image, write_image
 from yolo.images.sources import Source
 from yolo.names import COCO
@@ -106,48 +112,126 @@ def end_with(error: BaseException, folder: Path) -> None:
         raise error
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, BrokenPipeError])
-def test_an_interrupted_run_keeps_its_detections(tmp_path: Path, kind: type[BaseException]) -> None:
-    """Ctrl-C, or `| head`: complete files with the detections so far."""
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, BrokenPipeError, OSError, RuntimeError, MemoryError, SystemExit])
+def test_whatever_ends_a_run_it_keeps_its_detections(tmp_path: Path, kind: type[BaseException]) -> None:
+    """Ctrl-C, `| head`, SIGTERM, a full disk, a fault of this program: whole files with the detections so far."""
     with pytest.raises(kind):
-        end_with(kind(), tmp_path)
+        end_with(kind("disk"), tmp_path)
     assert len(json.loads((tmp_path / "detections.json").read_text())) == 2
     assert len((tmp_path / "detections.csv").read_text().splitlines()) == 3
+    assert not list(tmp_path.glob(".*.part"))
 
 
-def test_a_failed_run_leaves_the_old_files(tmp_path: Path) -> None:
-    """After an error the results of the previous run are kept, and no other file."""
+def test_a_run_that_fails_before_its_first_image_leaves_the_old_files(tmp_path: Path) -> None:
+    """The results of the previous run are kept, and no other file is left."""
+    with ResultFiles(tmp_path, COCO, as_json=True) as files:
+        files.add("a.png", "a", IMAGE, FOUND)
+    before = (tmp_path / "detections.json").read_bytes()
+    with pytest.raises(OSError, match="disk"), ResultFiles(tmp_path, COCO, as_json=True, as_csv=True, as_txt=True):
+        raise OSError("disk")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".detect", "detections.json"]
+    assert (tmp_path / "detections.json").read_bytes() == before
+
+
+def test_files_are_whole_after_each_image(tmp_path: Path) -> None:
+    """What a process that is killed after an image leaves: valid files of all images up to it."""
+    out = tmp_path / "out"
+    with ResultFiles(out, COCO, as_json=True, as_csv=True, as_txt=True) as files:
+        assert sorted(file.name for file in out.iterdir() if ".part" not in file.name) == [".detect"]
+        for k in range(3):
+            files.add(f"{k}.png", f"{k}", IMAGE, FOUND)
+            assert len(json.loads((out / "detections.json").read_text())) == 2 * (k + 1)
+            assert len((out / "detections.csv").read_text().splitlines()) == 2 * (k + 1) + 1
+            assert len(open_data(out, split="train")) == k + 1
+    assert (out / "detections.json").read_text().endswith("}\n]\n")
+
+
+class Full:
+    """A disk that takes a number of bytes more, part by part, as `write` of an unbuffered file does."""
+
+    def __init__(self, file: FileIO, room: int) -> None:
+        self.file, self.room = file, room
+
+    def write(self, data: memoryview) -> int:
+        """Write what there is room for."""
+        end = self.file.tell() + len(data)
+        there = max(len(data) - max(end - self.room, 0), 0)
+        if not there:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.file.write(data[:there])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def __enter__(self) -> Full:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+def test_a_part_for_which_there_is_no_room(tmp_path: Path) -> None:
+    """The list stays whole without it, also where the disk took half of it; the error names the file."""
+    for room in range(15, 40):
+        file = GrowingFile(tmp_path / "list.json", "[", "\n]\n")
+        file.add("\n1234567890")  # 15 bytes, and 12 for each further one
+        file._file = cast(FileIO, Full(file._file, room))
+        for _ in range(3):
+            with suppress(OSError):
+                file.add(",\n1234567890")
+            assert set(json.loads(Path(str(file._temporary)).read_text())) == {1234567890}
+        with pytest.raises(OSError, match=r"No space left on device: '.*list\.json'"):
+            file.add(",\n" + "9" * 50)
+        file.show()
+        file.close(keep=True)
+        assert len(json.loads((tmp_path / "list.json").read_text())) == 1 + (room - 15) // 12
+
+
+def test_half_a_line_of_the_mark(tmp_path: Path) -> None:
+    """A process that was killed while it wrote one leaves a folder that can be used again."""
     with ResultFiles(tmp_path, COCO, as_json=True):
         pass
-    with pytest.raises(OSError, match="disk"):
-        end_with(OSError("disk"), tmp_path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == [".detect", "detections.json"]
-    assert (tmp_path / "detections.json").read_text() == "[]\n"
+    mark = tmp_path / ".detect"
+    mark.write_text(mark.read_text() + '["x.pn')
+    with ResultFiles(tmp_path, COCO, as_json=True, as_csv=True):
+        pass
+    assert [json.loads(line)[0] for line in mark.read_text().splitlines()] == ["detections.json", "detections.csv"]
 
 
-@pytest.mark.parametrize(
-    ("name", "folder"),
-    [
-        ("dog", "dog"), ("traffic light", "traffic light"), ("..", "_"), (".", "_"), ("", "_"), (" ", "_"),
-        ("a/b", "a_b"), ("../../etc", "_.._etc"), ("a\\b", "a_b"), ("C:", "C_"), ("a\nb\0", "a_b_"),
-        (".hidden.", "hidden"), ("Straße", "Straße"), ("犬" * 100, "犬" * 60), ('<>"|?*', "______"), ("\udcff", "_"),
-    ],
-)  # fmt: skip
-def test_folders_of_classes_are_safe(name: str, folder: str, tmp_path: Path) -> None:
-    """One folder in `crops`, on every disk, whatever the name of the class."""
-    assert folder_name(name) == folder
-    one = Detections(FOUND.boxes[:1], FOUND.scores[:1], torch.tensor([0]))
-    with ResultFiles(tmp_path, [name], crops=True) as files:
-        files.add("a.png", "a", IMAGE, one)
-    assert [file.relative_to(tmp_path) for file in tmp_path.rglob("*.png")] == [Path("crops", folder, "a-0.png")]
-
-
-def test_two_classes_in_one_folder(tmp_path: Path) -> None:
-    """`a/b` and `a_b` share a folder, but no file."""
+@pytest.mark.parametrize("names", [["a/b", "a_b"], ["dog", "DOG"], ["dog", "dog. "], ["é", "e\u0301"], ["", "."]])
+def test_no_two_classes_have_one_folder(names: list[str], tmp_path: Path) -> None:
+    """Whatever the disk makes of their names."""
     two = Detections(FOUND.boxes, FOUND.scores, torch.tensor([0, 1]))
-    with ResultFiles(tmp_path, ["a/b", "a_b"], crops=True) as files:
+    with ResultFiles(tmp_path, names, crops=True) as files:
         files.add("x.png", "x", IMAGE, two)
-    assert len(list((tmp_path / "crops" / "a_b").iterdir())) == 2
+    crops = sorted(file.relative_to(tmp_path / "crops") for file in tmp_path.rglob("*.png"))
+    assert len(crops) == 2
+    assert len({seen_alike(crop.parts[0]) for crop in crops}) == 2
+
+
+def test_no_cell_is_a_formula(tmp_path: Path) -> None:
+    """Names of classes and files are text to a spreadsheet; numbers stay numbers, and quotes hold."""
+    name = "=cmd|' /C calc'!A0,\"x\"\n"
+    with ResultFiles(tmp_path, [name, "-1"], as_csv=True) as files:
+        files.add("@a.png", "a", IMAGE, Detections(FOUND.boxes, FOUND.scores, torch.tensor([0, 1])))
+    with (tmp_path / "detections.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["file"], row["class"]) for row in rows] == [("'@a.png", f"'{name}"), ("'@a.png", "'-1")]
+    assert [uncell(row["class"]) for row in rows] == [name, "-1"]
+    assert float(rows[1]["x1"]) == -5.0
+
+
+def test_names_as_long_as_the_disk_allows(tmp_path: Path) -> None:
+    """They are cut, stay distinct, and everything about them can be written."""
+    names = ["a" * 251, "a" * 250 + "b", "é" * 125, "e\u0301" * 70]
+    sources = images(*(f"{name}.png" for name in names), *(f"{'v' * 250}{k}.mp4" for k in range(2)))
+    found = targets(sources, tmp_path)
+    assert len({seen_alike(target.stem) for target in found}) == len(sources)
+    with ResultFiles(tmp_path, COCO, as_json=True, as_txt=True, crops=True) as files:
+        for source, target in zip(sources, found, strict=True):
+            own = f"{target.stem}/1234567" if source.moving else target.stem
+            files.add(source.name, own, IMAGE, FOUND)
+            write_image(files.claim(target.drawing.with_suffix(".png")), IMAGE)
 
 
 def test_targets_are_unique(tmp_path: Path) -> None:

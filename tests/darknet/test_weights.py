@@ -261,6 +261,17 @@ def test_safetensors_hold_cfg_names_and_header(tmp_path: Path) -> None:
         assert again.state_dict()[key].equal(value)
 
 
+WRONG = [
+    *(("names", text) for text in ("7", '"abc"', "[", "[" * 100_000, "9" * 5000, "{}")),
+    *(("size", text) for text in ("[0, 32]", "[Infinity, 32]", "[1e5, 1e5]", "[100000, 100000]", "[NaN, 32]", "x")),
+    *(("size", text) for text in ("[1]", '["32", "32"]', "[true, 32]", "[-32, 32]", "null")),
+    *(("letterbox", text) for text in ("1", '"yes"', "", "null")),
+    *(("darknet_header", text) for text in ("{", "[-1]", "[0, 2, 5, 0, 3]", "[0, 2, 5, 1e9]", "[1, 2, 3, 4, 8, 6]")),
+    ("darknet_header", "[0, 2, 5, 4294967296, 4]"),
+]
+"""Values in the metadata of a file that are not what they should be."""
+
+
 def test_damaged_safetensors(tmp_path: Path) -> None:
     """Cut short, of another program or model, without tensors, with damaged metadata: the error names the file."""
     tiny = network()
@@ -284,10 +295,14 @@ def test_damaged_safetensors(tmp_path: Path) -> None:
     save_tensors(tmp_path / "model.safetensors", {"x": torch.zeros(1)}, {"names": "[]"})
     with pytest.raises(ValueError, match="model.safetensors: not a Darknet network: its metadata lacks cfg, darknet_h"):
         load_safetensors(tmp_path / "model.safetensors")
-    for key, damaged in {"names": "7", "darknet_header": "{", "size": "[1]"}.items():
+    metadata["names"] = '["a", "b", "c"]'
+    for key, damaged in WRONG:
         save_tensors(tmp_path / "odd.safetensors", tiny.state_dict(), {**metadata, key: damaged})
-        with pytest.raises(ValueError, match=r"odd.safetensors: cfg, names, darknet_header or size .* are damaged"):
+        with pytest.raises(ValueError, match=r"odd\.safetensors.* in its metadata|odd\.safetensors: its metadata: "):
             load_safetensors(tmp_path / "odd.safetensors")
+    save_tensors(tmp_path / "odd.safetensors", {k: v.double() for k, v in tiny.state_dict().items()}, metadata)
+    with pytest.raises(ValueError, match=r"odd.safetensors: its tensor \S+ has torch.float64, expected torch.float32"):
+        load_safetensors(tmp_path / "odd.safetensors")
     with pytest.raises(FileNotFoundError, match="none.safetensors: no such file"):
         load_safetensors(tmp_path / "none.safetensors")
 

@@ -189,7 +189,7 @@ FAULTS = [
         "not an image",
         "yolo",
         put("images/train/img_1.jpg", "<html>404</html>"),
-        "images/train/img_1.jpg: not an image, or a damaged one",
+        "images/train/img_1.jpg: cannot be read as an image",
         (1, 2),
     ),
     Fault(

@@ -109,7 +109,8 @@ def test_faults_name_file_and_remedy(tmp_path: Path) -> None:
         f"same size",
         f"{masks}/Ped00002_mask.png: a colour image (RGB); expected one number per pixel, 0 for the background and 1, "
         f"2, ... for the objects: save it as grey or palette PNG",
-        f"{masks}/Ped00003_mask.png: not an image, or a damaged one: image file is truncated",
+        f"{masks}/Ped00003_mask.png: cannot be read as an image (OSError: image file is truncated); it is damaged, or "
+        f"another kind of file",
         f"{masks}: no such image: {images}/Ped00004.png",
     ]
     assert "--bad skip" in str(problem.value)

@@ -20,6 +20,7 @@ from tests.support.paths import GOLDEN, ROOT
 from yolo.images.files import read_image
 from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place, darknet_resize, place
+from yolo.pixels import VARIABLE
 from yolo.size import Size
 
 GOLDEN = GOLDEN / "resize"
@@ -420,17 +421,18 @@ def test_one_pixel(tmp_path: Path) -> None:
 
 
 def test_very_large(tmp_path: Path) -> None:
-    """12000 × 9000 pixels, black above white."""
-    drawn = Image.new("L", (12000, 9000))
-    drawn.paste(255, (0, 4500, 12000, 9000))
+    """11400 × 8550 pixels, black above white."""
+    drawn = Image.new("L", (11400, 8550))
+    drawn.paste(255, (0, 4275, 11400, 8550))
     image = read(encode(drawn, "JPEG"), tmp_path)
-    assert image.shape == (9000, 12000, 3)
-    result = place(image, Placement.letterbox(Size(9000, 12000), Size(416, 416)))
+    assert image.shape == (8550, 11400, 3)
+    result = place(image, Placement.letterbox(Size(8550, 11400), Size(416, 416)))
     assert result[[51, 52, 207, 208, 363, 364], 200, 0].tolist() == [128, 0, 0, 255, 255, 128]
 
 
-def test_beyond_the_decoder(tmp_path: Path) -> None:
+def test_beyond_the_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image beyond OpenCV's own limit is a ValueError that names the file."""
+    monkeypatch.setenv(VARIABLE, str(2**40))
     header = struct.pack(">IIBBBBB", 40000, 40000, 1, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
     with pytest.raises(ValueError, match=r"image\.jpg: OpenCV refuses this PNG"):

@@ -60,7 +60,9 @@ def test_the_command_line_prints_it_without_a_traceback(tmp_path: Path) -> None:
 def test_what_needs_no_pixels_works_without_it(tmp_path: Path) -> None:
     """`import yolo`, `--help` and reading options do not import OpenCV."""
     (tmp_path / "cv2.py").write_text(BROKEN["no library"][0])
-    done = run(tmp_path, "-c", "import yolo, yolo.__main__ as cli; cli.parse(['show-data', 'data/shapes'])")
+    done = run(
+        tmp_path, "-c", "import yolo, yolo.commands.command_line as cli; cli.parse(['show-data', 'data/shapes'])"
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -16,6 +16,7 @@ from tests.support import warm
 from tests.support.single_problems import singles, tiny_backbone
 from tests.support.small_sets import DrawnImage, write_coco
 from yolo.backbones.published import make_backbone
+from yolo.darknet.safetensors_file import read_checked, save_tensors
 from yolo.data.datasets import ImageDataset, open_data
 from yolo.data.order import Draw
 from yolo.data.transforms import Augmented
@@ -105,6 +106,37 @@ def test_predictions_are_those_of_the_features(place: Path) -> None:
     assert placements == same
     for one, other in zip(detector.predict(torch.stack(images)), detector.predict(torch.stack(features)), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "other", "old"])
+def test_a_damaged_file_is_made_anew(place: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One that was cut, lost its content, is another file, or has no checksum: with a sentence, and equal features."""
+    data, spec = drawn(place), tiny_backbone(place)
+    first = store(spec)
+    first.add(data, mirrored=True)
+    (file,) = files()
+    content = file.read_bytes()
+    if damage == "cut":
+        os.truncate(file, len(content) // 2)
+    elif damage == "zeros":
+        file.write_bytes(content[:-1000] + bytes(1000))
+    elif damage == "other":
+        save_tensors(file, {"others": torch.zeros(3)}, {})
+    else:
+        save_tensors(file, {"tensor": torch.stack(all_of(first, data))}, {"backbone": spec})
+    caplog.clear()
+    again = store(spec)
+    again.add(data, mirrored=True)
+    (record,) = caplog.records
+    assert "computed once into" in record.getMessage()
+    assert record.getMessage().endswith(", which is damaged or of another version")
+    assert all(map(torch.equal, all_of(again, data), all_of(first, data)))
+    kept = read_checked(file)
+    assert kept is not None
+    assert torch.equal(kept, torch.stack(all_of(first, data)))
+    os.truncate(file, 100)  # while it is used
+    assert all(map(torch.equal, all_of(again, data), all_of(first, data)))
+    assert [path.name for path in FOLDER.iterdir()] == [file.name]
 
 
 def test_a_second_run_decodes_no_image(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

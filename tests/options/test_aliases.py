@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.support.paths import ROOT
-from yolo.__main__ import VERBS, main, parse
+from yolo.__main__ import main
+from yolo.commands.command_line import VERBS, parse
 from yolo.options import aliases
 from yolo.options.aliases import OPTIONS, PRESETS, WORDS, foreign, renamed
 from yolo.options.commands import Detect, Evaluate, Explain, ShowData

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from tests.support.paths import environment
 from tests.support.train_problems import ended, process, shapes, tiny_cfg, words
 from tests.support.warm import Warm
 from yolo.__main__ import main
+from yolo.atomic import open_alone
 from yolo.training.owner import OWNER, owned
 
 HOLDER = """
@@ -122,6 +123,106 @@ def test_where_files_cannot_be_locked(monkeypatch: pytest.MonkeyPatch, capsys: p
         pass
     assert capsys.readouterr().out.count("a: files cannot be locked here, so make sure") == 2
     assert files() == []
+
+
+def attempt(folder: str, start: int, end: int, result: int) -> None:
+    """In a forked process: try to own a folder when `start` is closed, write whether it did, keep it until `end` is."""
+    os.read(start, 1)
+    try:
+        with owned(Path(folder)):
+            os.write(result, b"1")
+            os.read(end, 1)
+    except BlockingIOError:
+        os.write(result, b"0")
+    except BaseException:
+        os.write(result, b"x")
+        raise
+
+
+def test_two_starts_at_once() -> None:
+    """Of two processes that begin in the same moment exactly one gets the folder, twenty times."""
+    for number in range(20):
+        pipes = [os.pipe() for _ in range(3)]
+        (start, begin), (end, finish), (result, report) = pipes
+        children = []
+        for _ in range(2):
+            if not (child := os.fork()):
+                os.close(begin)
+                os.close(finish)
+                with suppress(BaseException):
+                    attempt(f"{number}/a", start, end, report)
+                os._exit(0)
+            children.append(child)
+        os.close(begin)
+        assert sorted(os.read(result, 1) + os.read(result, 1)) == [*b"01"]
+        os.close(finish)
+        for child in children:
+            os.waitpid(child, 0)
+        for descriptor in (start, end, result, report):
+            os.close(descriptor)
+        assert not any(file.endswith(OWNER) for file in files())
+
+
+@pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "folder", "pipe", "read pipe"])
+def test_something_else_in_place_of_the_lock(kind: str) -> None:
+    """It is named and refused at once, and what it leads to keeps its content."""
+    Path("a").mkdir()
+    Path("mine.txt").write_text("work")
+    place, ends = Path("a") / OWNER, []
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "hard link":
+        place.hardlink_to("mine.txt")
+    elif kind.endswith("pipe"):
+        os.mkfifo(place)
+        ends = [os.open(place, os.O_RDONLY | os.O_NONBLOCK)] if kind.startswith("read") else []
+    else:
+        place.symlink_to(Path("mine.txt" if kind == "symlink" else "new.txt").absolute())
+    before = files()
+    with pytest.raises(OSError, match=r"a/\.owner: is a link, a folder or a pipe, expected no file or one to write"):
+        main_owned("a")
+    for end in ends:
+        os.close(end)
+    assert files() == before
+    assert Path("mine.txt").read_text() == "work"
+
+
+def main_owned(folder: str) -> None:
+    """Own a folder."""
+    with owned(Path(folder)):
+        pass
+
+
+@pytest.mark.parametrize("text", [b"process 1 on another since 2020", b"\xff\0\x1b[31m\n" * 9, b"x" * 200_000])
+def test_any_text_of_an_owner(text: bytes) -> None:
+    """The lock decides. The text is of another machine, of a copied folder, or damaged: never an error of its own."""
+    Path("a").mkdir()
+    place = Path("a") / OWNER
+    place.write_bytes(text)
+    lock = open_alone(place, wait=False)
+    assert lock is not None
+    with lock, pytest.raises(BlockingIOError, match="a: another training writes here: ") as caught:
+        main_owned("a")
+    assert str(caught.value).isprintable()
+    with owned(Path("a")):  # the other one has ended, or never wrote here
+        assert f"process {os.getpid()} on" in place.read_text()
+    assert files() == ["a"]
+
+
+def test_a_file_in_place_of_the_folder() -> None:
+    """It is said, and the file stays."""
+    Path("a").write_text("work")
+    with pytest.raises(OSError, match="a: is a file, expected a folder; give another one with --out"):
+        main_owned("a")
+    assert Path("a").read_text() == "work"
+
+
+def test_a_run_within_a_run() -> None:
+    """Each folder has an owner of its own; the inner one leaves the outer one's lock alone."""
+    with owned(Path("a")):
+        main_owned("a/b")
+        with pytest.raises(BlockingIOError):
+            main_owned("a")
 
 
 BEGUN = """

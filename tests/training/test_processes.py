@@ -168,6 +168,45 @@ def test_a_signal_stops_both(place: Place) -> None:
     assert state["step"] == 2 * state["loader"]["epoch"] + state["loader"]["position"]
 
 
+LOST = """
+import os, signal, sys
+from yolo.__main__ import main
+from yolo.training import heartbeat
+from yolo.training.engine import Trainer
+
+def lost(trainer, epoch, finish=Trainer._finish):
+    finish(trainer, epoch)
+    if epoch == 1:
+        heartbeat.PAUSE = 0.1
+        if os.environ["RANK"] == sys.argv[1]:
+            os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+
+Trainer._finish = lost
+sys.exit(main(["train", *sys.argv[3:]]))
+"""
+"""A training one of whose processes kills or stops itself after the second epoch."""
+
+
+@pytest.mark.parametrize(("one", "name"), [(0, "SIGKILL"), (1, "SIGSTOP")])
+def test_a_lost_process_ends_the_other_one(one: int, name: str, place: Place) -> None:
+    """In one line, which says how to resume; the checkpoint is whole. PyTorch alone would wait for half an hour."""
+    child = process("-c", LOST, one, name, *place.words, "--workers", one, "--out", "run", ranks=2, module=False)
+    left = child.processes[1 - one]
+    left.join(100)
+    try:
+        assert left.exitcode == 1
+    finally:
+        child.kill()
+    _, errors = child.communicate()
+    *_, last = errors.splitlines()
+    what = f"process {one} of 2 of this training does not answer;" if name == "SIGSTOP" else "has ended;"
+    assert what in last
+    assert last.startswith("error: ")
+    assert last.endswith("with torchrun as before: -m yolo train --resume run")
+    assert "Traceback" not in errors
+    assert checkpoint(Path("run"))["step"] == 4
+
+
 SCRIPT = """
 import os, yolo
 

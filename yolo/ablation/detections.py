@@ -19,7 +19,7 @@ from yolo.boxes import Detections
 from yolo.data.datasets import ImageDataset
 from yolo.data.sheet import CAPTION, GAP, INK, PAPER, tile
 from yolo.evaluation.detect_all import detect_all, truths_in
-from yolo.images.draw import draw, lettering
+from yolo.images.draw import draw, drawable, lettering
 from yolo.images.placement import Placement
 from yolo.images.resize import place
 from yolo.metrics.bootstrap import Interval, resampled
@@ -143,9 +143,9 @@ def sheet(data: ImageDataset, variants: Mapping[str, Detected]) -> np.ndarray:
             drawn, caption = _drawn(pixels, one.found, k, data.names)
             y = row * height + CAPTION
             page.paste(Image.fromarray(drawn), (x, y))
-            pen.text((x, y + SIDE + CAPTION // 2), caption, fill=INK, font=lettering(12), anchor="lm")
+            pen.text((x, y + SIDE + CAPTION // 2), drawable(caption), fill=INK, font=lettering(12), anchor="lm")
     for row, title in enumerate(("the objects", *variants)):
-        pen.text((GAP, row * height + CAPTION // 2), title, fill=INK, font=lettering(15), anchor="lm")
+        pen.text((GAP, row * height + CAPTION // 2), drawable(title), fill=INK, font=lettering(15), anchor="lm")
     return np.asarray(page)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from yolo.atomic import replacing
+from yolo.harmless import Distinct, folder_name
 from yolo.options.presets import read_options
 from yolo.options.yaml_file import yaml_errors
 
@@ -91,8 +92,11 @@ class Study:
         """Raise ValueError for names that cannot be folders, and for unknown names in figures and questions."""
         if not self.variants or self.seeds < 1:
             raise ValueError("expected at least one variant and one seed")
+        folders = Distinct()
         for name, changes in self.variants.items():
-            if not NAME.fullmatch(name):
+            if folders.take(name) != name:
+                raise ValueError(f"variant {name!r}: another one has this name in other case, so it may be one folder")
+            if not NAME.fullmatch(name) or folder_name(name, 200) != name:
                 raise ValueError(f"variant {name!r}: expected letters, digits and ._+=- as in the name of a folder")
             if not isinstance(changes, dict):
                 raise ValueError(f"variant {name!r}: expected options of train, nested, or {{}}; got {changes!r}")

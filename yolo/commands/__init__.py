@@ -1,9 +1,11 @@
 """One file per verb of `python -m yolo`.
 
+command_line.py  which verb and options a command line means
 detect.py        find objects in images and videos
 detect_lines.py  the lines that detect prints
 drawing.py       the drawn image or video of a source
 result_files.py  detections as json, a data set, csv, crops
+growing.py       a file that is whole after each part
 result_folder.py the folder of one call, in which no other file is replaced
 evaluate.py      metrics of a model or a results file
 explain.py       why each object of an image was found or missed

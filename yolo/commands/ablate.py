@@ -8,12 +8,12 @@ from pathlib import Path
 
 from yolo.ablation.driver import grown, work_through
 from yolo.ablation.grid import find_grid, read_grid
-from yolo.ablation.launch_local import LOCK, command, find_machine
+from yolo.ablation.launch_local import command, find_machine
 from yolo.ablation.launch_ray import require_ray
 from yolo.ablation.study import STUDY, Study, StudyRun, finished, read_study
 from yolo.ablation.variants import check_start, pilot_runs, variant_options
-from yolo.atomic import open_alone
 from yolo.options.ablate import Ablate
+from yolo.training.owner import OWNER, owned_alone
 
 
 def run(options: Ablate) -> int:
@@ -23,14 +23,21 @@ def run(options: Ablate) -> int:
     """
     if options.launcher == "ray":
         require_ray()
-    # The study that the command describes, or the one on disk with more seeds.
     file = find_grid(options.grid)
     folder = options.out or Path("runs") / f"ablate-{file.stem}"
+    # Two commands must not work on one study, nor begin it with different options.
+    with nullcontext() if options.dry else owned_alone(folder, "`ablate`"):
+        return _run(options, file, folder)
+
+
+def _run(options: Ablate, file: Path, folder: Path) -> int:
+    """Run the study in a folder of its own, with the grid of a file."""
+    # The study that the command describes, or the one on disk with more seeds.
     study = read_grid(file, folder, options.seeds, options.train)
     variants = variant_options(study)
     if (folder / STUDY).is_file():
         study = grown(read_study(folder), study, variants)
-    elif folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+    elif folder.is_dir() and any(path.name != OWNER for path in folder.iterdir()):
         raise FileExistsError(f"{folder}: files but no {STUDY}, so it is not a study; give another folder with --out")
     pilots = dict(pilot_runs(study, variants))
     named = {f"variant {name}": train for name, train in variants.items()}
@@ -38,15 +45,8 @@ def run(options: Ablate) -> int:
     if options.dry:
         _show(study, list(pilots))
         return 0
-    # Two commands must not work on one study.
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = open_alone(folder / LOCK, wait=False)
-    except BlockingIOError:
-        raise OSError(f"{folder}: another `ablate` works on this study; wait until it ends, or stop it") from None
-    with lock or nullcontext():
-        cpu = all(train.device == "cpu" for train in variants.values())
-        return work_through(study, variants, options, find_machine(options.jobs, options.threads, cpu=cpu))
+    cpu = all(train.device == "cpu" for train in variants.values())
+    return work_through(study, variants, options, find_machine(options.jobs, options.threads, cpu=cpu))
 
 
 def _show(study: Study, pilots: list[StudyRun]) -> None:

@@ -20,7 +20,7 @@ FEW = 0.05  # share of the boxes below which a head learns little
 
 
 def run(options: Anchors) -> None:
-    """Print present and new anchors and what the new ones gain on held-out images; write the cfg that has them.
+    """Write the cfg that has new anchors; print them, the present ones and what they gain on held-out images.
 
     Raises ValueError for a cfg without heads and for data without boxes, FileExistsError for a file that exists, unless
     `options.force` is set.
@@ -37,6 +37,9 @@ def run(options: Anchors) -> None:
     changed = make_plan(with_anchors(plan, found))
     heads = anchors(changed)
     new = np.concatenate(heads)
+    if options.out is not None:  # before anything is printed, which may fail
+        with replacing(options.out) as temporary:
+            temporary.write_text(changed.cfg.to_text(), encoding="utf-8")
     print(f"{options.split}: boxes by the new anchor that is most like them, {plan.size}, {options.placement}")
     print("\n".join(head_table(train, changed)))
     print("", *dict.fromkeys(_listed(changed, k) for k in changed.cfg.heads), "", sep="\n")
@@ -54,8 +57,6 @@ def run(options: Anchors) -> None:
         if share < FEW:
             print(f"warning: head {s} would get {share:.1%} of the boxes, less than {FEW:.0%}: too few to learn from")
     if options.out is not None:
-        with replacing(options.out) as temporary:
-            temporary.write_text(changed.cfg.to_text(), encoding="utf-8")
         print(options.out)
 
 

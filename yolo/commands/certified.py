@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from yolo.atomic import replacing
 from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.split_names import meant
 from yolo.models.detector import Detector
@@ -43,21 +46,29 @@ def certificate_of(target: Path) -> Path:
     return target.with_name(f"{target.name.removesuffix('.onnx')}.certificate.json")
 
 
-def finish(written: Path, target: Path, options: Certify, detector: Detector, images: Images) -> None:
-    """Make 8 bits of the `written` file if asked for, compare the target with the detector, print and write that.
+def finish(written: Path, target: Path, options: Certify, detector: Detector, images: Images) -> str:
+    """Make the target of the `written` file, in 8 bits if asked for, with its certificate, and return what to print.
 
-    Without 8 bits the written file is the target. Raises as `quantise`; an older target stays then.
+    Both files get their names together. Raises as `quantise`; older ones stay then.
     """
     from yolo.deploy.certificate import certify  # needs packages of an extra
     from yolo.deploy.int8 import quantise
 
-    if images.calibration is not None:
-        count = quantise(written, target, images.calibration)
-        part = images.calibration.part
-        split = f", {part.split}" if part else ""
-        size = f"{target.stat().st_size:,} bytes"
-        print(f"{target}: {size} in 8 bits, calibrated on {count} images of {options.data}{split}")
-    exported = load_exported(target, detector.names, engine=options.engine, precision=options.precision)
-    assert isinstance(exported, (ExportedDetector, RawDetector)), "`Certify` makes sure of it"
-    certificate = certify(detector, exported, images.compared, str(options.data))
-    print(f"\n{certificate.page()}\n\nwritten to {certificate.write(certificate_of(target))}")
+    lines = []
+    with replacing(certificate_of(target)) as page, replacing(target) as made, TemporaryDirectory() as folder:
+        if images.calibration is not None:
+            small = Path(folder, "int8.onnx")
+            count = quantise(written, small, images.calibration)
+            part = images.calibration.part
+            split = f", {part.split}" if part else ""
+            size = f"{small.stat().st_size:,} bytes"
+            lines.append(f"{target}: {size} in 8 bits, calibrated on {count} images of {options.data}{split}")
+            written = small
+        copyfile(written, made)
+        exported = load_exported(made, detector.names, engine=options.engine, precision=options.precision)
+        assert isinstance(exported, (ExportedDetector, RawDetector)), "`Certify` makes sure of it"
+        certificate = certify(detector, exported, images.compared, str(options.data))
+        certificate.content["file"]["path"] = str(target)
+        certificate.write(page)
+    lines += ["", certificate.page(), "", f"written to {certificate_of(target)}"]
+    return "\n".join(lines)

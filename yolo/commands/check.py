@@ -6,6 +6,7 @@ import json
 import time
 
 from yolo.atomic import replacing
+from yolo.distributed import print_once
 from yolo.models.build import started_from
 from yolo.models.load import find_device
 from yolo.options.check import Check
@@ -39,11 +40,11 @@ def run(options: Check[Training]) -> int:
         next_step = f"; {NEXT[worst(lines)]}"
     else:
         about, lines, next_step = {"run": str(options.run)}, after(options.run), ""
-        print(as_text(lines))
+        print_once(as_text(lines))  # which a lost output does not stop, so the file is written
     seconds = time.perf_counter() - start
     content = as_json(lines) | about | {"seconds": round(seconds, 1)}
     with replacing(options.json) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), "utf-8", "backslashreplace")
     print(f"{counts(lines)} in {seconds:.0f} s ({options.json}){next_step}")
     return int(worst(lines) == "FAIL")
 
@@ -56,6 +57,6 @@ def _lines(options: Check[Training]) -> list[Line]:
         parts = gather(started_from(train), find_device(train.device), transform=named(options.transform))
     except (ValueError, OSError, ImportError) as problem:
         lines = [Line("FAIL", getattr(problem, "about", "options"), str(problem))]
-        print(as_text(lines))
+        print_once(as_text(lines))
         return lines
     return run_checks(Subject(parts, options.seconds), cheap=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from yolo.darknet.cfg import Cfg, read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import Saved, load_safetensors, save_safetensors
 from yolo.darknet.weights import load_weights, save_weights
+from yolo.disk import need_room
 from yolo.models.load import load_trained
 from yolo.models.packages import needed
 from yolo.models.placing import placing
@@ -41,9 +43,9 @@ class Beside(NamedTuple):
 
 
 def run(options: Convert) -> None:
-    """Read the source, print its content, write the target. Raises ValueError for options that do not fit the files.
+    """Read the source, write the target, print both. Raises ValueError for options that do not fit the files.
 
-    Raises FileExistsError for a file that exists, unless `options.force` is set. Nothing is written then.
+    Raises FileExistsError for a file that exists, unless `options.force` is set. Whatever fails leaves nothing.
     """
     target = options.target
     ending, cutoff = _ending(target), options.cutoff
@@ -59,20 +61,21 @@ def run(options: Convert) -> None:
     if (there := [path for path in (target, *certificate) if path.exists()]) and not options.force:
         raise FileExistsError(f"{there[0]} exists; --force replaces it")
     if ending == ".onnx":
-        _export(options)
+        print(_export(options))
         return
-    saved = _read(options)
+    saved, lines = _read(options)
     network, names = saved.network, saved.names
     written = [target]
+    need_room(target, 4 * network.plan.floats, f"{target.name}", "make room, or name a target elsewhere")
     if ending in OWN and not names and network.heads:
         names = class_names(None, network.heads[-1].classes)
     if ending == ".safetensors":
         save_safetensors(network, target, names, saved.header, size=saved.size, letterbox=saved.letterbox)
     else:
-        written += _write_beside(saved, target, options.force) if cutoff is None else []
-        save_weights(network, target, saved.header, cutoff=cutoff)
-    for path in written:
-        print(f"{path}: {path.stat().st_size:,} bytes written")
+        with ExitStack() as whole:  # the files beside the target get their names after it is written
+            written += _write_beside(saved, target, options.force, whole) if cutoff is None else []
+            save_weights(network, target, saved.header, cutoff=cutoff)
+    print("\n".join([*lines, *(f"{path}: {path.stat().st_size:,} bytes written" for path in written)]))
 
 
 def _only_onnx(options: Convert) -> list[str]:
@@ -84,8 +87,11 @@ def _only_onnx(options: Convert) -> list[str]:
     return ["thresholds" if name == "filter" else f"--{name.replace('_', '-')}" for name in given]
 
 
-def _export(options: Convert) -> None:
-    """Write any model as an ONNX file. Raises as `export_onnx`, and ImportError before any work is done."""
+def _export(options: Convert) -> str:
+    """Write any model as an ONNX file, and return what to print.
+
+    Raises as `export_onnx`, and ImportError before any work is done.
+    """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         needed(package, "an .onnx target")
     from yolo.deploy.export import Contents, export_onnx, usage  # needs these packages
@@ -109,15 +115,22 @@ def _export(options: Convert) -> None:
     detector = load_trained(files)
     # A wrong path is an error before any work.
     images = images_of(options.after, detector) if options.after.data else None
+    weights = sum(value.nbytes for value in detector.network.state_dict().values())
+    need_room(options.target, weights, options.target.name, "make room, or name a target elsewhere")
     with TemporaryDirectory() as folder:
-        written = Path(folder, options.target.name) if options.after.int8 else options.target
-        print(export_onnx(detector, written, contents))
-        print(
-            f"{options.target}: {written.stat().st_size:,} bytes{' in float32' if options.after.int8 else ' written'}"
-        )
-        print(usage(detector, contents))
+        # What is measured gets its name with its certificate.
+        written = Path(folder, options.target.name) if images else options.target
         if images:
-            finish(written, options.target, options.after, detector, images)
+            need_room(written, weights, "the file in float32", "make room, or set TMPDIR to another folder")
+        try:
+            agreement = export_onnx(detector, written, contents)
+        except ValueError as problem:
+            raise ValueError(str(problem).replace(str(written), str(options.target))) from None
+        size = f"{written.stat().st_size:,} bytes{' in float32' if options.after.int8 else ' written'}"
+        lines = [agreement, f"{options.target}: {size}", usage(detector, contents)]
+        if images:
+            lines.append(finish(written, options.target, options.after, detector, images))
+        return "\n".join(lines)
 
 
 def _ending(target: Path) -> str:
@@ -136,37 +149,37 @@ def _ending(target: Path) -> str:
     return ending
 
 
-def _read(options: Convert) -> Saved:
-    """Return the network of the source, its class names (empty if unknown), input and placement."""
+def _read(options: Convert) -> tuple[Saved, list[str]]:
+    """Return the network of the source, its class names (empty if unknown), input and placement; and what was loaded,
+    as lines."""
     source, cfg, names = weights_of(options.source, options.cfg, options.names, use="convert")
     assert source is not None, "only a summary does without"
     if cfg is None or source.suffix.lower() in OWN:
         if options.cfg is not None or options.names is not None:
             raise ValueError(f"{source} contains its cfg and names; leave out --cfg and --names")
-        return load_safetensors(source)
+        return load_safetensors(source), []
     network = Darknet(cfg, file_bytes=source.stat().st_size, init=None)
     report = load_weights(network, source)
-    print(report)
     classes = class_names(names, network.heads[-1].classes) if names and network.heads else []
-    return Saved(network, classes, report.header, network.size, placing(cfg, source).letterbox)
+    return Saved(network, classes, report.header, network.size, placing(cfg, source).letterbox), [str(report)]
 
 
-def _write_beside(saved: Saved, target: Path, force: bool) -> list[Path]:
-    """Write the cfg and the names that belong to a .weights file beside it, and return those that were written.
+def _write_beside(saved: Saved, target: Path, force: bool, whole: ExitStack) -> list[Path]:
+    """Write the cfg and the names that belong to a .weights file beside it, and return those that are written.
 
-    The cfg has the size of the input that the network was trained with, and `letter_box`. Existing files that say the
-    same stay. Raises FileExistsError for others, unless `force` is set.
+    They get their names when `whole` ends well. The cfg has the size of the input that the network was trained with,
+    and `letter_box`. Existing files that say the same stay. Raises FileExistsError for others, unless `force` is set,
+    and for folders.
     """
     cfg, names = darknet_cfg(saved), saved.names
     files = [Beside(target.with_suffix(".cfg"), cfg.to_text(), cfg, read_cfg)]
     if names:
         files.append(Beside(target.with_suffix(".names"), "".join(f"{name}\n" for name in names), names, read_names))
     new = [file for file in files if not file.is_there()]
-    if there := [file.path for file in new if file.path.exists() and not force]:
+    if there := [file.path for file in new if file.path.is_dir() or (file.path.exists() and not force)]:
         raise FileExistsError(f"{there[0]} exists, and {target} needs another one; --force replaces it")
     for file in new:
-        with replacing(file.path) as temporary:
-            temporary.write_text(file.text, encoding="utf-8")
+        whole.enter_context(replacing(file.path)).write_text(file.text, encoding="utf-8")
     return [file.path for file in new]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,28 @@ def image_lines(shot: Shot, found: Detections, names: list[str], spent: Times) -
     rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
     lines += [f"  {names[label]:<16} {score:.3f}  " + " ".join(f"{x:7.1f}" for x in box) for label, score, box in rows]
     return "\n".join(lines)
+
+
+class Missing:
+    """Counts the sources whose results are not complete; a camera's never are, so only a failure counts there."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.begun = False
+        self._number, self._left = len(sources), {source for source in sources if not source.live}
+        self._what = "sources" if any(source.moving for source in sources) else "images"
+        self._why: Counter[str] = Counter()
+
+    def add(self, source: Source, why: str = "") -> None:
+        """Count a source that is done: `why` its results are not complete, "" if they are."""
+        self._left.discard(source)
+        self._why.update([why] if why else [])
+
+    def line(self, folder: Path) -> str:
+        """Return how many are missing in a folder, by reason; "" if none is, or if detection has not begun."""
+        why = self._why + Counter({"not reached": len(self._left)})
+        reasons = ", ".join(f"{number:,} {word}" for word, number in why.items())
+        missing = f"results of {why.total():,} of {self._number:,} {self._what} are missing in {folder}: {reasons}"
+        return missing if why and self.begun else ""
 
 
 class VideoLines:

@@ -13,7 +13,7 @@ from yolo.options.commands import Doctor
 
 
 def run(options: Doctor) -> int:
-    """Examine all splits, print what was found and write it. Returns 1 if something must be mended, else 0.
+    """Examine all splits, write what was found and print it. Returns 1 if something must be mended, else 0.
 
     Raises ValueError or OSError if there is no data set or no model, or if the results would lie among the images.
     """
@@ -35,8 +35,7 @@ def run(options: Doctor) -> int:
         ]
         findings += label_errors(evidence)
     findings = ordered(findings + copy_findings(parts))
-    print(as_text(parts, findings, notes))
     title = f"{options.path.resolve().name}: what the doctor found"
     files = write(options.out, title, parts, findings, notes)
-    print("\nwritten:", ", ".join(map(str, files)))
+    print(f"{as_text(parts, findings, notes)}\n\nwritten: {', '.join(map(str, files))}")
     return int(any(KINDS[finding.kind].mend for finding in findings))

@@ -54,13 +54,14 @@ class Case(NamedTuple):
 
 
 def run(options: Evaluate) -> None:
-    """Evaluate, print the tables and write the files.
+    """Evaluate, write the files and print the tables.
 
     Raises ValueError or OSError with the file and what is wrong with it.
     """
     found = _evaluated(options)
+    written = found.write(options.out)  # first, since printing may fail
     print(found)
-    print(f"\n{found.write(options.out)}")
+    print(f"\n{written}")
 
 
 def evaluate(
@@ -106,10 +107,11 @@ def evaluate(
         )
     with quietly(quiet):
         found = _evaluated(read, loaded)
+        written = None if out is None else found.write(Path(out))
         if not quiet:
             print(found)
-        if out is not None:
-            print_once(f"\n{found.write(Path(out))}")
+        if written is not None:
+            print_once(f"\n{written}")
     return found
 
 

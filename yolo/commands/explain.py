@@ -19,7 +19,7 @@ from yolo.options.train import Train
 
 
 def run(options: Explain) -> None:
-    """Explain one image: print the explanation, write explain.json and a drawing. Raises ValueError or OSError."""
+    """Explain one image: write explain.json and a drawing, print the explanation. Raises ValueError or OSError."""
     data, k = find_image(options)
     # No result replaces an image of the data set.
     drawing = options.out / f"{data.path(k).stem}.png"
@@ -31,12 +31,11 @@ def run(options: Explain) -> None:
     model = load_yolo(options.model, "explain")
     rule = options.assign or _rule_of(options.model.weights)
     explained = explain(model, data, k, options.filter, rule=rule, match_iou=options.match_iou)
-    # The result: text, numbers, drawing.
-    print(as_text(explained))
+    # The result: numbers, drawing, text.
     with replacing(options.out / "explain.json") as temporary:
         temporary.write_text(json.dumps(as_json(explained), indent=1, allow_nan=False), encoding="utf-8")
     write_image(drawing, draw_explanation(read_image(data.path(k)), explained))
-    print(f"\nwritten: {options.out / 'explain.json'}, {drawing}")
+    print(f"{as_text(explained)}\n\nwritten: {options.out / 'explain.json'}, {drawing}")
 
 
 def find_image(options: Explain) -> tuple[ImageDataset, int]:

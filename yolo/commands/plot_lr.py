@@ -16,20 +16,20 @@ from yolo.training.schedule import fitted, make_schedule, warmup_notes
 
 
 def run(options: PlotLr) -> None:
-    """Print the rates of a few steps and write the drawing. Raises ValueError for settings that do not fit."""
+    """Write the drawing and print the rates of a few steps. Raises ValueError for settings that do not fit."""
     total, epoch = options.total_steps, options.epoch_steps
     make_schedule(options.schedule, total, epoch)  # raises ValueError before anything is printed
     chosen = fitted(options.schedule, total)
     schedules = {name: comparable(chosen, name, total, epoch) for name in get_args(ScheduleName)}
     rates = {name: make_schedule(schedule, total, epoch) for name, schedule in schedules.items()}
-    # The numbers, a column for each schedule, then the curves.
+    # The curves, then the numbers, a column for each schedule.
+    curves = {_words(schedule): [rates[name](t) for t in range(1, total + 1)] for name, schedule in schedules.items()}
+    plot_schedules(options.out, curves, chosen=_words(chosen))
     print(
         "\n".join([*warmup_notes(options.schedule, total), "      step " + " ".join(f"{name:>12}" for name in rates)])
     )
     for t in _marks(schedules, total, epoch):
         print(f"{t:10,}", *(f"{rate(t):12.4g}" for rate in rates.values()))
-    curves = {_words(schedule): [rates[name](t) for t in range(1, total + 1)] for name, schedule in schedules.items()}
-    plot_schedules(options.out, curves, chosen=_words(chosen))
     print(options.out)
 
 

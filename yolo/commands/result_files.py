@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import re
@@ -12,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TextIO
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,12 +20,16 @@ from torch import Tensor
 
 from yolo.atomic import replacing
 from yolo.boxes import Detections, xyxy_to_cxcywh
+from yolo.commands.growing import GrowingFile
 from yolo.commands.result_folder import ResultFolder
+from yolo.harmless import Distinct, csv_lines, cut, folders_of, seen_alike
 from yolo.images.files import image_ending, write_image
 from yolo.images.sources import Source, stem_of
 from yolo.models.coco_rows import coco_rows, image_id
 
 FileId = tuple[int, int]
+
+CSV_COLUMNS = ("file", "class_id", "class", "score", "x1", "y1", "x2", "y2")
 
 EVERY = 10
 """Every tenth image of a data set that `detect` writes is in its validation split."""
@@ -47,25 +50,18 @@ def inputs(sources: Sequence[Source]) -> set[FileId]:
 def targets(sources: Sequence[Source], folder: Path) -> list[OutputName]:
     """Return names in `folder` for the results of every source. All names differ, and none is an input file.
 
-    Names keep the folders of their sources' names. A second `a` of the same folder becomes `a-2`. A drawing that would
-    replace an input becomes `a-detected`. Upper and lower case count as equal, as on many disks.
+    Names keep the folders of their sources' names; those that are too long for a disk are cut. A second `a` of the same
+    folder becomes `a-2`. A drawing that would replace an input becomes `a-detected`. Upper and lower case count as
+    equal, as on many disks.
     """
     spare = inputs(sources)
-    stems: set[str] = set()
-    drawings: set[str] = set()
-    numbers: dict[str, int] = {}
+    stems, drawings = Distinct(), set[str]()
     found = []
     for source in sources:
-        # Streams and cameras have addresses for names, which may hold slashes and be too long.
+        # Streams and cameras have addresses for names, which may hold slashes.
         plain = re.sub(r"\W+", "-", source.name)[:100].strip("-")
-        base = stem_of(source.name) if source.path else plain
-        # The next free number. It is kept for each base, or many equal names would be counted from the start each time.
-        for number in itertools.count(numbers.get(base, 1)):
-            stem = base if number == 1 else f"{base}-{number}"
-            if stem.casefold() not in stems:
-                break
-        numbers[base] = number + 1
-        stems.add(stem.casefold())
+        above, slash, last = (stem_of(source.name) if source.path else plain).rpartition("/")
+        stem = stems.take(f"{above}{slash}{cut(last)}")
         # A JPEG is drawn as a JPEG, every other image as a PNG.
         ending = ".png"
         if source.moving:
@@ -73,7 +69,7 @@ def targets(sources: Sequence[Source], folder: Path) -> list[OutputName]:
         elif source.path and source.path.suffix.lower() in (".jpg", ".jpeg"):
             ending = source.path.suffix.lower()
         drawing = _spared(folder / f"{stem}{ending}", spare, drawings)
-        drawings.add(str(drawing).casefold())
+        drawings.add(seen_alike(str(drawing)))
         found.append(OutputName(stem, drawing))
     return found
 
@@ -106,9 +102,10 @@ def fractions(boxes: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class ResultFiles:
-    """A context manager that writes the requested files to one folder, row by row, so memory does not grow.
+    """A context manager that writes the requested files to one folder, image by image, so memory does not grow.
 
-    `detections.json`, `detections.csv` and the lists of the data set get their names when the run ends.
+    All of them are whole after each image. `detections.json`, `detections.csv` and the lists of the data set get their
+    names with the first image; a call that fails before it leaves those of an earlier call.
 
     Args:
         folder: the folder of the files: new, empty, or of an earlier call (see `ResultFolder`).
@@ -141,55 +138,63 @@ class ResultFiles:
         self.as_json, self.as_txt, self.as_csv, self.crops = as_json, as_txt, as_csv, crops
         self.json_format, self.scores = json_format, scores
         self._own = ResultFolder(folder, spare)
-        self._rows = self._images = 0
+        self.tidies = True  # False keeps the files of an earlier call, as an error does
+        self._images = self._samples = 0
+        self._any_rows, self._keeps = False, False
+        self._growing: list[GrowingFile] = []
+        self._folders = folders_of(names)
 
     def __enter__(self) -> Self:
         # If opening one file fails, the stack closes the others.
         with ExitStack() as stack:
             stack.enter_context(self._own)
             if self.as_json:
-                self._json = self._open(stack, "detections.json")
-                self._json.write("[")
-                stack.callback(lambda: self._json.write("\n]\n" if self._rows else "]\n"))
+                self._json = self._open(stack, "detections.json", "[", "\n]\n")
             if self.as_csv:
-                self._csv = csv.writer(self._open(stack, "detections.csv"))
-                self._csv.writerow(("file", "class_id", "class", "score", "x1", "y1", "x2", "y2"))
+                self._csv = self._open(stack, "detections.csv", csv_lines([CSV_COLUMNS]))
             if self.as_txt:
                 self._lists = [self._open(stack, f"{split}.txt") for split in ("train", "val")]
-                described = self._open(stack, "data.yaml")
-                stack.callback(lambda: described.write(self._described()))
+                self.claim(self.folder / "data.yaml")
             self._stack = stack.pop_all()
         return self
 
-    def _open(self, stack: ExitStack, name: str) -> TextIO:
-        """Open a file that gets its name when the stack ends well. Bytes that are not valid text are escaped."""
-        temporary = stack.enter_context(replacing(self.claim(self.folder / name)))
-        return stack.enter_context(temporary.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
+    def _open(self, stack: ExitStack, name: str, begin: str = "", end: str = "") -> GrowingFile:
+        """Open a file that is kept if the run ends well, or has had an image."""
+        file = GrowingFile(self.claim(self.folder / name), begin, end)
+        stack.callback(lambda: file.close(keep=self._keeps))
+        self._growing.append(file)
+        return file
 
     def claim(self, path: Path) -> Path:
         """Return the path of a file in the folder that is about to be written. Raises as `ResultFolder.claim`."""
         return self._own.claim(path)
 
-    def _described(self) -> str:
-        """Return the data.yaml. A few images have no validation split of their own."""
-        val = "val.txt" if self._images >= EVERY else "train.txt"
+    def _describe(self) -> None:
+        """Write the data.yaml. A few images have no validation split of their own."""
+        val = "val.txt" if self._samples >= EVERY else "train.txt"
         content = {"train": "train.txt", "val": val, "names": dict(enumerate(self.names))}
         text: str = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
-        return f"# These labels are detections, not truths.\n{text}"
+        with replacing(self.folder / "data.yaml") as temporary:
+            temporary.write_text(f"# These labels are detections, not truths.\n{text}", "utf-8", "backslashreplace")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # An interrupted run keeps its detections so far, and so does one whose output is no longer read.
-        interrupted = kind is not None and issubclass(kind, (KeyboardInterrupt, BrokenPipeError))
-        self._own.tidies = kind is None
-        self._stack.__exit__(*((None, None, None) if interrupted else (kind, error, traceback)))
+        # Whatever ends the run, it keeps its detections so far.
+        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit, BrokenPipeError))
+        self._own.tidies = kind is None and self.tidies
+        self._keeps = kind is None or stopped or self._images > 0
+        try:
+            if self.as_txt and self._keeps:
+                self._describe()
+        finally:
+            self._stack.__exit__(kind, error, traceback)
 
     def add(self, name: str, stem: str, image: np.ndarray, detections: Detections, file: Path | None = None) -> None:
         """Write the detections of one image `[h, w, C]`. `stem` is unique in the run and names the image's own files.
 
         The frames of a video have a folder of their own: their stems are `clip/0`, `clip/1`, ... An image that is a
-        `file` becomes part of a data set as it is.
+        `file` becomes part of a data set as it is. After an OSError all files are whole, and others can be added.
         """
         rows: list[dict[str, Any]] = []
         self._images += 1
@@ -197,14 +202,19 @@ class ResultFiles:
             rows = coco_rows(name, detections, self.names, name if self.by_name else None)
         elif self.as_json:
             rows = [darknet_row(self._images, str(file or name), image.shape, detections, self.names)]
-        for row in rows:
-            self._json.write((",\n" if self._rows else "\n") + json.dumps(row, ensure_ascii=False))
-            self._rows += 1
+        if rows:
+            text = ",".join(f"\n{json.dumps(row, ensure_ascii=False)}" for row in rows)
+            self._json.add("," * self._any_rows + text)
+            self._any_rows = True
         if self.as_csv:
-            for box, score, label in _rows(detections.boxes, detections):
-                self._csv.writerow((name, label, self.names[label], score, *box))
+            found = _rows(detections.boxes, detections)
+            lines = [(name, label, self.names[label], score, *box) for box, score, label in found]
+            self._csv.add(csv_lines(lines))
         if self.as_txt:
             self._write_sample(stem, image, detections, file)
+        if self._images == 1:
+            for growing in self._growing:
+                growing.show()
         if self.crops:
             self._write_crops(stem, image, detections)
 
@@ -232,8 +242,11 @@ class ResultFiles:
                     if min(box[2:]) > 0
                 )
             )
-        split = self._lists[self._images % EVERY == 0]
-        split.write(f"./{copy.relative_to(self.folder).as_posix()}\n")
+        split = self._lists[(self._samples + 1) % EVERY == 0]
+        split.add(f"./{copy.relative_to(self.folder).as_posix()}\n")
+        self._samples += 1
+        if self._samples == 1:  # so a killed process leaves a data set too
+            self._describe()
 
     def _write_crops(self, stem: str, image: np.ndarray, detections: Detections) -> None:
         """Write each object as `crops/CLASS/STEM-N.png`. Boxes are clipped to the image, empty ones are left out."""
@@ -242,17 +255,8 @@ class ResultFiles:
             left, top = max(int(box[0]), 0), max(int(box[1]), 0)
             right, bottom = min(round(box[2]), width), min(round(box[3]), height)
             if left < right and top < bottom:
-                path = self.folder / "crops" / folder_name(self.names[label]) / f"{stem}-{number}.png"
+                path = self.folder / "crops" / self._folders[label] / f"{stem}-{number}.png"
                 write_image(self.claim(_spared(path, self.spare)), image[top:bottom, left:right])
-
-
-def folder_name(name: str) -> str:
-    """Return a class name as the name of a folder that every disk accepts.
-
-    Characters that some disks refuse become `_`, spaces and dots at the ends are removed, 60 characters are kept.
-    """
-    plain = "".join("_" if c in '<>:"/\\|?*' or not c.isprintable() else c for c in name)
-    return plain[:60].strip(" .") or "_"
 
 
 def _identity(path: Path) -> FileId | None:
@@ -265,10 +269,10 @@ def _identity(path: Path) -> FileId | None:
 
 
 def _spared(path: Path, spare: AbstractSet[FileId], taken: AbstractSet[str] = frozenset()) -> Path:
-    """Return `path`, or one beside it, that is not a file in `spare` and whose lower-case path is not in `taken`."""
+    """Return `path`, or one beside it, that is not a file in `spare`, and whose `seen_alike` is not in `taken`."""
     first = path
     for number in itertools.count(1):
-        if str(path).casefold() not in taken and _identity(path) not in spare:
+        if seen_alike(str(path)) not in taken and _identity(path) not in spare:
             break
         path = first.with_stem(f"{first.stem}-detected" + (f"-{number}" if number > 1 else ""))
     return path

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from yolo.atomic import replacing
+from yolo.atomic import naming, replacing
 from yolo.images.sources import MARK
 
 
@@ -32,17 +32,22 @@ class ResultFolder:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        mark = self.folder / MARK
+        mark, whole = self.folder / MARK, ""
         if mark.is_file():
             try:
-                self._before = dict(json.loads(line) for line in mark.read_text(encoding="utf-8").splitlines())
+                text = mark.read_text(encoding="utf-8")
+                whole, cut = text[: text.rfind("\n") + 1], text[text.rfind("\n") + 1 :]
+                self._before = dict(json.loads(line) for line in whole.splitlines())
+                if not '["'.startswith(cut[:2]):  # half a line of a killed process is dropped
+                    raise ValueError(cut)
             except (ValueError, TypeError) as problem:
                 raise FileExistsError(
                     f"{mark}: not a list that detect wrote; give another folder with --out"
                 ) from problem
         elif any(self.folder.iterdir()):
             raise FileExistsError("it has files that detect did not write; give an empty or a new folder with --out")
-        self._mark = mark.open("a", encoding="utf-8")
+        self._mark = mark.open("ab")
+        self._mark.truncate(len(whole))
         return self
 
     def claim(self, path: Path) -> Path:
@@ -56,8 +61,9 @@ class ResultFolder:
         if path.exists() and not self._is_ours(name):
             raise FileExistsError(f"{path}: not as detect left it, so it is not replaced; give another --out")
         self._now[name.casefold()] = name
-        self._mark.write(json.dumps([name, 0]) + "\n")
-        self._mark.flush()
+        with naming(self.folder / MARK):
+            self._mark.write(json.dumps([name, 0]).encode("ascii") + b"\n")
+            self._mark.flush()
         return path
 
     def _is_ours(self, name: str) -> bool:
@@ -69,7 +75,8 @@ class ResultFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._mark.close()
+        with suppress(OSError):  # a disk that is full
+            self._mark.close()
         left = self._before.keys() - set(self._now.values())
         for name in sorted(left) if self.tidies and kind is None else ():
             with suppress(OSError):  # a file that is gone; a folder that holds others
@@ -78,8 +85,14 @@ class ResultFolder:
                     for parent in Path(name).parents[:-1]:
                         (self.folder / parent).rmdir()
         kept = {name: self._before[name] for name in left} | dict.fromkeys(self._now.values(), -1)
-        with replacing(self.folder / MARK) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for name, time in kept.items():
-                with suppress(FileNotFoundError):
-                    found = (self.folder / name).stat().st_mtime_ns
-                    file.write(json.dumps([name, found if time < 0 else time]) + "\n")
+        lines = []
+        for name, time in kept.items():
+            with suppress(OSError):  # it is gone, or was never written
+                found = (self.folder / name).stat().st_mtime_ns
+                lines.append(json.dumps([name, found if time < 0 else time]) + "\n")
+        try:
+            with replacing(self.folder / MARK) as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8")
+        except OSError:  # on a full disk the lines of `claim` remain; an error before this one says more
+            if kind is None:
+                raise

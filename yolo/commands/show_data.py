@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import make_plan
 from yolo.data.datasets import ImageDataset, open_data, splits
@@ -20,6 +18,7 @@ from yolo.data.split_names import kind
 from yolo.data.statistics import anchor_table, class_table, network_sizes, quantiles, totals
 from yolo.data.transforms import Augmented, Preview
 from yolo.data.turned import advice
+from yolo.harmless import Distinct, cut, folder_name, folders_of
 from yolo.images.files import write_image
 from yolo.options.augment import Augment
 from yolo.options.commands import ShowData
@@ -27,7 +26,7 @@ from yolo.size import Size
 
 
 def run(options: ShowData) -> int:
-    """Print counts and write two contact sheets for each split. Faults are listed and their images left out.
+    """Write two contact sheets for each split and print counts. Faults are listed and their images left out.
 
     A split that cannot be opened is named with the reason, and the others are shown. Returns 1 if that is so with
     `bad="error"`, else 0. Raises ValueError if no split can be opened.
@@ -41,16 +40,31 @@ def run(options: ShowData) -> int:
     divided = options.holdout is None and len(there(holdout=SHARE)) > len(there())
     parts = {f"{split}, {part}": index for split in data if divided and kind(split) != "test"
              for part, index in halves(indices[split], SHARE).items()}  # fmt: skip
+    # The files come first, since printing may fail: tables, and for each split a sheet of the images as they are, and
+    # one of the same images as training sees them first.
+    size, letterbox = f"{plan.size.width} x {plan.size.height}", options.placement == "letterbox"
+    for split, file in tables.items():
+        csv_boxes.write(file, indices[split])
+    written, name, files = list(tables.values()), options.path.resolve().stem, Distinct()
+    for split, images in data.items():
+        chosen = spread(len(images), options.images)
+        title = f"{name} {split}: {len(images):,} images, at {size}"
+        draws = [Draw(0, k, plan.size) for k in range(len(images))]
+        augmented = Preview(Augmented(images, Augment(), seed=options.seed, letterbox=letterbox), draws)
+        later = f"{title}, as the first epoch of training sees them"
+        for ending, shown, what in (("", images, title), ("-augmented", augmented, later)):
+            file = files.take(cut(f"{name}-{folder_name(split)}") + ending)
+            written.append(options.out / f"{file}.png")
+            write_image(written[-1], contact_sheet(shown, chosen, plan.size, what))
     # Images, boxes and classes; splits with other class names get a table of their own.
     layouts = dict.fromkeys(images.part.layout for images in data.values() if images.part)
     _print(f"{options.path}: {', '.join(layouts)}", totals({**indices, **parts}))
     for names in dict.fromkeys(tuple(index.names) for index in indices.values()):
         _print("", class_table({split: index for split, index in indices.items() if tuple(index.names) == names}))
-    size, letterbox = f"{plan.size.width} x {plan.size.height}", options.placement == "letterbox"
     # What the network will see of the boxes, and what is wrong with the data.
     for split, index in indices.items():
-        shown = network_sizes(index, plan.size, letterbox=letterbox)
-        _print(f"{split}: pixels of boxes in the network input, {size}, {options.placement}", quantiles(shown))
+        sizes = network_sizes(index, plan.size, letterbox=letterbox)
+        _print(f"{split}: pixels of boxes in the network input, {size}, {options.placement}", quantiles(sizes))
         table = anchor_table(index, plan, letterbox=letterbox)
         _print(f"{split}: boxes by the anchor of {options.cfg.name} that is most like them", table)
         if notes := [*index.notes, *filter(None, [nothing_counts(index) or few_labelled(index)])]:
@@ -59,20 +73,7 @@ def run(options: ShowData) -> int:
             _print(f"{split}: {index.omission}", [summary(index.faults, "fault", 50), *advice(index.turned)])
     for split, problem in broken.items():
         _print(f"{split}: cannot be shown", problem.splitlines())
-    print()
-    for split, file in tables.items():
-        csv_boxes.write(file, indices[split])
-        print(file)
-    # A sheet of the images as they are, and one of the same images as training sees them first.
-    name = options.path.resolve().stem
-    for split, images in data.items():
-        chosen = spread(len(images), options.images)
-        title = f"{name} {split}: {len(images):,} images, at {size}"
-        draws = [Draw(0, k, plan.size) for k in range(len(images))]
-        augmented = Preview(Augmented(images, Augment(), seed=options.seed, letterbox=letterbox), draws)
-        _write(options.out / f"{name}-{split}.png", contact_sheet(images, chosen, plan.size, title))
-        title += ", as the first epoch of training sees them"
-        _write(options.out / f"{name}-{split}-augmented.png", contact_sheet(augmented, chosen, plan.size, title))
+    _print("", list(map(str, written)))
     return int(bool(broken) and options.bad == "error")
 
 
@@ -111,17 +112,15 @@ def _open(options: ShowData, split: str) -> ImageDataset:
 def _new_files(file: Path, names: list[str]) -> dict[str, Path]:
     """Return a csv file for each split. Raises ValueError for another ending or a file that exists."""
     single = len(names) == 1
-    files = {name: file if single else file.with_name(f"{file.stem}-{name}{file.suffix}") for name in names}
+    files = {
+        name: file if single else file.with_name(f"{file.stem}-{own}{file.suffix}")
+        for name, own in zip(names, folders_of(names), strict=True)
+    }
     for path in files.values():
         if path.suffix.lower() != ".csv" or path.exists():
             problem = "exists" if path.exists() else "does not end in .csv"
             raise ValueError(f"--csv {path}: {problem}; name a new file")
     return files
-
-
-def _write(file: Path, sheet: np.ndarray) -> None:
-    write_image(file, sheet)
-    print(file)
 
 
 def _print(title: str, lines: list[str]) -> None:

@@ -6,25 +6,30 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
 from yolo.data.transforms import Transform
+from yolo.data.workers import WorkerError
 from yolo.distributed import from_rank_0, print_once, quietly, rank, together
 from yolo.models.build import started_from
 from yolo.models.load import find_device
 from yolo.options.presets import Command, from_keywords, read_options
 from yolo.options.training import Training
 from yolo.options.yaml_file import read_values
+from yolo.pixels import pixel_limit
 from yolo.preflight.checks import check_first
 from yolo.preflight.subject import undisturbed
 from yolo.training.assemble import assemble, gather
 from yolo.training.callback import EpochEnd
 from yolo.training.checkpoint import load_checkpoint
+from yolo.training.fitting import check_parts, loading
+from yolo.training.heartbeat import watched
 from yolo.training.interrupt import interruptible
 from yolo.training.kept import check_there
 from yolo.training.owner import owned
@@ -33,7 +38,7 @@ from yolo.training.run_folder import BEST, LAST, OPTIONS, read_metrics
 from yolo.training.trained import Trained
 from yolo.training.transform import Named, check_same, named
 
-MAY_CHANGE = ("data", "val", "epochs", "workers", "device", "eval_every", "save_every")
+MAY_CHANGE = ("data", "val", "epochs", "workers", "device", "eval_every", "save_every", "max_pixels")
 """Options that may change when a run is resumed: `data` and `val` if the set only moved, `epochs` if they grow."""
 
 OF_THE_COMMAND = ("resume", "check", "accept_changes", "out")
@@ -78,7 +83,8 @@ def train(
     Raises:
         ValueError: An unknown word (with the one that was probably meant), a wrong value, unusable data, or a training
             that diverged.
-        OSError: A file does not exist or cannot be written; another training owns the folder.
+        OSError: A file does not exist or cannot be written; another training owns the folder;
+            a worker process was killed.
         RuntimeError: `on_epoch_end` has failed; the cause is its own error.
     """
     given = options if data is None else {"data": data, **options}
@@ -103,7 +109,9 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
         together(options.device) as device,
         interruptible() as interrupt,
         owned(options.resume or options.out) as place,
+        watched(place),
         _settings_kept(),
+        ExitStack() as stack,
     ):
         # A new run has no state; a resumed one brings its options as well.
         state, note, accept = None, "", options.accept_changes
@@ -112,6 +120,7 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
             check_same(place, state.get("transform"), transform)
         options = replace(started_from(options) if state is None else options, out=place)
         be_deterministic(options.deterministic)
+        stack.enter_context(pixel_limit(options))
         parts = gather(options, find_device(device), state, accept=accept, transform=transform)
         if options.check and state is None:
             check_first(parts)
@@ -119,9 +128,12 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
         if note:
             print_once(note)
         with trainer.run as folder:
-            done = trainer.fit(interrupt)
+            again = _again(folder.folder, transform)
+            try:
+                done = trainer.fit(interrupt)
+            except WorkerError as problem:
+                raise WorkerError(f"{problem}; {again}" if (folder.folder / LAST).exists() else str(problem)) from None
         # What to do next.
-        run = shlex.quote(str(folder.folder))
         if done:
             if reason := trainer.stopped_early():
                 print_once(reason)
@@ -129,17 +141,23 @@ def _carry_out(options: Training, transform: Named | None, on_epoch_end: EpochEn
                 from yolo.training.curves import curves  # imported now, because matplotlib takes a while
 
                 print_once(curves(folder.folder))
+            run = shlex.quote(str(folder.folder))
             print_once(f"done: {folder.folder / BEST}; try it: python -m yolo detect IMAGE --weights {run}")
-        else:
-            again = f"python -m yolo train --resume {run}"
-            if transform and transform.given:
-                again += f" --transform {shlex.quote(transform.name)}"
-            elif transform:  # no command line can name it
-                again = f"yolo.train(resume={str(folder.folder)!r}, transform=...)"
-            print_once(f"{interrupt.name or 'another process'}: stopped after a completed step; resume with: {again}")
+        elif not trainer.loader.failure:
+            print_once(f"{interrupt.name or 'another process'}: stopped after a completed step; {again}")
         # Those of process 0, which has written them; another one could read too early.
         history = json.loads(from_rank_0(json.dumps(read_metrics(folder.folder)) if rank() == 0 else ""))
+        if trainer.loader.failure and not done:
+            raise WorkerError(f"{trainer.loader.failure}; stopped after a completed step; {again}")
         return Trained(folder.folder, done, trainer.best.epoch, history)
+
+
+def _again(folder: Path, transform: Named | None) -> str:
+    """Return how to resume the run of a folder."""
+    if transform and not transform.given:  # no command line can name it
+        return f"resume with: yolo.train(resume={str(folder)!r}, transform=...)"
+    same = f" --transform {shlex.quote(transform.name)}" if transform else ""
+    return f"resume with: python -m yolo train --resume {shlex.quote(str(folder))}{same}"
 
 
 def _resumed(given: Training) -> tuple[Training, dict[str, Any], str]:
@@ -151,6 +169,8 @@ def _resumed(given: Training) -> tuple[Training, dict[str, Any], str]:
     folder = given.resume
     assert folder is not None
     state = load_checkpoint(folder / LAST)
+    with loading(folder / LAST):
+        check_parts(state)
     options = read_options(folder / OPTIONS)
     # The command line was read onto the options of the run: what differs was given.
     others = [name for name in _differing(given, options) if name not in (*MAY_CHANGE, *OF_THE_COMMAND)]
@@ -162,7 +182,8 @@ def _resumed(given: Training) -> tuple[Training, dict[str, Any], str]:
             f"with --weights {folder / BEST}"
         )
     # They are compared as values: an older version wrote the same options in another order.
-    began = read_values(yaml.safe_load(state["options"]), type(options)(), f"{folder / LAST}, its options")
+    with loading(folder / LAST):
+        began = read_values(yaml.safe_load(state["options"]), type(options)(), f"{folder / LAST}, its options")
     if any(name not in (*MAY_CHANGE, *OF_THE_COMMAND) for name in _differing(options, began)):
         raise ValueError(
             f"{folder / OPTIONS} is not what the run began with; put it back, or start a new run with "

@@ -20,8 +20,12 @@ from yolo.darknet.net import Net
 from yolo.darknet.sections import KINDS, OUT_OF_SCOPE, SECTIONS, Convolutional, HeadSection, Layer
 from yolo.names import did_you_mean
 from yolo.options.shipped import shipped
+from yolo.reading import read_bytes
 
 log = logging.getLogger("yolo")
+
+LONGEST = 16_000_000
+"""Bytes of a cfg at most; the largest that is used has 20,000."""
 
 _BLANKS = str.maketrans("", "", " \t\r\n")
 
@@ -72,7 +76,7 @@ def read_cfg(path: str | Path, *, quiet: bool = False) -> Cfg:
     Remarks (unknown keys, repeated keys) are logged unless `quiet`. Raises FileNotFoundError, or CfgError, a
     ValueError.
     """
-    data = _find(Path(path)).read_bytes().removeprefix(codecs.BOM_UTF8)
+    data = read_bytes(_find(Path(path)), LONGEST).removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:  # comments in another encoding

@@ -11,6 +11,7 @@ from yolo.darknet.cfg import Cfg
 from yolo.darknet.heads import Head
 from yolo.darknet.layers import Add, ConvBlock, Init, build_layer
 from yolo.darknet.plan import IMAGE, LayerPlan, make_plan
+from yolo.pixels import check_pixels
 from yolo.size import Size
 
 MAX_BYTES = 2**31  # of parameters, unless a weights file has more
@@ -40,6 +41,7 @@ class Darknet(nn.Module):
                 f"the network would have {4 * self.plan.floats:,} bytes of parameters ({4 * largest.floats:,} in this "
                 f"layer); more than {MAX_BYTES:,} need a weights file of that size",
             )
+        check_pixels(*self.plan.size.wh, f"{cfg.file}: the network input")
         self.layers = nn.ModuleList(build_layer(layer) for layer in self.plan.layers)
         self._fitting = {self.plan.size}
         for layer in self.layers:

@@ -23,6 +23,7 @@ mosaic.py      four images in one
 order.py       randomness as a function of seed, epoch and image; the order of images in an epoch
 sampler.py     which images a batch holds
 loader.py      batches from worker processes; resuming within an epoch
+workers.py     worker processes, and how one ended
 cache.py       images decoded and shrunk once, shared by all workers
 anchors.py     how well anchors fit the boxes, and what anchors made for them would gain
 statistics.py  tables of classes, box sizes and anchors

@@ -26,6 +26,8 @@ from yolo.data.turned import other_size, remedy
 from yolo.distributed import silent
 from yolo.images.files import decode_image
 from yolo.images.opencv import cv2
+from yolo.pixels import TooManyPixelsError, max_pixels
+from yolo.reading import read_bytes
 from yolo.user_cache import cache_folder
 
 log = logging.getLogger("yolo")
@@ -62,8 +64,9 @@ def checked(paths: Sequence[str | os.PathLike[str]]) -> list[Checked]:
     names = [os.path.abspath(path) for path in paths]
     stamps = {name: _stamp(name) for name in names}
     file = _memory_of(names)
-    known = _remembered(file)
+    known, most = _remembered(file), max_pixels()
     found = {name: known[name][1] for name, stamp in stamps.items() if name in known and known[name][0] == stamp}
+    found = {name: result for name, result in found.items() if result.width * result.height <= most}
     new = [name for name in stamps if name not in found]
     chunks = [new[first : first + CHUNK] for first in range(0, len(new), CHUNK)]
     lasting: dict[str, tuple[Stamp, Checked]] = {}
@@ -122,10 +125,10 @@ def _decoded(names: Iterable[str]) -> list[tuple[str, Checked, bool]]:
     for name in names:
         data, w, h, fault, lasts = b"", 0, 0, "", True
         try:
-            data = Path(name).read_bytes()
+            data = read_bytes(name)
             h, w = decode_image(data, name).shape[:2]
         except ValueError as problem:
-            fault = str(problem)
+            fault, lasts = str(problem), not isinstance(problem, TooManyPixelsError)  # the next command may allow more
         except OSError as problem:
             fault, lasts = f"{name}: {problem.strerror or problem}", False
         results.append((name, Checked(len(data), zlib.crc32(data), w, h, fault), lasts))

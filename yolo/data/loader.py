@@ -5,24 +5,29 @@ Letters: `B` images of a batch, `h, w` height and width of the network input in 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, cast
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from yolo.data.order import Draw
-from yolo.data.sample import Sample, Target, make_target
+from yolo.data.sample import Target, make_target
 from yolo.data.sampler import Batches
+from yolo.data.workers import WorkerError, Workers
 from yolo.images.opencv import cv2
+from yolo.signals import ENDING
 from yolo.size import Size
+
+log = logging.getLogger("yolo")
 
 PER_OBJECT = ("boxes", "labels", "iscrowd", "area")  # fields of a target with one row per object
 
@@ -55,11 +60,12 @@ class Loader:
 
     `epoch` counts from 0. `position` counts the batches that were handed out, not those that workers have made ahead.
     `state_dict` holds both, so a loader that loads it continues with the next batch.
+    `failure` says how a worker ended that should not have ended; it is empty as long as none has.
     """
 
     def __init__(self, data: Drawn, batches: Batches, *, workers: int = 0, pin: bool = False, threads: int = 1) -> None:
         self.data, self.batches, self.workers, self.pin, self.threads = data, batches, workers, pin, threads
-        self.epoch, self.position = 0, 0
+        self.epoch, self.position, self.failure = 0, 0, ""
 
     def __len__(self) -> int:
         """Return the number of batches of the present epoch."""
@@ -106,22 +112,31 @@ class Loader:
                 batch = collate([parts[k % self.threads][k // self.threads] for k in range(len(draws))])
                 yield batch._replace(images=batch.images.pin_memory()) if self.pin else batch
 
-    def _of_workers(self, draws: list[list[Draw]]) -> Iterator[Batch]:
-        """Yield the batches that worker processes make."""
-        # The DataLoader draws a number that nothing depends on; with a generator of its own, torch's are left alone.
-        ahead: DataLoader[Any] = DataLoader(
-            cast("Dataset[Sample]", self.data),
-            batch_sampler=draws,
-            collate_fn=_packed,
-            worker_init_fn=_as_worker,
-            num_workers=self.workers,
-            pin_memory=self.pin,
-            generator=torch.Generator().manual_seed(self.epoch),
-        )
-        with _opencv_without_threads(), _signals_held():
-            made = iter(ahead)
-        for batch in made:
-            yield _unpacked(batch)
+    def _of_workers(self, draws: Sequence[Sequence[Draw]]) -> Iterator[Batch]:
+        """Yield the batches that worker processes make. If one ends, `failure` says so and a new one makes the rest."""
+        done = 0
+        try:
+            for batch in self._made(draws, 1 if self.failure else self.workers):
+                yield batch
+                done += 1
+        except WorkerError as problem:
+            if self.failure:
+                raise WorkerError(f"{self.failure}; the one in its place as well: {problem}") from None
+            self.failure = str(problem)
+            yield from self._of_workers(draws[done:])
+
+    def _made(self, draws: Sequence[Sequence[Draw]], count: int) -> Iterator[Batch]:
+        """Yield the batches that `count` workers make; with `pin`, a thread puts them into page-locked memory."""
+        try:
+            with _opencv_without_threads(), _signals_held():
+                workers = Workers(partial(_packed, self.data), count, _as_worker, seed=self.epoch * 1000)
+        except OSError as problem:  # no more processes, or no memory for them
+            log.warning("no worker process can be started (%s): this process makes the batches itself", problem)
+            yield from self._of_threads(draws)
+            return
+        with workers:
+            made = map(_unpacked, workers.answers(draws))
+            yield from _pinned(made) if self.pin else made
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
@@ -139,33 +154,59 @@ def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
 
 
 class _Packed(NamedTuple):
-    """A batch on its way from a worker.
+    """A batch on its way from a worker: as few arrays as possible, since each has a price.
 
-    A tensor that travels costs an open file, so four tensors per image would soon be too many. Instead the objects of
-    all images travel as bytes, in one array for each key of the targets.
+    The objects of all images travel in one array for each key of the targets.
     """
 
-    images: Tensor
+    pixels: np.ndarray
+    """The bytes of the images, in the order in which they are in memory."""
+    dtype: torch.dtype
     sizes: list[Size]
     image_ids: list[int]
     counts: list[int]
     objects: dict[str, np.ndarray]
 
 
-def _packed(samples: Sequence[tuple[Tensor, Target]]) -> _Packed:
-    """Return the batch of these samples, ready to travel."""
-    images, targets = collate(samples)
+def _packed(data: Drawn, draws: Sequence[Draw]) -> _Packed:
+    """Return the batch of these draws, ready to travel."""
+    images, targets = collate([data[draw] for draw in draws])
+    pixels = images.permute(0, 2, 3, 1) if images.ndim == 4 else images
     objects = {key: torch.cat([target[key] for target in targets]).numpy() for key in PER_OBJECT}  # type: ignore[literal-required]
-    sizes = [target["size"] for target in targets]
-    return _Packed(images, sizes, [t["image_id"] for t in targets], [len(t["labels"]) for t in targets], objects)
+    return _Packed(
+        pixels.contiguous().view(torch.uint8).numpy(),
+        images.dtype,
+        [target["size"] for target in targets],
+        [target["image_id"] for target in targets],
+        [len(target["labels"]) for target in targets],
+        objects,
+    )
 
 
 def _unpacked(packed: _Packed) -> Batch:
     """Return the batch that has travelled."""
+    pixels = torch.from_numpy(packed.pixels).view(packed.dtype)
     whole = {key: torch.from_numpy(values) for key, values in packed.objects.items()}
     boxes, labels, crowds, areas = (whole[key].split(packed.counts) for key in PER_OBJECT)
     parts = zip(boxes, labels, packed.image_ids, crowds, areas, packed.sizes, strict=True)
-    return Batch(packed.images, [make_target(*fields) for fields in parts])
+    images = pixels.permute(0, 3, 1, 2) if pixels.ndim == 4 else pixels
+    return Batch(images, [make_target(*fields) for fields in parts])
+
+
+def _pinned(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the batches in page-locked memory, where a thread copies them, one ahead."""
+
+    def following() -> Batch | None:
+        batch = next(batches, None)
+        return batch and batch._replace(images=batch.images.pin_memory())
+
+    # A new thread would use GPU 0, whichever this one uses.
+    device = (torch.cuda.current_device(),) if torch.cuda.is_available() else ()
+    with ThreadPoolExecutor(1, "pin", torch.cuda.set_device if device else None, device) as thread:
+        due = thread.submit(following)
+        while (batch := due.result()) is not None:
+            due = thread.submit(following)
+            yield batch
 
 
 def _as_worker(_worker: int) -> None:
@@ -175,29 +216,35 @@ def _as_worker(_worker: int) -> None:
     the main process decides what they mean, and then ends its workers.
     """
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # on other systems SIGTERM ends a worker, whoever sent it
+    for number in {signal.SIGINT, *ENDING} - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigtimedwait"):  # on other systems SIGTERM ends a worker, whoever sent it
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_obey_parent, daemon=True).start()
 
 
 def _obey_parent() -> None:
-    """End this worker at a SIGTERM from the main process: Python sends it to its daemons when it ends by an error."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
+    """End this worker at a SIGTERM from the main process, and within a second after that is gone.
+
+    Python sends it to its daemons when it ends by an error.
+    """
+    parent = os.getppid()
+    while os.getppid() == parent:
+        if (sent := signal.sigtimedwait({signal.SIGTERM}, 1)) and sent.si_pid == parent:
+            break
     os._exit(0)
 
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Hold back SIGINT and SIGTERM until the end of the block.
+    """Hold back SIGINT, SIGTERM and SIGHUP until the end of the block.
 
     Processes that start in the block inherit this, so no worker is ended before `_as_worker` has run in it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDING})
     try:
         yield
     finally:

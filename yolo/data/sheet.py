@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from yolo.boxes import Detections
 from yolo.data.sample import DataSet, Sample
-from yolo.images.draw import draw, lettering
+from yolo.images.draw import LONGEST, draw, drawable, lettering
 from yolo.images.placement import Placement
 from yolo.images.resize import place
 from yolo.size import Size
@@ -70,7 +70,7 @@ def sheet(tiles: Sequence[Tile], size: Size, title: str = "") -> np.ndarray:
     rows = math.ceil(len(tiles) / columns)
     paper = Image.new("RGB", (GAP + columns * (w + GAP), TITLE + rows * (h + CAPTION + GAP)), PAPER)
     pen = ImageDraw.Draw(paper)
-    pen.text((GAP, TITLE // 2), title, fill=INK, font=lettering(20), anchor="lm")
+    pen.text((GAP, TITLE // 2), drawable(title), fill=INK, font=lettering(20), anchor="lm")
     for n, (image, caption) in enumerate(tiles):
         x, y = GAP + n % columns * (w + GAP), TITLE + n // columns * (h + CAPTION + GAP)
         paper.paste(Image.fromarray(np.full((h, w, 3), 220, np.uint8) if image is None else image), (x, y))
@@ -92,6 +92,7 @@ def tile(sample: Sample, names: Sequence[str], size: Size, *, letterbox: bool = 
 
 def _fitting(text: str, width: int) -> str:
     """Return the longest end of a text that fits into `width` pixels, after an ellipsis where it is cut."""
+    text = drawable(text[-LONGEST:])
     while lettering(13).getlength(text) > width:
         text = "…" + text[2:]
     return text

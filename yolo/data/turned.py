@@ -15,6 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ExifTags, Image
 
+from yolo.pixels import check_pixels
+from yolo.reading import open_regular, reading
+
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 SLACK = 1.0
@@ -27,19 +30,21 @@ NAMED = 10
 def image_size(path: str) -> tuple[int, int]:
     """Return width and height of an image file as it is displayed, from its header.
 
-    Raises ValueError for what is not an image.
+    Raises ValueError for what is not an image or has too many pixels, and for a file that cannot be read.
     """
     return displayed(path)[0]
 
 
 def displayed(path: str) -> tuple[tuple[int, int], bool]:
     """Return width and height as `image_size`, and whether those of the stored pixels are swapped. Raises alike."""
+    # Pillow reads the pixels of some files to find their orientation, and raises all kinds of errors for damaged ones.
     try:
-        with Image.open(path) as image:
+        with reading(path, "an image"), open_regular(path) as file, Image.open(file) as image:
             w, h = image.size
+            check_pixels(w, h, path)
             sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise ValueError(f"{path}: not an image, or a damaged one: {problem}") from problem
+    except OSError as problem:
+        raise ValueError(f"{path}: cannot be read: {problem.strerror or problem}") from problem
     return ((h, w) if sideways else (w, h)), sideways
 
 

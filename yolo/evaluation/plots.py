@@ -17,6 +17,7 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import PercentFormatter
 
 from yolo.atomic import replacing
+from yolo.images.draw import drawable
 
 FEW = 10
 """Up to this number of classes, each has its own colour and its own line in the legend; more are drawn alike."""
@@ -127,7 +128,8 @@ def words(names: Sequence[str]) -> list[str]:
     """
     known = _letters()
     return [
-        ("" if name[:1] != "_" else " ") + "".join(c if ord(c) in known else "□" for c in name).replace("$", r"\$")
+        ("" if name[:1] != "_" else " ")
+        + "".join(c if ord(c) in known else "□" for c in drawable(name)).replace("$", r"\$")
         for name in names
     ]
 

@@ -5,7 +5,6 @@ Letters: `C` classes.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from yolo.atomic import replacing
+from yolo.harmless import csv_lines
 from yolo.metrics.bootstrap import Interval, bootstrap
 from yolo.metrics.coco import LIMITS, CocoResult, Metric, evaluate
 from yolo.metrics.confusion import confusion_matrix
@@ -177,13 +177,12 @@ def write_report(report: Report, folder: Path, content: Mapping[str, Any]) -> No
     from yolo.evaluation.plots import plot_confusion, plot_errors, plot_f1, plot_precision_recall
 
     with replacing(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        temporary.write_text(text, "utf-8", "backslashreplace")  # half a UTF-16 pair becomes an escape of json
     rows = class_rows(report)
-    cells = [{key: "" if value == -1 else value for key, value in row.items()} for row in rows]
-    with replacing(folder / "per_class.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(cells)
+    cells = [["" if value == -1 else value for value in row.values()] for row in rows]
+    with replacing(folder / "per_class.csv") as temporary:
+        temporary.write_text(csv_lines([list(rows[0]), *cells]), "utf-8", "backslashreplace", newline="")
     names, curves, best = report.result.names, report.curves, report.curves.best[-1]
     precision = report.result.precision[report.result.rules.thresholds.index(0.5), :, :, 0].numpy()
     plot_precision_recall(folder / "precision_recall.png", precision, [row["AP50"] for row in rows], names)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from yolo.explain.text import Explained, headline
-from yolo.images.draw import Tag, corners_of, free_place, lettering
+from yolo.images.draw import Tag, corners_of, drawable, free_place, lettering
 
 PANEL, LARGEST = 1000, 1600  # pixels of the longer side of each panel, at least and at most
 
@@ -89,6 +89,7 @@ class _Panel:
 
     def tag(self, text: str, corners: tuple[int, int, int, int], rgb: Colour) -> None:
         """Add a tag at a box."""
+        text = drawable(text)
         left, top, right, bottom = self.pen.textbbox((0, 0), text, font=lettering(LETTER))
         size = int(right - left) + 6, int(bottom - top) + 6
         place = free_place(corners, size, self.image.size, self._tags)
@@ -159,6 +160,7 @@ def _legend(explained: Explained) -> list[tuple[Colour | None, str]]:
 
 def _fitted(text: str, width: int) -> str:
     """Return a text, shortened to a width in pixels."""
+    text = drawable(text)
     while lettering(LETTER).getlength(text) > width:
         text = text[:-2] + "…"
     return text

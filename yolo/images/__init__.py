@@ -1,6 +1,7 @@
 """Everything that touches pixels.
 
 opencv.py     OpenCV, or which package is missing
+header.py     width and height from the header of an image file
 files.py      image files to RGB uint8 and back
 placement.py  where an image lies in the network input; coordinates there and back
 resize.py     images to network inputs: resize, letterbox, darknet's own resize

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import distribution
@@ -12,6 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from yolo.boxes import Detections
+
+LONGEST = 200
+"""Letters of a text that are drawn at most."""
 
 GOLDEN_RATIO = 0.618033988749895
 
@@ -38,7 +42,7 @@ def draw(image: np.ndarray, detections: Detections, names: Sequence[str], *, sco
     rows = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
     for box, score, label in rows:
         corners = corners_of(box, canvas.size)
-        text = f"{names[label]} {score:.2f}" if scores else names[label]
+        text = drawable(names[label]) + (f" {score:.2f}" if scores else "")
         left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
         size = int(right - left) + 2 * line + 2, int(bottom - top) + 2 * line + 2
         place = free_place(corners, size, canvas.size, tags)
@@ -94,6 +98,17 @@ def corners_of(box: Sequence[float], image: tuple[int, int]) -> tuple[int, int, 
 def _clip(value: float, end: int) -> int:
     """Return a coordinate as a pixel index from 0 to `end` - 1; 0 for NaN."""
     return int(min(max(value, 0), end - 1)) if value == value else 0
+
+
+def drawable(text: str) -> str:
+    """Return a text that can be drawn on one line, with boxes for what has no shape, and an ellipsis after 200 letters.
+
+    Pillow's layout fails at several paragraphs, control characters and surrogates, all of which names and paths may
+    have. Very long names would take minutes.
+    """
+    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    shapeless = ("Cc", "Cs", "Zl", "Zp")
+    return "".join("□" if unicodedata.category(letter) in shapeless else letter for letter in text)
 
 
 @cache

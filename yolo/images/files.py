@@ -5,6 +5,7 @@ Letters: `h, w` height and width in pixels, `C` channels.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Literal
@@ -12,18 +13,12 @@ from typing import Literal
 import numpy as np
 
 from yolo.atomic import replacing
+from yolo.images.header import jpeg_size, kind_of, size_of
 from yolo.images.opencv import cv2
+from yolo.pixels import check_pixels
+from yolo.reading import read_bytes
 
-KINDS = {  # the first bytes of a file -> its format
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"GIF8": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-}
-
-ENDINGS = {"JPEG": ".jpg", "TIFF": ".tif"}  # of the formats whose ending is not their name
+ENDINGS = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG 2000": ".jp2"}  # of the formats whose ending is not their name
 
 # EXIF orientation -> OpenCV's flip (1 left-right, 0 up-down, -1 both), for 5 to 8 after a transposition
 FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
@@ -38,9 +33,9 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
     (77 R + 150 G + 29 B) >> 8. JPEG pixels are libjpeg-turbo's, like those of darknet built with OpenCV. darknet's own
     reader differs by a few levels and ignores EXIF.
 
-    Raises FileNotFoundError if the file does not exist, and ValueError that names the file if it is a folder, empty,
-    not an image, damaged or truncated. A JPEG is truncated without its end-of-image marker: OpenCV 4 would fill the
-    missing part with grey.
+    Raises FileNotFoundError if the file does not exist, and ValueError that names the file if it is a folder, a pipe or
+    a device, empty, not an image, damaged or truncated, or has more pixels than `max_pixels`. A JPEG is truncated
+    without its end-of-image marker: OpenCV 4 would fill the missing part with grey.
     """
     if channels not in (1, 3):
         raise ValueError(
@@ -50,7 +45,7 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
     if os.path.isdir(path):
         raise ValueError(f"{path}: is a folder, expected an image file; name one of the files in it")
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such image file (looked from the folder {os.getcwd()})") from error
     image = decode_image(data, path)
@@ -62,15 +57,6 @@ def luminance(image: np.ndarray) -> np.ndarray:
     # In 16 bits, because the weighted sum is up to 256 * 255.
     red, green, blue = (image[..., c].astype(np.uint16) for c in range(3))
     return ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.uint8)[..., None]
-
-
-def kind_of(data: bytes) -> str | None:
-    """Return the format of an image by its first 12 bytes; None for what is not an image, and for rare formats."""
-    if data.startswith(b"RIFF") and data.startswith(b"WEBP", 8):
-        return "WEBP"
-    if data.startswith(b"BM") and any(data[6:10]):  # a text; a bitmap has four zeros there
-        return None
-    return next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
 
 
 def image_ending(path: Path) -> str | None:
@@ -88,16 +74,16 @@ def image_ending(path: Path) -> str | None:
 
 
 def decode_image(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
-    """Return the bytes of the file `path` as RGB uint8 `[h, w, 3]`. Raises ValueError if the image is damaged."""
+    """Return the bytes of the file `path` as RGB uint8 `[h, w, 3]`. Raises ValueError if it is damaged or too large."""
     if not data:
         raise ValueError(f"{path}: is empty (0 bytes), expected an image file; fetch it again")
     kind = kind_of(data)
     found = f"{len(data)} bytes that begin with {data[:12]!r}"
 
     # OpenCV 4 misses the orientation of a JPEG with XMP before its EXIF block, and of every WEBP. They are read here.
-    flags, orientation = cv2.IMREAD_COLOR, 1
+    flags, orientation, size = cv2.IMREAD_COLOR, 1, None
     if kind == "JPEG":
-        exif, whole = _scan_jpeg(data)
+        exif, size, whole = _scan_jpeg(data)
         if not whole:
             raise ValueError(
                 f"{path}: truncated JPEG, {found} but have no end-of-image marker (ff d9) after the image; "
@@ -108,12 +94,17 @@ def decode_image(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
         flags, orientation = flags | cv2.IMREAD_IGNORE_ORIENTATION, _orientation(_webp_exif(data))
     elif kind == "TIFF":  # otherwise 16 bits are rounded to 8
         flags |= cv2.IMREAD_ANYDEPTH
+    if size := size or size_of(data, kind):
+        check_pixels(*size, path)
 
-    # OpenCV reports damage in two ways: by an exception, or by None.
+    # OpenCV reports damage by None, by its exception, and by those of Python's converter (SystemError, MemoryError).
+    image: np.ndarray | None = None
     try:
-        image: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ValueError(f"{path}: OpenCV refuses this {kind or 'file'} ({found}): {error}") from error
+        if size:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except Exception as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: OpenCV refuses this {kind or 'file'} ({found}): {problem}") from error
     if image is None:
         reader = f"OpenCV {cv2.__version__}"
         what = f"{kind} that {reader} cannot read, damaged or truncated"
@@ -143,25 +134,27 @@ def decode_image(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
 # EXIF is read here and not by Pillow. Pillow does not say whether a JPEG is whole. It loses an orientation that comes
 # after a damaged entry, warns of such entries (filters of warnings are not safe in threads, which read images too), and
 # refuses large images. It would also take 20 to 60 microseconds per JPEG, which is 2 to 6 % of a small one.
-def _scan_jpeg(data: bytes) -> tuple[bytes, bool]:
-    """Return the EXIF block of a JPEG (empty without one), and whether its image has an end-of-image marker.
+def _scan_jpeg(data: bytes) -> tuple[bytes, tuple[int, int] | None, bool]:
+    """Return the EXIF block of a JPEG (empty without one), width and height, and whether it has an end-of-image marker.
 
     Segments are skipped by their length up to the first start-of-scan, so neither the orientation nor the end of a
     thumbnail is taken for the image's. In compressed data, ff is always followed by 00 or a marker.
     """
-    exif, position = b"", 2
+    exif, size, position = b"", None, 2
     while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
         if marker == 0xFF:  # a fill byte
             position += 1
             continue
         if marker == 0xDA:  # start of scan
-            return exif, data.rfind(b"\xff\xd9", position) >= 0
+            return exif, size, data.rfind(b"\xff\xd9", position) >= 0
         if marker == 0xE1 and not exif and data.startswith(b"Exif\0\0", position + 4):
             exif = data[position + 10 : position + 2 + length]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            size = max(size or (0, 0), jpeg_size(data, position), key=math.prod)
         has_length = marker > 0x01 and not 0xD0 <= marker <= 0xD8
         position += 2 + length * has_length
-    return exif, False
+    return exif, size, False
 
 
 def _webp_exif(data: bytes) -> bytes:

@@ -10,8 +10,11 @@ from typing import TypeVar
 import numpy as np
 
 from yolo.images.opencv import cv2
+from yolo.pixels import check_pixels
 
 T = TypeVar("T")
+
+SIDES = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
 
 COUNTING = frozenset([".mp4", ".m4v", ".mov", ".3gp", ".avi"])
 """Endings of containers that state the number of their frames."""
@@ -29,7 +32,8 @@ class Video:
         path: the file; None for a stream or a camera.
         name: its name in messages.
 
-    Raises FileNotFoundError if there is no such file, and ValueError for a file name that is not Unicode.
+    Raises FileNotFoundError if there is no such file, and ValueError for a file name that is not Unicode and for frames
+    of more pixels than `max_pixels`.
     """
 
     def __init__(self, address: str | int, path: Path | None, name: str) -> None:
@@ -43,10 +47,19 @@ class Video:
         # OpenCV's reader of numbered images prints the address of a stream with its password.
         by_ffmpeg = path is None and "://" in str(address) and cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG)
         self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG if by_ffmpeg else cv2.CAP_ANY)
+        self._check(*(max(0, int(self._capture.get(side))) for side in SIDES))
         self._stated = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.rate = self._stated if 0 < self._stated <= 1000 else 25.0
         self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.live = path is None and not self.count
+
+    def _check(self, w: int, h: int) -> None:
+        """Raise TooManyPixelsError for frames of more pixels than allowed; then the capture is closed."""
+        try:
+            check_pixels(w, h, self.what)
+        except ValueError:
+            self._capture.release()
+            raise
 
     def frames(self, channels: int) -> Generator[tuple[int, np.ndarray], None, None]:
         """Yield the number of each frame, from 0, and its pixels uint8 `[h, w, channels]`, RGB or grey, until the end.
@@ -62,6 +75,7 @@ class Video:
                     break
                 before, last = last, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 steady += abs((last - before) * self._stated - 1) < 0.1
+                self._check(frame.shape[1], frame.shape[0])  # a stream may change its size
                 yield number, cv2.cvtColor(frame, colours).reshape(*frame.shape[:2], -1)
                 number += 1
         finally:

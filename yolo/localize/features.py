@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from tqdm import tqdm
 
+from yolo.atomic import alone
 from yolo.backbones.published import Backbone
-from yolo.darknet.safetensors_file import read_tensors, save_tensors
+from yolo.darknet.safetensors_file import read_checked, save_checked
 from yolo.data.datasets import ImageDataset
 from yolo.data.order import Draw, chance
 from yolo.data.sample import Target, make_target
@@ -85,13 +86,14 @@ class FeatureStore:
         if all(path in self._known and len(self._known[path]) >= views for path in paths):
             return
         file = FOLDER / f"{self._key(paths, views)}.features"
-        if file.is_file():
-            features = read_tensors(file)[0]["features"]
-        else:
-            log.warning("features of %s: computed once into %s", self.backbone.spec, file)
-            features = self._computed(data, views)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            save_tensors(file, {"features": features}, {"backbone": self.backbone.spec})
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with alone(file):  # another process may be computing the same
+            features = read_checked(file)
+            if features is None:
+                why = ", which is damaged or of another version" if file.exists() else ""
+                log.warning("features of %s: computed once into %s%s", self.backbone.spec, file, why)
+                features = self._computed(data, views)
+                save_checked(file, features)
         self._known |= dict(zip(paths, features, strict=True))
 
     def _computed(self, data: ImageDataset, views: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from yolo.darknet.cfg import Cfg, parse_cfg, read_cfg, with_classes
 from yolo.darknet.layers import ConvBlock
 from yolo.darknet.network import Darknet
-from yolo.darknet.safetensors_file import read_metadata
+from yolo.darknet.safetensors_file import json_in, read_metadata, size_in
 from yolo.darknet.sections import Region, Yolo
 from yolo.darknet.transfer import transfer
 from yolo.distributed import print_once
@@ -112,8 +111,7 @@ def _from_weights(options: Training, weights: Path) -> dict[str, Any]:
     # The input belongs to the network: with another cfg it is that cfg's.
     recipe = getattr(options, "recipe", "ours")
     if recipe == "ours" and options.size is None and getattr(options, "cfg", None) is None and "size" in found:
-        height, width = json.loads(found["size"])
-        made["size"] = f"{width}x{height}"
+        made["size"] = str(size_in(made["weights"], found))
     return made
 
 
@@ -121,8 +119,8 @@ def names_of_weights(options: Training) -> list[str] | None:
     """Return the class names in the file that a new run takes its network from; None if there are none."""
     if getattr(options, "cfg", None) is not None:
         return None
-    names: list[str] | None = json.loads(_metadata(options.weights).get("names", "null"))
-    return names
+    found = _metadata(options.weights)
+    return json_in(options.weights or "", found, {"names": list})["names"] if "names" in found else None
 
 
 def _metadata(weights: Path | None) -> dict[str, str]:

@@ -46,7 +46,7 @@ class ExportedDetector(Detector):
     def __init__(self, session: Session, names: Sequence[str] | str | Path | None = None) -> None:
         self.session, own = session, values_in(session.path, session.metadata)
         self.names = class_names(own["names"] if names is None else names, len(own["names"]))
-        self.size, self.letterbox = Size(*own["size"]), own["letterbox"]
+        self.size, self.letterbox = own["size"], own["letterbox"]
         self.channels, self.agnostic = own["channels"], own["agnostic"]
         self.nms_kind, self.network = session.metadata.get("nms_kind", "iou"), nn.Module()
         self._placed = self.size, self.letterbox
@@ -120,7 +120,7 @@ class RawNetwork(Darknet):
         nn.Module.__init__(self)  # nothing of Darknet's is allocated
         self.session, own = session, values_in(session.path, session.metadata)
         self.cfg = parse_cfg(own["cfg"], f"{session.path}, cfg in its metadata")
-        self.plan = make_plan(self.cfg, Size(*own["size"]))
+        self.plan = make_plan(self.cfg, own["size"])
         heads = (layer for layer in self.plan.layers if isinstance(layer.section, HeadSection))
         self.layers = nn.ModuleList(map(build_layer, heads))
 
@@ -238,13 +238,11 @@ def values_in(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> dict
     kinds |= {"channels": int, "agnostic": bool} if metadata.get("output") == "detections" else {"cfg": str}
     try:
         found = {key: metadata[key] if kind is str else json.loads(metadata[key]) for key, kind in kinds.items()}
-    except (KeyError, ValueError) as problem:
+        if wrong := [key for key, kind in kinds.items() if type(found[key]) is not kind]:
+            raise ValueError(f"{wrong[0]}: {repr(found[wrong[0]])[:60]}")
+        found["size"] = Size.of_json(found["size"])
+    except (KeyError, ValueError, RecursionError) as problem:
         raise ValueError(f"{path}: damaged metadata ({problem}); {AGAIN}") from None
-    wrong = [
-        key for key, kind in kinds.items() if type(found[key]) is not kind or (key == "size" and len(found[key]) != 2)
-    ]
-    if wrong:
-        raise ValueError(f"{path}: damaged metadata ({wrong[0]}: {found[wrong[0]]!r}); {AGAIN}")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
-from yolo.darknet.safetensors_file import load_safetensors, read_metadata, read_tensors
+from yolo.darknet.safetensors_file import json_in, load_safetensors, read_metadata, read_tensors, size_in
 from yolo.darknet.sound import check_sound
 from yolo.darknet.weights import load_weights
 from yolo.models.detector import Detector
@@ -28,6 +27,7 @@ from yolo.options.detection import ModelFiles
 from yolo.options.registry import find_model, resolve
 from yolo.options.training import Training
 from yolo.options.yaml_file import read_values
+from yolo.pixels import check_pixels
 from yolo.size import Size
 
 log = logging.getLogger("yolo")
@@ -98,6 +98,7 @@ def load(
     detector = (_from_safetensors if ending == ".safetensors" else _from_darknet)(found, letterbox)
     # What the caller chooses replaces what the files say.
     made: dict[str, Any] = {"size": Size(*size)} if size is not None else {}
+    check_pixels(*made.get("size", detector.size).wh, f"{found.file or cfg}: the network input")
     made |= {"letterbox": letterbox} if letterbox is not None else {}
     if exact or compile or precision != "auto":
         if not isinstance(detector, YoloDetector):
@@ -184,6 +185,10 @@ def _from_safetensors(found: Weights, letterbox: bool | None) -> Detector:
     if cfg and not (isinstance(detector, YoloDetector) and cfg == detector.network.cfg):
         raise ValueError(f"{path} was saved with another cfg than {cfg.file}; give the safetensors file alone")
     classes = detector.network.heads[-1].classes if isinstance(detector, YoloDetector) else len(detector.names)
+    if names is None and len(detector.names) != classes:
+        raise ValueError(
+            f"{path}: {len(detector.names)} class names for a network of {classes} classes; give others with --names"
+        )
     return detector.replace(names=class_names(detector.names if names is None else names, classes))
 
 
@@ -205,15 +210,14 @@ def rebuilt(
         # The detector as it was built, with initial weights.
         given = yaml.safe_load(metadata["options"])
         options: Training = read_values(given, model.options(), f"{path}, options in its metadata")
-        names = list(map(str, json.loads(metadata["names"])))
+        values = json_in(path, metadata, {"names": list, "letterbox": bool})
+        names, size = list(map(str, values["names"])), size_in(path, metadata)
         detector: Detector = (build or resolve(model.builder))(options.without_weights(), names)
         # What has changed since: weights, input, placement.
         detector.network.load_state_dict(read_tensors(path)[0])
-        height, width = json.loads(metadata["size"])
         check_sound(detector.network, path)
-        made = {"size": Size(int(height), int(width)), "letterbox": bool(json.loads(metadata["letterbox"]))}
-        return detector.replace(options=options, **made)
-    except (KeyError, TypeError, RuntimeError) as problem:
+        return detector.replace(options=options, size=size, letterbox=values["letterbox"])
+    except (KeyError, TypeError, RuntimeError, yaml.YAMLError) as problem:
         raise ValueError(f"{path}: not a complete file of model {metadata['model']!r}: {problem}") from None
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from yolo.options.bounds import Checked, MaybeCount
+from yolo.options.bounds import Checked, MaxPixels, MaybeCount
 from yolo.options.commands import HOLDOUT
+from yolo.pixels import MAX_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,5 +47,6 @@ class Anchors(Checked):
     """What to do about faults in annotations and damaged images: stop, or list them and leave out their images."""
     seed: int = 0
     """Seed of the starts of the k-means."""
+    max_pixels: MaxPixels = MAX_PIXELS
     darknet: bool = False
     """Take the mean of an anchor's boxes, as darknet's calc_anchors does; by default the median, which fits better."""

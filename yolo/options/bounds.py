@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from tyro.conf import arg
+
 
 class Bound(NamedTuple):
     """The numbers that an option accepts: from `low` to `high`, both included, and above `above`, below `below`."""
@@ -30,6 +32,11 @@ FromZero = Annotated[int, Bound("at least 0", low=0)]
 Number = Annotated[float, Bound("a number from 0", low=0, below=math.inf)]
 Share = Annotated[float, Bound("a share from 0 to 1", low=0, high=1)]
 Decay = Annotated[float, Bound("a number from 0 (off), below 1", low=0, below=1)]
+MaxPixels = Annotated[
+    int,
+    Bound("at least 1", low=1),
+    arg(help="Largest number of pixels of an image or a video frame, by its header; larger ones are not decoded."),
+]
 Factor = Annotated[float, Bound("a factor from 1 (off) to 10", low=1, high=10)]
 
 

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from yolo.options.aliases import spellings
-from yolo.options.bounds import Bound, Checked, Count, FromZero
+from yolo.options.bounds import Bound, Checked, Count, FromZero, MaxPixels
 from yolo.options.detection import EVALUATION, Filter, ModelFiles
 from yolo.options.schedule import Schedule
+from yolo.pixels import MAX_PIXELS
 
 HOLDOUT = Bound("a share above 0, below 1", above=0, below=1)
 
@@ -76,6 +77,7 @@ class Detect:
     and may change the last digits of a result."""
     quiet: bool = False
     """Print nothing but errors, so that a job of cron sends a mail only if something is wrong."""
+    max_pixels: MaxPixels = MAX_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,7 @@ class ShowData(Checked):
     """Use a random part of the images, in (0, 1]."""
     seed: int = 0
     """Seed of the random part, and of the augmentation on the second sheet."""
+    max_pixels: MaxPixels = MAX_PIXELS
     images: Annotated[int, Bound("at least 1 on the sheet", low=1), arg(aliases=spellings("images"))] = 12
     """Number of images on the sheet, spread evenly over the split."""
     out: Path = Path("runs/data")
@@ -139,6 +142,7 @@ class Doctor(Checked):
     model: ModelFiles = field(default_factory=ModelFiles)
     batch_size: Count = 16
     """Images per batch of the model."""
+    max_pixels: MaxPixels = MAX_PIXELS
     out: Path = Path("runs/doctor")
     """Folder for doctor.json, doctor.html and the sheets."""
 
@@ -188,6 +192,7 @@ class Evaluate(Checked):
     """Number of bootstrap resamples of the images for the 95 % intervals; 0 leaves them out."""
     pycocotools: bool = False
     """Run pycocotools as well and print the largest difference."""
+    max_pixels: MaxPixels = MAX_PIXELS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -269,6 +274,7 @@ class Explain(Checked):
     fits. By default the run's own, else prior, YOLOv3's."""
     out: Path = Path("runs/explain")
     """Folder for explain.json and the drawing, NAME.png."""
+    max_pixels: MaxPixels = MAX_PIXELS
 
     def __post_init__(self) -> None:
         super().__post_init__()

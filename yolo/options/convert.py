@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from yolo.options.bounds import Checked
+from yolo.options.bounds import Checked, MaxPixels
 from yolo.options.detection import Filter
+from yolo.pixels import MAX_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Certify(Checked):
     """What computes the file for the certificate: onnxruntime (the default) or OpenVINO."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of that engine; bf16 needs --engine openvino."""
+    max_pixels: MaxPixels = MAX_PIXELS
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from yolo.options.augment import PLAIN, Augment
-from yolo.options.bounds import Bound, Checked, Count, Decay, FromZero, MaybeCount, Number
+from yolo.options.bounds import Bound, Checked, Count, Decay, FromZero, MaxPixels, MaybeCount, Number
 from yolo.options.schedule import Schedule
+from yolo.pixels import MAX_PIXELS
 from yolo.size import Size
 
 
@@ -72,10 +73,12 @@ class Training(Checked):
     """Folder of the run; by default a new one in runs/."""
     resume: Path | None = None
     """Folder of a run to resume, exactly as if it had not stopped; its options are read from it. Only --epochs (more),
-    --workers, --device, --eval-every, --save-every may be given beside it, and --data, --val for data that moved."""
+    --workers, --device, --eval-every, --save-every, --max-pixels may be given beside it, and --data, --val for data
+    that moved."""
     check: bool = True
     """Run the quick checks of `python -m yolo check` before the first step: warnings are printed, and a training that
     cannot succeed does not begin. --no-check starts it anyway."""
+    max_pixels: MaxPixels = MAX_PIXELS
     accept_changes: bool = False
     """Resume although the data or the cfg changed since the run began; what changed is written into its data.json."""
 

@@ -11,12 +11,15 @@ ema.py         the exponential moving average of a network
 full_batches.py  the network by torch.compile or as CUDA graphs, for full batches
 precision.py   training in float32, bfloat16 or float16
 checkpoint.py  last.pt, written completely or not at all, read without unpickling; random numbers
+fitting.py     whether a checkpoint has every part that a resume needs, of the right kind and shape
 run_folder.py  the folder of a run: options, metrics line by line, TensorBoard
+room.py        what a run needs on the disk
 owner.py       one training per folder: the lock, and who has it
 record.py      the images, labels and classes of a run as data.json, and what changed in them
 kept.py        the cfg and the data that a run trusts, compared when it is resumed
 readback.py    copies the numbers of a step from the device without waiting
-interrupt.py   stops after a complete step at Ctrl-C or SIGTERM
+interrupt.py   stops after a complete step at Ctrl-C, SIGTERM or SIGHUP
+heartbeat.py   the processes of a training watch each other: none waits for a dead one
 progress.py    the progress bar, a line per epoch, what limits the speed
 diagnose.py    finds where the first non-finite number appeared
 allocator.py   makes glibc's memory allocator keep the blocks that training frees

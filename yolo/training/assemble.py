@@ -31,12 +31,14 @@ from yolo.training.allocator import keep_large_blocks
 from yolo.training.batches import loader_threads, loader_workers, make_batches
 from yolo.training.callback import EpochEnd
 from yolo.training.engine import Trainer
+from yolo.training.fitting import check, loading
 from yolo.training.full_batches import FullBatches, compiled, recorded
 from yolo.training.kept import DATA, Verdict, epoch_anew, in_order, kept_cfg, settled
 from yolo.training.optimizer import freeze, make_optimizer
 from yolo.training.precision import Arithmetic, autocast, training_precision
 from yolo.training.record import read_record
-from yolo.training.run_folder import OPTIONS, Run, next_folder
+from yolo.training.room import check_room
+from yolo.training.run_folder import LAST, OPTIONS, Run, next_folder
 from yolo.training.schedule import make_schedule, warmup_notes
 from yolo.training.sets import check_sets, open_sets, place_of, viewed
 from yolo.training.transform import Named, with_name
@@ -103,7 +105,10 @@ def gather(
     # The weights of a resumed run are in its checkpoint: the files that it started from may be gone.
     detector = build_detector(options if state is None else kept_cfg(options), data.names, device)
     if state is not None:  # at once, since the weights may decide what the samples are
-        detector.network.load_state_dict(renamed(state["trainer"])["network"])
+        with loading((options.out or Path()) / LAST):
+            saved = renamed(state["trainer"])["network"]
+            check(saved, detector.network.state_dict(), "trainer.network")
+            detector.network.load_state_dict(saved)
     _check_metric(options.early_metric, detector)
     detector, wrapped = _wrap(detector, options, len(data))
     seen, batches = make_batches(options, data, detector, transform.call if transform else None)
@@ -155,6 +160,7 @@ def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
     )
     watching = watchers(detector, options, validation, parts.arithmetic)
     # The folder comes last: errors in the options are reported before anything is written.
+    check_room(detector, options)
     text = with_name(yaml_text(options), parts.transform)
     run = _folder(options, state, text, verdict.files(detector))
     trainer = Trainer(
@@ -162,7 +168,7 @@ def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
         parts.loader,
         optimizer,
         parts.schedule,
-        evaluate=partial(_evaluate, validation, run),
+        evaluate=partial(_evaluate, validation, run, parts.loader),
         run=run,
         options=options,
         precision=parts.precision,
@@ -178,7 +184,9 @@ def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
             trainer.step, (parts.loader.epoch, parts.loader.position) = recipe.first, recipe.start
         _first_batch(parts.seen, parts.batches, run, options.accumulate)
     else:
-        trainer.load_state_dict(epoch_anew(state["trainer"], parts.batches) if verdict.anew else state["trainer"])
+        with loading(run.folder / LAST):
+            trainer.load_state_dict(epoch_anew(state["trainer"], parts.batches) if verdict.anew else state["trainer"])
+        run.rewind(trainer.loader.epoch)  # nothing is written before the state is known to fit
         if verdict.anew:  # before the record says so: a crash in between leaves a run that is refused again
             trainer.save()
         run.replace({**verdict.files(detector), OPTIONS: text})
@@ -269,19 +277,25 @@ def _wrap(detector: Detector, options: Training, images: int) -> tuple[Detector,
 
 
 def _folder(options: Training, state: dict[str, Any] | None, text: str, files: Mapping[str, str]) -> Run:
-    """Return the folder of the run: a new one, or the existing one without what is newer than the checkpoint.
+    """Return the folder of the run: a new one, or the existing one as it is.
 
     `text` is its options.yaml, `files` the texts of its other files by name.
     """
     if state is not None:
         assert options.out is not None
-        return Run.open(options.out, state["trainer"]["loader"]["epoch"], state["trainer"]["step"])
+        return Run(options.out, first_step=state["trainer"]["step"] + 1)
     return Run.create(options.out or next_folder(), text, files)
 
 
-def _evaluate(validation: Validation, run: Run, detector: Detector, step: int) -> dict[str, float | None]:
-    """Return the metrics, and write a sheet of objects and detections, which replaces the one before."""
+def _evaluate(
+    validation: Validation, run: Run, loader: Loader, detector: Detector, step: int
+) -> dict[str, float | None]:
+    """Return the metrics, and write a sheet of objects and detections, which replaces the one before.
+
+    A worker of the evaluation that has ended stops training as one of its `loader` does.
+    """
     numbers = validation(detector)
+    loader.failure = loader.failure or validation.loader.failure
     if rank() == 0:
         sheet = validation.sheet(detector)
         write_image(run.folder / "detections.png", sheet)

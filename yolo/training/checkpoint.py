@@ -7,7 +7,6 @@ It holds tensors, numbers, strings, lists and dictionaries only, so that `torch.
 from __future__ import annotations
 
 import errno
-import pickle
 import random
 import shutil
 import zipfile
@@ -33,9 +32,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             torch.save({"format": FORMAT, **state}, temporary)
         except RuntimeError as problem:  # PyTorch's writer does not report which error occurred
             free = shutil.disk_usage(path.parent).free / 1e6
-            raise OSError(
-                errno.EIO, f"{path}: not written, the previous one stays; {free:,.0f} MB are free"
-            ) from problem
+            what = f"not written, the previous one stays; {free:,.0f} MB are free"
+            raise OSError(errno.EIO, what, str(path)) from problem
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -46,17 +44,37 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, so there is no run to resume; give a folder of runs/")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not check the checksums
-            if (broken := archive.testzip()) is not None:
-                raise RuntimeError(f"{broken} is damaged")
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive, path.stat().st_size)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError, EOFError) as problem:
-        why = (str(problem) or type(problem).__name__).splitlines()[0]
-        raise ValueError(f"{path}: not a complete checkpoint ({why}); was the copy cut short?") from None
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as problem:  # of the zip file, of the pickle in it, and of the tensors that this describes
+        why = next(iter(str(problem).splitlines()), "") or type(problem).__name__
+        raise ValueError(f"{path}: not a complete checkpoint ({why[:200]}); was the copy cut short?") from None
     found = state.get("format") if isinstance(state, dict) else type(state).__name__
-    if found != FORMAT:
-        raise ValueError(f"{path}: a checkpoint of format {found}; this program reads format {FORMAT}")
+    if type(found) is not int or found != FORMAT:
+        raise ValueError(f"{path}: a checkpoint of format {str(found)[:60]}; this program reads format {FORMAT}")
     return state
+
+
+def _check_members(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise BadZipFile for what PyTorch does not write: members that are compressed, encrypted, damaged or too large.
+
+    A few bytes could claim gigabytes otherwise. `torch.load` does not check the checksums.
+    """
+    members = archive.infolist()
+    for member in members:
+        if (
+            member.compress_type != zipfile.ZIP_STORED
+            or member.flag_bits & 1
+            or member.file_size != member.compress_size
+        ):
+            raise zipfile.BadZipFile(f"{member.filename[:60]!r} is compressed or encrypted, which PyTorch never writes")
+    if (claimed := sum(member.file_size for member in members)) > size:
+        raise zipfile.BadZipFile(f"its members claim {claimed:,} bytes, the file has {size:,}")
+    if (broken := archive.testzip()) is not None:
+        raise zipfile.BadZipFile(f"{broken[:60]!r} is damaged")
 
 
 def random_state() -> dict[str, Any]:

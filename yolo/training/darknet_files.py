@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from yolo.atomic import replacing
+from yolo.atomic import naming, replacing
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import Header, save_weights
 from yolo.data.loader import Batch
@@ -86,8 +86,10 @@ class DarknetFiles(Watcher):
             new = step == self.recipe.first + 1
             if new:  # who detects with the weights finds the names beside them
                 names = self.folder / f"{self.name}.names"
-                names.write_text("".join(f"{name}\n" for name in self.detector.names), encoding="utf-8")
-            with (self.folder / LOG).open("w" if new else "a", newline="", encoding="utf-8") as file:
+                with naming(names):
+                    names.write_text("".join(f"{name}\n" for name in self.detector.names), encoding="utf-8")
+            log = self.folder / LOG
+            with naming(log), log.open("w" if new else "a", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows([COLUMNS, row] if new else [row])
         return {"step/avg_loss": self.loss}
 

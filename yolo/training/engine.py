@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from yolo.data.loader import Batch, Loader
+from yolo.data.workers import WorkerError
 from yolo.distributed import copy_from_rank_0, rank, sum_over_ranks, world_size
 from yolo.models.detector import Detector
 from yolo.options.aliases import renamed
@@ -32,6 +33,7 @@ from yolo.training.callback import EpochEnd, called
 from yolo.training.checkpoint import random_state, save_checkpoint, set_random_state
 from yolo.training.diagnose import NotFiniteError, diagnosis
 from yolo.training.ema import Ema
+from yolo.training.fitting import check_fits
 from yolo.training.interrupt import Interrupt
 from yolo.training.precision import autocast
 from yolo.training.progress import Progress
@@ -100,12 +102,21 @@ class Trainer:
     def fit(self, interrupt: Interrupt) -> bool:
         """Train until the last epoch or a stop request. Returns True if training is complete.
 
-        In both cases `last.pt` holds the final state. Raises NotFiniteError with a diagnosis if a loss or gradient is
-        not finite; `last.pt` is then from before that step.
+        In both cases `last.pt` holds the final state. The end of a worker is a stop request too; `loader.failure` says
+        so. Raises NotFiniteError with a diagnosis if a loss or gradient is not finite; `last.pt` is then from before
+        that step. Raises WorkerError if the worker that replaced another one has ended as well.
         """
         while not self._done(self.loader.epoch):
             epoch = self.loader.epoch
-            if not self._epoch(interrupt):
+            try:
+                complete = self._epoch(interrupt)
+            except WorkerError:
+                # Between two steps all is whole. Other processes wait for the gradients of this one, and cannot save.
+                if self.loader.position % self.options.accumulate == 0 and world_size() == 1:
+                    self._read(everything=True)
+                    self.save()
+                raise
+            if not complete:
                 self._read(everything=True)
                 self.save()
                 for watcher in self.watchers.values():
@@ -142,8 +153,9 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`, to the bit. Raises ValueError, RuntimeError or KeyError for another run."""
+        """Continue from `state_dict()`, to the bit. Raises ValueError or MisfitError for the state of another run."""
         state = renamed(state)
+        check_fits(state, self.state_dict(), self.detector.terms, self.optimizer, not self.detector.freezes)
         self.detector.network.load_state_dict(state["network"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
@@ -153,9 +165,9 @@ class Trainer:
         self.step = state["step"]
         self.totals.load_state_dict(state)
         self.best.load_state_dict(state)
-        for name, watcher in self.watchers.items():
-            watcher.load_state_dict(state["watchers"][name])
         set_random_state(state["random"])
+        for name, watcher in self.watchers.items():  # last, because they may change files
+            watcher.load_state_dict(state["watchers"][name])
 
     def save(self) -> None:
         """Write `last.pt`. A collective call."""
@@ -291,9 +303,10 @@ class Trainer:
 
     def _all_agree(self, interrupt: Interrupt) -> bool:
         """Return whether any process has a stop request; then all of them stop after the same step."""
+        stop = bool(interrupt) or bool(self.loader.failure)
         if world_size() == 1:
-            return bool(interrupt)
-        return bool(sum_over_ranks(torch.tensor(float(bool(interrupt)), device=self.device)))
+            return stop
+        return bool(sum_over_ranks(torch.tensor(float(stop), device=self.device)))
 
     def _communication(self, last: bool) -> AbstractContextManager[None]:
         """Return a context in which processes exchange gradients after the last batch of a step only."""

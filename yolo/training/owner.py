@@ -1,5 +1,7 @@
 """A run folder has one owner: while a training writes there, another one is refused before it writes anything.
 
+The folder of a study likewise.
+
 The system's lock on a file decides. It ends with the process, however that ends, so nothing has to be cleaned up after
 a crash. The text in the file only says who the owner is.
 """
@@ -16,12 +18,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-from yolo.atomic import open_alone
+from yolo.atomic import open_alone, remove_leftovers
 from yolo.distributed import from_rank_0, print_once, rank
+from yolo.reading import read_bytes
 from yolo.training.run_folder import next_folder
 
 OWNER = ".owner"
-"""In the folder of a run: locked by the training that writes there, with a line on it."""
+"""In the folder of a run or study: locked by what writes there, with a line on it."""
 
 _held: set[FileIO] = set()
 
@@ -48,7 +51,7 @@ def owned(folder: Path | None) -> Iterator[Path]:
         error = ""
         if rank() == 0:
             try:
-                folder = stack.enter_context(_owned(folder))
+                folder = stack.enter_context(owned_alone(folder))
             except OSError as problem:
                 error = str(problem)
         if error := from_rank_0(error):
@@ -57,8 +60,8 @@ def owned(folder: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _owned(folder: Path | None) -> Iterator[Path]:
-    """The same for process 0."""
+def owned_alone(folder: Path | None, kind: str = "training") -> Iterator[Path]:
+    """The same for a single process, a training or another `kind` of owner."""
     above = Path("runs") if folder is None else folder.parent
     made = [path for path in (above, *above.parents) if not path.exists()]
     if folder is None:
@@ -66,9 +69,11 @@ def _owned(folder: Path | None) -> Iterator[Path]:
         made = [folder, *made]
     elif not folder.exists():
         made = [folder, *made]
-        folder.mkdir(parents=True, exist_ok=True)
+    elif not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: is a file, expected a folder; give another one with --out")
     try:
-        with _locked(folder):
+        with _locked(folder, kind):
+            remove_leftovers(folder)
             yield folder
     finally:
         with suppress(OSError):  # it has files, or another process has removed it
@@ -77,19 +82,23 @@ def _owned(folder: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder during the block. Raises BlockingIOError if another process has locked it."""
+def _locked(folder: Path, kind: str) -> Iterator[None]:
+    """Lock the folder, made if it is missing, during the block. Raises BlockingIOError if another process has it."""
     place = folder / OWNER
     try:
-        file = open_alone(place, wait=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = open_alone(place, wait=False)
+        except FileNotFoundError:  # another owner has just ended, and removed the empty folder that it had made
+            folder.mkdir(parents=True, exist_ok=True)
+            file = open_alone(place, wait=False)
     except BlockingIOError:
-        who = place.read_text(encoding="utf-8") if place.is_file() else ""
         raise BlockingIOError(
-            f"{folder}: another training writes here: {who or 'one that begins just now'}; wait until it ends or stop "
-            f"it, or give another folder with --out"
+            f"{folder}: another {kind} writes here: {_who(place) or 'one that begins just now'}; wait until it ends or "
+            f"stop it, or give another folder with --out"
         ) from None
     if file is None:
-        print_once(f"{folder}: files cannot be locked here, so make sure yourself that no other training uses it")
+        print_once(f"{folder}: files cannot be locked here, so make sure yourself that no other {kind} uses it")
         yield
         return
     with file:
@@ -102,6 +111,14 @@ def _locked(folder: Path) -> Iterator[None]:
         finally:
             _held.discard(file)
             place.unlink(missing_ok=True)
+
+
+def _who(place: Path) -> str:
+    """Return the line of the owner; what is no text in it, or longer than a line, is left out."""
+    with suppress(OSError, ValueError):
+        text = read_bytes(place, 100_000).decode(errors="replace")
+        return "".join(character for character in text[:1000] if character.isprintable())
+    return ""
 
 
 def _command() -> str:

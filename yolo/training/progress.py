@@ -17,6 +17,7 @@ from yolo.distributed import silent
 from yolo.metrics.precision import in_words
 from yolo.models.detector import Detector
 from yolo.options.training import Training
+from yolo.signals import output_may_be_lost
 
 MEASURED = range(2, 12)
 """Batches of a run whose time is measured; the first two only warm up."""
@@ -83,8 +84,9 @@ class Progress:
 
     def _say(self, line: str) -> None:
         if not silent():
-            tqdm.write(line, file=sys.stdout)
-            sys.stdout.flush()
+            with output_may_be_lost():
+                tqdm.write(line, file=sys.stdout)
+                sys.stdout.flush()
 
     def _advice(self) -> str:
         """Return a line: the speed, the time left, what limits the speed, and what would help."""

@@ -13,13 +13,14 @@ import math
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolo.atomic import replacing
+from yolo.atomic import naming, replacing
 from yolo.distributed import from_rank_0, rank
 
 if TYPE_CHECKING:  # its import takes a second or two
@@ -82,15 +83,18 @@ class Run:
         folder = Path(folder)
         if not (folder / LAST).is_file():
             raise FileNotFoundError(f"{folder}: no {LAST} in it, so there is no run to resume; give a folder of runs/")
-        # The file is rewritten only if something is dropped.
         run = cls(folder, first_step=step + 1)
-        metrics = folder / METRICS
-        if run._writes and metrics.exists():
+        run.rewind(epoch)
+        return run
+
+    def rewind(self, epoch: int) -> None:
+        """Drop the lines of this epoch and of later ones; the file is rewritten only if there are any."""
+        metrics = self.folder / METRICS
+        if self._writes and metrics.exists():
             kept = b"".join(line for line, values in _lines(metrics) if values["epoch"] < epoch)
             if kept != metrics.read_bytes():
                 with replacing(metrics) as temporary:
                     temporary.write_bytes(kept)
-        return run
 
     def replace(self, texts: Mapping[str, str]) -> None:
         """Write the texts of files by name, each whole or not at all; equal files are left alone."""
@@ -111,20 +115,22 @@ class Run:
         if not self._writes:
             return row
         line = json.dumps(row, allow_nan=False) + "\n"
-        with (self.folder / METRICS).open("ab") as file:
+        with naming(self.folder / METRICS), (self.folder / METRICS).open("ab") as file:
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
         self.scalars(step, values)
-        self._tensorboard().flush()
+        with naming(self.folder):  # the name of its file has the time in it
+            self._tensorboard().flush()
         return row
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         """Log numbers after optimizer step `step`, for TensorBoard only; None is left out."""
         if self._writes:
-            for name, value in values.items():
-                if value is not None:
-                    self._tensorboard().add_scalar(name, value, step)
+            with naming(self.folder):
+                for name, value in values.items():
+                    if value is not None:
+                        self._tensorboard().add_scalar(name, value, step)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Log an image, uint8 `[h, w, 3]` RGB, after optimizer step `step`, for TensorBoard."""
@@ -148,6 +154,7 @@ class Run:
         if self._events is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            threading.excepthook = _tell
             self._events = SummaryWriter(str(self.folder), purge_step=self._first_step)
             self._first_step = None
         return self._events
@@ -204,6 +211,12 @@ def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
             raise ValueError(f"{path}:{number}: expected an object with epoch, got {line[:60]!r}; delete it to resume")
         lines.append((line + b"\n", values))
     return lines
+
+
+def _tell(problem: threading.ExceptHookArgs) -> None:
+    """Print the traceback of a thread, but not of TensorBoard's: the next event raises its error once more."""
+    if not (isinstance(problem.exc_value, OSError) and type(problem.thread).__name__ == "_AsyncWriterThread"):
+        threading.__excepthook__(problem)
 
 
 def _finite(value: float | None) -> float | None:

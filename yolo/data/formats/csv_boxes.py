@@ -20,6 +20,7 @@ from yolo.data.check import Rows
 from yolo.data.index import Index
 from yolo.data.part import Part
 from yolo.data.paths import locate
+from yolo.harmless import csv_lines, uncell
 from yolo.names import matched
 from yolo.text import read_text
 
@@ -36,14 +37,13 @@ def write(file: Path, index: Index) -> None:
     folder, seen = Path(os.path.abspath(file.parent)), set[Path]()
     more = ("crowd",) if index.crowd.any() else ()
     with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow([*COLUMNS, *more])
+        stream.write(csv_lines([(*COLUMNS, *more)]))
         for k in range(len(index)):
             path, objects = Path(os.path.abspath(index.path(k))), range(index.offsets[k], index.offsets[k + 1])
-            name = path.relative_to(folder) if path.is_relative_to(folder) else path
+            name = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
             found = [(index.names[index.labels[n]], *index.boxes[n].tolist(), int(index.crowd[n])) for n in objects]
             if path not in seen:
-                rows.writerows((name, *values[: 5 + len(more)]) for values in found or [("",) * 6])
+                stream.write(csv_lines((name, *values[: 5 + len(more)]) for values in found or [("",) * 6]))
             seen.add(path)
 
 
@@ -92,7 +92,8 @@ def _rows(file: Path) -> list[tuple[str, Row]]:
         if lacking:
             raise ValueError(f"{file}: no column {', '.join(lacking)}; the first line must be {','.join(COLUMNS)}")
         found = [
-            (f"{file}:{reader.line_num}", {key: text.strip() for key, text in row.items() if key}) for row in reader
+            (f"{file}:{reader.line_num}", {key: uncell(text.strip()) for key, text in row.items() if key})
+            for row in reader
         ]
     except csv.Error as problem:
         raise ValueError(f"{file}:{reader.line_num}: {problem}") from problem

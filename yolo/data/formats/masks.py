@@ -24,6 +24,8 @@ from yolo.data.part import Part
 from yolo.data.paths import files_below
 from yolo.data.turned import image_size
 from yolo.names import matched
+from yolo.pixels import check_pixels
+from yolo.reading import open_regular, reading
 
 PERSON = "person"
 ENDING = "_mask.png"
@@ -81,11 +83,9 @@ def _read_mask(file: Path, image: Path, size: tuple[int, int]) -> np.ndarray:
     """Return the mask `[h, w]` of an image of `size` (w, h). Raises ValueError without a mask that fits the image."""
     if not file.is_file():
         raise ValueError(f"{image}: has no mask; expected {file}, which is 0 everywhere if the image has no object")
-    try:
-        with Image.open(file) as opened:
-            mode, mask = opened.mode, np.asarray(opened)  # of a palette the numbers, not its colours
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise ValueError(f"{file}: not an image, or a damaged one: {problem}") from problem
+    with reading(file, "an image"), open_regular(file) as content, Image.open(content) as opened:
+        check_pixels(*opened.size, file)
+        mode, mask = opened.mode, np.asarray(opened)  # of a palette the numbers, not its colours
     if mask.ndim != 2:
         raise ValueError(
             f"{file}: a colour image ({mode}); expected one number per pixel, 0 for the background and 1, 2, ... for "
