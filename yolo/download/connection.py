@@ -119,10 +119,3 @@ def retry_after(value: str | None) -> float:
         return max(0.0, parsedate_to_datetime(str(value)).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError, IndexError):
         return 0.0
-
-
-def shown(text: str) -> str:
-    """Return words of a server as one line of at most 300 characters that is harmless on a terminal."""
-    line = " ".join(text.split())
-    line = line if len(line) <= 300 else f"{line[:297]}..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
