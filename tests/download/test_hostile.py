@@ -198,10 +198,10 @@ def test_a_safe_connection_stays_safe() -> None:
     safe, plain = "https://127.0.0.1/a", "http://127.0.0.1/a"
     redirects = connection.Redirects()
     for old, new in [(safe, safe), (plain, safe), (plain, plain)]:
-        assert redirects.redirect_request(Request(old), None, 302, "Found", {}, new).full_url == new  # type: ignore[arg-type,union-attr]
+        assert redirects.redirect_request(Request(old), None, 302, "Found", {}, new).full_url == new  # type: ignore[union-attr]
     for new in (plain, "HTTP://127.0.0.1/a"):
         with pytest.raises(URLError, match="from https"):
-            redirects.redirect_request(Request(safe), None, 302, "Found", {}, new)  # type: ignore[arg-type]
+            redirects.redirect_request(Request(safe), None, 302, "Found", {}, new)
 
 
 # overloaded servers

@@ -33,8 +33,8 @@ def fetch_archive(official: OfficialFile, folder: Path, mirror: str | None = Non
     """
     urls = dict.fromkeys(mirrored(url, mirror) for url in official.urls)
     check = _zip_fault if official.checksum is None and official.file.endswith(".zip") else None
-    known = {"size": official.size, "checksum": official.checksum, "check": check, "limit": official.limit}
-    return fetch(list(urls), folder / official.file, **known)
+    target, size, limit = folder / official.file, official.size, official.limit
+    return fetch(list(urls), target, size=size, checksum=official.checksum, check=check, limit=limit)
 
 
 @contextmanager

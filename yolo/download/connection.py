@@ -8,7 +8,7 @@ import time
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from socket import socket
-from typing import Any, cast
+from typing import Any
 from urllib import request as r
 from urllib.error import URLError
 
@@ -62,7 +62,7 @@ class Answer(HTTPResponse):
 
     def __init__(self, sock: socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
-        self.paced = _Paced(cast(io.RawIOBase, self.fp.detach()))
+        self.paced = _Paced(self.fp.detach())
         self.fp = io.BufferedReader(self.paced)
 
     def read(self, amt: int | None = None) -> bytes:
