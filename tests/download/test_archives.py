@@ -198,7 +198,7 @@ def test_room_is_asked_for_before_unpacking(tmp_path: Path, monkeypatch: pytest.
     usage = shutil.disk_usage(tmp_path)
     (tmp_path / "1.zip").write_bytes(zipped({"a.txt": b"x" * 5000}))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4000))
-    with pytest.raises(OSError, match="5,000 bytes more, 4,000 are free"):
+    with pytest.raises(OSError, match="4 kB free, needs 5 kB for the files of 1.zip"):
         unpack(tmp_path / "1.zip", "(.*)", tmp_path, last="x")
     assert [file.name for file in tmp_path.iterdir()] == ["1.zip"]
 

@@ -35,7 +35,7 @@ class Line:
         return self
 
     def makefile(self, *_: Any) -> io.BufferedReader:
-        return io.BufferedReader(io.BytesIO(self.answers.pop(0) if self.answers else b""))  # type: ignore[arg-type]
+        return io.BufferedReader(io.BytesIO(self.answers.pop(0) if self.answers else b""))
 
     def sendall(self, _: bytes) -> None: ...
     def setsockopt(self, *_: int) -> None: ...

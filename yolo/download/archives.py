@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from yolo.atomic import alone, replacing
-from yolo.download.fetch import OfficialFile, ask_room, check_address, fetch
+from yolo.disk import need_room
+from yolo.download.fetch import OfficialFile, check_address, fetch
 from yolo.members import ArchiveError, Reader, members_of
 
 
@@ -32,8 +33,8 @@ def fetch_archive(official: OfficialFile, folder: Path, mirror: str | None = Non
     """
     urls = dict.fromkeys(mirrored(url, mirror) for url in official.urls)
     check = _zip_fault if official.checksum is None and official.file.endswith(".zip") else None
-    known = {"size": official.size, "checksum": official.checksum, "check": check, "limit": official.limit}
-    return fetch(list(urls), folder / official.file, **known)
+    target, size, limit = folder / official.file, official.size, official.limit
+    return fetch(list(urls), target, size=size, checksum=official.checksum, check=check, limit=limit)
 
 
 @contextmanager
@@ -83,7 +84,8 @@ def unpack(archive: Path, pattern: str, folder: Path, last: str) -> None:
             raise ArchiveError(f"{archive}: none of its {len(files)} files is called {pattern}; is it another archive?")
         if len({unicodedata.normalize("NFC", name.casefold()) for name, _ in found}) < len(found):
             raise ArchiveError(f"{archive}: holds two files of one name, in upper and lower case; nothing was unpacked")
-        ask_room(archive, sum(read.size for name, read in found if not (folder / name).exists()))
+        size = sum(read.size for name, read in found if not (folder / name).exists())
+        need_room(folder, size, f"the files of {archive.name}", "make room and start again")
         found.sort(key=lambda pair: bool(re.search(last, pair[0])))
         for name, read in tqdm(found, desc=f"unpacking {archive.name}", unit=" files", disable=None):
             put(folder / name, read())

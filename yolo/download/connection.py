@@ -8,7 +8,7 @@ import time
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from socket import socket
-from typing import Any, cast
+from typing import Any
 from urllib import request as r
 from urllib.error import URLError
 
@@ -62,7 +62,7 @@ class Answer(HTTPResponse):
 
     def __init__(self, sock: socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
-        self.paced = _Paced(cast(io.RawIOBase, self.fp.detach()))
+        self.paced = _Paced(self.fp.detach())
         self.fp = io.BufferedReader(self.paced)
 
     def read(self, amt: int | None = None) -> bytes:
@@ -119,10 +119,3 @@ def retry_after(value: str | None) -> float:
         return max(0.0, parsedate_to_datetime(str(value)).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError, IndexError):
         return 0.0
-
-
-def shown(text: str) -> str:
-    """Return words of a server as one line of at most 300 characters that is harmless on a terminal."""
-    line = " ".join(text.split())
-    line = line if len(line) <= 300 else f"{line[:297]}..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

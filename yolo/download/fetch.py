@@ -5,17 +5,17 @@ While a download is incomplete, `TARGET.part` beside the target holds its bytes,
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from yolo.disk import need_room
 from yolo.download.partial import Check, Partial, Wanted, own_partial
+from yolo.shown import one_line
 
 if TYPE_CHECKING:  # takes a while to import
     from yolo.download.connection import Answer
@@ -42,9 +42,8 @@ class _AttemptError(Exception):
     """Why an attempt failed. With `again`, another attempt at the same address may succeed, after `wait` seconds."""
 
     def __init__(self, reason: str, *, again: bool, wait: float = 0) -> None:
-        from yolo.download.connection import shown
-
-        super().__init__(shown(reason))
+        line = one_line(" ".join(reason.split()))  # a server may have chosen the words
+        super().__init__(line if len(line) <= 300 else f"{line[:297]}...")
         self.again, self.wait = again, wait
 
 
@@ -261,7 +260,7 @@ class _Download:
         if response.status == 200:
             self.partial.restart(url, validator)
         if total is not None:
-            ask_room(self.partial.path, total - self.partial.size)
+            need_room(self.partial.path, total - self.partial.size, self.name, "make room and start again")
         return total if size is None else size
 
 
@@ -269,13 +268,6 @@ def check_address(url: str) -> None:
     """Raise ValueError for an address that is not one of HTTP."""
     if not re.fullmatch(r"https?://[!-~]+", url):
         raise ValueError(f"{url!r}: cannot be downloaded; expected http:// or https://, ASCII without blanks")
-
-
-def ask_room(path: Path, size: int) -> None:
-    """Raise OSError if the disk has no room for `size` bytes more at `path`."""
-    free = shutil.disk_usage(path.parent).free
-    if size > free:
-        raise OSError(errno.ENOSPC, f"{path}: needs {size:,} bytes more, {free:,} are free; make room and start again")
 
 
 @dataclass(frozen=True)
