@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime themselves
     settings.register_profile("no clock", deadline=None)
     settings.load_profile("no clock")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected to itself: each round of the garbage collector would look at it."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
