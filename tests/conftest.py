@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -53,6 +54,11 @@ def _network_guard() -> Iterator[None]:
     yield
     if found := left_machine():
         pytest.fail("the test tried to leave this machine:\n" + "\n".join(found))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected to itself: each round of the garbage collector would look at it."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

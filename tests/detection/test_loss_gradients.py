@@ -48,6 +48,12 @@ EXTRAS: list[dict[str, Any]] = [
     {"ignore_thresh": 0.7, "focal_gamma": 0.5, "label_smoothing": 0.3, "obj_gain": 3.0},
 ]
 NAMES = ["plain", "sum", "smooth", "sharp"]  # of these
+PAIRS = [
+    pytest.param(*combination, EXTRAS[n], id="-".join((*combination, NAMES[n])))
+    for indices, combination in zip(itertools.product(range(5), range(2), range(3)), COMBINATIONS, strict=True)
+    for n in (0, 1 + sum(indices) % 3)
+]
+"""Every combination, plain and with one of the others, so that any two choices meet."""
 STEP = 1e-5  # of finite differences in float64: an error of 1e-10 by the third derivative, of 1e-11 by rounding
 
 
@@ -113,8 +119,7 @@ def small_problem() -> Problem:
 # gradients
 
 
-@pytest.mark.parametrize("extra", EXTRAS, ids=NAMES)
-@pytest.mark.parametrize(("bbox_loss", "obj_label", "rule"), COMBINATIONS)
+@pytest.mark.parametrize(("bbox_loss", "obj_label", "rule", "extra"), PAIRS)
 def test_every_gradient(bbox_loss: str, obj_label: str, rule: str, extra: dict[str, Any]) -> None:
     """Each of the 70 numbers of a small problem."""
     problem, chosen = small_problem(), {"bbox_loss": bbox_loss, "obj_label": obj_label, "assign": rule, **extra}
