@@ -74,7 +74,7 @@ class Workers(Generic[Item, Answer]):
                 self.pipes.append(ours)
                 # What a forked process has of our ends would hide from another worker that we have closed them.
                 inherited = self.pipes[:] if forked else []
-                process = context.Process(  # type: ignore[attr-defined]
+                process = context.Process(
                     target=_work, args=(make, number, theirs, inherited, begin, seed + number), daemon=True
                 )
                 try:
@@ -163,7 +163,7 @@ def _how(worker: int, count: int, pid: int, code: int | None) -> str:
     if code is None or code >= 0:
         return f"{who} has ended with exit status {code}: a library or the transform has ended it"
     known = {int(number): number.name for number in signal.Signals}
-    cause = CAUSES.get(-code, MEMORY if -code == getattr(signal, "SIGKILL", 9) else "somebody has sent it")  # type: ignore[call-overload]
+    cause = CAUSES.get(-code, MEMORY if -code == getattr(signal, "SIGKILL", 9) else "somebody has sent it")
     return f"{who} was killed by {known.get(-code, f'signal {-code}')}: {cause}"
 
 

@@ -13,7 +13,9 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,7 @@ class Run:
         self._writes = rank() == 0
         self._first_step: int | None = first_step
         self._events: SummaryWriter | None = None
+        self._place: tuple[int, int] | None = None
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], options: str, files: Mapping[str, str] | None = None) -> Run:
@@ -92,6 +95,26 @@ class Run:
                     temporary.write_bytes(kept)
         return run
 
+    def check_there(self) -> None:
+        """Raise FileNotFoundError if the folder is gone, also if another one is in its place; call it before writing.
+
+        Otherwise writing would make a folder with half a run.
+        """
+        if not self._writes:
+            return
+        try:
+            status = self.folder.stat()
+            place = status.st_dev, status.st_ino
+        except OSError:
+            place = None
+        self._place = self._place or place
+        if place is None or place != self._place:
+            self._events = None  # its file is gone, and it would fail once more when it is closed
+            raise FileNotFoundError(
+                f"{self.folder}: this folder was deleted or moved while the run was writing there, so the run ends; "
+                f"what was deleted with it is lost, a moved folder can be resumed"
+            )
+
     def replace(self, texts: Mapping[str, str]) -> None:
         """Write the texts of files by name, each whole or not at all; equal files are left alone."""
         for name, text in texts.items() if self._writes else ():
@@ -110,6 +133,7 @@ class Run:
         row = {"epoch": epoch, "step": step, **{name: _finite(value) for name, value in values.items()}}
         if not self._writes:
             return row
+        self.check_there()
         line = json.dumps(row, allow_nan=False) + "\n"
         with (self.folder / METRICS).open("ab") as file:
             file.write(line.encode())
@@ -122,6 +146,7 @@ class Run:
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         """Log numbers after optimizer step `step`, for TensorBoard only; None is left out."""
         if self._writes:
+            self.check_there()
             for name, value in values.items():
                 if value is not None:
                     self._tensorboard().add_scalar(name, value, step)
@@ -148,9 +173,17 @@ class Run:
         if self._events is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            if getattr(threading.excepthook, "func", None) is not _reported_later:
+                threading.excepthook = partial(_reported_later, threading.excepthook)
             self._events = SummaryWriter(str(self.folder), purge_step=self._first_step)
             self._first_step = None
         return self._events
+
+
+def _reported_later(others: Callable[[Any], Any], failed: Any) -> None:
+    """Print nothing about the thread of TensorBoard that cannot write: the next call of the writer raises its error."""
+    if not (issubclass(failed.exc_type, OSError) and type(failed.thread).__module__.startswith("tensorboard")):
+        others(failed)
 
 
 def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
