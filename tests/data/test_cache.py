@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,11 +110,9 @@ def test_workers_see_damage_too(data: ImageDataset, tmp_path: Path, capfd: pytes
 
 def test_checksums_are_compared_once(data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once for each image, not once for each epoch or process; a process that is not forked compares for itself."""
-    from yolo.data import cache
-
     cached, compared = Cached(data, SIZE, "disk", tmp_path / "cache"), []
-    crc32 = cache.zlib.crc32
-    monkeypatch.setattr(cache.zlib, "crc32", lambda content: compared.append(len(content)) or crc32(content))  # type: ignore[func-returns-value]
+    crc32 = zlib.crc32
+    monkeypatch.setattr(zlib, "crc32", lambda content: compared.append(len(content)) or crc32(content))  # type: ignore[func-returns-value]
     seen = Augmented(cached)
     assert len(list(Loader(seen, Batches(len(data), 2, SIZE), workers=2))) == 3
     assert same(cached, cached)
@@ -161,7 +160,7 @@ def test_no_room(data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("yolo.data.cache.free_memory", lambda: 1000.0)
     with pytest.raises(OSError, match=r"no room in memory for .* GB of images, 0.0 GB are free; use the disk cache"):
         Cached(data, SIZE, "ram", tmp_path / "cache")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))
     with pytest.raises(OSError, match=r"cache: no room for .* GB of images, 0.0 GB are free; make room"):
         Cached(data, SIZE, "disk", tmp_path / "cache")
 

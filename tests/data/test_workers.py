@@ -38,7 +38,8 @@ def answers(make: Callable[[int], object], items: int, count: int) -> list[objec
 @pytest.mark.parametrize(("count", "ahead"), [(1, 2), (3, 1)])
 def test_answers_are_in_order(count: int, ahead: int) -> None:
     """Also fewer than there are workers, and none at all."""
-    with Workers(lambda item: item * item, count, nothing, ahead=ahead) as workers:
+    workers: Workers[int, int] = Workers(lambda item: item * item, count, nothing, ahead=ahead)
+    with workers:
         for items in (0, 1, 2, 11):
             assert list(workers.answers(range(items))) == [item * item for item in range(items)]
 
@@ -140,13 +141,14 @@ def test_half_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         "yolo.data.workers.send", lambda pipe, _: os.write(pipe.fileno(), b"\0\0\1\0half") and os._exit(1)
     )
     with pytest.raises(WorkerError, match="worker 1 of 1"):
-        answers(abs, 1, 1)  # type: ignore[arg-type]
+        answers(abs, 1, 1)
 
 
 def test_a_worker_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is ended by force."""
     monkeypatch.setattr("yolo.data.workers.PATIENCE", 0.1)
-    with Workers(lambda item: time.sleep(1000 * item), 2, nothing) as workers:
+    workers: Workers[int, None] = Workers(lambda item: time.sleep(1000 * item), 2, nothing)
+    with workers:
         processes = workers.processes
         next(workers.answers(range(2)))
     assert [process.exitcode for process in processes] == [0, -signal.SIGKILL]
@@ -154,7 +156,9 @@ def test_a_worker_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_workers_beside_others() -> None:
     """They end by themselves although later ones were forked with the connections to them."""
-    with Workers(abs, 2, nothing) as one, Workers(abs, 1, nothing) as other:
+    one: Workers[int, int] = Workers(abs, 2, nothing)
+    other: Workers[int, int] = Workers(abs, 1, nothing)
+    with one, other:
         processes = one.processes
         assert list(one.answers([-1, -2])) == [1, 2]
         one.close()
@@ -236,7 +240,7 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
         assert a.images.equal(b.images)
         assert a.images.stride() == b.images.stride()
         for s, t in zip(a.targets, b.targets, strict=True):
-            assert all(torch.equal(s[key], t[key]) for key in ("boxes", "labels", "iscrowd", "area"))  # type: ignore[literal-required]
+            assert all(torch.equal(s[key], t[key]) for key in ("boxes", "labels", "iscrowd", "area"))
             assert (s["size"], s["image_id"]) == (t["size"], t["image_id"])
     return True
 
@@ -256,7 +260,7 @@ def test_its_successor_ends_too(tmp_path: Path) -> None:
     """The batches before it have come, the position is that of the batch that cannot be made."""
     batches = Batches(9, 2, SIZE, shuffle=False)
     loader = Loader(Deadly(Augmented(Drawn(9)), {5}, tmp_path / "times", 2), batches, workers=2)
-    made = []
+    made: list[Batch] = []
     with pytest.raises(WorkerError, match=r"worker 1 of 2 .*; the one in its place as well: worker 1 of 1 .*SIGKILL"):
         made.extend(loader)
     assert loader.position == 2

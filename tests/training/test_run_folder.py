@@ -6,6 +6,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer import event_file_writer
 
 from tests.support.paths import ROOT
-from tests.support.train_problems import ended
+from tests.support.train_problems import ended, shapes, tiny_cfg, words
 from tests.support.warm import Warm
+from yolo.__main__ import main
+from yolo.data.loader import Batch
+from yolo.training.engine import Trainer
 from yolo.training.run_folder import Run, _quieten_threads, newest_run, next_folder, read_metrics
 
 
@@ -371,3 +375,60 @@ def test_tensorboard_is_imported_when_it_is_used() -> None:
     """Not by detection, which uses this module for the newest run."""
     code = "import sys, yolo.commands.detect; sys.exit(any('tensorboard' in name for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+@pytest.mark.parametrize("write", ["scalars", "log"])
+def test_a_folder_that_is_gone(how: str, write: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """One sentence, no traceback of the thread that writes events, and no folder with half a run in its place."""
+    with Run.create("a", "seed: 1\n") as run:
+        run.scalars(1, {"train/box": 1.0})
+        run.log(0, 1, {"loss": 1.0})
+        run.close()
+        Path("a").rename("b")
+        if how == "deleted":
+            shutil.rmtree("b")
+        if how == "replaced":
+            Path("a").mkdir()
+        with pytest.raises(FileNotFoundError, match="a: this folder was deleted or moved while the run was writing"):
+            run.scalars(2, {"train/box": 1.0}) if write == "scalars" else run.log(1, 2, {"loss": 1.0})
+    assert (list(Path("a").iterdir()) if how == "replaced" else []) == []
+    assert Path("a").exists() == (how == "replaced")
+    assert capfd.readouterr().err == ""
+
+
+def test_events_that_cannot_be_written(capfd: pytest.CaptureFixture[str]) -> None:
+    """The thread that writes them prints no traceback; the next call raises its error."""
+    run = Run.create("a", "seed: 1\n")
+    run.scalars(1, {"train/box": 1.0})
+    events = run._tensorboard()
+    events.flush()
+    Path("a").rename("b")
+
+    def many() -> None:
+        for _ in range(1000):
+            events.add_scalar("train/box", 1.0, 2)
+            events.flush()
+
+    with pytest.raises(OSError, match="events"):
+        many()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_training_ends_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At the next step, and nothing is written where it was."""
+    step = Trainer._step
+
+    def moving(trainer: Trainer, batches: list[Batch]) -> None:
+        step(trainer, batches)
+        if trainer.step == 2:
+            trainer.run.folder.rename("elsewhere")
+
+    monkeypatch.setattr(Trainer, "_step", moving)
+    assert main(["train", *words(shapes(tmp_path), tiny_cfg(tmp_path), "--out", "run")]) == 1
+    error = capfd.readouterr().err
+    assert error.startswith("error: run: this folder was deleted or moved while the run was writing there")
+    assert error.count("\n") == 1
+    assert not Path("run").exists()

@@ -178,7 +178,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
 
 def save_checked(path: Path, tensor: Tensor) -> None:
     """Write a tensor with a checksum, whole or not at all. Raises OSError if the file cannot be written."""
-    save_tensors(path, {"tensor": tensor}, {"crc": str(zlib.crc32(tensor.numpy()))})
+    save_tensors(path, {"tensor": tensor}, {"crc": str(zlib.crc32(tensor.numpy().data))})
 
 
 def read_checked(path: Path) -> Tensor | None:
@@ -186,7 +186,7 @@ def read_checked(path: Path) -> Tensor | None:
     with suppress(OSError, ValueError, KeyError):
         tensors, metadata = read_tensors(path)
         tensor = tensors["tensor"].clone()  # what is read is mapped, and a mapped file that is cut ends the process
-        if metadata["crc"] == str(zlib.crc32(tensor.numpy())):
+        if metadata["crc"] == str(zlib.crc32(tensor.numpy().data)):
             return tensor
     return None
 

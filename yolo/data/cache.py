@@ -90,7 +90,7 @@ class Cached(View):
         size = Size(*self.sizes[k].tolist())
         start, end = self.offsets[k : k + 2].tolist()
         pixels = self._read(start, end - start)
-        if len(pixels) == end - start and (self._seen[k] or zlib.crc32(pixels) == self._sums[k]):
+        if len(pixels) == end - start and (self._seen[k] or zlib.crc32(pixels.data) == self._sums[k]):
             self._seen[k] = 1
         else:
             self._damaged(k)
@@ -127,7 +127,7 @@ class Cached(View):
         except OSError:
             return None
         sums = self._read(int(self.offsets[-1]), 4 * (len(self) + 1)).view("<u4")
-        return sums[:-1] if sums[-1] == zlib.crc32(sums[:-1]) else None
+        return sums[:-1] if sums[-1] == zlib.crc32(sums[:-1].data) else None
 
     def _make(self, folder: Path, needs: int) -> None:
         """Make the file, or wait until another process has made it. Raises OSError if there is no room."""
@@ -177,7 +177,7 @@ class Cached(View):
                     sums.append(zlib.crc32(pixels.data))
                     output.write(pixels.data)
             table = np.array(sums, "<u4")
-            output.write(table.tobytes() + np.array([zlib.crc32(table)], "<u4").tobytes())
+            output.write(table.tobytes() + np.array([zlib.crc32(table.data)], "<u4").tobytes())
 
 
 def _gb(needs: float, free: float) -> str:

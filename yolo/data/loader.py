@@ -201,8 +201,8 @@ def _pinned(batches: Iterator[Batch]) -> Iterator[Batch]:
         return batch and batch._replace(images=batch.images.pin_memory())
 
     # A new thread would use GPU 0, whichever this one uses.
-    device = (torch.cuda.current_device(),) if torch.cuda.is_available() else ()
-    with ThreadPoolExecutor(1, "pin", torch.cuda.set_device if device else None, device) as thread:
+    device = torch.cuda.current_device() if torch.cuda.is_available() else -1  # -1: it stays as it is
+    with ThreadPoolExecutor(1, "pin", torch.cuda.set_device, (device,)) as thread:
         due = thread.submit(following)
         while (batch := due.result()) is not None:
             due = thread.submit(following)

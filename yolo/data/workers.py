@@ -32,10 +32,11 @@ PATIENCE = 5.0
 """Seconds that a worker gets to end by itself."""
 
 CAUSES = {
-    signal.SIGBUS: "a file that it had mapped was cut, or a disk is full",
-    signal.SIGSEGV: "a fault in a library, or in the transform",
+    "SIGKILL": "most likely by the system because memory ran out; --workers 1 or a smaller --batch-size needs less",
+    "SIGBUS": "a file that it had mapped was cut, or a disk is full",
+    "SIGSEGV": "a fault in a library, or in the transform",
 }
-MEMORY = "most likely by the system because memory ran out; --workers 1 or a smaller --batch-size needs less"
+"""The probable cause of a signal that ended a worker."""
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -74,7 +75,7 @@ class Workers(Generic[Item, Answer]):
                 self.pipes.append(ours)
                 # What a forked process has of our ends would hide from another worker that we have closed them.
                 inherited = self.pipes[:] if forked else []
-                process = context.Process(  # type: ignore[attr-defined]
+                process = context.Process(
                     target=_work, args=(make, number, theirs, inherited, begin, seed + number), daemon=True
                 )
                 try:
@@ -162,9 +163,8 @@ def _how(worker: int, count: int, pid: int, code: int | None) -> str:
     who = f"worker {worker + 1} of {count} (process {pid})"
     if code is None or code >= 0:
         return f"{who} has ended with exit status {code}: a library or the transform has ended it"
-    known = {int(number): number.name for number in signal.Signals}
-    cause = CAUSES.get(-code, MEMORY if -code == getattr(signal, "SIGKILL", 9) else "somebody has sent it")  # type: ignore[call-overload]
-    return f"{who} was killed by {known.get(-code, f'signal {-code}')}: {cause}"
+    name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
+    return f"{who} was killed by {name}: {CAUSES.get(name, 'somebody has sent it')}"
 
 
 def _work(

@@ -297,6 +297,7 @@ def _evaluate(
     numbers = validation(detector)
     loader.failure = loader.failure or validation.loader.failure
     if rank() == 0:
+        run.check_there()
         sheet = validation.sheet(detector)
         write_image(run.folder / "detections.png", sheet)
         run.image(step, "objects and detections", sheet)

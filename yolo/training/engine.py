@@ -171,6 +171,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write `last.pt`. A collective call."""
+        self.run.check_there()
         state = self.state_dict()
         if rank() == 0:
             own = {"options": run_text(self.options), "origin": list(self.origin), "transform": self.transform}

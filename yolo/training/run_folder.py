@@ -48,6 +48,7 @@ class Run:
         self._writes = rank() == 0
         self._first_step: int | None = first_step
         self._events: SummaryWriter | None = None
+        self._place: tuple[int, int] | None = None
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], options: str, files: Mapping[str, str] | None = None) -> Run:
@@ -101,6 +102,26 @@ class Run:
                 with replacing(metrics) as temporary:
                     temporary.write_bytes(kept)
 
+    def check_there(self) -> None:
+        """Raise FileNotFoundError if the folder is gone, also if another one is in its place; call it before writing.
+
+        Otherwise writing would make a folder with half a run.
+        """
+        if not self._writes:
+            return
+        try:
+            status = self.folder.stat()
+            place = status.st_dev, status.st_ino
+        except OSError:
+            place = None
+        self._place = self._place or place
+        if place is None or place != self._place:
+            self._events = None  # its file is gone, and it would fail once more when it is closed
+            raise FileNotFoundError(
+                f"{self.folder}: this folder was deleted or moved while the run was writing there, so the run ends; "
+                f"what was deleted with it is lost, a moved folder can be resumed"
+            )
+
     def replace(self, texts: Mapping[str, str]) -> None:
         """Write the texts of files by name, each whole or not at all; equal files are left alone."""
         for name, text in texts.items() if self._writes else ():
@@ -119,6 +140,7 @@ class Run:
         row = {"epoch": epoch, "step": step, **{name: _finite(value) for name, value in values.items()}}
         if not self._writes:
             return row
+        self.check_there()
         line = json.dumps(row, allow_nan=False) + "\n"
         with naming(self.folder / METRICS), (self.folder / METRICS).open("ab") as file:
             file.write(line.encode())
@@ -132,6 +154,7 @@ class Run:
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         """Log numbers after optimizer step `step`, for TensorBoard only; None is left out."""
         if self._writes:
+            self.check_there()
             with naming(self.folder):
                 for name, value in values.items():
                     if value is not None:
