@@ -265,7 +265,7 @@ def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [("seeds", True), ("seeds", float("nan")), ("seeds", 10**9), ("words", "--epochs 3"), ("metrics", "AP"),
-     ("variants", {"a": [1]}), ("variants", {1: {}}), ("figures", {"a": "mse"}), ("goal", {"AP": "0.5"}), ("preset", 3),
+     ("variants", {1: {}}), ("figures", {"a": "mse"}), ("goal", {"AP": "0.5"}), ("preset", 3),
      ("question", {"boxes": 3}), ("pilot", {"option": 3, "values": [1, 2]})],
 )  # fmt: skip
 def test_studies(key: str, value: Any, tmp_path: Path) -> None:

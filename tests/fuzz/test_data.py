@@ -179,7 +179,11 @@ def test_lists_of_a_set(tmp_path: Path, name: str) -> None:
         "ImageSets/Main/train.txt": b"img_0\nimg_1\n", "boxes.csv": CSV,
     }[name]  # fmt: skip
     given = root / name if name in ("boxes.csv", "data.yaml", "train.txt") else root
-    survives(_of(root, given), [seed], root / name, words=YAML_WORDS, named=False, inputs=60)
+    # A list of a hundred thousand images takes a while.
+    survives(
+        _of(root, given), [seed], root / name, words=YAML_WORDS, named=False, inputs=60,
+        damage=lambda draw, seeds, words: damaged(draw, seeds, words)[:200_000],
+    )  # fmt: skip
 
 
 def _of(root: Path, given: Path | None = None) -> Callable[[Path], object]:
@@ -192,6 +196,6 @@ def _of(root: Path, given: Path | None = None) -> Callable[[Path], object]:
         for k in range(len(data)):
             target = data.target(k)
             assert all(target[key].isfinite().all() for key in ("boxes", "area"))
-        "".join([*data.names, *data.index.faults, *data.index.notes]).encode()
+        "".join(data.names).encode()
 
-    return _named(read, str(root))
+    return _named(read, str(root), "no such folder and no list of images")  # which may be anywhere

@@ -49,10 +49,11 @@ def test_options(tmp_path: Path) -> None:
         read_options(file)
         from_keywords({"options": file}, "train")
 
-    survives(read, [yaml_text(Train()).encode(), json.dumps(own).encode()], file, words=YAML_WORDS, damage=yaml_or_json,
+    seeds = [yaml_text(Train()).encode(), json.dumps(own).encode()]
+    survives(read, seeds, file, words=YAML_WORDS, damage=yaml_or_json,
              inputs=15)  # fmt: skip
     seeds = [b"epochs: 3\nschedule:\n  peak_lr: 1e-3\n", json.dumps(own).encode()]
-    survives(lambda file: read_yaml(file, Train()), seeds, file, inputs=300, words=YAML_WORDS, damage=yaml_or_json)  # fmt: skip
+    survives(lambda file: read_yaml(file, Train()), seeds, file, inputs=300, words=YAML_WORDS, damage=yaml_or_json)
 
 
 def test_studies(tmp_path: Path) -> None:

@@ -105,10 +105,10 @@ def damaged_json(draw: Random, seeds: Sequence[bytes], words: Sequence[bytes] = 
             case 1 if isinstance(place, dict):
                 place[str(draw.choice(VALUES))] = place.pop(key)
             case 2 if isinstance(place, list) and place is not top:
-                place += [copy.deepcopy(place[key])] * draw.choice((1, 2, 1000))
+                place += [copy.deepcopy(place[key])] * draw.choice((1, 2, 10, 100))
             case _:
                 place[key] = copy.deepcopy(draw.choice(VALUES))
-    return json.dumps(top[0], ensure_ascii=draw.random() < 0.7).encode("utf-8", "surrogatepass")
+    return json.dumps(top[0], ensure_ascii=draw.random() < 0.7).encode("utf-8", "surrogatepass")[: 1 << 20]
 
 
 def damaged(draw: Random, seeds: Sequence[bytes], words: Sequence[bytes] = ()) -> bytes:

@@ -161,7 +161,7 @@ def _check_kind(key: str, value: Any, source: Path) -> None:
         "words": ((list, tuple), (str, int, float), "a list of words"),
         "metrics": ((list, tuple), str, "a list of metrics"),
         "beside": ((list, tuple), str, "a list of metrics"),
-        "variants": (dict, dict, "names with options of train"),
+        "variants": (dict, object, "names with options of train"),
         "figures": (dict, (list, tuple), "titles with lists of variants"),
         "question": (dict, str, "titles with a question"),
         "goal": (dict, (int, float), "metrics with a number"),
