@@ -51,9 +51,10 @@ def trainer(run: Path) -> Trainer:
 def at(state: State, place: str) -> tuple[Any, Any]:
     """The dictionary or list that holds a place, and its key there."""
     *before, last = [int(word) if word.isdecimal() else word for word in place.split("/")]
+    holder: Any = state
     for word in before:
-        state = state[word]
-    return state, last
+        holder = holder[word]
+    return holder, last
 
 
 def without(place: str) -> Callable[[State], None]:

@@ -98,7 +98,8 @@ def load(
     detector = (_from_safetensors if ending == ".safetensors" else _from_darknet)(found, letterbox)
     # What the caller chooses replaces what the files say.
     made: dict[str, Any] = {"size": Size(*size)} if size is not None else {}
-    check_pixels(*made.get("size", detector.size).wh, f"{found.file or cfg}: the network input")
+    chosen: Size = made.get("size", detector.size)
+    check_pixels(chosen.width, chosen.height, f"{found.file or cfg}: the network input")
     made |= {"letterbox": letterbox} if letterbox is not None else {}
     if exact or compile or precision != "auto":
         if not isinstance(detector, YoloDetector):
