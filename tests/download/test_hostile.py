@@ -20,6 +20,7 @@ from tests.download.test_fetch import Handler, Send, Server, status
 from yolo.download import connection
 from yolo.download import fetch as download
 from yolo.download.fetch import DownloadError, fetch
+from yolo.download.weights import official_weights
 
 CONTENT = b"what was wanted " * 1000
 
@@ -298,11 +299,14 @@ def test_room_is_asked_for_first(server: Server, tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """Its name is in the message."""
+@pytest.mark.parametrize("place", ["cache", "cache/below", "/proc/nowhere"])
+def test_a_cache_that_cannot_be_made(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file, the reason and what to set, before any connection."""
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(OSError, match=f"{tmp_path / 'cache'}"):
-        fetch(["http://127.0.0.1:9/file"], tmp_path / "cache" / "file", checksum=MD5)
+    monkeypatch.setenv("EXACT_YOLOV3_CACHE", str(tmp_path / place))
+    with pytest.raises(OSError, match=r"yolov3\.weights: cannot be written \(.*\); set EXACT_YOLOV3_CACHE") as caught:
+        official_weights("yolov3")
+    assert not isinstance(caught.value, DownloadError)
 
 
 def test_the_pauses_of_this_test_are_those_of_the_program() -> None:

@@ -111,3 +111,7 @@ def official_weights(name: str, progress: bool | None = None) -> Path:
             f"Remedies: give --weights FILE; or download {wanted.file} from {wanted.urls[0]} on another machine and "
             f"put it at {target}; or set EXACT_YOLOV3_CACHE to a folder that has it."
         ) from None
+    except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
+        raise OSError(
+            f"{target}: cannot be written ({error.strerror}); set EXACT_YOLOV3_CACHE to a folder that can"
+        ) from None
