@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from yolo.atomic import replacing
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.heads import Head
 from yolo.darknet.plan import make_plan
 from yolo.darknet.sections import Yolo
 from yolo.detection.assign import assign
+from yolo.files.atomic import replacing
 
 HEIGHT, WIDTH = 288, 416
 RULES = ("ratio", "prediction", "prior")

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 
-from yolo.atomic import replacing
 from yolo.boxes import iou, xyxy_to_cxcywh
+from yolo.files.atomic import replacing
 from yolo.rcnn.losses import BoxLoss
 
 SIDE, FARTHEST = 100.0, 3.0

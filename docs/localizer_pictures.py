@@ -21,11 +21,11 @@ from numpy.random import RandomState
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, l1_loss
 
-from yolo.atomic import replacing
 from yolo.boxes import corners_in_order, iou, xyxy_to_cxcywh
 from yolo.data.order import torch_chance
 from yolo.data.shapes.singles import LEVELS, draw_single
 from yolo.data.warp import Turned, Warp
+from yolo.files.atomic import replacing
 from yolo.localize.heads import LocalizationNet
 from yolo.localize.loss import BOX_LOSSES, LocalizationLoss
 from yolo.size import Size

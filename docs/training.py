@@ -13,7 +13,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from yolo.atomic import replacing
+from yolo.files.atomic import replacing
 from yolo.training.run_folder import read_metrics
 
 METRICS = {"AP50": "-", "AP": "--"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo.atomic import naming, replacing
+from yolo.files.atomic import naming, replacing
 
 
 def fail(path: Path, problem: BaseException) -> None:

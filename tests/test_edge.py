@@ -21,9 +21,9 @@ import yolo.commands.summary
 from tests.support.paths import ROOT
 from yolo.__main__ import main, program
 from yolo.commands.command_line import VERBS, parse
-from yolo.failures import LESS
-from yolo.streams import Stream
-from yolo.user_cache import cache_folder
+from yolo.files.user_cache import cache_folder
+from yolo.process.failures import LESS
+from yolo.process.streams import Stream
 
 Does = Callable[[Callable[[], object]], None]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo.harmless import LONGEST, Distinct, csv_lines, cut, folder_name, seen_alike, uncell
+from yolo.files.harmless import LONGEST, Distinct, csv_lines, cut, folder_name, seen_alike, uncell
 
 
 @pytest.mark.parametrize(

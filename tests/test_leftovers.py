@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from yolo.atomic import remove_leftovers, replacing
 from yolo.darknet.safetensors_file import save_tensors
+from yolo.files.atomic import remove_leftovers, replacing
 from yolo.training.checkpoint import save_checkpoint
 from yolo.training.owner import owned
 

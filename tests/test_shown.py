@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from yolo.commands.detect_lines import Times, VideoLines, image_lines
+from yolo.files.shown import harmless, one_line
 from yolo.images.sources import Shot, Source
 from yolo.models.found import Found
-from yolo.shown import harmless, one_line
 from yolo.size import Size
 
 

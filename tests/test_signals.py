@@ -13,8 +13,8 @@ import yolo.commands.summary
 import yolo.training.interrupt
 from tests.support.train_problems import checkpoint, ended, process, shapes, tiny_cfg, words
 from yolo.__main__ import main
-from yolo.atomic import replacing
-from yolo.signals import ending_cleanly
+from yolo.files.atomic import replacing
+from yolo.process.signals import ending_cleanly
 from yolo.training.interrupt import interruptible
 
 
@@ -137,7 +137,7 @@ def test_a_lost_output(tmp_path: Path) -> None:
 
 TWICE = """
 import os, signal, sys
-from yolo import atomic
+from yolo.files import atomic
 from yolo.__main__ import main
 from yolo.training import checkpoint
 from yolo.training.engine import Trainer

@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != TRACEBACK]
-    from yolo.signals import ending_cleanly
-    from yolo.streams import OUTPUT, standard_streams
+    from yolo.process.signals import ending_cleanly
+    from yolo.process.streams import OUTPUT, standard_streams
 
     with ending_cleanly(), standard_streams():
         try:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 import traceback
 
                 traceback.print_exc()
-            from yolo.failures import sentence
+            from yolo.process.failures import sentence
 
             print(f"error: {sentence(problem, words[:1])}", file=sys.stderr)
             return int(getattr(problem, "status", 1))  # a training that diverged has a status of its own
@@ -55,7 +55,7 @@ def program(*verb: str) -> NoReturn:
     """Run the command line of this process, after the words `verb`, and end the process."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is ignored in a job of a shell's background
         signal.signal(signal.SIGINT, _leave)
-    from yolo.streams import open_closed
+    from yolo.process.streams import open_closed
 
     open_closed()
     status = main([*verb, *sys.argv[1:]])

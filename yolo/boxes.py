@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolo.shown import one_line
+from yolo.files.shown import one_line
 
 if TYPE_CHECKING:
     import supervision

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import markdown
 
-from yolo.atomic import replacing
+from yolo.files.atomic import replacing
 
 STYLE = """
 body { font: 15px/1.45 system-ui, "Helvetica Neue", Arial, sans-serif; color: #1e1e1e; background: #fff;

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from yolo.text import lines_of, read_text
+from yolo.files.text import lines_of, read_text
 
 log = logging.getLogger("yolo")
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from yolo.ablation.study import Study, StudyRun, read_study
-from yolo.atomic import replacing
 from yolo.document import table as markdown_table
+from yolo.files.atomic import replacing
 from yolo.training.run_folder import METRICS, read_metrics
 
 CURVES = {

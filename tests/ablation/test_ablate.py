@@ -30,9 +30,9 @@ from yolo.ablation.grid import find_grid, read_grid
 from yolo.ablation.launch_local import LOCK, Machine, find_machine
 from yolo.ablation.study import StudyRun, finished, read_status, read_study
 from yolo.ablation.variants import variant_options
-from yolo.atomic import open_alone
 from yolo.data.loader import Batch
 from yolo.data.shapes.scenes import make_shapes
+from yolo.files.atomic import open_alone
 from yolo.options.train import Train
 from yolo.options.training import Training
 from yolo.options.yaml_file import read_yaml

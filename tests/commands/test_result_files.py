@@ -19,7 +19,7 @@ from yolo.boxes import Detections
 from yolo.commands.growing import GrowingFile
 from yolo.commands.result_files import ResultFiles, inputs, targets
 from yolo.data.datasets import open_data
-from yolo.harmless import seen_alike, uncell
+from yolo.files.harmless import seen_alike, uncell
 from yolo.images.files import read_image, write_image
 from yolo.images.sources import Source
 from yolo.names import COCO

@@ -20,7 +20,7 @@ from yolo.data.datasets import ImageDataset, open_data
 from yolo.data.loader import Loader
 from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented
-from yolo.memory import free_memory
+from yolo.process.memory import free_memory
 
 
 @pytest.fixture
@@ -194,5 +194,5 @@ def test_a_cache_in_memory_has_no_name(data: ImageDataset, tmp_path: Path) -> No
 )
 def test_free_memory(files: dict[str, str], free: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The least of what the machine and the container have."""
-    monkeypatch.setattr("yolo.memory._text", lambda file: files.get(file, ""))
+    monkeypatch.setattr("yolo.process.memory._text", lambda file: files.get(file, ""))
     assert free_memory() == free

@@ -20,7 +20,7 @@ from tests.download.test_data_sets import Site, mirror, server, tarred, voc_file
 from tests.download.test_fetch import Server
 from yolo.download import voc as get_voc
 from yolo.download.archives import _zip_fault, one, unpack
-from yolo.members import ArchiveError
+from yolo.files.members import ArchiveError
 
 
 def refused(archive: Path, folder: Path, pattern: str = "(.*)") -> str:

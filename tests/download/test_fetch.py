@@ -35,7 +35,7 @@ from yolo.download import weights as official
 from yolo.download.fetch import PAUSES, DownloadError, OfficialFile, fetch
 from yolo.download.partial import KINDS, own_partial
 from yolo.download.weights import WEIGHTS, official_weights
-from yolo.user_cache import cache_folder
+from yolo.files.user_cache import cache_folder
 
 CONTENT = np.random.default_rng(0).bytes(50_000)
 OTHER = np.random.default_rng(1).bytes(50_000)
@@ -778,7 +778,7 @@ def test_a_killed_process_releases_its_part(tmp_path: Path) -> None:
 
 def test_without_locks(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows and some network file systems: each call has a part of its own and removes it at the end."""
-    monkeypatch.setattr("yolo.atomic._lock", lambda *_: False)
+    monkeypatch.setattr("yolo.files.atomic._lock", lambda *_: False)
     server.play(Send(drop=1000, etag='"1"'), Send(etag='"1"'))
     (tmp_path / "1").mkdir()
     pull(server.url, tmp_path / "1" / "file")

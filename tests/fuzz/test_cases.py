@@ -24,10 +24,10 @@ from yolo.data.datasets import open_data
 from yolo.data.formats.coco_json import groups, read_annotations
 from yolo.data.formats.described import from_file
 from yolo.data.formats.voc_xml import parse, text_of
+from yolo.files.reading import LONGEST, first_line, read_bytes, reading
 from yolo.names import matched, read_names
 from yolo.options.train import Train
 from yolo.options.yaml_file import VALUES, plain_values, read_yaml
-from yolo.reading import LONGEST, first_line, read_bytes, reading
 from yolo.training.run_folder import read_metrics
 
 BOMB = "\n".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9) if k else 'x'}]" for k in range(12))

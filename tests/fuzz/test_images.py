@@ -17,9 +17,9 @@ from PIL import Image, features
 from tests.support.fuzz import damaged, survives
 from yolo.data.formats.masks import _read_mask
 from yolo.data.turned import image_size
+from yolo.files.reading import read_bytes
 from yolo.images.files import _scan_jpeg, decode_image
 from yolo.images.header import kind_of, size_of
-from yolo.reading import read_bytes
 
 SMALL = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
 

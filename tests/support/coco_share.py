@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 
 from tests.support.coco_problems import Box, Detection, Object, Problem
-from yolo.distributed import gather, rank, world_size
 from yolo.metrics.coco import CocoMetrics
+from yolo.process.distributed import gather, rank, world_size
 
 
 def check_share(meeting: Path, number: int) -> None:

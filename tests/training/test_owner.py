@@ -19,7 +19,7 @@ from tests.support.paths import environment
 from tests.support.train_problems import ended, process, shapes, tiny_cfg, words
 from tests.support.warm import Warm
 from yolo.__main__ import main
-from yolo.atomic import open_alone
+from yolo.files.atomic import open_alone
 from yolo.training.owner import OWNER, owned
 
 HOLDER = """

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.train_problems import shapes, tiny_cfg, words
 from yolo.__main__ import main
-from yolo.disk import need_room
+from yolo.files.disk import need_room
 from yolo.training.run_folder import BEST, LAST
 
 

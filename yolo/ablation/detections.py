@@ -14,11 +14,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from yolo.ablation.statistics import LEVEL
-from yolo.atomic import replacing
 from yolo.boxes import Detections
 from yolo.data.datasets import ImageDataset
 from yolo.data.sheet import CAPTION, GAP, INK, PAPER, tile
 from yolo.evaluation.detect_all import detect_all, truths_in
+from yolo.files.atomic import replacing
 from yolo.images.draw import draw, drawable, lettering
 from yolo.images.placement import Placement
 from yolo.images.resize import place

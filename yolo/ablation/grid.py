@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo.ablation.study import Study, plain_yaml, study_of
+from yolo.files.reading import reading
 from yolo.options.shipped import shipped
-from yolo.reading import reading
 
 VARIANTS = 1000
 """Combinations of a grid at most."""

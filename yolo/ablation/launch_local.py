@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from yolo.ablation.console import Console
 from yolo.ablation.study import LOG, STATUS, StudyRun, write_status
-from yolo.atomic import open_alone
+from yolo.files.atomic import open_alone
 from yolo.training.interrupt import Interrupt
 from yolo.training.run_folder import BEST, LAST
 

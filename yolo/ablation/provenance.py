@@ -8,7 +8,7 @@ import subprocess
 from datetime import datetime
 from pathlib import Path
 
-from yolo.machine import processor
+from yolo.process.machine import processor
 
 
 def provenance() -> dict[str, str]:

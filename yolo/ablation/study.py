@@ -18,11 +18,11 @@ from typing import Any
 
 import yaml
 
-from yolo.atomic import replacing
-from yolo.harmless import Distinct, folder_name
+from yolo.files.atomic import replacing
+from yolo.files.harmless import Distinct, folder_name
+from yolo.files.reading import read_bytes, reading
 from yolo.options.presets import read_options
 from yolo.options.yaml_file import plain_values
-from yolo.reading import read_bytes, reading
 
 STUDY, LOG, STATUS = "study.yaml", "train.log", "exit_status"
 

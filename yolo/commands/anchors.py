@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from yolo.atomic import replacing
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.plan import Plan, anchors, make_plan, with_anchors
 from yolo.darknet.sections import HeadSection
 from yolo.data.anchors import FEWEST, GAIN, darknet_text, fit, fitted_anchors
 from yolo.data.datasets import open_data
 from yolo.data.statistics import head_table, learned_sizes, nearest
+from yolo.files.atomic import replacing
 from yolo.options.anchors import Anchors
 from yolo.size import Size
 

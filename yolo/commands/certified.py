@@ -7,9 +7,9 @@ from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from yolo.atomic import replacing
 from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.split_names import meant
+from yolo.files.atomic import replacing
 from yolo.models.detector import Detector
 from yolo.models.exported import ExportedDetector, RawDetector, load_exported
 from yolo.options.convert import Certify

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from yolo.atomic import replacing
-from yolo.distributed import print_once
+from yolo.files.atomic import replacing
 from yolo.models.build import started_from
 from yolo.models.load import find_device
 from yolo.options.check import Check
@@ -15,6 +14,7 @@ from yolo.preflight.after import after
 from yolo.preflight.checks import run_checks
 from yolo.preflight.line import Line, as_json, as_text, counts, worst
 from yolo.preflight.subject import Subject
+from yolo.process.distributed import print_once
 from yolo.training.assemble import gather
 from yolo.training.precision import be_deterministic
 from yolo.training.transform import named

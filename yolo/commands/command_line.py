@@ -25,7 +25,7 @@ from yolo.options.convert import Convert
 from yolo.options.presets import Command, parse_command
 from yolo.options.train import Train
 from yolo.pixels import pixel_limit
-from yolo.streams import coloured
+from yolo.process.streams import coloured
 from yolo.version import VERSION
 
 VERBS: dict[str, tuple[type[Any], str]] = {

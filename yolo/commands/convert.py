@@ -10,13 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from yolo.atomic import replacing
 from yolo.commands.certified import certificate_of, finish, images_of
 from yolo.darknet.cfg import Cfg, read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import Saved, load_safetensors, save_safetensors
 from yolo.darknet.weights import load_weights, save_weights
-from yolo.disk import need_room
+from yolo.files.atomic import replacing
+from yolo.files.disk import need_room
 from yolo.models.load import load_trained
 from yolo.models.packages import needed
 from yolo.models.placing import placing

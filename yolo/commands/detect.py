@@ -24,8 +24,8 @@ from yolo.commands.detect_lines import FusedTimes, Missing, Times, VideoLines, i
 from yolo.commands.drawing import Drawing
 from yolo.commands.result_files import OutputName, ResultFiles, ids_differ, inputs, targets
 from yolo.darknet.cfg import read_cfg
-from yolo.disk import FULL
 from yolo.download.weights import WEIGHTS, official_weights
+from yolo.files.disk import FULL
 from yolo.images.draw import draw
 from yolo.images.inputs import Given
 from yolo.images.sources import Shot, Source, counted, find_sources

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from yolo.boxes import Detections
+from yolo.files.shown import one_line
 from yolo.images.sources import Shot, Source, counted
-from yolo.shown import one_line
 
 
 class Times(NamedTuple):

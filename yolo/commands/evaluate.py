@@ -16,7 +16,6 @@ from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.formats.coco_json import CROWD, box_of, read_annotations, read_json
 from yolo.data.learnable import check_learnable
 from yolo.data.split_names import meant
-from yolo.distributed import print_once, quietly
 from yolo.evaluation.coco_results import read_results
 from yolo.evaluation.detect_all import detect_all, truths_in
 from yolo.evaluation.evaluation import Evaluation
@@ -30,6 +29,7 @@ from yolo.names import read_names
 from yolo.options.commands import Evaluate
 from yolo.options.detection import ModelFiles
 from yolo.options.keywords import read_keywords
+from yolo.process.distributed import print_once, quietly
 from yolo.training.run_folder import OPTIONS
 from yolo.training.sets import validation_of, viewed
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from yolo.atomic import replacing
 from yolo.commands.of_run import bad_of, options_of
 from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.explain.build import explain
 from yolo.explain.draw import draw_explanation
 from yolo.explain.text import as_json, as_text
+from yolo.files.atomic import replacing
 from yolo.images.files import read_image, write_image
 from yolo.models.load import load_yolo
 from yolo.names import did_you_mean

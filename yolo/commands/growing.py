@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from yolo.atomic import naming, open_alone, temporary_of
+from yolo.files.atomic import naming, open_alone, temporary_of
 
 
 class GrowingFile:

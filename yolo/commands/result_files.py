@@ -18,11 +18,11 @@ import torch
 import yaml
 from torch import Tensor
 
-from yolo.atomic import replacing
 from yolo.boxes import Detections, xyxy_to_cxcywh
 from yolo.commands.growing import GrowingFile
 from yolo.commands.result_folder import ResultFolder
-from yolo.harmless import Distinct, csv_lines, cut, folders_of, seen_alike
+from yolo.files.atomic import replacing
+from yolo.files.harmless import Distinct, csv_lines, cut, folders_of, seen_alike
 from yolo.images.files import image_ending, write_image
 from yolo.images.sources import Source, stem_of
 from yolo.models.coco_rows import coco_rows, image_id

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from yolo.atomic import naming, replacing
+from yolo.files.atomic import naming, replacing
+from yolo.files.reading import read_bytes
 from yolo.images.sources import MARK
-from yolo.reading import read_bytes
 
 
 class ResultFolder:

@@ -18,7 +18,7 @@ from yolo.data.split_names import kind
 from yolo.data.statistics import anchor_table, class_table, network_sizes, quantiles, totals
 from yolo.data.transforms import Augmented, Preview
 from yolo.data.turned import advice
-from yolo.harmless import Distinct, cut, folder_name, folders_of
+from yolo.files.harmless import Distinct, cut, folder_name, folders_of
 from yolo.images.files import write_image
 from yolo.options.augment import Augment
 from yolo.options.commands import ShowData

@@ -9,9 +9,9 @@ from yolo.darknet.cfg import Cfg, parse_cfg, read_cfg
 from yolo.darknet.keys import Shape
 from yolo.darknet.plan import IMAGE, LayerPlan, Plan, make_plan
 from yolo.darknet.sections import Convolutional, HeadSection, Maxpool
+from yolo.files.shown import one_line
 from yolo.models.weights_of import BEST, OWN, file_of, weights_of
 from yolo.options.commands import Summary
-from yolo.shown import one_line
 from yolo.size import Size
 
 

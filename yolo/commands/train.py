@@ -16,7 +16,6 @@ import yaml
 
 from yolo.data.transforms import Transform
 from yolo.data.workers import WorkerError
-from yolo.distributed import from_rank_0, print_once, quietly, rank, together
 from yolo.models.build import started_from
 from yolo.models.load import find_device
 from yolo.options.presets import Command, from_keywords, read_options
@@ -25,6 +24,7 @@ from yolo.options.yaml_file import read_values
 from yolo.pixels import pixel_limit
 from yolo.preflight.checks import check_first
 from yolo.preflight.subject import undisturbed
+from yolo.process.distributed import from_rank_0, print_once, quietly, rank, together
 from yolo.training.assemble import assemble, gather
 from yolo.training.callback import EpochEnd
 from yolo.training.checkpoint import load_checkpoint

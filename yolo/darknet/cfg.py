@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, TypeVar
 from yolo.darknet.keys import CfgPlace, Section, SectionError, shown
 from yolo.darknet.net import Net
 from yolo.darknet.sections import KINDS, OUT_OF_SCOPE, SECTIONS, Convolutional, HeadSection, Layer
+from yolo.files.reading import read_bytes
 from yolo.names import did_you_mean
 from yolo.options.shipped import shipped
-from yolo.reading import read_bytes
 
 log = logging.getLogger("yolo")
 

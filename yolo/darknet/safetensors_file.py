@@ -18,13 +18,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from yolo.atomic import replacing
 from yolo.darknet.cfg import parse_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.plan import make_plan
 from yolo.darknet.sound import check_sound
 from yolo.darknet.weights import Header
-from yolo.reading import reading
+from yolo.files.atomic import replacing
+from yolo.files.reading import reading
 from yolo.size import Size
 
 FORMAT = "exact-yolov3"

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolo.atomic import replacing
 from yolo.darknet.layers import Add, ConvBlock
 from yolo.darknet.network import Darknet
 from yolo.darknet.plan import Plan
 from yolo.darknet.sections import Convolutional, HeadSection
 from yolo.darknet.sound import check_sound
+from yolo.files.atomic import replacing
 
 
 class Header(NamedTuple):

@@ -28,13 +28,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from yolo.atomic import alone, replacing
 from yolo.data.datasets import ImageDataset
 from yolo.data.sample import Sample, View
-from yolo.distributed import silent
+from yolo.files.atomic import alone, replacing
 from yolo.images.opencv import cv2
 from yolo.images.placement import Placement
-from yolo.memory import free_memory, memory_file
+from yolo.process.distributed import silent
+from yolo.process.memory import free_memory, memory_file
 from yolo.size import Size
 
 log = logging.getLogger("yolo")

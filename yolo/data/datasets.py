@@ -30,9 +30,9 @@ from yolo.data.recognise import chosen as chosen_split
 from yolo.data.recognise import find
 from yolo.data.sample import Sample, Target, as_tv, make_target
 from yolo.data.turned import advice, other_size, remedy
+from yolo.files.reading import LONGEST, shortened
 from yolo.images.files import read_image
 from yolo.names import chosen, read_names
-from yolo.reading import LONGEST, shortened
 from yolo.size import Size
 
 log = logging.getLogger("yolo")

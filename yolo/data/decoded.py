@@ -20,15 +20,15 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from yolo.atomic import alone, replacing
 from yolo.data.index import Index, summary
 from yolo.data.turned import other_size, remedy
-from yolo.distributed import silent
+from yolo.files.atomic import alone, replacing
+from yolo.files.reading import read_bytes
+from yolo.files.user_cache import cache_folder
 from yolo.images.files import decode_image
 from yolo.images.opencv import cv2
 from yolo.pixels import TooManyPixelsError, max_pixels
-from yolo.reading import read_bytes
-from yolo.user_cache import cache_folder
+from yolo.process.distributed import silent
 
 log = logging.getLogger("yolo")
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from yolo.reading import LONGEST
+from yolo.files.reading import LONGEST
 from yolo.size import Size
 
 

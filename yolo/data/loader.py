@@ -24,7 +24,7 @@ from yolo.data.sample import Target, make_target
 from yolo.data.sampler import Batches
 from yolo.data.workers import WorkerError, Workers
 from yolo.images.opencv import cv2
-from yolo.signals import ENDING
+from yolo.process.signals import ENDING
 from yolo.size import Size
 
 log = logging.getLogger("yolo")

@@ -12,8 +12,8 @@ import numpy as np
 from yolo.darknet.plan import Plan, anchors
 from yolo.data.anchors import overlaps, verdict
 from yolo.data.index import Index
+from yolo.files.shown import one_line
 from yolo.images.placement import Placement
-from yolo.shown import one_line
 from yolo.size import Size
 
 EDGES = (32**2, 96**2)  # square pixels; COCO's small, medium, large

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ExifTags, Image
 
+from yolo.files.reading import open_regular, reading
 from yolo.pixels import check_pixels
-from yolo.reading import open_regular, reading
 
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 

@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from yolo.memory import received, send
+from yolo.process.memory import received, send
 
 AHEAD = 2
 """Answers that each worker makes before they are due."""

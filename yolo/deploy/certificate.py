@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from yolo.atomic import replacing
 from yolo.data.datasets import ImageDataset
 from yolo.evaluation.detect_all import detect_with_each, truths_in
-from yolo.machine import processor
+from yolo.files.atomic import replacing
 from yolo.metrics.bootstrap import centred, resampled
 from yolo.metrics.coco import CocoResult, evaluate
 from yolo.metrics.match import overlap
@@ -30,6 +29,7 @@ from yolo.metrics.records import Found, lexsort, make_records
 from yolo.models.detector import Detector
 from yolo.models.exported import ExportedDetector, RawDetector
 from yolo.options.detection import EVALUATION, Filter
+from yolo.process.machine import processor
 from yolo.version import VERSION
 
 SAME = 0.5

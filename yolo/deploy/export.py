@@ -27,12 +27,12 @@ import torch
 from onnx.compose import add_prefix, merge_models
 from torch import Tensor, nn
 
-from yolo.atomic import replacing
 from yolo.darknet.safetensors_file import FORMAT
 from yolo.deploy.check import any_batch, check_detections, check_outputs, drawn_images
 from yolo.deploy.nodes import IR_VERSION, OPSET
 from yolo.deploy.tail import Tail, tail
 from yolo.detection.dense import Corners, Dense, Rows
+from yolo.files.atomic import replacing
 from yolo.images.inputs import ImageLike
 from yolo.images.resize import GREY
 from yolo.models.detector import Detector

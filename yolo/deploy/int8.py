@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from yolo.atomic import replacing
 from yolo.data.datasets import ImageDataset
+from yolo.files.atomic import replacing
 from yolo.models.exported import ExportedDetector, RawDetector, image_input, load_exported
 from yolo.models.packages import needed
 

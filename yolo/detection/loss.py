@@ -38,8 +38,8 @@ from yolo.darknet.heads import Head
 from yolo.detection.assign import Assignment, assign
 from yolo.detection.grid import Grid, make_grids
 from yolo.detection.near_misses import near_labels
-from yolo.distributed import sum_over_ranks, world_size
 from yolo.options.loss import LossOptions
+from yolo.process.distributed import sum_over_ranks, world_size
 
 MEASURES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
 

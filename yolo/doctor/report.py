@@ -8,13 +8,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from yolo.atomic import replacing
 from yolo.doctor.finding import KINDS, Finding
 from yolo.doctor.opened import Part
 from yolo.doctor.sheet import finding_sheet
 from yolo.document import bullets, heading, illustration, paragraph, table, warning, write_html
+from yolo.files.atomic import replacing
+from yolo.files.shown import one_line
 from yolo.images.files import write_image
-from yolo.shown import one_line
 
 LINES, ROWS, TILES = 10, 200, 24
 """The most findings of a kind in the text and on the page, and images on a sheet."""

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from yolo.atomic import alone, replacing
-from yolo.disk import need_room
 from yolo.download.fetch import OfficialFile, check_address, fetch
-from yolo.members import ArchiveError, Reader, members_of
+from yolo.files.atomic import alone, replacing
+from yolo.files.disk import need_room
+from yolo.files.members import ArchiveError, Reader, members_of
 
 
 def mirrored(url: str, mirror: str | None) -> str:

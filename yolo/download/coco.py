@@ -17,10 +17,10 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from yolo.atomic import replacing
 from yolo.data.formats.coco_json import read_json
 from yolo.download.archives import alone_in, fetch_archive, mirrored, one
 from yolo.download.fetch import DownloadError, OfficialFile, fetch
+from yolo.files.atomic import replacing
 from yolo.images.files import read_image
 
 SPLITS = ("val2017", "train2017")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from yolo.disk import need_room
 from yolo.download.partial import Check, Partial, Wanted, own_partial
-from yolo.shown import one_line
+from yolo.files.disk import need_room
+from yolo.files.shown import one_line
 
 if TYPE_CHECKING:  # takes a while to import
     from yolo.download.connection import Answer

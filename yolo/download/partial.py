@@ -12,8 +12,8 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from yolo.atomic import open_alone
-from yolo.reading import read_bytes
+from yolo.files.atomic import open_alone
+from yolo.files.reading import read_bytes
 
 KINDS = {32: "md5", 40: "sha1", 64: "sha256"}
 """The kind of a checksum, by its number of hexadecimal digits."""

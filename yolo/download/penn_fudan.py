@@ -20,7 +20,7 @@ from yolo.data.formats.coco_json import read_annotations
 from yolo.data.formats.masks import instances
 from yolo.download.archives import alone_in, fetch_archive, missing, opened, put
 from yolo.download.fetch import OfficialFile
-from yolo.members import ArchiveError, Reader, naming
+from yolo.files.members import ArchiveError, Reader, naming
 
 PENN_FUDAN = OfficialFile(
     "PennFudanPed.zip",

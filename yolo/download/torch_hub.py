@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from yolo.distributed import print_once
 from yolo.download.fetch import DownloadError, fetch
+from yolo.process.distributed import print_once
 
 
 def hub_file(url: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from yolo.download.archives import alone_in, fetch_archive, missing, rejected, unpack
 from yolo.download.fetch import OfficialFile
-from yolo.text import lines_of, read_text
+from yolo.files.text import lines_of, read_text
 
 
 def _voc(year: int, file: str, md5: str) -> OfficialFile:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo.download.fetch import DownloadError, OfficialFile, fetch
+from yolo.files.user_cache import cache_folder
 from yolo.names import COCO, did_you_mean
-from yolo.user_cache import cache_folder
 
 
 def _pjreddie(file: str, size: int, checksum: str | None = None) -> OfficialFile:

@@ -16,8 +16,8 @@ import numpy as np
 from yolo.data.formats.coco_json import Annotations, box_fault, read_json
 from yolo.data.formats.columns import column, is_number
 from yolo.data.index import summary
+from yolo.files.reading import reading
 from yolo.names import class_index
-from yolo.reading import reading
 
 log = logging.getLogger("yolo")
 

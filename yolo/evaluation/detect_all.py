@@ -16,13 +16,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from yolo.data.datasets import ImageDataset
-from yolo.distributed import silent
 from yolo.images.placement import Placement
 from yolo.metrics.collect import found_in
 from yolo.metrics.records import Found, Truths, select
 from yolo.models.detector import Detector
 from yolo.names import class_index
 from yolo.options.detection import Filter
+from yolo.process.distributed import silent
 
 log = logging.getLogger("yolo")
 

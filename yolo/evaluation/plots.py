@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import PercentFormatter
 
-from yolo.atomic import replacing
+from yolo.files.atomic import replacing
 from yolo.images.draw import drawable
 
 FEW = 10

@@ -13,8 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from yolo.atomic import replacing
-from yolo.harmless import csv_lines
+from yolo.files.atomic import replacing
+from yolo.files.harmless import csv_lines
+from yolo.files.shown import one_line
 from yolo.metrics.bootstrap import Interval, bootstrap
 from yolo.metrics.coco import LIMITS, CocoResult, Metric, evaluate
 from yolo.metrics.confusion import confusion_matrix
@@ -24,7 +25,6 @@ from yolo.metrics.errors import Errors, error_breakdown
 from yolo.metrics.precision import defined, in_words, mean_over_classes
 from yolo.metrics.records import Records
 from yolo.metrics.voc import voc_ap
-from yolo.shown import one_line
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from yolo.explain.reasons import Reason
 from yolo.explain.scene import Scene
-from yolo.shown import one_line
+from yolo.files.shown import one_line
 from yolo.size import Size
 
 

@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from yolo.atomic import replacing
+from yolo.files.atomic import replacing
+from yolo.files.reading import read_bytes
 from yolo.images.header import jpeg_size, kind_of, size_of
 from yolo.images.opencv import cv2
 from yolo.pixels import check_pixels
-from yolo.reading import read_bytes
 
 ENDINGS = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG 2000": ".jp2"}  # of the formats whose ending is not their name
 

@@ -20,17 +20,17 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from tqdm import tqdm
 
-from yolo.atomic import alone
 from yolo.backbones.published import Backbone
 from yolo.darknet.safetensors_file import read_checked, save_checked
 from yolo.data.datasets import ImageDataset
 from yolo.data.order import Draw, chance
 from yolo.data.sample import Target, make_target
 from yolo.data.transforms import Augmented
-from yolo.disk import need_room
-from yolo.distributed import rank_0_first, silent
+from yolo.files.atomic import alone
+from yolo.files.disk import need_room
 from yolo.images.placement import Placement
 from yolo.images.resize import place
+from yolo.process.distributed import rank_0_first, silent
 from yolo.size import Size
 
 log = logging.getLogger("yolo")

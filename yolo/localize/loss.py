@@ -26,7 +26,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, smooth_l1_loss
 
 from yolo.boxes import corners_in_order, giou, xyxy_to_cxcywh
-from yolo.distributed import sum_over_ranks, world_size
+from yolo.process.distributed import sum_over_ranks, world_size
 
 DISTANCES = {"smooth-l1": smooth_l1_loss, "l1": l1_loss, "mse": mse_loss}
 BOX_LOSSES = (*DISTANCES, "giou", "giou+l1")

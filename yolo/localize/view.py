@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from yolo.data.index import Index
-from yolo.distributed import print_once
 from yolo.names import class_index, did_you_mean
 from yolo.options.single import Localizer, SingleObject
+from yolo.process.distributed import print_once
 
 
 def presence(index: Index, options: Localizer, split: str = "") -> Index:

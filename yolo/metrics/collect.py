@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from yolo.boxes import Detections, xyxy_to_xywh
-from yolo.distributed import gather, rank
 from yolo.metrics.records import Found, Records, Truths, make_records
+from yolo.process.distributed import gather, rank
 
 
 class Collector:

@@ -15,7 +15,6 @@ from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import json_in, read_metadata, size_in
 from yolo.darknet.sections import Region, Yolo
 from yolo.darknet.transfer import transfer
-from yolo.distributed import print_once
 from yolo.download.weights import located, published
 from yolo.models.by_cfg import CfgDetector, by_cfg, recipe_for
 from yolo.models.detector import Detector
@@ -24,6 +23,7 @@ from yolo.models.yolo import YoloDetector
 from yolo.options.registry import find_model, resolve
 from yolo.options.train import Train
 from yolo.options.training import Training
+from yolo.process.distributed import print_once
 from yolo.recipe.cpu_build import CpuBuild
 from yolo.size import Size
 

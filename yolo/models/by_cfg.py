@@ -20,13 +20,13 @@ from yolo.darknet.network import Darknet
 from yolo.darknet.weights import Header
 from yolo.detection.darknet_loss import darknet_loss
 from yolo.detection.labels import pack_labels
-from yolo.devices import to_device
-from yolo.distributed import print_once
 from yolo.models.detector import Losses
 from yolo.models.yolo import YoloDetector
 from yolo.options.loss import LossOptions
 from yolo.options.schedule import Schedule
 from yolo.options.train import Train
+from yolo.process.devices import to_device
+from yolo.process.distributed import print_once
 from yolo.recipe.cpu_build import CpuBuild
 from yolo.recipe.recipe import Recipe
 from yolo.recipe.said import check, remarks

@@ -17,13 +17,13 @@ from yolo.boxes import Detections
 from yolo.darknet.safetensors_file import read_tensors
 from yolo.data.order import torch_chance
 from yolo.detection.dense import Dense
-from yolo.distributed import print_once
 from yolo.images.placement import Placement
 from yolo.models.detector import Detector, Losses, Perfect, evaluating
 from yolo.models.load import fill
 from yolo.names import is_background
 from yolo.options.detection import Filter
 from yolo.options.faster_rcnn import FasterRcnn
+from yolo.process.distributed import print_once
 from yolo.rcnn.builder import build_network
 from yolo.rcnn.losses import BoxLoss
 from yolo.rcnn.network import FasterRcnnNetwork

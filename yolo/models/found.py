@@ -15,11 +15,11 @@ import numpy as np
 from torch import Tensor
 
 from yolo.boxes import Detections
+from yolo.files.shown import one_line
 from yolo.images.draw import draw
 from yolo.images.files import read_image, write_image
 from yolo.images.opencv import cv2
 from yolo.models.coco_rows import coco_rows
-from yolo.shown import one_line
 from yolo.size import Size
 
 if TYPE_CHECKING:

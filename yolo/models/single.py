@@ -22,7 +22,6 @@ from yolo.boxes import Detections, corners_in_order
 from yolo.darknet.safetensors_file import read_tensors
 from yolo.data.datasets import ImageDataset
 from yolo.detection.dense import Dense
-from yolo.distributed import print_once
 from yolo.images.placement import Placement
 from yolo.localize.figures import iou_figure, presence_figure
 from yolo.localize.heads import SimpleDetector
@@ -36,6 +35,7 @@ from yolo.names import class_index
 from yolo.options.detection import Filter
 from yolo.options.registry import find_model, resolve
 from yolo.options.single import Simple, SingleObject, WithBackbone
+from yolo.process.distributed import print_once
 from yolo.size import Size
 
 if TYPE_CHECKING:

@@ -26,13 +26,13 @@ from yolo.detection.labels import pack_labels
 from yolo.detection.loss import compute_loss
 from yolo.detection.perfect import blank, perfect
 from yolo.detection.postprocess import postprocess
-from yolo.devices import to_device
 from yolo.images.inputs import ImageLike
 from yolo.images.placement import Placement
 from yolo.images.resize import darknet_place
 from yolo.models.detector import Detector, Losses, Perfect
 from yolo.options.detection import Filter
 from yolo.options.loss import LossOptions
+from yolo.process.devices import to_device
 from yolo.size import Size
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origi
 
 import yaml
 
-from yolo.atomic import replacing
+from yolo.files.atomic import replacing
+from yolo.files.reading import read_bytes, reading
 from yolo.names import did_you_mean
 from yolo.options.aliases import OPTIONS
-from yolo.reading import read_bytes, reading
 
 T = TypeVar("T")
 

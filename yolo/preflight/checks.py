@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from yolo.distributed import from_rank_0, print_once, rank
 from yolo.preflight.data import data
 from yolo.preflight.learning import learning
 from yolo.preflight.line import Line, Verdict, as_text
@@ -14,6 +13,7 @@ from yolo.preflight.resources import resources
 from yolo.preflight.roundtrip import round_trip
 from yolo.preflight.subject import Subject, undisturbed
 from yolo.preflight.transform import transform
+from yolo.process.distributed import from_rank_0, print_once, rank
 from yolo.training.assemble import Parts
 
 

@@ -19,7 +19,6 @@ from yolo.data.loader import Loader
 from yolo.data.sampler import Batches
 from yolo.data.sheet import contact_sheet
 from yolo.data.transforms import Augmented, Preview
-from yolo.distributed import print_once, rank, world_size
 from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
 from yolo.models.build import build_detector, names_of_weights
@@ -27,6 +26,7 @@ from yolo.models.detector import Detector
 from yolo.options.aliases import renamed
 from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
+from yolo.process.distributed import print_once, rank, world_size
 from yolo.training.allocator import keep_large_blocks
 from yolo.training.batches import loader_threads, loader_workers, make_batches
 from yolo.training.callback import EpochEnd

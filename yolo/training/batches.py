@@ -11,9 +11,9 @@ from yolo.data.loader import Drawn
 from yolo.data.sample import DataSet
 from yolo.data.sampler import Batches
 from yolo.data.transforms import Augmented, Transform
-from yolo.distributed import rank, world_size
 from yolo.models.detector import Detector
 from yolo.options.training import Training
+from yolo.process.distributed import rank, world_size
 from yolo.recipe.augment import DarknetAugment
 
 FEW = 256 << 20

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from yolo.distributed import from_rank_0, rank
+from yolo.process.distributed import from_rank_0, rank
 from yolo.training.checkpoint import random_state, set_random_state
 from yolo.training.transform import name_of
 

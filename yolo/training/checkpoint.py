@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from yolo.atomic import replacing
+from yolo.files.atomic import replacing
 
 FORMAT = 1
 """The format of the file. A file of another format has other contents and is refused."""

@@ -25,14 +25,14 @@ from typing import Any
 
 import torch
 
-from yolo.atomic import naming, replacing
 from yolo.darknet.network import Darknet
 from yolo.darknet.weights import Header, save_weights
 from yolo.data.loader import Batch
-from yolo.distributed import rank, world_size
+from yolo.files.atomic import naming, replacing
 from yolo.models.by_cfg import CfgDetector
 from yolo.models.detector import Detector
 from yolo.options.train import Train
+from yolo.process.distributed import rank, world_size
 from yolo.recipe.cpu_build import CpuBuild
 from yolo.training.precision import Arithmetic
 from yolo.training.run_folder import OPTIONS, next_folder

@@ -24,11 +24,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from yolo.data.loader import Batch, Loader
 from yolo.data.workers import WorkerError
-from yolo.distributed import copy_from_rank_0, rank, sum_over_ranks, world_size
 from yolo.models.detector import Detector
 from yolo.options.aliases import renamed
 from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
+from yolo.process.distributed import copy_from_rank_0, rank, sum_over_ranks, world_size
 from yolo.training.callback import EpochEnd, called
 from yolo.training.checkpoint import random_state, save_checkpoint, set_random_state
 from yolo.training.diagnose import NotFiniteError, diagnosis

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo.distributed import world_size
 from yolo.options.aliases import renamed
+from yolo.process.distributed import world_size
 from yolo.training.run_folder import BEST
 
 NEEDED = {"network": {}, "optimizer": {}, "loader": {"epoch": 0, "position": 0}, "step": 0}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from yolo.distributed import rank, world_size
+from yolo.process.distributed import rank, world_size
 from yolo.training.run_folder import LAST
 
 PAUSE, MISSED = 5.0, 8

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from yolo.signals import ENDING, ending_cleanly, handled
+from yolo.process.signals import ENDING, ending_cleanly, handled
 
 ECHO = 2.0
 """Seconds in which several processes take a second signal for the first one: torchrun passes on what its group, or a

@@ -20,11 +20,11 @@ from yolo.darknet.cfg import read_cfg, with_classes
 from yolo.data.datasets import ImageDataset
 from yolo.data.decoded import checked
 from yolo.data.sampler import Batches
-from yolo.distributed import from_rank_0, print_once, rank
+from yolo.files.text import read_text
 from yolo.models.detector import Detector
 from yolo.options.aliases import renamed
 from yolo.options.training import Training
-from yolo.text import read_text
+from yolo.process.distributed import from_rank_0, print_once, rank
 from yolo.training.record import Part, Record, cfg_changes, changes, part_of, same_images, text_of
 from yolo.training.totals import Totals
 

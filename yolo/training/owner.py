@@ -18,9 +18,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-from yolo.atomic import open_alone, remove_leftovers
-from yolo.distributed import from_rank_0, print_once, rank
-from yolo.reading import read_bytes
+from yolo.files.atomic import open_alone, remove_leftovers
+from yolo.files.reading import read_bytes
+from yolo.process.distributed import from_rank_0, print_once, rank
 from yolo.training.run_folder import next_folder
 
 OWNER = ".owner"

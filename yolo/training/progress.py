@@ -13,11 +13,11 @@ import torch
 from tqdm import tqdm
 
 from yolo.data.loader import Batch
-from yolo.distributed import silent
 from yolo.metrics.precision import in_words
 from yolo.models.detector import Detector
 from yolo.options.training import Training
-from yolo.signals import output_may_be_lost
+from yolo.process.distributed import silent
+from yolo.process.signals import output_may_be_lost
 
 MEASURED = range(2, 12)
 """Batches of a run whose time is measured; the first two only warm up."""

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yolo.data.index import Index
-from yolo.reading import read_bytes
+from yolo.files.reading import read_bytes
 
 FORMAT = 1
 """The format of data.json."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yolo.disk import in_words, need_room
+from yolo.files.disk import in_words, need_room
 from yolo.models.detector import Detector
 from yolo.options.training import Training
 from yolo.training.run_folder import BEST, LAST

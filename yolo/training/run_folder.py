@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolo.atomic import naming, replacing
-from yolo.distributed import from_rank_0, rank
-from yolo.reading import read_bytes
+from yolo.files.atomic import naming, replacing
+from yolo.files.reading import read_bytes
+from yolo.process.distributed import from_rank_0, rank
 
 if TYPE_CHECKING:  # its import takes a second or two
     from torch.utils.tensorboard import SummaryWriter

@@ -11,10 +11,10 @@ from yolo.data.datasets import ImageDataset, open_data, splits
 from yolo.data.learnable import check_learnable
 from yolo.data.shapes.scenes import make_shapes
 from yolo.data.split_names import kind, meant
-from yolo.distributed import print_once, rank_0_first
 from yolo.options.presets import read_options
 from yolo.options.registry import find_model, resolve
 from yolo.options.training import Training
+from yolo.process.distributed import print_once, rank_0_first
 from yolo.training.kept import DATA, check_there, in_order, part
 from yolo.training.record import changes, read_record
 from yolo.training.run_folder import OPTIONS

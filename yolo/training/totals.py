@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo.distributed import gather, rank, sum_over_ranks
 from yolo.models.detector import Losses
+from yolo.process.distributed import gather, rank, sum_over_ranks
 
 
 class Totals:

@@ -16,7 +16,6 @@ from yolo.data.loader import Loader
 from yolo.data.sampler import Batches
 from yolo.data.sheet import spread, tile
 from yolo.data.transforms import Augmented
-from yolo.distributed import rank, world_size
 from yolo.evaluation.detect_all import detect_all, truths_in
 from yolo.images.draw import draw
 from yolo.images.resize import place
@@ -26,6 +25,7 @@ from yolo.metrics.precision import defined
 from yolo.models.detector import Detector, Score, evaluating
 from yolo.options.commands import Evaluate
 from yolo.options.detection import EVALUATION, Filter
+from yolo.process.distributed import rank, world_size
 from yolo.training.batches import loader_threads
 from yolo.training.precision import Arithmetic
 from yolo.training.totals import Totals

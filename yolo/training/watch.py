@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from yolo.data.loader import Batch
-from yolo.distributed import world_size
 from yolo.models.detector import Detector
 from yolo.options.registry import find_model, resolve
 from yolo.options.training import Training
+from yolo.process.distributed import world_size
 from yolo.training.precision import Arithmetic
 from yolo.training.validation import Validation
 

@@ -20,8 +20,8 @@ from yolo.data.index import Index
 from yolo.data.part import Part
 from yolo.data.paths import locate
 from yolo.data.split_names import kind
+from yolo.files.reading import open_regular
 from yolo.names import class_index, matched
-from yolo.reading import open_regular
 
 WINDOW = 2**22  # bytes that hold the categories of nearly every file
 

@@ -24,8 +24,8 @@ import numpy as np
 from yolo.data.check import LARGEST
 from yolo.data.formats.columns import Entry, Ids, column, floats, is_number, whole_number
 from yolo.data.index import Fault, summary
-from yolo.reading import read_bytes, reading
-from yolo.text import decoded
+from yolo.files.reading import read_bytes, reading
+from yolo.files.text import decoded
 
 POLYGONS = re.compile(rb'(?<!\\)"segmentation"\s*:\s*\[(?:\s*\[[\s0-9.eE+,-]*\]\s*,?)*+\s*\]')
 """The polygons of an entry, most of a file's bytes. A quotation mark begins or ends a text unless a backslash is before

@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from yolo.atomic import replacing
 from yolo.data.check import Rows
 from yolo.data.index import Index
 from yolo.data.part import Part
 from yolo.data.paths import locate
-from yolo.harmless import csv_lines, uncell
+from yolo.files.atomic import replacing
+from yolo.files.harmless import csv_lines, uncell
+from yolo.files.reading import reading
+from yolo.files.text import read_text
 from yolo.names import matched
-from yolo.reading import reading
-from yolo.text import read_text
 
 CROWD = {"": False, "0": False, "1": True}
 """What the column `crowd` may hold."""

@@ -12,10 +12,10 @@ from yolo.data.formats.yaml_names import names_in
 from yolo.data.part import Part, Place
 from yolo.data.paths import listed, place
 from yolo.data.split_names import WORDS
+from yolo.files.reading import reading
+from yolo.files.text import lines_of, read_text
 from yolo.names import read_names
 from yolo.options.yaml_file import LARGEST, plain_values
-from yolo.reading import reading
-from yolo.text import lines_of, read_text
 
 SPLITS = tuple(word for words in WORDS.values() for word in words)
 

@@ -23,9 +23,9 @@ from yolo.data.index import Index
 from yolo.data.part import Part
 from yolo.data.paths import files_below
 from yolo.data.turned import image_size
+from yolo.files.reading import open_regular, reading
 from yolo.names import matched
 from yolo.pixels import check_pixels
-from yolo.reading import open_regular, reading
 
 PERSON = "person"
 ENDING = "_mask.png"

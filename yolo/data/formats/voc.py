@@ -19,10 +19,10 @@ from yolo.data.formats.voc_xml import Element, box_of, is_difficult, objects_of,
 from yolo.data.index import Index
 from yolo.data.part import Part, Place
 from yolo.data.paths import Tails, components, files_below
+from yolo.files.reading import first_line
+from yolo.files.text import lines_of, read_text
 from yolo.images.files import IMAGE_SUFFIXES
 from yolo.names import matched
-from yolo.reading import first_line
-from yolo.text import lines_of, read_text
 
 Documents = dict[str, Element | str]
 """The xml files of a folder by their paths without ending, each parsed, or what is wrong with it."""

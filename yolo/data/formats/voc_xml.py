@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 
-from yolo.reading import read_bytes, reading
-from yolo.text import decoded
+from yolo.files.reading import read_bytes, reading
+from yolo.files.text import decoded
 
 DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
 

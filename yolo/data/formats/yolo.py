@@ -20,10 +20,10 @@ from yolo.data.index import Fault, Index
 from yolo.data.part import Part
 from yolo.data.paths import files_below, listed, locate
 from yolo.data.turned import image_size
+from yolo.files.reading import first_line
+from yolo.files.text import lines_of
 from yolo.images.files import IMAGE_SUFFIXES
 from yolo.names import agreed
-from yolo.reading import first_line
-from yolo.text import lines_of
 
 IMAGE_FOLDERS = ("images", "jpegimages")
 

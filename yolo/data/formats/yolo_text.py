@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolo.data.check import Rows
+from yolo.files.text import lines_of
+from yolo.files.text import read_text as content_of
 from yolo.names import class_index
-from yolo.text import lines_of
-from yolo.text import read_text as content_of
 
 BEYOND = (
     0.5  # how far a point of a polygon may lie outside its image, in images; coordinates beyond that are not fractions

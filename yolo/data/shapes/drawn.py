@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import RandomState
 
-from yolo.atomic import alone, naming
 from yolo.data.formats.coco_json import read_annotations, read_json
 from yolo.data.shapes.figures import Cover, Figure, paint
+from yolo.files.atomic import alone, naming
 from yolo.images.files import write_image
 
 DRAWN = "drawn by Exact YOLOv3"

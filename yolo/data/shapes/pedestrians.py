@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import RandomState
 
-from yolo.atomic import naming
 from yolo.data.formats.coco_json import read_json
 from yolo.data.formats.masks import ENDING
 from yolo.data.shapes.drawn import DRAWN, make_whole
 from yolo.data.shapes.figures import uniform
+from yolo.files.atomic import naming
 from yolo.images.files import write_image
 
 VERSION = 1

@@ -16,7 +16,7 @@ from os.path import isfile
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from yolo.reading import reading
+from yolo.files.reading import reading
 
 RATIO = 50
 """How much larger than an archive its files may be. Those of COCO's annotations are four times as large."""

@@ -30,7 +30,7 @@ LESS = {
 }
 """What takes less memory, by verb."""
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 
 def sentence(problem: Exception, verb: Sequence[str] = ()) -> str:

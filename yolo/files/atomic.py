@@ -12,7 +12,7 @@ from functools import cache
 from io import FileIO
 from pathlib import Path
 
-from yolo.harmless import cut
+from yolo.files.harmless import cut
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, TextIO, cast
 
-from yolo.shown import harmless
+from yolo.files.shown import harmless
 
 BAR = re.compile(r"(?:[\r\n]|\x1b\[A)*\Z|\r")
 """What tqdm writes to place a bar: a carriage return before it, or movements alone."""

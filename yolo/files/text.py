@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from yolo.reading import read_bytes
+from yolo.files.reading import read_bytes
 
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from yolo.signals import output_may_be_lost
+from yolo.process.signals import output_may_be_lost
 
 _blocks = count()
 
