@@ -74,6 +74,7 @@ ZIPS = {
     "a bomb that states a small size": (declared(ZEROS, 1000), "cannot be read|not the stated"),
     "a bomb that states 4 GB": (declared(ZEROS, 2**32 - 2), "4,294,967,294"),
     "a larger size than it has": (declared(packed(b"abc"), 900), "not the stated 900"),
+    "a file before the start": (zipped({"a": b"1"})[:-6] + b"\xff\xff\0\0\0\0", "a damaged archive"),
     "encrypted": (with_flags(packed(b"abc"), 1), "encrypted"),
     "strongly encrypted": (with_flags(packed(b"abc"), 0x41), "encrypted"),
     "bzip2": (packed(b"abc", zipfile.ZIP_BZIP2), "method 12"),

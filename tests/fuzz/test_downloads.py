@@ -179,6 +179,7 @@ def test_archives(kind: str, tmp_path: Path) -> None:
         finally:
             names.update(os.listdir(tmp_path))
             shutil.rmtree(tmp_path / "deep", ignore_errors=True)
+            archive.with_name(f"{archive.name}.rejected").unlink(missing_ok=True)
 
     survives(read, [packed(Random(k), kind) for k in range(6)], tmp_path / "seed", inputs=800, damage=numbers)
     assert names <= {"deep", "seed", f"1.{kind}", f"1.{kind}.rejected"}

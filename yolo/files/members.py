@@ -60,9 +60,11 @@ def naming(archive: Path) -> Iterator[None]:
     except ArchiveError:
         raise
     except (ValueError, OSError) as problem:
-        if getattr(problem, "errno", None) is not None:  # of the disk; a Pillow error is an OSError without number
+        # An error of the disk has a number; Pillow's have none, and EINVAL is a place before the start of the file.
+        if getattr(problem, "errno", None) not in (None, errno.EINVAL):
             raise
-        raise ArchiveError(str(problem)) from None
+        text = str(problem)
+        raise ArchiveError(text if str(archive) in text else f"{archive}: a damaged archive ({text})") from None
 
 
 @contextmanager
