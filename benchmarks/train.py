@@ -74,6 +74,7 @@ class Repeated(Loader):
     def __init__(self, batch: Batch, steps: int) -> None:
         self.batch, self.steps, self.epoch, self.position = batch, steps, 0, 0
         self.times: list[float] = []
+        self.failure = ""
 
     def __len__(self) -> int:
         return self.steps

@@ -141,6 +141,7 @@ def test_any_encoding(encoding: str, does: Does, monkeypatch: pytest.MonkeyPatch
     out, error = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", error)
+    monkeypatch.setattr(logging.getLogger("yolo"), "propagate", False)  # a report of pytest could not hold the text
     text = "Ä ─ 猫 \udcff \x1b[31m"
 
     def work() -> None:

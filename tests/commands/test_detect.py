@@ -230,8 +230,8 @@ def save_images(folder: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
     cv2.imwrite(str(folder / "deep.png"), np.full((40, 60, 3), 40000, np.uint16))
     cv2.imwrite(str(folder / "one.png"), np.zeros((1, 1, 3), np.uint8))
     cv2.imwrite(str(folder / "tall.bmp"), np.zeros((300, 1, 3), np.uint8))
-    cv2.imwrite(str(folder / "huge.jpg"), np.full((9000, 12000, 3), 90, np.uint8))
-    good |= {"deep.png": (60, 40), "one.png": (1, 1), "tall.bmp": (1, 300), "huge.jpg": (12000, 9000)}
+    cv2.imwrite(str(folder / "huge.jpg"), np.full((9000, 11000, 3), 90, np.uint8))
+    good |= {"deep.png": (60, 40), "one.png": (1, 1), "tall.bmp": (1, 300), "huge.jpg": (11000, 9000)}
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.jpg").write_text("this is no image")
     (folder / "cut.jpg").write_bytes((folder / "exif-1.jpg").read_bytes()[:500])

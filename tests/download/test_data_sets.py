@@ -270,7 +270,7 @@ def test_images_that_do_not_arrive_are_named(
     assert main(command) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: 4 of 20 images did not arrive:\n")
-    assert error.endswith("\n  Run the same command again.\n")
+    assert error.endswith("\nRun the same command again.\n")
     for path, (_, reason) in bad.items():
         assert re.search(rf"{Path(path).name} could not be downloaded:\n  {mirror(server)}{path}: .*{reason}", error)
     assert not (tmp_path / "annotations").exists()

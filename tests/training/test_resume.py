@@ -193,7 +193,7 @@ def crash(*_):
     raise RuntimeError("an unexpected error")
 
 Workers.answers = Workers.close = crash
-main(["train", *sys.argv[1:]])
+sys.exit(main(["train", *sys.argv[1:]]))
 """
 """A run whose first epoch fails when its workers are started, and does not end them."""
 
@@ -204,7 +204,8 @@ def test_a_crash_ends_the_workers(place: Place) -> None:
     child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     _, errors = ended(child, 60)
     assert child.returncode == 1
-    assert "RuntimeError: an unexpected error" in errors
+    assert "unforeseen RuntimeError in" in errors
+    assert ": an unexpected error; this is a fault of the program" in errors
 
 
 def test_a_second_signal_acts_at_once() -> None:

@@ -36,7 +36,8 @@ PACKAGE = Path(__file__).parents[1]
 def sentence(problem: Exception, verb: Sequence[str] = ()) -> str:
     """Return what is wrong, and what to do; `verb` holds the first word of the command line, if there is one."""
     text = str(problem)
-    named = isinstance(problem, (ValueError, ImportError))
+    own = isinstance(problem, OSError) and problem.errno is None  # an error of this program
+    named = own or isinstance(problem, (ValueError, ImportError))
     if isinstance(problem, MemoryError) or (not named and MEMORY.search(f"{type(problem).__name__} {text}")):
         less = next((f"a smaller {LESS[word]}" for word in verb if word in LESS), "smaller files")
         return f"out of memory ({_first_line(text) or 'no details'}); what takes less: {less}"
