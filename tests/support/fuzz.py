@@ -1,7 +1,8 @@
 """Damaged files for a reader: each gives a value, or an error that names the file.
 
 A few thousand inputs per reader in the tests, the same ones each time. `python -m tests --fuzz MINUTES` takes new ones
-for that long, and ends at an input that takes more than `SLOW` seconds or `MEMORY` bytes.
+for that long (`FUZZ_INPUTS=100000` at most so many), and ends at an input that takes more than `SLOW` seconds of the
+processor or `MEMORY` bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -181,13 +183,13 @@ def survives(
     minutes, count = os.environ.get("FUZZ_MINUTES"), int(os.environ.get("FUZZ_INPUTS", "0"))
     by_hand = bool(minutes or count)
     first = time.time_ns() if minutes else 0
-    end = time.monotonic() + 60 * float(minutes or 0)
-    last = first + (count or inputs)
+    end = time.monotonic() + 60 * float(minutes or "inf")
+    last = first + (count or (inf if minutes else inputs))
     number = first
-    while time.monotonic() < end if minutes else number < last:
+    while number < last and time.monotonic() < end:
         data = damage(Random(number), seeds, words)
         file.write_bytes(data)
-        before = time.monotonic()
+        before = time.process_time()
         if by_hand:
             faulthandler.dump_traceback_later(60, exit=True)  # an input that never ends
         refusal: Exception | None = None
@@ -205,7 +207,7 @@ def survives(
         assert not named or file.name in text, f"input {number}: {refusal!r} does not name the file: {data[:300]!r}"
         assert len(text) < 20_000, f"input {number}: a message of {len(text)} characters: {data[:300]!r}"
         if by_hand:
-            seconds, peak = time.monotonic() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            seconds, peak = time.process_time() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             assert seconds < SLOW, f"input {number}: {seconds:.1f} s: {data[:300]!r}"
             assert peak < MEMORY, f"input {number}: {peak / 1e9:.1f} GB: {data[:300]!r}"
         number += 1

@@ -295,7 +295,10 @@ def test_options_that_may_not_change(capsys: pytest.CaptureFixture[str]) -> None
     assert resume("--batch-size", "3", "--workers", "1") == 1
     error = capsys.readouterr().err
     assert "error: batch_size next to --resume" in error
-    assert "only --data, --val, --epochs, --workers, --device, --eval-every, --save-every, --max-pixels may change" in error
+    assert (
+        "only --data, --val, --epochs, --workers, --device, --eval-every, --save-every, --max-pixels may change"
+        in error
+    )
     assert resume("--batch-size", "2") == 0, "the value that it has"
 
 
