@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
+from yolo.commands.growing import GrowingFile
 from yolo.files.atomic import naming, replacing
 
 
@@ -60,3 +62,18 @@ def test_the_longest_names_can_be_written(name: str, tmp_path: Path) -> None:
     with replacing(tmp_path / name) as temporary:
         temporary.write_bytes(b"whole")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="NOT TESTED: no named pipes there")
+def test_a_pipe_stays(tmp_path: Path) -> None:
+    """What is no file is not replaced by one, and neither is a link to it."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for place in (tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(OSError, match="is a pipe or a device"), replacing(place) as temporary:
+            temporary.touch()
+        with pytest.raises(OSError, match="is a pipe or a device"):
+            GrowingFile(place)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert (tmp_path / "link").is_symlink()

@@ -64,8 +64,32 @@ PATHS: list[tuple[str, ...]] = [
 """Command lines; @ is the wrong input. One of a folder `file`, which is a file, is wrong by itself."""
 
 WRONG = [
-    *("nothing", "folder", "empty", "garbage", "", "-", "a\0b", "x" * 300, "../../nothing", "\x1b[2J\n.jpg", "\udcff"),
-    *("photo.weights", "photo.cfg", "photo.json", "photo.safetensors", "photo.yaml", "photo.names", "photo.csv"),
+    *(
+        "pipe",
+        "loop",
+        "nothing",
+        "folder",
+        "empty",
+        "garbage",
+        "",
+        "-",
+        "a\0b",
+        "x" * 300,
+        "../../nothing",
+        "\x1b[2J\n.jpg",
+        "\udcff",
+    ),
+    *(
+        "photo.weights",
+        "photo.cfg",
+        "photo.json",
+        "photo.safetensors",
+        "photo.yaml",
+        "photo.names",
+        "photo.csv",
+        "pipe",
+        "loop",
+    ),
     *("saved.cfg", "saved.json", "list.json", "number.json", "cfg.weights", "cfg.safetensors", "cfg.yaml"),
     *("unreadable.cfg", "unreadable.json", "unreadable.jpg"),
 ]
@@ -107,6 +131,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / name).chmod(0)
     (folder / "folder").mkdir()
     (folder / "empty").touch()
+    os.mkfifo(folder / "pipe")
+    (folder / "loop").symlink_to("loop")
     (folder / "file").touch()
     (folder / "garbage").write_bytes(Random(0).randbytes(1000))
     return folder

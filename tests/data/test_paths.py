@@ -59,6 +59,18 @@ def test_files_below(tmp_path: Path) -> None:
     assert list(files_below(tmp_path / "nothing")) == []
 
 
+def test_links_of_folders(tmp_path: Path) -> None:
+    """Those that lead back end, two to each other too; one to a folder whose name begins alike is followed."""
+    touch(tmp_path, "set/a.jpg", "other/b.jpg", "set2/c.jpg")
+    (tmp_path / "set" / "loop").symlink_to("loop")
+    (tmp_path / "set" / "other").symlink_to(tmp_path / "other")
+    (tmp_path / "other" / "set").symlink_to(tmp_path / "set")
+    assert list(files_below(tmp_path / "set")) == ["a.jpg", "other/b.jpg"]
+    (tmp_path / "other" / "set").unlink()
+    (tmp_path / "set2" / "set").symlink_to(tmp_path / "set")
+    assert list(files_below(tmp_path / "set2")) == ["c.jpg", "set/a.jpg", "set/other/b.jpg"]
+
+
 def test_paths_as_written_come_first(tmp_path: Path) -> None:
     """One folder counts for all paths, and files elsewhere with the same name do not matter."""
     touch(tmp_path, "images/train/a.jpg", "images/train/s/b.jpg", "old/a.jpg", "a.jpg")

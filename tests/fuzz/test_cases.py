@@ -28,6 +28,7 @@ from yolo.files.reading import LONGEST, first_line, read_bytes, reading
 from yolo.names import matched, read_names
 from yolo.options.train import Train
 from yolo.options.yaml_file import VALUES, plain_values, read_yaml
+from yolo.process.failures import sentence
 from yolo.training.run_folder import read_metrics
 
 BOMB = "\n".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9) if k else 'x'}]" for k in range(12))
@@ -335,3 +336,19 @@ def test_messages_are_short(tmp_path: Path) -> None:
         raise KeyError("x" * 10**6)
     with pytest.raises(ValueError, match="not the name of a file"):
         read_bytes(b"a\0b".decode())
+
+
+def test_a_file_for_which_there_is_no_memory_is_not_damaged() -> None:
+    """So it is not skipped as a damaged one either."""
+    with pytest.raises(MemoryError, match="while a.txt was read as words") as caught, reading("a.txt", "words"):
+        raise MemoryError
+    assert "out of memory (while a.txt was read as words); what takes less" in sentence(caught.value)
+
+
+def test_a_link_to_itself(tmp_path: Path) -> None:
+    """It is named, whatever pathlib raises."""
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises((RuntimeError, OSError)) as caught:
+        (tmp_path / "loop").resolve(strict=True)
+    assert str(tmp_path / "loop") in sentence(caught.value)
+    assert "unforeseen" not in sentence(caught.value)

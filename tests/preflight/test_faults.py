@@ -213,7 +213,7 @@ ROWS = {
     "statistics never settle": Row(plant.restless, "WARN batch statistics", "have not settled", NORMS[:-1]),
     # The machine.
     "out of memory": Row(plant.out_of_memory, "FAIL memory", "--batch-size"),
-    "a full disk": Row(plant.full_disk, "WARN disk", "0 MB are free", ("yolo",)),
+    "a full disk": Row(plant.full_disk, "FAIL disk", "1 kB free, needs", ("yolo",)),
     "a full disk for features": Row(plant.full_disk, "FAIL options", "for features; make room", ("localizer",)),
 }  # fmt: skip
 

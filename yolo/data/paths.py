@@ -30,7 +30,7 @@ def files_below(folder: str | os.PathLike[str], endings: Collection[str] = ()) -
         names, deeper = [], []
         for entry in listed(os.path.join(folder, prefix)):
             if entry.is_dir():
-                deeper += [f"{prefix}{entry.name}/"] if not _is_loop(entry) else []
+                deeper += [f"{prefix}{entry.name}/"] if not _is_loop(entry, folder, prefix) else []
             elif not endings or os.path.splitext(entry.name)[1].lower() in endings:
                 names.append(prefix + entry.name)
         yield from sorted(names)
@@ -38,19 +38,36 @@ def files_below(folder: str | os.PathLike[str], endings: Collection[str] = ()) -
 
 
 def listed(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder without hidden ones (`._a.jpg`, `.DS_Store`); empty if it is not a folder."""
+    """Return the entries of a folder without hidden ones (`._a.jpg`, `.DS_Store`); empty if it is not a folder.
+
+    Links that lead to themselves are left out too.
+    """
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+            shown = [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+            return [entry for entry in shown if _leads_somewhere(entry)]
     except (OSError, ValueError):  # the latter for a zero byte or half of a letter in its name
         if os.path.isdir(folder):  # one that cannot be read
             raise
         return []
 
 
-def _is_loop(entry: os.DirEntry[str]) -> bool:
-    """Return whether a folder is a link to one that holds it."""
-    return entry.is_symlink() and os.path.realpath(os.path.dirname(entry.path)).startswith(os.path.realpath(entry.path))
+def _leads_somewhere(entry: os.DirEntry[str]) -> bool:
+    """Return False for a link that leads to itself."""
+    try:
+        entry.is_dir()
+    except OSError:
+        return False
+    return True
+
+
+def _is_loop(entry: os.DirEntry[str], folder: str | os.PathLike[str], prefix: str) -> bool:
+    """Return whether a folder is a link to one of those on the way to it from `folder`, or to one that holds these."""
+    if not entry.is_symlink():
+        return False
+    real, names = os.path.join(os.path.realpath(entry.path), ""), prefix.split("/")
+    ways = (os.path.join(folder, *names[:length]) for length in range(len(names)))
+    return any(os.path.join(os.path.realpath(way), "").startswith(real) for way in ways)
 
 
 def components(path: str) -> list[str]:

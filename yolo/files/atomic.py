@@ -21,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The content is on the disk before the name changes. So a full disk, a killed process or a power cut leaves the old
     file or the new one, never half of one. Missing folders are created, and removed again if the block fails. The file
-    has the mode of the user's umask. An OSError of writing names `path`.
+    has the mode of the user's umask. An OSError of writing names `path`. Raises OSError for a pipe or a device.
     """
     temporary = temporary_of(path)
     with naming(path, temporary), _folder_of(path):
@@ -29,7 +29,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def temporary_of(path: Path) -> Path:
-    """Return the path under which this process writes a file that is not whole yet."""
+    """Return the path under which this process writes a file that is not whole yet. Raises OSError for a device."""
+    # A file that takes its name, as root's may, would destroy it. /dev/stdout may lead to a file.
+    if path.exists() and not (path.is_dir() or path.is_file()) or os.path.realpath(path.parent) == "/dev":
+        raise OSError(f"{path}: is a pipe or a device, expected the name of a file to write; name another one")
     mark = f".{os.getpid()}.part"
     return path.with_name(f".{cut(path.name, len(mark) + 1)}{mark}")
 

@@ -29,7 +29,7 @@ def read_bytes(path: str | os.PathLike[str], limit: int = LIMIT) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise ValueError(f"{path}: has {size:,} bytes, expected at most {limit:,}")
-        return file.read(limit)
+        return file.read(limit) or b""  # None: a file of /proc, which would wait
 
 
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
@@ -80,15 +80,17 @@ def reading(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         path: the file.
         kind: what the file should be, for the message: "a COCO annotation file".
 
-    OSErrors of the system and ValueErrors that name the file pass (Pillow raises other OSErrors for damaged images). Of
-    a message that shows much of the file the middle is cut out. Readers check what they can name better; this is for
-    the rest.
+    OSErrors of the system and ValueErrors that name the file pass (Pillow raises other OSErrors for damaged images); a
+    MemoryError gets the file's name. Of a message that shows much of the file the middle is cut out. Readers check what
+    they can name better; this is for the rest.
     """
     try:
         with shortened():
             yield
     except ImportError:
         raise
+    except MemoryError as problem:
+        raise MemoryError(f"while {path} was read as {kind}") from problem
     except Exception as problem:
         of_system = isinstance(problem, OSError) and problem.errno is not None
         if of_system or (isinstance(problem, ValueError) and str(path) in str(problem)):

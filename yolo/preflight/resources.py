@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from yolo.files.disk import free_bytes, in_words
 from yolo.preflight.line import Line, judged
 from yolo.preflight.subject import Subject
 from yolo.preflight.trial import Trial, seconds_per_image
 from yolo.training.assemble import Parts
 from yolo.training.progress import clock, memory_mb, what_limits
+from yolo.training.room import check_room, checkpoint_bytes
 
 FULL = 0.9
 """Memory is short from this share of what there is on."""
-
-CHECKPOINTS = 3
-"""The least room on the disk, in checkpoints: the last one, the one that replaces it, and the best weights."""
 
 FAILURES = ("out of memory", "can't allocate memory", "DefaultCPUAllocator")
 """Parts of the messages of PyTorch where memory ran out and the error has no type of its own."""
@@ -97,13 +95,15 @@ def _speed(parts: Parts, making: float, taking: float) -> Line:
 
 
 def _disk(parts: Parts) -> Line:
-    """Return the line on the room for checkpoints: weights, two moments of Adam, and the best or averaged weights."""
-    out = (parts.options.out or Path("runs")).absolute()
-    place = next(folder for folder in (out, *out.parents) if folder.exists())
-    free, size = shutil.disk_usage(place).free / 1e6, 4 * _weights_mb(parts)
-    found = f"{free:,.0f} MB are free in {place}, a checkpoint has about {size:,.0f} MB"
-    short, remedy = free < CHECKPOINTS * size, "make room, or give another folder with --out"
-    return judged("disk", found, [(short, "WARN", found, remedy)])
+    """Return the line on the room for checkpoints; it fails where the training would refuse to begin."""
+    try:
+        check_room(parts.detector, parts.options)
+    except OSError as problem:
+        sentence, _, remedy = str(problem).rpartition("; ")
+        return Line("FAIL", "disk", sentence, remedy)
+    free, place = free_bytes(parts.options.out or Path("runs"))
+    last, _ = checkpoint_bytes(parts.detector, parts.options)
+    return Line("PASS", "disk", f"{in_words(free)} are free in {place}, a checkpoint has about {in_words(last)}")
 
 
 def _images(parts: Parts) -> int:

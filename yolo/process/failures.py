@@ -41,6 +41,8 @@ def sentence(problem: Exception, verb: Sequence[str] = ()) -> str:
     if isinstance(problem, MemoryError) or (not named and MEMORY.search(f"{type(problem).__name__} {text}")):
         less = next((f"a smaller {LESS[word]}" for word in verb if word in LESS), "smaller files")
         return f"out of memory ({_first_line(text) or 'no details'}); what takes less: {less}"
+    if isinstance(problem, RuntimeError) and text.startswith("Symlink loop"):  # pathlib's, up to Python 3.12
+        return f"{text}: a link that leads to itself; expected a file or a folder"
     if package := _not_imported(problem):
         return (
             f"{package} cannot be imported ({type(problem).__name__}: {_first_line(text)}); install it again, "
