@@ -113,6 +113,7 @@ def test_files_of_others(tmp_path: Path) -> None:
         ("", "boxes.csv: no column file, class, x1, y1, x2, y2"),
         (f"{HEADER}\nIMAGE,cat,1,2,3\n", "boxes.csv:2: cat,1,2,3,: expected a class and four numbers"),
         (f"{HEADER}\nIMAGE,cat,1,2,3,x\n", "boxes.csv:2: cat,1,2,3,x: expected a class and four numbers"),
+        (f"{HEADER}\nIMAGE,cat,1,5,2,3,4\n", "boxes.csv:2: cat,1,5,2,3,4: expected a class and four numbers"),
         (f"{HEADER}\nIMAGE,cat,1,2,3,nan\n", "boxes.csv:2: cat,1,2,3,nan: expected a class and four numbers"),
         (f"{HEADER}\nIMAGE,cat,5,2,3,4\n", "boxes.csv:2: cat,5,2,3,4: expected .* x1 <= x2"),
         (f"{HEADER}\nIMAGE,,1,2,3,4\n", "boxes.csv:2: ,1,2,3,4: expected a class"),

@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def temporary_of(path: Path) -> Path:
     """Return the path under which this process writes a file that is not whole yet. Raises OSError for a device."""
     # A file that takes its name, as root's may, would destroy it. /dev/stdout may lead to a file.
-    if path.exists() and not (path.is_dir() or path.is_file()) or os.path.realpath(path.parent) == "/dev":
+    if (path.exists() and not (path.is_dir() or path.is_file())) or os.path.realpath(path.parent) == "/dev":
         raise OSError(f"{path}: is a pipe or a device, expected the name of a file to write; name another one")
     mark = f".{os.getpid()}.part"
     return path.with_name(f".{cut(path.name, len(mark) + 1)}{mark}")

@@ -51,7 +51,7 @@ def first_line(path: str | os.PathLike[str]) -> bytes:
     """
     try:
         with open_regular(path) as file:
-            return next((line for line in file.read(START).split(b"\n") if line.strip()), b"").strip()
+            return next((line for line in (file.read(START) or b"").split(b"\n") if line.strip()), b"").strip()
     except ValueError:
         return b""
 
@@ -87,12 +87,10 @@ def reading(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     try:
         with shortened():
             yield
-    except ImportError:
-        raise
     except MemoryError as problem:
         raise MemoryError(f"while {path} was read as {kind}") from problem
     except Exception as problem:
-        of_system = isinstance(problem, OSError) and problem.errno is not None
+        of_system = isinstance(problem, ImportError) or (isinstance(problem, OSError) and problem.errno is not None)
         if of_system or (isinstance(problem, ValueError) and str(path) in str(problem)):
             raise
         found = " ".join(str(problem).split())[:200]

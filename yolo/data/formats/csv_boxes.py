@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +30,8 @@ CROWD = {"": False, "0": False, "1": True}
 """What the column `crowd` may hold."""
 
 COLUMNS = ("file", "class", "x1", "y1", "x2", "y2")
+
+MORE = "more values than columns"
 
 Row = dict[str, str]
 
@@ -83,6 +86,7 @@ def _add_object(rows: Rows, place: str, row: Row, label_of: dict[str, int]) -> N
         x1, y1, x2, y2 = (float(row[name]) for name in COLUMNS[2:])
         usable = (
             bool(row["class"])
+            and not re.search(r"\d", row.get(MORE, ""))  # 1,5 for 1.5 moves all that follow
             and row.get("crowd", "") in CROWD
             and all(map(math.isfinite, (x1, y1, x2, y2)))
             and x1 <= x2
@@ -93,19 +97,19 @@ def _add_object(rows: Rows, place: str, row: Row, label_of: dict[str, int]) -> N
     if usable:
         rows.add_object(place, label_of[row["class"]], (x1, y1, x2, y2), CROWD[row.get("crowd", "")])
     else:
-        values = ",".join(row[name] for name in (*COLUMNS[1:], "crowd") if name in row)[:200]
+        values = ",".join(row[name] for name in (*COLUMNS[1:], "crowd", MORE) if name in row)[:200]
         rows.add_fault(f"{place}: {values}: expected a class and four numbers, x1 <= x2 and y1 <= y2, and crowd 0 or 1")
 
 
 def _rows(file: Path) -> list[tuple[str, Row]]:
     """Return the rows of a file with their places. Raises ValueError if a column or the name of a file is missing."""
-    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), restkey="", restval="")
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), restkey=MORE, restval="")
     try:
         lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if lacking:
             raise ValueError(f"{file}: no column {', '.join(lacking)}; the first line must be {','.join(COLUMNS)}")
         found = [
-            (f"{file}:{reader.line_num}", {key: uncell(text.strip()) for key, text in row.items() if key})
+            (f"{file}:{reader.line_num}", {key: uncell("".join(text).strip()) for key, text in row.items() if key})
             for row in reader
         ]
     except csv.Error as problem:
