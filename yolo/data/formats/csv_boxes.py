@@ -10,8 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
