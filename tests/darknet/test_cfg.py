@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from tests.support.many import examples
@@ -590,7 +590,7 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     """A file of any kind gives a cfg or a message with its name and a line."""
     file = tmp_path / "a.cfg"
 
-    @settings(max_examples=300, deadline=None)
+    @examples(100)
     @given(st.sampled_from([b"", b"\xef\xbb\xbf", NET.encode(), NET.encode() + b"[conv]\n"]), st.binary())
     def attempt(start: bytes, rest: bytes) -> None:
         file.write_bytes(start + rest)
@@ -713,7 +713,7 @@ def sections(draw: st.DrawFn, names: st.SearchStrategy[str]) -> str:
 LAYERS = sections(st.sampled_from(sorted(VALUES.keys() - {"net"})))
 
 
-@examples(250)
+@examples(80)
 @given(sections(st.just("net")), st.lists(LAYERS, max_size=4))
 def test_round_trip_of_any_cfg(net: str, layers: list[str]) -> None:
     """Every cfg that can be read is written so that it parses to the same."""

@@ -28,7 +28,7 @@ from yolo.darknet.plan import Plan
 from yolo.darknet.sections import OUT_OF_SCOPE, SECTIONS, Maxpool
 from yolo.darknet.weights import load_weights
 
-EXAMPLES = int(os.environ.get("FUZZ_INPUTS", "2000"))
+EXAMPLES = int(os.environ.get("FUZZ_INPUTS", "1000"))
 
 SMALL = """\
 [net]

@@ -253,15 +253,14 @@ def test_disagreements_are_found() -> None:
     ids=["letterbox", "xl-stretch"],
 )
 def test_bf16_moves_boxes_of_trained_models(model: str, letterbox: bool) -> None:
-    """Why `auto` is fp32 on a CPU: in each of these runs over seven images bf16 disagrees with fp32.
+    """Why `auto` is fp32 on a CPU: in each of these runs over five images bf16 disagrees with fp32.
 
     If this fails because bf16 has come to agree everywhere, reconsider `resolve_precision`. What bf16 is allowed
     here: nine in ten confident boxes (0.5 and more) are found again at an IoU of 0.8.
     """
     files = (DATA / "darknet" / f"{model}.cfg", DATA / "darknet" / f"{model}.weights")
     detector = load_yolo(*files, device="cpu", letterbox=letterbox)
-    images = sorted((DATA / "samples").glob("*.jpg"))
-    assert len(images) == 7
+    images = sorted((DATA / "samples").glob("*.jpg"))[:5]
     threshold = Filter().confidence
     found = {}
     for precision, confidence in (("fp32", threshold - 0.02), ("bf16", threshold)):

@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import v2
 
+from tests.support import warm
+from tests.support.many import examples
 from yolo.data.cache import Cached
 from yolo.data.colour import colour_matrix, recolour, recolouring
 from yolo.data.datasets import open_data
@@ -100,7 +102,7 @@ def marked(image: Tensor, window: tuple[int, int, int, int]) -> tuple[int, int, 
     return left + int(xs.min()), top + int(ys.min()), left + int(xs.max()) + 1, top + int(ys.max()) + 1
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(
     seed=st.integers(0, 2**31),
     flip=st.sampled_from([0.0, 1.0]),
@@ -133,7 +135,7 @@ def test_boxes_stay_on_their_pixels(
         assert min(w, h) <= 3 or (w - 1) * (h - 1) <= least * scale**4
 
 
-@settings(max_examples=80, deadline=None)
+@examples(30)
 @given(seed=st.integers(0, 2**31), size=st.sampled_from([(96, 160), (320, 320), (416, 608)]), letterbox=st.booleans())
 def test_boxes_of_a_mosaic(seed: int, size: tuple[int, int], letterbox: bool) -> None:
     """Four images with one marker each: every box is that of the markers in its quarter, within one pixel."""
@@ -476,9 +478,10 @@ class Threads(Drawn):
 
 
 def test_workers_that_are_not_forked_compute_on_one_core() -> None:
-    """A spawned worker would have one OpenCV thread per core."""
+    """A worker from a fork server would have one OpenCV thread per core, as a spawned one, which takes seconds."""
+    warm.ready()
     before = torch.multiprocessing.get_start_method(allow_none=True)
-    torch.multiprocessing.set_start_method("spawn", force=True)
+    torch.multiprocessing.set_start_method("forkserver", force=True)
     try:
         (batch,) = Loader(Threads(1), Batches(1, 1, SIZE), workers=1)
     finally:
@@ -513,7 +516,7 @@ def test_torchs_random_numbers_are_left_alone() -> None:
     assert torch.rand(2).equal(expected)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(
     images=st.integers(1, 40), batch=st.integers(1, 7), world=st.integers(1, 4), epoch=st.integers(0, 3),
     scale=st.sampled_from([1.0, 1.5]),

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.darknet.test_golden import SHARED, needs_shared
+from tests.support.many import examples
 from yolo.data.formats.coco_json import POLYGONS, Annotations, read_annotations
 from yolo.evaluation.coco_results import read_results
 from yolo.names import COCO, COCO_IDS
@@ -334,7 +335,7 @@ def _is_polygons(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(part, list) for part in value)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(60)
 @given(
     st.lists(objects, max_size=4),
     st.sampled_from([None, 1]),

@@ -7,11 +7,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.data.test_batches import SIZE, Drawn, marked, sample_of
+from tests.support.many import examples
 from yolo.data import transforms
 from yolo.data.mosaic import partners, quarters
 from yolo.data.order import Draw, chance
@@ -24,7 +25,7 @@ from yolo.size import Size
 TURNED = replace(PLAIN, rotate=45)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(
     seed=st.integers(0, 2**31),
     flip=st.sampled_from([0.0, 1.0]),
@@ -66,7 +67,7 @@ def test_boxes_are_those_of_the_corners(
             assert np.abs(boxes[0] - shown).max() <= max(2.5, 1.5 + inset)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20)
 @given(seed=st.integers(0, 2**31), letterbox=st.booleans())
 def test_a_mosaic(seed: int, letterbox: bool) -> None:
     """Each part is turned by itself; its box holds the object's pixels and stays in its quarter."""

@@ -190,7 +190,7 @@ def test_an_unknown_rule() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @given(problem=problems())
-@examples(500)
+@examples(150)
 def test_every_index_equals_the_oracle(rule: str, problem: Problem) -> None:
     """Every row is the same, including the zeros of those without a match.
 
@@ -205,7 +205,7 @@ def test_every_index_equals_the_oracle(rule: str, problem: Problem) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @given(problem=problems())
-@examples(150)
+@examples(60)
 def test_every_label_is_accounted_for(rule: str, problem: Problem) -> None:
     """Lengths are fixed, indices are in their grids, each label has at most one row per scale, or exactly one."""
     heads, labels = problem.model.heads, problem.targets()

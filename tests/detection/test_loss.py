@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
@@ -183,7 +183,7 @@ def test_nothing_but_background() -> None:
 
 
 @given(problem=problems(), chosen=variants())
-@examples(500)
+@examples(150)
 def test_every_variant_equals_the_oracle(problem: Problem, chosen: dict[str, Any]) -> None:
     """All four numbers are equal to 1e-9 in float64.
 
@@ -200,7 +200,7 @@ def test_every_variant_equals_the_oracle(problem: Problem, chosen: dict[str, Any
 
 
 @given(problem=problems())
-@settings(max_examples=50, deadline=None)
+@examples(25)
 def test_defaults(problem: Problem) -> None:
     """A call without options is the loss with the documented defaults."""
     assume(problem.gap("ratio") > 1e-12)
@@ -212,7 +212,7 @@ def test_defaults(problem: Problem) -> None:
 
 
 @given(problem=problems(), chosen=variants(), seed=st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
+@examples(40)
 def test_order_of_labels(problem: Problem, chosen: dict[str, Any], seed: int) -> None:
     """Label order does not matter, up to the rounding of a sum in another order."""
     labels = problem.targets()
@@ -309,7 +309,7 @@ def test_every_word_has_its_code() -> None:
 
 
 @given(problem=problems(), chosen=variants())
-@settings(max_examples=25, deadline=None)
+@examples(15)
 def test_options_and_keywords_are_the_same(problem: Problem, chosen: dict[str, Any]) -> None:
     """As an object, as keywords, and as keywords that replace fields of an object; with the assignment given or not."""
     raw, labels, model = problem.predictions(), problem.targets(), problem.model

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
 from tests.support import oracles
+from tests.support.many import examples
 from yolo.detection import nms as nms_module
 from yolo.detection.nms import Suppression, nms, suppressors
 
@@ -61,11 +62,11 @@ def as_tensors(
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("block", "kept_at_once", "cases"), [(256, 8192, 4000), (8, 5, 800), (3, 2, 400), (1, 1, 100)])
+@pytest.mark.parametrize(("block", "kept_at_once", "cases"), [(256, 8192, 1500), (8, 5, 500), (3, 2, 300), (1, 1, 100)])
 def test_nms_equals_the_naive_loop(
     device: str, block: int, kept_at_once: int, cases: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Thousands of random cases with blocks of several sizes; a limit gives the beginning of the result."""
+    """Many random cases with blocks of several sizes; a limit gives the beginning of the result."""
     monkeypatch.setattr(nms_module, "_BLOCK", block)
     monkeypatch.setattr(nms_module, "_KEPT", kept_at_once)
     monkeypatch.setattr(nms_module, "_PORTION", block)
@@ -134,7 +135,7 @@ def test_nms_of_degenerate_boxes(kind: str) -> None:
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["iou", "diou"]), st.booleans())
-@settings(max_examples=50, deadline=None)
+@examples(20)
 def test_order_of_candidates(seed: int, kind: str, agnostic: bool) -> None:
     """Without equal scores the order of the candidates does not matter."""
     rng = random.Random(seed)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.support import oracles
+from tests.support.many import examples
 from yolo.boxes import Detections, cxcywh_to_xyxy
 from yolo.darknet.heads import Decoded, Head
 from yolo.darknet.sections import Region, Yolo
@@ -91,7 +92,7 @@ def assert_same_detections(ours: Detections, expected: Detections) -> None:
 
 
 @given(SEEDS, st.sampled_from([0.0, 0.001, 0.25, 0.5, 0.9]))
-@settings(max_examples=40, deadline=None)
+@examples(20)
 def test_candidates_equal_the_oracle(seed: int, confidence: float) -> None:
     """Three kinds of heads on grids that are not square, with several classes per box, in darknet's order."""
     heads = [make_head(32), make_head(16, new_coords=1), make_region(16)]

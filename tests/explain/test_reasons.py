@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.many import examples
 from yolo.boxes import xyxy_to_cxcywh
 from yolo.detection.nms import Suppression, nms, suppressors
 from yolo.explain.reasons import Reason, reasons
@@ -238,7 +239,7 @@ def test_not_a_number() -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@examples(25)
 def test_found_agrees_with_coco(data: st.DataObject) -> None:
     """Random scenes: each object has one reason, found where COCO's metrics have a hit; each detection has one role."""
     numbers = st.integers(0, 12)

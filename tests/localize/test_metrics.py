@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import oracles
+from tests.support.many import examples
 from yolo.localize.metrics import CLASSES, PRESENCE, Answers, class_metrics, intervals, presence_metrics
 
 MEAN_BOX = torch.tensor([0.2, 0.3, 0.7, 0.8])
@@ -81,7 +82,7 @@ def of_boxes(answers: Answers) -> dict[str, float]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@examples(25)
 @given(seed=st.integers(0, 2**32 - 1), scores=st.sampled_from((1, 2, 7, 10**6)), threshold=st.sampled_from((0.5, 0.9)))
 def test_presence(seed: int, scores: int, threshold: float) -> None:
     """Every metric is that of counting one image after the other, whether scores are equal or not."""
@@ -101,7 +102,7 @@ def test_presence(seed: int, scores: int, threshold: float) -> None:
     assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_classes(seed: int) -> None:
     """Every metric is that of counting one object after the other; images without object do not count."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.coco_problems import Detection, Object, Problem, problems
+from tests.support.many import examples
 from yolo.metrics import weighted
 from yolo.metrics.bootstrap import bootstrap, resampled
 from yolo.metrics.coco import CocoResult, Rules
@@ -57,7 +58,7 @@ def test_the_best_confidence_cannot_separate_equal_scores() -> None:
     assert best == pytest.approx((0.25, 2 / 3, 1 / 2, 1), abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(problem=problems())
 def test_the_best_f1_is_the_best(problem: Problem) -> None:
     """Counting the scores above a confidence gives the best F1 at its own confidence, and no more at any other."""
@@ -103,7 +104,7 @@ def test_the_correct_class_comes_first() -> None:
     assert matrix.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(problem=problems(), confidence=st.sampled_from([0.0, 0.3, 0.6]))
 def test_confusions_account_for_everything(problem: Problem, confidence: float) -> None:
     """Rows add up to the objects of a class and columns to its detections. The diagonal holds COCO's matches."""
@@ -178,7 +179,7 @@ def test_only_the_best_is_corrected() -> None:
     assert errors.cost["localisation"] == pytest.approx(2 / 3, abs=1e-12)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(problem=problems())
 def test_errors_account_for_everything(problem: Problem) -> None:
     """Every false detection has one kind, AP is COCO's AP50, and removing errors never lowers it."""
@@ -262,7 +263,7 @@ def test_a_resample_is_pycocotools_on_copies(seed: int, images: int) -> None:
 
 
 @given(problems())
-@settings(max_examples=50, deadline=None)
+@examples(25)
 def test_weights_by_other_rules(problem: Problem) -> None:
     """Crowds, classes without anything, and a first area range that not all boxes are in.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision import tv_tensors
@@ -41,7 +41,7 @@ IGNORED_TIE = Problem(
 )
 
 
-@examples(200)
+@examples(60)
 @given(problem=problems())
 @example(problem=TIE)
 @example(problem=IGNORED_TIE)
@@ -56,7 +56,7 @@ def test_every_number_is_pycocotools(problem: Problem) -> None:
         assert referee(problem.annotations(), problem.rows(), rules).difference(result) < 1e-12, rules
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_more_detections_than_the_limit(seed: int) -> None:
     """Of 150 detections of one class, 120 of them in one image and many with equal scores, the first 100 count."""
@@ -175,7 +175,7 @@ def whole_numbers(problem: Problem) -> bool:
     return all(float(x).is_integer() for box in corners for x in box)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(20)
 @given(problem=problems().filter(whole_numbers), size=st.integers(1, 3), order=st.permutations(range(4)))
 def test_batches_in_any_order(problem: Problem, size: int, order: list[int]) -> None:
     """Batches of any size, images in any order and repeated images give the same numbers."""
@@ -266,7 +266,7 @@ def test_boxes_of_a_broken_network() -> None:
     assert metrics.compute().ap(0.5) == pytest.approx(0.5, abs=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(15)
 @given(problem=problems())
 def test_portions_do_not_matter(problem: Problem) -> None:
     """Portions of 3 pairs give the same numbers as one large portion."""

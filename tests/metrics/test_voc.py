@@ -6,12 +6,13 @@ import json
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.darknet.test_golden import SHARED, needs_shared
 from tests.support import oracles
 from tests.support.coco_problems import Detection, Object, Problem, problems
+from tests.support.many import examples
 from yolo.metrics.darknet_map import darknet_map
 from yolo.metrics.precision import envelope
 from yolo.metrics.records import Records
@@ -127,7 +128,7 @@ def test_darknets_counts_by_hand() -> None:
     assert float(voc_ap(half)) == 1
 
 
-@settings(max_examples=200, deadline=None)
+@examples(60)
 @given(problem=problems(), threshold=st.sampled_from([0.3, 0.5, 0.75]), inclusive=st.booleans())
 def test_voc_is_the_plain_loop(problem: Problem, threshold: float, inclusive: bool) -> None:
     """The AP of every class equals that of a plain loop, also with objects that do not count."""
@@ -140,7 +141,7 @@ def test_voc_is_the_plain_loop(problem: Problem, threshold: float, inclusive: bo
         assert own == pytest.approx(loop, abs=1e-12), points
 
 
-@settings(max_examples=200, deadline=None)
+@examples(60)
 @given(problem=problems(crowds=False), threshold=st.sampled_from([0.3, 0.5, 0.75]))
 def test_darknet_is_its_own_loop(problem: Problem, threshold: float) -> None:
     """The AP of every class equals that of darknet's loop over one list of all classes."""
@@ -154,7 +155,7 @@ def test_darknet_is_its_own_loop(problem: Problem, threshold: float) -> None:
         assert own.map == pytest.approx(sum(loop) / problem.classes, abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(rows=st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), max_size=40))
 def test_envelope(rows: list[tuple[int, float]]) -> None:
     """The envelope is the maximum from each place to the end of its ranking."""

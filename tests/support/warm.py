@@ -32,6 +32,14 @@ _context = get_context("forkserver")
 _context.set_forkserver_preload(IMPORTED)
 
 
+def ready() -> None:
+    """Start the process that all others are forked from, unless it is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(OMP_NUM_THREADS="1").items():
+            patch.setenv(name, value)
+        forkserver.ensure_running()
+
+
 class Warm:
     """`python WORDS` as a process group of its own; with `ranks`, as many of them, joined as torchrun joins them.
 
@@ -44,10 +52,7 @@ class Warm:
         self.files = [folder / "stdout", folder / "stderr"]
         for file in self.files:
             file.touch()
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment(OMP_NUM_THREADS="1").items():
-                patch.setenv(name, value)
-            forkserver.ensure_running()
+        ready()
         more = [{}] if ranks == 1 else self._meeting(ranks)
         self.processes = [
             _context.Process(
