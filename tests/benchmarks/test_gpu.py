@@ -8,8 +8,7 @@ import sys
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -44,15 +43,17 @@ def table(text: str) -> list[list[str]]:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """benchmarks/gpu.py, which is not part of a package. Two of the three processes that it starts are warm ones."""
+    """benchmarks/gpu.py, which is not part of a package. The processes that it starts are warm, with few batches."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    checks, resume = importlib.import_module("gpu_checks"), importlib.import_module("resume")
+    resume = importlib.import_module("resume")
 
-    def start(note: Path, *words: object) -> Any:
-        return resume.start(note, *words) if words[0] == "--resume" else Warm("-c", resume.CHILD, note, *words)
+    def started(command: list[str], **_: object) -> Warm:
+        return Warm(*command[1:])
 
-    monkeypatch.setattr(checks, "start", start)
+    monkeypatch.setattr(resume, "subprocess", SimpleNamespace(Popen=started, DEVNULL=None))
+    for module in ("gpu_checks", "gpu_bench"):
+        monkeypatch.setattr(importlib.import_module(module), "BATCHES", 4)
     return importlib.import_module("gpu")
 
 

@@ -9,12 +9,40 @@ from tests.support import warm
 from tests.support.paths import ROOT
 from tests.support.small_sets import DrawnImage, write_coco
 
+FORKED = """
+import os, runpy, subprocess, sys, traceback
+import yolo.commands.train
+
+class Forked(subprocess.Popen):
+    def __init__(self, command, **options):
+        sys.stdout.flush()  # or the fork would print it, too
+
+        def become():
+            os.closerange(3, 256)  # with it the pipe by which Popen waits for a new program
+            sys.argv, sys.stdin, status = command[1:], open(0), 1
+            try:
+                runpy.run_path(command[1], run_name="__main__")
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+        super().__init__(command, preexec_fn=become, **options)
+
+subprocess.Popen = Forked
+sys.argv.pop(0)
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script. The scripts that this one starts run in forks of the same process, which has everything imported."""
+
 
 def benchmark(*arguments: str) -> str:
     """Return what it prints for toy.cfg, one round of one step."""
     command = [str(ROOT / "benchmarks" / "train.py"), "--net", "toy.cfg:2", "--size", "64"]
     command += ["--threads", "1", "--rounds", "1", "--steps", "1", *arguments]
-    done = warm.run(*command, cwd=ROOT)
+    done = warm.run("-c", FORKED, *command, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
