@@ -14,7 +14,6 @@ from hypothesis import settings
 
 from tests.support.guard import sitecustomize as guard
 from tests.support.ink import ink
-from tests.support.quick_exports import share_the_registry
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,7 +71,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what tests find out about their images out of the user's cache folder, and wait for no disk."""
     with pytest.MonkeyPatch.context() as patch:
-        share_the_registry(patch)
         patch.setattr(os, "fsync", lambda fd: None)  # thousands of times; the machine does not fail in between
         patch.setenv("EXACT_YOLOV3_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -121,6 +121,14 @@ def test_places_of_a_description(tmp_path: Path) -> None:
     assert place("images", [tmp_path]) == (tmp_path / "images", True)
 
 
+def test_a_path_of_thousands_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each end of a path is looked for on its own, so only so many are."""
+    looks = []
+    monkeypatch.setattr("os.path.exists", lambda path: looks.append(path))
+    assert not place("images" + "\\train" * 20_000, [tmp_path])[1]
+    assert len(looks) <= 100
+
+
 def test_many_paths_take_no_look_at_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder is listed once, whatever the number of its images."""
     touch(tmp_path, *(f"{k}.jpg" for k in range(200)))

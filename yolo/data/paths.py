@@ -18,6 +18,7 @@ from yolo.data.split_names import kind
 from yolo.images.files import IMAGE_SUFFIXES
 
 LOOKED_AT = 20  # number of paths that decide in which folder all of them begin
+DEEPEST = 64  # names at the end of a path that are looked for; each end is looked for on its own
 
 
 def files_below(folder: str | os.PathLike[str], endings: Collection[str] = ()) -> Iterator[str]:
@@ -182,7 +183,7 @@ def place(written: str, roots: Sequence[Path]) -> tuple[Path, bool]:
     for root in roots:
         if os.path.exists(root / written):
             return root / written, True
-    names = components(written)
+    names = components(written)[-DEEPEST:]
     last = max((k for k, name in enumerate(names) if kind(name)), default=len(names) - 1)
     for k in range(last + 1):
         for root in roots:
