@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 
 BUDGET = {
     "yolo": 450,
-    "yolo/files": 420,
+    "yolo/files": 430,
     "yolo/process": 380,
     "yolo/options": 1140,
     "yolo/images": 770,

@@ -125,7 +125,7 @@ def test_a_path_of_thousands_of_names(tmp_path: Path, monkeypatch: pytest.Monkey
     """Each end of a path is looked for on its own, so only so many are."""
     looks = []
     monkeypatch.setattr("os.path.exists", lambda path: looks.append(path))
-    assert not place("images" + "\\train" * 20_000, [tmp_path])[1]
+    place("images" + "\\train" * 20_000, [tmp_path])
     assert len(looks) <= 100
 
 
