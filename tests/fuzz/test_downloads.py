@@ -19,6 +19,7 @@ from tests.support.fuzz import damaged, survives
 from yolo.download import fetch as download
 from yolo.download.archives import unpack
 from yolo.download.fetch import fetch
+from yolo.files.shown import harmless, one_line
 
 CONTENT = b"what was wanted " * 20
 CHECKSUM = hashlib.md5(CONTENT).hexdigest()
@@ -88,7 +89,7 @@ def test_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         except OSError as problem:
             message = str(problem)
             assert not target.exists()
-            assert message.replace("\n", "").isprintable(), message
+            assert harmless(message) == message
             raise
         assert target.read_bytes() == CONTENT
 
@@ -174,7 +175,7 @@ def test_archives(kind: str, tmp_path: Path) -> None:
             assert str(archive if archive.with_name(f"{archive.name}.rejected").exists() else tmp_path) in message, (
                 message
             )
-            assert message.isprintable()
+            assert one_line(message) == message
             raise ValueError(f"{path.name}: {message}") from problem
         finally:
             names.update(os.listdir(tmp_path))
