@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
 import resource
 import signal
@@ -25,7 +24,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.download.test_fetch import Handler, Send, Server
+from tests.download.test_fetch import Handler, Send, Server, listening, without_proxy
 from tests.support.paths import ROOT
 from yolo.__main__ import main
 from yolo.data.formats.coco_json import read_annotations
@@ -71,16 +70,10 @@ class Site:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server, without a proxy and without long pauses."""
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
+    without_proxy(monkeypatch)
     monkeypatch.setattr(download, "PAUSES", (0.01,) * 5)
-    with Server() as found:
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with listening() as found:
         yield found
-        found.shutdown()
-        thread.join()
 
 
 def mirror(server: Server) -> str:

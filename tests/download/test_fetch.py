@@ -18,6 +18,7 @@ import tempfile
 import termios
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -142,8 +143,9 @@ def hang_up(handler: Handler) -> None:
     handler.close_connection = True
 
 
-@pytest.fixture(scope="module")
-def server_of_the_module() -> Iterator[Server]:
+@contextmanager
+def listening() -> Iterator[Server]:
+    """Yield a server that answers in a thread."""
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -152,12 +154,23 @@ def server_of_the_module() -> Iterator[Server]:
         thread.join()
 
 
+def without_proxy(patch: pytest.MonkeyPatch) -> None:
+    """Have no proxy between the program and the server."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            patch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def server_of_the_module() -> Iterator[Server]:
+    with listening() as server:
+        yield server
+
+
 @pytest.fixture
 def server(server_of_the_module: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """A server that gives CONTENT, without a proxy."""
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
+    without_proxy(monkeypatch)
     server_of_the_module.play(Send())
     return server_of_the_module
 

@@ -16,7 +16,7 @@ from urllib.request import Request
 
 import pytest
 
-from tests.download.test_fetch import Handler, Send, Server, status
+from tests.download.test_fetch import Handler, Send, Server, listening, status, without_proxy
 from yolo.download import connection
 from yolo.download import fetch as download
 from yolo.download.fetch import DownloadError, fetch
@@ -29,20 +29,14 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 @pytest.fixture(scope="module")
 def server_of_the_module() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with listening() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def server(server_of_the_module: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """A server, without a proxy."""
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
+    without_proxy(monkeypatch)
     return server_of_the_module
 
 

@@ -27,7 +27,8 @@ from yolo.data.formats.voc_xml import parse, text_of
 from yolo.files.reading import LONGEST, first_line, read_bytes, reading
 from yolo.names import matched, read_names
 from yolo.options.train import Train
-from yolo.options.yaml_file import VALUES, plain_values, read_yaml
+from yolo.options.yaml_file import read_yaml
+from yolo.options.yaml_nodes import VALUES, plain_values
 from yolo.process.failures import sentence
 from yolo.training.run_folder import read_metrics
 
@@ -47,7 +48,8 @@ BOMB = "\n".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9) if k else 'x'}]" 
         ('a: "\\ud800"', "1: '\\ud800' has half of a letter"),
         ("a: !!timestamp x", " this is not YAML text"),
         ("a: !!int ''", " this is not YAML text"),
-        ("[" * 5000, " brackets nested without end"),
+        ("[" * 5000, "1: more than 20 values within each other"),
+        (f"[{'[' * 70}1{']' * 70}]", "1: more than 20 values within each other"),
     ],
 )
 def test_yaml(text: str, message: str, tmp_path: Path) -> None:

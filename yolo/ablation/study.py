@@ -22,7 +22,7 @@ from yolo.files.atomic import replacing
 from yolo.files.harmless import Distinct, folder_name
 from yolo.files.reading import read_bytes, reading
 from yolo.options.presets import read_options
-from yolo.options.yaml_file import plain_values
+from yolo.options.yaml_nodes import plain_values
 
 STUDY, LOG, STATUS = "study.yaml", "train.log", "exit_status"
 

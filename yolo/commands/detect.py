@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import signal
@@ -55,8 +54,6 @@ def run(options: Detect) -> int:
         sources = find_sources(options.sources, recursive=options.recursive, tell=note)
         model = _model(options)
         wanted = chosen(options.classes, model.names) if options.classes else None
-        if isinstance(sys.stdout, io.TextIOWrapper):  # any name on any terminal, each line at once
-            sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
         folder, missing = options.out or next_folder(name="detect"), Missing(sources)
         try:
             _run(options, folder, sources, model, wanted, missing)

@@ -97,9 +97,7 @@ def load(
         )
     detector = (_from_safetensors if ending == ".safetensors" else _from_darknet)(found, letterbox)
     # What the caller chooses replaces what the files say.
-    made: dict[str, Any] = {"size": Size(*size)} if size is not None else {}
-    chosen: Size = made.get("size", detector.size)
-    check_pixels(chosen.width, chosen.height, f"{found.file or cfg}: the network input")
+    made = _sized(detector, size, found.file or cfg)
     made |= {"letterbox": letterbox} if letterbox is not None else {}
     if exact or compile or precision != "auto":
         if not isinstance(detector, YoloDetector):
@@ -108,6 +106,13 @@ def load(
         made |= {"exact": exact, "precision": precision, "compile": compile}
     detector = detector.replace(**made, network=detector.network.to(find_device(device)))
     return detector.own() if isinstance(detector, YoloDetector) else detector  # nobody else has the network
+
+
+def _sized(detector: Detector, size: Size | tuple[int, int] | None, source: str | Path) -> dict[str, Any]:
+    """Return what the caller's `size` (height, width) changes. Raises ValueError for more pixels than --max-pixels."""
+    chosen = Size(*size) if size is not None else detector.size
+    check_pixels(chosen.width, chosen.height, f"{source}: the network input")
+    return {"size": chosen} if size is not None else {}
 
 
 def _check_exported(found: Weights, compile: bool) -> None:

@@ -12,6 +12,7 @@ check.py      checks before a training
 anchors.py    anchors for a data set
 convert.py    conversion of weights, exported files and their certificates
 commands.py   all other commands
+yaml_nodes.py YAML files of others, within limits
 yaml_file.py  YAML files <-> dataclasses
 keywords.py   options as keywords of Python
 presets.py    options of training: defaults < preset < file < command line

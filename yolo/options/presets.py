@@ -17,7 +17,8 @@ from yolo.options.keywords import read_keywords
 from yolo.options.registry import find_model
 from yolo.options.shipped import shipped
 from yolo.options.training import Training
-from yolo.options.yaml_file import composed, read_yaml
+from yolo.options.yaml_file import read_yaml
+from yolo.options.yaml_nodes import composed
 
 DEFAULT = "default"
 """The preset of YOLO if no other is chosen. The preset of another model is the one with the model's name, if any."""

@@ -11,17 +11,16 @@ import math
 import re
 import types
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from yolo.files.atomic import replacing
-from yolo.files.reading import read_bytes, reading
+from yolo.files.reading import reading
 from yolo.names import did_you_mean
 from yolo.options.aliases import OPTIONS
+from yolo.options.yaml_nodes import composed
 
 T = TypeVar("T")
 
@@ -38,16 +37,6 @@ BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "of
 WHOLE = re.compile(r"[-+]?(0|[1-9](_?[0-9]){0,17})")  # no leading zeros: YAML 1.1 would read them as octal
 
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-
-
-LARGEST = 2**20
-"""Bytes of a YAML file at most."""
-
-VALUES = 45_000
-"""Values in a YAML file at most, those of an alias each time it is used: ImageNet's 21,841 classes with numbers."""
-
-DIGITS = 400
-"""Characters of a number at most."""
 
 
 class _WrongTypeError(ValueError):
@@ -93,94 +82,6 @@ def read_values(values: Mapping[str, Any], base: T, name: str) -> T:
     node = yaml.compose(yaml.safe_dump(dict(values)), Loader=yaml.SafeLoader)
     assert node is not None, "an empty mapping is `{}`"
     return _merged(node, base, _Source(name, list(keys(base)), has_lines=False))
-
-
-def composed(file: Path, text: str | None = None) -> yaml.Node | None:
-    """Return the root of a YAML file, or of its `text` where that was read; None for an empty one.
-
-    Raises ValueError, with the line where it is known, for what is not YAML and for a file of another kind: more than
-    `LARGEST` bytes or `VALUES` values, a value within itself, numbers without end, half a letter. OSError if the file
-    cannot be read.
-    """
-    with _yaml_errors(file):
-        return _root(read_bytes(file, LARGEST) if text is None else text)
-
-
-def plain_values(file: Path, text: str | None = None) -> Any:
-    """Return the values in a YAML file: lists, dictionaries by keys of any kind, and so on. Raises as `composed`."""
-    root = composed(file, text)
-    with _yaml_errors(file):
-        return None if root is None else _Loader("").construct_document(root)
-
-
-@lru_cache(maxsize=2)  # a file is asked for its model and its kind before it is read
-def _root(content: str | bytes) -> yaml.Node | None:
-    loader = _Loader(content)
-    try:
-        return loader.get_single_node()
-    finally:
-        loader.dispose()
-
-
-class _RefusedError(yaml.MarkedYAMLError):
-    """YAML that is not read."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Counts values, since aliases of aliases would be more than fit into memory."""
-
-    def __init__(self, content: str | bytes) -> None:
-        super().__init__(content)
-        self._count = 0
-        self._sizes: dict[int, int] = {}  # of a node with all that is in it, by its identity
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
-        is_alias, before = self.check_event(yaml.AliasEvent), self._count
-        mark = self.peek_event().start_mark
-        node: yaml.Node = super().compose_node(parent, index)  # type: ignore[assignment]  # not None without an anchor
-        if is_alias and id(node) not in self._sizes:
-            raise _RefusedError(problem="a value that holds itself; write it out", problem_mark=mark)
-        self._count += self._sizes[id(node)] if is_alias else 1
-        self._sizes[id(node)] = self._count - before
-        if fault := _fault_of(node) or (f"more than {VALUES:,} values" if self._count > VALUES else ""):
-            raise _RefusedError(problem=f"{fault}; expected lines of `key: value`", problem_mark=mark)
-        return node
-
-    def construct_scalar(self, node: Any) -> Any:
-        if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > DIGITS:
-            raise _RefusedError(problem=f"a number of {len(node.value):,} digits", problem_mark=node.start_mark)
-        return super().construct_scalar(node)
-
-
-def _fault_of(node: yaml.Node) -> str:
-    """Return what is wrong with a word; empty if nothing is. Bytes of a path that are no text are halves of letters."""
-    if not isinstance(node, yaml.ScalarNode):
-        return ""
-    try:
-        node.value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return f"{node.value[:80]!r} has half of a letter"
-    return ""
-
-
-@contextmanager
-def _yaml_errors(file: Path) -> Iterator[None]:
-    """Within the block, what is not YAML raises ValueError with the file, and the line where it is known."""
-    try:
-        yield
-    except OSError:
-        raise
-    except RecursionError:
-        raise ValueError(f"{file}: brackets nested without end; expected lines of `option: value`") from None
-    except yaml.MarkedYAMLError as problem:
-        mark, refused = problem.problem_mark, isinstance(problem, _RefusedError)
-        line, column = (f":{mark.line + 1}", f" in column {mark.column + 1}") if mark else ("", "")
-        text = f"{problem.problem}"[:200] if refused else f"this is not YAML: {problem.problem!s:.200}{column}"
-        raise ValueError(f"{file}{line}: {text}") from None
-    except Exception as problem:  # a letter beyond Unicode, such as "\\UFFFFFFFF", or a tag on a value of another kind
-        if str(file) in str(problem):
-            raise
-        raise ValueError(f"{file}: this is not YAML text: {' '.join(str(problem).split())[:200]}") from None
 
 
 def write_yaml(path: str | Path, options: Any) -> None:

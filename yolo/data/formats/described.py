@@ -15,7 +15,7 @@ from yolo.data.split_names import WORDS
 from yolo.files.reading import reading
 from yolo.files.text import lines_of, read_text
 from yolo.names import read_names
-from yolo.options.yaml_file import LARGEST, plain_values
+from yolo.options.yaml_nodes import LARGEST, plain_values
 
 SPLITS = tuple(word for words in WORDS.values() for word in words)
 

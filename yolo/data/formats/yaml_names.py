@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from yolo.names import read_names
-from yolo.options.yaml_file import composed
+from yolo.options.yaml_nodes import composed
 
 log = logging.getLogger("yolo")
 
