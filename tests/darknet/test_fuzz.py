@@ -1,4 +1,4 @@
-"""Two thousand damaged cfgs and as many damaged weights files: each is accepted, or refused with its place.
+"""A thousand damaged cfgs and as many damaged weights files: each is accepted, or refused with its place.
 
 `FUZZ_INPUTS=10000 python -m pytest tests/darknet/test_fuzz.py` tries more of them.
 

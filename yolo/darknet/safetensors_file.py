@@ -111,7 +111,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> Saved:
     size = size_in(path, metadata) if "size" in metadata else network.size
     make_plan(cfg, size)  # raises where it does not fit
     own = network.state_dict()
-    if other := [name for name in tensors.keys() & own.keys() if tensors[name].dtype != own[name].dtype]:
+    if other := [name for name in own if name in tensors and tensors[name].dtype != own[name].dtype]:
         raise ValueError(f"{path}: its tensor {other[0]} has {tensors[other[0]].dtype}, expected {own[other[0]].dtype}")
     try:
         network.load_state_dict(tensors)
