@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from tests.support.drawn import drawn
 from tests.support.train_problems import tiny_cfg
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
@@ -31,4 +32,4 @@ def tiny_backbone(folder: Path, seed: int = 0, gain: float = 1.0) -> str:
 
 def singles(folder: Path, train: int = 30, val: int = 10) -> Path:
     """Return a drawn set with one object of ten classes in each image of 64 x 64 pixels."""
-    return make_singles(folder / "singles", train=train, val=val, size=64)
+    return drawn(folder / "singles", make_singles, train=train, val=val, size=64)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.support.drawn import drawn
 from tests.support.train_problems import tiny_cfg
 from tests.support.warm import Warm
 from yolo.ablation import launch_local
@@ -110,7 +111,7 @@ def moved(data: ImageDataset, noise: float, seed: int) -> Found:
 
 def write_made_up(root: Path, *, seeds: int = 5, epochs: int = 20, every: int = 1, images: int = 12) -> Path:
     """Write a study of the three variants with all runs finished and moved objects as detections; return its folder."""
-    data_folder, study = make_shapes(root / "shapes", train=4, val=images), root / "study"
+    data_folder, study = drawn(root / "shapes", make_shapes, train=4, val=images), root / "study"
     data = open_data(data_folder, split="val")
     best = weights(root, data.names)
     for (name, loss), level in zip(VARIANTS.items(), LEVELS, strict=True):

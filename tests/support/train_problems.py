@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import yolo
+from tests.support.drawn import drawn
 from tests.support.warm import Warm
 from yolo.__main__ import main
 from yolo.data.loader import Batch
@@ -60,7 +61,7 @@ class Place(NamedTuple):
 
 def shapes(folder: Path) -> Path:
     """Return the embedded set with 12 images to train on and 6 to evaluate on."""
-    return make_shapes(folder / "shapes", train=12, val=6)
+    return drawn(folder / "shapes", make_shapes, train=12, val=6)
 
 
 def words(data: Path, cfg: Path, *more: object) -> list[str]:
