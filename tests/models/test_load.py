@@ -19,6 +19,7 @@ from yolo.darknet.cfg import CfgError
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import save_safetensors
 from yolo.darknet.weights import load_weights, save_weights
+from yolo.models.load import fill
 from yolo.models.yolo import YoloDetector
 from yolo.names import COCO, class_names, read_names
 from yolo.options.detection import Filter
@@ -326,3 +327,11 @@ def test_safetensors_of_a_trained_run_are_the_weights(tmp_path: Path) -> None:
     skipped = "num_batches_tracked"  # a counter of PyTorch, which darknet does not have
     for key, value in model.network.state_dict().items():
         assert skipped in key or other.state_dict()[key].equal(value), key
+
+
+def test_tensors_of_another_type() -> None:
+    """PyTorch would convert them in silence."""
+    network = torch.nn.Linear(2, 1)
+    halves = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"x.safetensors: its tensor weight has torch.float16, expected torch.float32"):
+        fill(network, halves, Path("x.safetensors"), "another")

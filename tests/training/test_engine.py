@@ -342,11 +342,14 @@ def test_transfer_to_other_classes(file: str, network: Darknet) -> None:
 
 
 def test_transfer_from_another_network(network: Darknet, tmp_path: Path) -> None:
-    """Refused with the first tensor that does not fit, and nothing is changed."""
+    """Refused with the first tensor that does not fit, or is of another type, and nothing is changed."""
     save_safetensors(Darknet(read_cfg(tiny_cfg(tmp_path, norm=False))), "plain.safetensors", list("abcdef"))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(ValueError, match="plain.safetensors: for layers.0.bn.weight .* it is of another network"):
         transfer(network, Path("plain.safetensors"), list("abcdef"))
+    save_safetensors(Darknet(network.cfg).half(), "half.safetensors", list("abcdef"))
+    with pytest.raises(ValueError, match=r"half.safetensors: its tensor layers\.0\.conv\.weight has torch.float16"):
+        transfer(network, Path("half.safetensors"), list("abcdef"))
     assert difference(before, dict(network.state_dict())) == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import logging
@@ -103,6 +104,12 @@ def parse(arguments: Sequence[str]) -> object:
     if arguments and arguments[0] in VERBS:  # so messages point to the help of the verb, not to the list of verbs
         kind, prog = VERBS[arguments[0]][0], f"python -m yolo {arguments[0]}"
         return tyro.cli(kind, prog=prog, args=arguments[1:], config=CONFIG)
+    if arguments and arguments[0] not in ("-h", "--help"):
+        near = [] if arguments[0].startswith("-") else difflib.get_close_matches(arguments[0], VERBS, 1)
+        raise ValueError(
+            f"got {arguments[0]!r}, expected a verb first: {', '.join(near or VERBS)}; "
+            f"python -m yolo {near[0] if near else 'VERB'} --help lists its options"
+        )
     return _any_verb("python -m yolo", arguments)
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from yolo.darknet.cfg import parse_cfg
 from yolo.darknet.network import Darknet
@@ -110,15 +110,20 @@ def load_safetensors(path: str | os.PathLike[str]) -> Saved:
     network = Darknet(cfg, file_bytes=path.stat().st_size, init=None)
     size = size_in(path, metadata) if "size" in metadata else network.size
     make_plan(cfg, size)  # raises where it does not fit
-    own = network.state_dict()
-    if other := [name for name in own if name in tensors and tensors[name].dtype != own[name].dtype]:
-        raise ValueError(f"{path}: its tensor {other[0]} has {tensors[other[0]].dtype}, expected {own[other[0]].dtype}")
+    check_types(tensors, network, path)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as problem:
         raise ValueError(f"{path}: its tensors do not fit its own cfg: {problem}") from None
     check_sound(network, path)
     return Saved(network, list(map(str, values["names"])), Header(*header), size, values["letterbox"])
+
+
+def check_types(tensors: Mapping[str, Tensor], network: nn.Module, path: Path) -> None:
+    """Raise ValueError for a tensor of another type than the network's, which PyTorch would convert in silence."""
+    for name, own in network.state_dict().items():
+        if name in tensors and tensors[name].dtype != own.dtype:
+            raise ValueError(f"{path}: its tensor {name} has {tensors[name].dtype}, expected {own.dtype}")
 
 
 def json_in(path: str | os.PathLike[str], metadata: Mapping[str, str], kinds: Mapping[str, type]) -> dict[str, Any]:

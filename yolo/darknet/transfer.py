@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from yolo.darknet.network import Darknet
-from yolo.darknet.safetensors_file import read_tensors
+from yolo.darknet.safetensors_file import check_types, read_tensors
 from yolo.darknet.sound import check_sound
 from yolo.darknet.weights import load_weights
 
@@ -39,7 +39,7 @@ def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
         names: class names of `network`.
 
     Raises ValueError for a file of another network; the message names the first tensor that does not fit. Also for
-    weights that are not finite, and for negative variances.
+    weights of another type or that are not finite, and for negative variances.
     """
     if path.suffix != ".safetensors":
         report = load_weights(network, path, transfer=True)
@@ -48,6 +48,7 @@ def transfer(network: Darknet, path: Path, names: Sequence[str]) -> Transfer:
         return Transfer(str(report), initial, report.header.seen if report.complete else 0)
     tensors, metadata = read_tensors(path)
     same_classes = json.loads(metadata.get("names", "null")) == list(names)
+    check_types(tensors, network, path)
     own = network.state_dict()
     before_heads = tuple(f"layers.{index - 1}." for index in network.cfg.heads)
     taken, left = {}, []

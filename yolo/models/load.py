@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from yolo.darknet.cfg import read_cfg
 from yolo.darknet.network import Darknet
-from yolo.darknet.safetensors_file import json_in, load_safetensors, read_metadata, read_tensors, size_in
+from yolo.darknet.safetensors_file import check_types, json_in, load_safetensors, read_metadata, read_tensors, size_in
 from yolo.darknet.sound import check_sound
 from yolo.darknet.weights import load_weights
 from yolo.models.detector import Detector
@@ -229,6 +229,7 @@ def rebuilt(
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], file: Path, its: str) -> None:
     """Load the tensors of a file. Raises ValueError if they are another network's; `its` is what should be given."""
+    check_types(tensors, network, file)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as problem:
