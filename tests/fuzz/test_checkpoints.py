@@ -6,7 +6,8 @@ import io
 import json
 import random
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -54,19 +55,24 @@ def rewritten(draw: Random, files: Sequence[bytes], words: Sequence[bytes]) -> b
     """A checkpoint with damage in a member, whose checksum is right; at times damage anywhere."""
     if draw.random() < 0.3:
         return damaged(draw, files, words)
-    file = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(draw.choice(files))) as old, zipfile.ZipFile(file, "w") as new:
-        names = old.namelist()
-        chosen = draw.choice([name for name in names if name.endswith("data.pkl")] * len(names) + names)
-        for name in names:
+    file, old = io.BytesIO(), _members(draw.choice(files))
+    chosen = draw.choice([name for name in old if name.endswith("data.pkl")] * len(old) + list(old))
+    with zipfile.ZipFile(file, "w") as new:
+        for name, content in old.items():
             if name == chosen and draw.random() < 0.1:
                 continue
-            content = old.read(name)
             if name == chosen:
                 content = damaged(draw, [content], words)
             deflated = draw.random() < 0.01
             new.writestr(name, content, zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED)
     return file.getvalue()
+
+
+@cache
+def _members(file: bytes) -> Mapping[str, bytes]:
+    """The contents of a zip file, by name."""
+    with zipfile.ZipFile(io.BytesIO(file)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def other_entries(draw: Random, files: Sequence[bytes], _words: Sequence[bytes]) -> bytes:
