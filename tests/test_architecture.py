@@ -43,7 +43,7 @@ BUDGET = {
     "yolo/training": 2610,
     "yolo/preflight": 800,
     "yolo/ablation": 1340,
-    "yolo/commands": 1920,
+    "yolo/commands": 1910,
 }
 """The largest number of lines of code of each package, with subpackages. A commit that raises a row says why."""
 

@@ -163,7 +163,7 @@ def test_convert_to_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         ),
         (["get", "weights"], "get weights: name at least one file"),
         (["get", "weights", "yolov3-tini"], "yolov3-tiny"),
-        (["trian", "--epochs", "2"], "got 'trian', expected a verb first: train; python -m yolo train --help"),
+        (["trian", "--epochs", "2"], "completion; did you mean train?"),
         (["--data", "x"], "got '--data', expected a verb first: detect, eval, explain,"),
     ],
 )

@@ -202,6 +202,13 @@ def test_errors_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     )
     assert main(["train", "--options", str(tmp_path / "b.yaml")]) == 1
     assert "No such file" in capsys.readouterr().err
+    for model, message in (
+        ("[[1, 2]]", "a.yaml:1: model: got a list"),
+        ("x" * 9999, f"model '{'x' * 60}': expected one"),
+    ):
+        (tmp_path / "a.yaml").write_text(f"model: {model}\n")
+        assert main(["train", "--options", str(tmp_path / "a.yaml")]) == 1
+        assert message in capsys.readouterr().err
     assert main(["train", "--preset", "blok"]) == 1
     assert f"expected one of {', '.join(PRESETS)}" in capsys.readouterr().err
     for wrong, message in (

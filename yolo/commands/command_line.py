@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import logging
@@ -17,6 +16,7 @@ from typing import Any
 
 import tyro
 
+from yolo.names import did_you_mean
 from yolo.options.ablate import Ablate
 from yolo.options.aliases import foreign
 from yolo.options.anchors import Anchors
@@ -105,11 +105,9 @@ def parse(arguments: Sequence[str]) -> object:
         kind, prog = VERBS[arguments[0]][0], f"python -m yolo {arguments[0]}"
         return tyro.cli(kind, prog=prog, args=arguments[1:], config=CONFIG)
     if arguments and arguments[0] not in ("-h", "--help"):
-        near = [] if arguments[0].startswith("-") else difflib.get_close_matches(arguments[0], VERBS, 1)
-        raise ValueError(
-            f"got {arguments[0]!r}, expected a verb first: {', '.join(near or VERBS)}; "
-            f"python -m yolo {near[0] if near else 'VERB'} --help lists its options"
-        )
+        hint = "" if arguments[0].startswith("-") else did_you_mean(arguments[0], VERBS)
+        hint = hint or "python -m yolo VERB --help lists its options"
+        raise ValueError(f"got {arguments[0]!r}, expected a verb first: {', '.join(VERBS)}; {hint}")
     return _any_verb("python -m yolo", arguments)
 
 

@@ -154,4 +154,5 @@ def _word_in(file: Path | None, option: str) -> str | None:
     except (OSError, ValueError):
         return None
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
-    return next((str(value.value) for key, value in pairs if key.value == option), None)
+    words = (value.value for key, value in pairs if key.value == option and isinstance(value, yaml.ScalarNode))
+    return next(words, None)

@@ -86,7 +86,7 @@ def find_model(name: str, source: str = "model") -> Model:
     """
     if name not in MODELS:
         hint = did_you_mean(name, MODELS) or "a model of your own has to be registered first"
-        raise ValueError(f"{source} {name!r}: expected one of {', '.join(MODELS)}; {hint}")
+        raise ValueError(f"{source} {name[:60]!r}: expected one of {', '.join(MODELS)}; {hint}")
     return MODELS[name]
 
 
