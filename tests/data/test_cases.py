@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.opening import opened, unchanged
 from tests.support.paths import ROOT
+from tests.support.train_problems import tiny_cfg
 from yolo.__main__ import main
 
 CASES = ROOT / ".." / "shared" / "cases" / "data"
@@ -62,8 +63,6 @@ COUNTS = {"A1-resume-labels-change": ((5, 10), VAL)}
 
 GIVEN = [(name, given) for name, paths in DIVIDED.items() for given in paths]
 
-TOY = ("--cfg", str(ROOT / "config" / "toy.cfg"), "--size", "96")
-
 
 def found(name: str, given: str, split: str, **options: object) -> tuple[int, int]:
     """Return the number of images and of objects of a split."""
@@ -72,10 +71,23 @@ def found(name: str, given: str, split: str, **options: object) -> tuple[int, in
 
 
 def train(out: Path, name: str, given: str, *words: str) -> int:
-    """Run `train` for one epoch on the small network; return its exit status."""
-    usual = ("--epochs", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--precision", "fp32")
+    """Run `train` for one epoch on the tiny network; return its exit status."""
+    usual = (
+        "--cfg",
+        str(tiny_cfg(out.parent)),
+        "--epochs",
+        "1",
+        "--batch-size",
+        "4",
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+    )
     with unchanged(CASES / name):
-        return main(["train", "--data", str(CASES / name / given), *TOY, *usual, "--out", str(out), *words])
+        return main(["train", "--data", str(CASES / name / given), *usual, "--out", str(out), *words])
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +208,9 @@ def shown(
 ) -> tuple[list[tuple[int, ...]], str]:
     """Run show-data; return images and boxes of each line of its first table, and all that it printed."""
     capsys.readouterr()
+    cfg = str(tiny_cfg(tmp_path))
     with unchanged(CASES / name):
-        status = main(["show-data", str(CASES / name / given), *TOY, "--images", "2", "--out", str(tmp_path)])
+        status = main(["show-data", str(CASES / name / given), "--cfg", cfg, "--images", "2", "--out", str(tmp_path)])
     text = "".join(capsys.readouterr())
     rows = re.findall(r"^(\S+) +(\d+) +(\d+) +(\d+) +(\d+) +\d+ +\d+ +\d+$", text, re.MULTILINE)
     assert rows or status == 1, text
@@ -233,8 +246,8 @@ def test_a_change_between_stop_and_resume(tmp_path: Path, capsys: pytest.Capture
     """A resume of changed labels is refused with the file; --accept-changes goes on."""
     copy, run = tmp_path / "set", tmp_path / "run"
     shutil.copytree(CASES / "A1-resume-labels-change", copy)
-    usual = ["--epochs", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
-    assert main(["train", "--data", str(copy / "data.yaml"), *TOY, *usual, "--out", str(run)]) == 0
+    usual = ["--cfg", str(tiny_cfg(tmp_path)), "--epochs", "1", "--batch-size", "4", "--workers", "0"]
+    assert main(["train", "--data", str(copy / "data.yaml"), *usual, "--device", "cpu", "--out", str(run)]) == 0
     labels = next((copy / "labels" / "train").glob("part_000.txt"))
     labels.write_text(labels.read_text().splitlines()[0] + "\n")
     assert main(["train", "--resume", str(run), "--epochs", "2"]) == 1
