@@ -99,6 +99,7 @@ def test_two_processes_resume(place: Place) -> None:
     logged metrics, although batch norm has seen other images in each process."""
     thawed = [word for word in place.words if word not in ("--freeze", "*.bn.*")]
     thawed += ["--optimizer", "adam", "--lr", "1e-3", "--early-metric", "val/loss"]
+    thawed += ["--epochs", "6", "--eval-every", "6", "--no-check"]
     Path("stop.py").write_text(STOP)
     whole = process(*thawed, "--out", "whole", ranks=2)
     stopped = process("stop.py", *thawed, "--out", "run", ranks=2, module=False)
