@@ -457,13 +457,21 @@ def test_a_pilot_is_checked_with_its_own_epochs(toy: None, capsys: pytest.Captur
     assert not Path("study").exists()
 
 
-def test_a_try_out_of_a_study() -> None:
+def test_a_try_out_of_a_study(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two epochs on 20 images, with the warm-up of the preset: the run does not fail at its first step."""
     Path("one.yaml").write_text("variants: {mse: {loss: {bbox_loss: mse}}}\n")
+    started: list[warm.Warm] = []
+
+    def start(run: StudyRun, *_: object) -> warm.Warm:
+        started.append(start_warm(run))
+        return started[-1]
+
+    monkeypatch.setattr(launch_local, "start", start)
     data, cfg = make_shapes(Path("twenty"), train=20, val=3), tiny_cfg(Path())
     train = f"--data {data} --cfg {cfg} --size 64 --epochs 2 --eval-every 2 --workers 0 --device cpu".split()
     assert main(["ablate", "one.yaml", "--out", "study", "--seeds", "1", "--threads", "1", "--", *train]) == 0
-    assert "warm-up: 100 steps shortened to 1 of 6" in Path("study/mse/seed-0/train.log").read_text()
+    (run,) = started
+    assert "warm-up: 100 steps shortened to 1 of 6" in run.communicate()[0]
 
 
 # -------------------------------------------------------------------------------------------------------------- pilots

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import socket
 import tarfile
@@ -146,7 +147,8 @@ def numbers(draw: Random, seeds: Any, words: Any) -> bytes:
     if draw.random() < 0.5:
         data = bytearray(draw.choice(seeds))
         for _ in range(draw.choice((1, 1, 3))):
-            heads = [k for k in range(0, len(data) - 46) if data[k : k + 2] == b"PK"] or list(range(0, len(data), 512))
+            heads = [found.start() for found in re.finditer(b"PK", data[: max(len(data) - 45, 0)])]
+            heads = heads or list(range(0, len(data), 512))
             at = draw.choice(heads)
             place = at + draw.randrange(4, 46) if data[:2] == b"PK" else at + draw.choice((*range(100, 148), 156, 345))
             piece = draw.choice(

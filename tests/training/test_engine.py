@@ -378,6 +378,7 @@ def test_validation_by_hand(detector: YoloDetector, data: Path) -> None:
     assert loss == pytest.approx(sum(terms))
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("training", [True, False])
 def test_validation_leaves_no_trace(training: bool, detector: YoloDetector, data: Path) -> None:
     """Mode, weights, statistics of batch norm, gradients and random numbers are what they were."""
@@ -388,7 +389,7 @@ def test_validation_leaves_no_trace(training: bool, detector: YoloDetector, data
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     chance, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
     first = validation(detector)
-    validation.sheet(detector)
+    assert validation.sheet(detector).shape == (2 * 64, 6 * 64, 3)
     assert validation(detector) == first
     assert all(module.training == training for module in network.modules())
     assert difference(before, dict(network.state_dict())) == ""

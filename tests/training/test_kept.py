@@ -25,21 +25,32 @@ IMAGES = [DrawnImage((64, 64), [(k % 3, 4 + k, 6, 30 + k, 40), (0, 10, 12, 50, 6
 IMAGES[5] = DrawnImage((64, 64), [])
 
 TRAIN = "set/images/train"
+Made = Callable[[str, Callable[[], object]], None]
 STEPS = 3  # of an epoch: six images, two of them in a batch
 
 
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A YOLO set of six images to train on and six to evaluate on, in the test's own folder."""
-    monkeypatch.chdir(tmp_path)
-    write_yolo(Path("set"), IMAGES)
+@pytest.fixture(scope="module")
+def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A YOLO set of six images to train on and six to evaluate on."""
+    folder = write_yolo(tmp_path_factory.mktemp("kept") / "set", IMAGES)
     for kind in ("images", "labels"):
-        shutil.copytree(f"set/{kind}/train", f"set/{kind}/val")
+        shutil.copytree(folder / kind / "train", folder / kind / "val")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def data(drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The set and the cfg, in the test's own folder. All paths are relative: a run can be moved with them."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(drawn_set, "set")
+    tiny_cfg(Path())
 
 
 def train(*more: object, out: str = "run") -> int:
-    """Train on the set. Returns the exit status."""
-    return main(["train", *words(Path("set"), tiny_cfg(Path.cwd()), "--batch-size", "2", "--out", out, *more)])
+    """Train on the set; every second epoch and the last one end with an evaluation. Returns the exit status."""
+    rarely = [] if "--eval-every" in more else ["--eval-every", "2"]
+    usual = ["--batch-size", "2", "--no-check", *rarely, "--out", out]
+    return main(["train", *words(Path("set"), Path("tiny.cfg"), *usual, *more)])
 
 
 def stopped(step: int, *more: object) -> None:
@@ -47,6 +58,56 @@ def stopped(step: int, *more: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.step == step)
         assert train(*more) == 130
+
+
+@pytest.fixture(scope="module")
+def made(drawn_set: Path) -> Made:
+    """Copy a run to where the test is; the first time it is made, beside the set."""
+
+    def copy(run: str, make: Callable[[], object]) -> None:
+        """`run` is its name there, `make` trains it."""
+        parent = drawn_set.parent / make.__name__
+        if not parent.exists():
+            parent.mkdir()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(parent)
+                shutil.copytree(drawn_set, "set")
+                tiny_cfg(Path())
+                make()
+        shutil.copytree(parent / run, run)
+
+    return copy
+
+
+def begun() -> None:
+    """A run of two epochs, stopped after its first step."""
+    stopped(1)
+
+
+def whole() -> None:
+    """The same run that was not stopped."""
+    assert train(out="whole") == 0
+
+
+def short() -> None:
+    """A run of one epoch."""
+    assert train("--epochs", "1") == 0
+
+
+def divided() -> None:
+    """A run of one epoch on a set that it has divided."""
+    assert train("--epochs", "1", "--holdout", "0.5") == 0
+
+
+def larger() -> None:
+    """A run of one epoch with another size of the input."""
+    assert train("--epochs", "1", "--size", "96") == 0
+
+
+def judged() -> None:
+    """A run of two epochs with an evaluation in each; it has fewer images to train on than to evaluate on."""
+    image_less()
+    assert train("--early-metric", "AP50", "--lr", "3e-3", "--eval-every", "1") == 0
 
 
 def resume(*more: str) -> int:
@@ -119,10 +180,10 @@ CHANGES: list[tuple[Callable[[], None], str]] = [
 
 @pytest.mark.parametrize(("change", "found"), CHANGES, ids=[change.__name__ for change, _ in CHANGES])
 def test_a_change_while_it_was_stopped(
-    change: Callable[[], None], found: str, capsys: pytest.CaptureFixture[str]
+    made: Made, change: Callable[[], None], found: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Refused with what changed, and nothing is written; accepted it continues, and is not refused again."""
-    stopped(1)
+    made("run", begun)
     change()
     kept = {path: path.read_bytes() for path in Path("run").iterdir()}
     capsys.readouterr()
@@ -181,9 +242,9 @@ def test_a_crash_after_changes_were_accepted() -> None:
     assert same_run(Path("copy"), Path("run")) == ""
 
 
-def test_another_number_of_classes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_number_of_classes(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     """The network does not fit: also refused with --accept-changes."""
-    stopped(1)
+    made("run", begun)
     Path("set/classes.txt").write_text("\n".join([*NAMES, "bird"]))
     for more in ([], ["--accept-changes"]):
         capsys.readouterr()
@@ -193,10 +254,10 @@ def test_another_number_of_classes(capsys: pytest.CaptureFixture[str]) -> None:
         assert "start a new run from the weights: --weights run" in error
 
 
-def test_the_cfg_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_cfg_is_gone(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     """The run has its own, and equals the one that was not stopped."""
-    assert train(out="whole") == 0
-    stopped(1)
+    made("whole", whole)
+    made("run", begun)
     Path("tiny.cfg").unlink()
     capsys.readouterr()
     assert resume() == 0
@@ -204,10 +265,10 @@ def test_the_cfg_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
     assert same_run(Path("whole"), Path("run")) == ""
 
 
-def test_data_that_moved(capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_that_moved(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     """The error says what to do; the new path is kept, and the run equals the one that was not stopped."""
-    assert train(out="whole") == 0
-    stopped(1)
+    made("whole", whole)
+    made("run", begun)
     Path("deeper").mkdir()
     Path("set").rename("deeper/moved")
     capsys.readouterr()
@@ -224,9 +285,9 @@ def test_data_that_moved(capsys: pytest.CaptureFixture[str]) -> None:
     assert "labels of images/train/img_0.jpg changed" in capsys.readouterr().err
 
 
-def test_a_run_without_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_a_record(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     """It resumes and gets one; with other data it cannot be compared, so that has to be accepted."""
-    stopped(1)
+    made("run", begun)
     for name in ("data.json", "network.cfg"):
         Path("run", name).unlink()
     Path("set").rename("moved")
@@ -266,9 +327,9 @@ def test_more_epochs(capsys: pytest.CaptureFixture[str]) -> None:
     assert read_options(Path("run/options.yaml")).epochs == 4
 
 
-def test_more_epochs_that_are_the_default() -> None:
+def test_more_epochs_that_are_the_default(made: Made) -> None:
     """The run decides what was given, not the default of the option."""
-    assert train("--epochs", "1") == 0
+    made("run", short)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.loader.epoch == 1)
         assert resume("--epochs", str(Train.epochs)) == 130
@@ -278,7 +339,7 @@ def test_more_epochs_that_are_the_default() -> None:
 def test_options_that_may_change() -> None:
     """Workers, device, and how often to evaluate and to save: the same weights, kept in the run."""
     assert train("--epochs", "3", out="whole") == 0
-    stopped(1, "--epochs", "3")
+    stopped(1, "--epochs", "3", "--eval-every", "1")
     more = {"workers": 1, "device": "cpu", "eval_every": 2, "save_every": 3}
     assert resume(*(word for name, value in more.items() for word in (f"--{name.replace('_', '-')}", str(value)))) == 0
     options = read_options(Path("run/options.yaml"))
@@ -288,9 +349,9 @@ def test_options_that_may_change() -> None:
     assert resume() == 0
 
 
-def test_options_that_may_not_change(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_may_not_change(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     """The error lists those that may."""
-    stopped(1)
+    made("run", begun)
     capsys.readouterr()
     assert resume("--batch-size", "3", "--workers", "1") == 1
     error = capsys.readouterr().err
@@ -315,10 +376,9 @@ def of(row: dict[str, Any], names: Sequence[str] = ("AP", "AP50", "APm", "AR1", 
 
 
 @pytest.mark.parametrize("weights", ["run", "run/best.safetensors"])
-def test_eval_of_a_run(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_of_a_run(made: Made, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --data: its own images, the digits of the best epoch; changes since are a warning."""
-    image_less()  # the images to evaluate on are others than those to train on
-    assert train("--early-metric", "AP50", "--lr", "3e-3") == 0
+    made("run", judged)
     best = max(read_metrics("run"), key=lambda row: row["AP50"])
     found = evaluated("--weights", weights)
     assert of(found) == of(best)
@@ -328,9 +388,9 @@ def test_eval_of_a_run(weights: str, capsys: pytest.CaptureFixture[str]) -> None
     assert evaluated("--weights", weights)["objects"] == found["objects"] + 1
 
 
-def test_eval_warns_of_changes(caplog: pytest.LogCaptureFixture) -> None:
+def test_eval_warns_of_changes(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     """Of the images that it evaluates only, and without an error."""
-    assert train("--epochs", "1") == 0
+    made("run", short)
     other_label()
     evaluated("--weights", "run")
     assert "changed since" not in caplog.text
@@ -340,9 +400,9 @@ def test_eval_warns_of_changes(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize(("split", "images"), [(None, 12), ("val", 12), ("train", None)])
-def test_eval_divides_only_what_has_no_such_split(split: str | None, images: int | None) -> None:
+def test_eval_divides_only_what_has_no_such_split(made: Made, split: str | None, images: int | None) -> None:
     """A file with one split, `val`, is all of it to the run of the weights; without one it is divided as in the run."""
-    assert train("--epochs", "1", "--holdout", "0.5") == 0
+    made("run", divided)
     Path("set/val.txt").write_text(
         "".join(f"images/{part}/img_{k}.jpg\n" for part in ("train", "val") for k in range(6))
     )
@@ -363,9 +423,9 @@ def test_eval_of_a_run_under_its_conditions() -> None:
     assert (found["images"], of(found)) == (5, of(read_metrics("b")[-1]))
 
 
-def test_eval_without_data(capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_without_data(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     """Weights that no run made, and options that would have no effect."""
-    assert train("--epochs", "1") == 0
+    made("run", short)
     shutil.copyfile("run/best.safetensors", "alone.safetensors")
     assert main(["eval", "--weights", "alone.safetensors"]) == 1
     assert "alone.safetensors: not the weights of a run (options.yaml is missing)" in capsys.readouterr().err
@@ -375,9 +435,9 @@ def test_eval_without_data(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("weights", ["run", "run/best.safetensors"])
-def test_a_run_that_begins_from_a_run(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_begins_from_a_run(made: Made, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It has its network, its input and its order of classes, also when it is resumed without the first one."""
-    assert train("--epochs", "1", "--size", "96") == 0
+    made("run", larger)
     assert main(["train", "--weights", weights, *words(Path("set"), Path("-"))[4:], "--data", "set", "--lr", "1e-30",
                  "--epochs", "1", "--out", "next"]) == 0  # fmt: skip
     assert "run/best.safetensors: 28 of 28 tensors loaded" in capsys.readouterr().out
@@ -409,9 +469,9 @@ def as_coco(order: Sequence[int]) -> None:
         Path(f"coco/annotations/instances_{split}.json").write_text(json.dumps(content))
 
 
-def test_the_order_of_classes_is_that_of_the_weights() -> None:
+def test_the_order_of_classes_is_that_of_the_weights(made: Made) -> None:
     """Data with the same classes in another order trains the same heads; a resume and `eval` know of it."""
-    assert train("--epochs", "1") == 0
+    made("run", short)
     as_coco([2, 0, 1])
     command = ["train", "--weights", "run", *words(Path("set"), Path("-"))[4:]]
     for run, source in {"one": "set", "other": "coco"}.items():
@@ -434,18 +494,18 @@ def test_the_order_of_classes_is_that_of_the_weights() -> None:
         ("yolov8n.pt", "yolov8n.pt: not weights that this program reads"),
     ],
 )  # fmt: skip
-def test_what_holds_no_weights(weights: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_holds_no_weights(made: Made, weights: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The answer has the file to take."""
-    assert train("--epochs", "1") == 0
+    made("run", short)
     capsys.readouterr()
     assert train("--weights", weights, out="next") == 1
     assert message in capsys.readouterr().err
     assert not Path("next").exists()
 
 
-def test_another_cfg_than_that_of_the_weights(capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_cfg_than_that_of_the_weights(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     """A cfg that is given wins, as ever: weights of another network are refused."""
-    assert train("--epochs", "1") == 0
+    made("run", short)
     Path("other.cfg").write_text(Path("tiny.cfg").read_text().replace("filters=12", "filters=16"))
     assert train("--weights", "run", "--cfg", "other.cfg", out="next") == 1
     assert "it is of another network" in capsys.readouterr().err

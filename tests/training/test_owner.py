@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import yolo.training.owner
-from tests.support.paths import environment
 from tests.support.train_problems import ended, process, shapes, tiny_cfg, words
 from tests.support.warm import Warm
 from yolo.__main__ import main
@@ -23,39 +20,39 @@ from yolo.files.atomic import open_alone
 from yolo.training.owner import OWNER, owned
 
 HOLDER = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from yolo.training.owner import owned
 with owned(Path(sys.argv[1])):
     worker = os.fork() if "fork" in sys.argv else -1
     if worker:
         print(worker, flush=True)
-    sys.stdin.read()
+    while not Path("../end").exists():
+        time.sleep(0.01)
     if not worker:
         os._exit(0)
 """
-"""Owns a folder until its stdin ends. With `fork`, a child waits for that as well, whose process id is printed."""
+"""Owns a folder until there is a file. With `fork`, a child waits for that as well, whose process id is printed."""
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs go into the test's own folder."""
-    monkeypatch.chdir(tmp_path)
+    """Runs go into a folder of the test's own folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
 
 
 @contextmanager
-def holder(folder: str, *more: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def holder(folder: str, *more: str) -> Iterator[tuple[Warm, int]]:
     """Yield a process that owns the folder, and the process id of its child, once it does."""
-    command = [sys.executable, "-c", HOLDER, folder, *more]
-    with subprocess.Popen(
-        command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
+    with Warm("-c", HOLDER, folder, *more) as child:
         try:
-            yield child, int(child.stdout.readline())
+            while not (said := child.files[0].read_text()).endswith("\n"):
+                assert child.poll() is None, child.communicate()
+                time.sleep(0.01)
+            yield child, int(said)
         finally:
-            child.stdin.close()
+            Path("../end").touch()
 
 
 def files() -> list[str]:

