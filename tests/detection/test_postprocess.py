@@ -243,7 +243,7 @@ def test_limit_changes_nothing_else(hopeful: int, last: str, monkeypatch: pytest
     ]
     placement = Placement.letterbox(Size(500, 353), SIZE)
     seen = set()
-    for seed in range(150):
+    for seed in range(hopeful // 2 - 1, 150, 2):  # every second problem for each
         rng = random.Random(seed)
         raws = random_raw(heads, seed, levels=rng.choice([0, 1, 2]))
         if rng.random() < 0.5:

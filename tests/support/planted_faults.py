@@ -208,7 +208,7 @@ def restless(s: Setup) -> None:
 def sure_of_objects(s: Setup) -> None:
     """Let every anchor of Faster R-CNN begin with an object."""
     name = "rpn.head.cls_logits.bias"
-    s.later.append(lambda parts: nn.init.constant_(parts.detector.network.get_parameter(name), 10.0))
+    s.later.append(lambda parts: nn.init.constant_(parts.detector.network.get_parameter(name), 4.0))
 
 
 # ---- in the code of the model
