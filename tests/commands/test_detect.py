@@ -27,7 +27,7 @@ from tests.images.test_sources import write_video
 from tests.support.paths import ROOT
 from yolo.__main__ import main
 from yolo.boxes import xyxy_to_xywh
-from yolo.darknet.cfg import read_cfg
+from yolo.darknet.cfg import parse_cfg, read_cfg
 from yolo.darknet.network import Darknet
 from yolo.darknet.safetensors_file import save_safetensors
 from yolo.darknet.weights import save_weights
@@ -42,11 +42,19 @@ NAMES = ["..", "motorbike", "c/d", "犬", "e", "f"]
 
 @pytest.fixture(scope="session")
 def constant(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of a toy network with equal detections in every image.
+    """Return the file of a network with toy.cfg's heads, few layers and equal detections in every image.
 
     It has 25 large cells. In each it detects class 0 with score 0.907 and class 1 with score 0.696.
     """
-    network = Darknet(read_cfg("toy.cfg"))
+    net, *sections = read_cfg("toy.cfg").to_text().split("\n\n")
+    layer = "[convolutional]\nfilters={}\nsize=1\nstride={}\nactivation=linear"
+    text = [net, layer.format(8, 8)]
+    for head, stride in zip((one for one in sections if one.startswith("[yolo]")), (4, 2, 1), strict=True):
+        # The finest head joins two maps, which are equally large if 32 divides the input.
+        joined = ["[route]\nlayers=2", "[upsample]\nstride=4", "[route]\nlayers=-1,0"]
+        text += joined if stride == 1 else ["[route]\nlayers=0"]
+        text += [layer.format(33, stride), head]
+    network = Darknet(parse_cfg("\n\n".join(text), "constant.cfg"))
     last = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels == 33]
     assert len(last) == 3
     with torch.no_grad():

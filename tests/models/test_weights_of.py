@@ -192,7 +192,7 @@ def test_every_kind_in_every_command(
     capsys.readouterr()
     assert main(["summary", kind]) == 0
     printed = capsys.readouterr().out
-    assert ("1,618 parameters" if "onnx" in kind else "929,939 parameters") in printed
+    assert ("1,618 parameters" if "onnx" in kind else "2,012 parameters") in printed
     size = "96x64" if "onnx" in kind else "160x160"
     assert "loaded" in printed or f"complete, input {size}, images letterboxed, classes .., motorbike" in printed
     # One line for each command, with what was taken from beside the file.
