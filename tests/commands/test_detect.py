@@ -47,13 +47,13 @@ def constant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     It has 25 large cells. In each it detects class 0 with score 0.907 and class 1 with score 0.696.
     """
     net, *sections = read_cfg("toy.cfg").to_text().split("\n\n")
-    layer = "[convolutional]\nfilters={}\nsize=1\nstride={}\nactivation=linear"
-    text = [net, layer.format(8, 8)]
+    conv = "[convolutional]\nfilters={}\nsize=1\nstride={}\nactivation=linear"
+    text = [net, conv.format(8, 8)]
     for head, stride in zip((one for one in sections if one.startswith("[yolo]")), (4, 2, 1), strict=True):
         # The finest head joins two maps, which are equally large if 32 divides the input.
         joined = ["[route]\nlayers=2", "[upsample]\nstride=4", "[route]\nlayers=-1,0"]
         text += joined if stride == 1 else ["[route]\nlayers=0"]
-        text += [layer.format(33, stride), head]
+        text += [conv.format(33, stride), head]
     network = Darknet(parse_cfg("\n\n".join(text), "constant.cfg"))
     last = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels == 33]
     assert len(last) == 3
