@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,7 +13,6 @@ import torch
 
 import yolo
 from tests.support.paths import ROOT
-from tests.support.train_problems import tiny_cfg
 from yolo.__main__ import main
 from yolo.commands.command_line import VERBS
 from yolo.darknet.cfg import read_cfg
@@ -129,22 +127,6 @@ def test_convert_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.Ca
     capsys.readouterr()
     assert main(["summary", "toy.cfg", "--weights", str(tmp_path / "toy.conv.17")]) == 0
     assert "re-initialised: not in the file" in capsys.readouterr().out
-
-
-def test_convert_to_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The file is compared with PyTorch; without the extra, the error says what to install."""
-    cfg, weights = tiny_cfg(tmp_path), tmp_path / "tiny.weights"
-    torch.manual_seed(0)
-    save_weights(Darknet(read_cfg(cfg)), weights)
-    arguments = ["convert", str(weights), str(tmp_path / "tiny.onnx"), "--cfg", str(cfg), "--size", "96x64"]
-    if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None:
-        assert main(arguments) == 1
-        assert "pip install 'exact-yolov3[onnx]'" in capsys.readouterr().err
-        return
-    assert main(arguments) == 0
-    printed = capsys.readouterr().out
-    assert "onnxruntime against PyTorch on 3 images: " in printed
-    assert "images: uint8 [B, 64, 96, 3]" in printed
 
 
 @pytest.mark.parametrize(

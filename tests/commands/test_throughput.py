@@ -112,7 +112,7 @@ def test_what_is_said_of_threads_is_done(
         return predict(model, given)
 
     monkeypatch.setattr(YoloDetector, "predict", noted)
-    assert detect(weights, "in", "--json", "--no-draw", "--batch-size", str(batch)) == 0
+    assert detect(weights, "in", "--json", "--no-draw", "--size", "64", "--batch-size", str(batch)) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert ("at once" in last) == (at_once > 1)
     assert f"{at_once} at once" in last or at_once == 1
@@ -168,13 +168,13 @@ def test_leaving_a_stream_ends_its_threads(weights: Path, monkeypatch: pytest.Mo
         return predict(self, given)
 
     monkeypatch.setattr(YoloDetector, "predict", counting)
-    stream = model.stream(clip)
+    stream = model.stream(clip, LOW)
     next(stream)
     next(stream)
     stream.close()
     seen = len(predicted)
     assert seen <= 9  # eight ahead
-    for _ in model.stream(clip):
+    for _ in model.stream(clip, LOW):
         break
     assert len(predicted) == seen + 1  # the first frame, before the threads start
 
@@ -230,7 +230,7 @@ def test_without_drawing(weights: Path, capsys: pytest.CaptureFixture[str]) -> N
     """`--no-draw` writes the result files alone, and says where they are."""
     images(2)
     write_video(Path("in/clip.mp4"))
-    assert detect(weights, "in", "--json", "--no-draw") == 0
+    assert detect(weights, "in", "--json", "--no-draw", "--size", "64") == 0
     assert sorted(contents(Path("out"))) == ["detections.json"]
     assert capsys.readouterr().out.splitlines()[-1].endswith("; results in out")
 

@@ -41,7 +41,7 @@ def evaluate(home: Path) -> int:
 def explain(home: Path) -> int:
     """Json and a drawing."""
     image = next((home / "shapes" / "images" / "val").iterdir())
-    words = ["--data", str(home / "shapes"), "--weights", str(home / "run"), "--device", "cpu"]
+    words = ["--data", str(home / "shapes"), "--weights", str(home / "run"), "--device", "cpu", "--conf", "0.5"]
     return main(["explain", str(image), *words, "--out", "out"])
 
 

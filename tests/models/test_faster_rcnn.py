@@ -24,11 +24,25 @@ TERMS = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg
 NAMES = ["cat", "dog", "red ball"]
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the data set, which tests only read."""
+    return shapes(tmp_path_factory.mktemp("data"))
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder of its own; return the data set."""
     monkeypatch.chdir(tmp_path)
-    return shapes(tmp_path)
+    return data
+
+
+@pytest.fixture(scope="module")
+def frozen(data: Path) -> Path:
+    """Train lite0's network for an epoch with its backbone frozen; return the run, which tests only read."""
+    run = data.parent / "frozen"
+    assert main(words(data, str(run), "--freeze", "backbone.body.*", "--epochs", "1")) == 0
+    return run
 
 
 def words(data: Path, out: str, *more: str) -> list[str]:
@@ -94,9 +108,10 @@ def test_evaluations_change_nothing(place: Path) -> None:
     assert difference(checkpoint(Path("often"))["network"], checkpoint(Path("once"))["network"]) == ""
 
 
-def test_other_weights(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("place")
+def test_other_weights(frozen: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run starts from another run's weights; other classes get a new last layer, another network is refused."""
-    assert main(words(place, "first", "--epochs", "1")) == 0
+    shutil.copytree(frozen, "first")
     kept = best_weights("first")
     other = write_coco(Path("three"), [DrawnImage((64, 48), [(1, 4, 6, 30, 40), (0, 20, 10, 60, 44)])] * 4)
     options = FasterRcnn(network="lite0", pretrained="none", size="64", weights=Path("first/best.safetensors"))
@@ -143,12 +158,11 @@ def test_an_image_without_objects(place: Path) -> None:
     assert numbers(Path("run"))[0]["train/loss"] > 0
 
 
-def test_frozen_layers(place: Path) -> None:
+def test_frozen_layers(frozen: Path) -> None:
     """`--freeze` takes the names of the network; the frozen backbone keeps its weights and its statistics."""
-    assert main(words(place, "run", "--freeze", "backbone.body.*", "--epochs", "1")) == 0
     torch.manual_seed(0)
     options = FasterRcnn(network="lite0", pretrained="none", size="64")
-    before, after = build_faster_rcnn(options, list("abcdef")).network.state_dict(), best_weights("run")
+    before, after = build_faster_rcnn(options, list("abcdef")).network.state_dict(), best_weights(str(frozen))
     moved = {name for name in before if difference(before[name], after[name])}
     assert moved
     assert not [name for name in moved if name.startswith("backbone.body")]

@@ -18,6 +18,9 @@ from tests.support.study_problems import start_warm
 from tests.support.train_problems import best_weights, checkpoint, difference, interrupted, numbers
 from yolo.__main__ import main
 from yolo.ablation import launch_local
+from yolo.darknet.cfg import read_cfg
+from yolo.darknet.network import Darknet
+from yolo.darknet.weights import load_weights
 from yolo.localize.metrics import CLASSES, PRESENCE
 from yolo.models.largest import LargestDetector
 from yolo.models.localizer import LocalizerDetector
@@ -35,8 +38,8 @@ KINDS = {
 class Place:
     """A folder with a data set, a backbone and runs."""
 
-    def __init__(self, folder: Path) -> None:
-        self.data, self.spec = singles(folder, train=40, val=12), tiny_backbone(folder / "backbone")
+    def __init__(self, data: Path, backbone: str) -> None:
+        self.data, self.spec = data, backbone
 
     def words(self, model: str, out: str, *more: str) -> list[str]:
         """Return the command line of a short training."""
@@ -48,14 +51,32 @@ class Place:
         return ["train", *usual, *own, *more]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Make the set, which tests only read, and the backbone, which they copy."""
+    folder = tmp_path_factory.mktemp("made")
+    return Place(singles(folder, train=40, val=12), tiny_backbone(folder / "backbone"))
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Work in a folder of its own."""
+def place(made: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Work in a folder of its own, with a backbone that may be removed."""
     monkeypatch.chdir(tmp_path)
-    return Place(tmp_path)
+    folder = made.data.parent / "backbone"
+    shutil.copytree(folder, "backbone")
+    return Place(made.data, made.spec.replace(str(folder), str(tmp_path / "backbone")))
 
 
-@pytest.mark.parametrize("model", [pytest.param("localizer", marks=pytest.mark.drawn), "simple", "largest"])
+@pytest.fixture(scope="module")
+def runs(made: Place, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Train each model for an epoch, `simple` until it names a class, and return the folders, which tests only read."""
+    folder = tmp_path_factory.mktemp("runs")
+    for model in KINDS:
+        assert main(made.words(model, str(folder / model), "--epochs", "3" if model == "simple" else "1")) == 0
+    return {model: folder / model for model in KINDS}
+
+
+@pytest.mark.parametrize("model", KINDS)
 def test_the_whole_trip(
     model: str, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,16 +207,15 @@ def test_unfreezing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(not torch.equal(before[name], after[name]) for name in before if name.startswith("head.layers.7"))
     assert rates == [{(1.0, 1.0), (0.1, 0.1), (0.01, 0.01)}] * 3
     # Before the first step the backbone is the published one: measuring the weight of the box loss changed nothing.
-    given = yolo.load(place.spec.split(":")[1].split(",")[0], place.spec.split(",")[1].split("@")[0], device="cpu")
+    given = yolo.load("backbone/tiny.cfg", "backbone/tiny.weights", device="cpu")
     published = {f"backbone.{name}": values for name, values in given.network.state_dict().items()}
     assert difference(backbone_of(states[0], (0, 1, 2, 3)), backbone_of(published, (0, 1, 2, 3))) == ""
 
 
-def test_the_balanced_order_is_used(place: Place) -> None:
+def test_the_balanced_order_is_used(place: Place, runs: dict[str, Path]) -> None:
     """Every disc and three times as many other images, whatever the rest; all images if that is asked for."""
-    assert main(place.words("localizer", "run", "--epochs", "1")) == 0
-    (row,) = numbers(Path("run"))
-    assert checkpoint(Path("run"))["loader"]["order"] == "3 negatives per positive, shuffled, seed 0"
+    (row,) = numbers(runs["localizer"])
+    assert checkpoint(runs["localizer"])["loader"]["order"] == "3 negatives per positive, shuffled, seed 0"
     assert row["step"] == row["train/positives"]  # batches of four, of which one is a disc
     assert main(place.words("localizer", "all", "--epochs", "1", "--negative-ratio", "None")) == 0
     assert numbers(Path("all"))[0]["step"] == 10
@@ -215,7 +235,7 @@ def test_a_validation_split_without_the_class(place: Place, capsys: pytest.Captu
     assert not Path("run").exists()
 
 
-@pytest.mark.parametrize("model", KINDS)
+@pytest.mark.parametrize("model", [pytest.param("localizer", marks=pytest.mark.drawn), "simple", "largest"])
 def test_a_last_batch_of_one_image(model: str, place: Place) -> None:
     """Batch norm has no statistics of one image and uses those of before."""
     more = ["--negative-ratio", "None"] if model == "localizer" else []
@@ -254,14 +274,16 @@ def test_nothing_unfrozen(place: Place) -> None:
     at = words.index("--unfreeze")
     assert main([*words[:at], "--unfreeze", *words[at + 3 :]]) == 0
     trained, layers = best_weights("run"), (0, 1, 2, 3)
-    assert main([*words[:at], "--unfreeze", *words[at + 3 :], "--out", "other", "--seed", "1"]) == 0
-    assert difference(backbone_of(trained, layers), backbone_of(best_weights("other"), layers)) == ""
+    given = Darknet(read_cfg("backbone/tiny.cfg"))
+    load_weights(given, "backbone/tiny.weights")
+    published = {f"backbone.{name}": values for name, values in given.state_dict().items()}
+    assert difference(backbone_of(trained, layers), backbone_of(published, layers)) == ""
 
 
-def test_weights_of_another_network(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_of_another_network(place: Place, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     """Weights of another model, another number of features, or a darknet file: the error names the file."""
-    assert main(place.words("localizer", "a", "--epochs", "1")) == 0
-    assert main(place.words("simple", "b", "--epochs", "1")) == 0
+    shutil.copytree(runs["localizer"], "a")
+    shutil.copytree(runs["simple"], "b")
     for words in (
         place.words("simple", "x", "--weights", "a"),
         place.words("localizer", "x", "--weights", "b"),
@@ -278,9 +300,9 @@ def test_weights_of_another_network(place: Place, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("model", KINDS)
-def test_fine_tuning(model: str, place: Place) -> None:
+def test_fine_tuning(model: str, place: Place, runs: dict[str, Path]) -> None:
     """`--weights RUN` begins where the run ended, with its class order and its input."""
-    assert main(place.words(model, "run", "--epochs", "1")) == 0
+    shutil.copytree(runs[model], "run")
     words = place.words(model, "more", "--epochs", "1", "--weights", "run")
     at = words.index("--size")
     rates = {"localizer": ["--peak-lr"], "simple": ["--lr"], "largest": ["--lr", "--peak-lr"]}[model]
@@ -291,9 +313,9 @@ def test_fine_tuning(model: str, place: Place) -> None:
         torch.testing.assert_close(values.detach(), before[name], rtol=0, atol=1e-9)
 
 
-def test_classes_in_another_order(place: Place) -> None:
+def test_classes_in_another_order(place: Place, runs: dict[str, Path]) -> None:
     """`eval --data` matches classes by name, in the model's own metrics as well."""
-    assert main(place.words("simple", "run")) == 0
+    shutil.copytree(runs["simple"], "run")
     assert main(["eval", "--weights", "run", "--device", "cpu", "--resamples", "0", "--out", "one"]) == 0
     other = Path("other")
     shutil.copytree(place.data, other)

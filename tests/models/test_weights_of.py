@@ -7,7 +7,10 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +18,7 @@ import pytest
 import torch
 
 import yolo
+from tests.commands.test_detect import NAMES as SIX
 from tests.commands.test_detect import constant  # noqa: F401, a fixture
 from tests.commands.test_evaluate import unwritten, write_data  # noqa: F401, a fixture
 from tests.support.load import load_yolo
@@ -64,10 +68,30 @@ def raw_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():  # moderate predictions, as a trained network has them
         for k in network.cfg.heads:
             network.get_parameter(f"layers.{k - 1}.conv.weight").mul_(0.2)
-    detector, path = YoloDetector(network, NAMES, size=Size(64, 96)), tmp_path_factory.mktemp("raw") / "raw.onnx"
+    detector, path = YoloDetector(network, SIX, size=Size(64, 96)), tmp_path_factory.mktemp("raw") / "raw.onnx"
     detector.save(path.with_name("a.safetensors"))
     export_onnx(detector, path, Contents("raw"))
     return path
+
+
+@pytest.fixture(scope="module")
+def converted(raw_onnx: Path) -> tuple[Path, str]:
+    """Convert the same network, as a .weights file of a cfg with another input, to a.onnx; return it and what was said.
+
+    The file has whole detections.
+    """
+    from tests.deploy.test_export import SMALL
+
+    folder = raw_onnx.parent
+    (folder / "wide.cfg").write_text(SMALL.replace("width=96", "width=64\nletter_box=1"))
+    (folder / "some.names").write_text("\n".join(SIX))
+    network = yolo.load(raw_onnx.with_name("a.safetensors"), device="cpu").network
+    assert isinstance(network, Darknet)
+    save_weights(network, folder / "a.weights")
+    words = ["convert", folder / "a.weights", folder / "a.onnx", "--cfg", folder / "wide.cfg", "--size", "96x64"]
+    with redirect_stdout(StringIO()) as said:
+        assert main([*map(str, words), "--names", str(folder / "some.names")]) == 0
+    return folder / "a.onnx", said.getvalue()
 
 
 @pytest.fixture
@@ -96,7 +120,7 @@ def write_kind(kind: str, model: Path) -> None:
     elif path.suffix.lower() == ".safetensors":
         shutil.copy(model, path)
     elif path.suffix == ".onnx":
-        assert main(["convert", source, kind]) == 0
+        shutil.copy(model.with_name("a.onnx"), kind)
     else:
         assert main(["convert", source, f"{path.parent}/{Path(KINDS[kind].split(' ')[0]).stem}.weights"]) == 0
         next(path.parent.glob("*.weights")).rename(path)
@@ -108,6 +132,29 @@ def gap(found: yolo.Detections, expected: yolo.Detections) -> float:
     a, b = (torch.cat([one.boxes, one.scores[:, None], one.labels[:, None]], 1) for one in (found, expected))
     differences = (a[:, None] - b).abs() / b.abs().clamp(1)
     return float(differences.amax(2).amin(0).max())
+
+
+Answers = tuple[list[dict[str, Any]], dict[str, Any], yolo.Detections]
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[Path, Answers]:
+    """Return what files were found to answer."""
+    return {}
+
+
+def answers(weights: str, out: str) -> Answers:
+    """Return the detections of `detect`, the metrics of `eval` and the boxes of `yolo.load` in the set of `write_data`.
+
+    Only the best detections of an image, since rounding swaps scores that are nearly equal.
+    """
+    words = ["--weights", weights, "--device", "cpu"]
+    assert main(["detect", "set/images", *words, "--max-det", "20", "--json", "--out", out]) == 0
+    assert main(["eval", "--data", "set/truth.json", *words, "--resamples", "20", "--out", f"{out}-eval"]) == 0
+    rows, metrics = (
+        json.loads(Path(file).read_text()) for file in (f"{out}/detections.json", f"{out}-eval/metrics.json")
+    )
+    return rows, metrics, yolo.load(weights, device="cpu").detect("set/images/p1.png", max_detections=20)
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -122,30 +169,32 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 def test_every_kind_in_every_command(
     kind: str,
     constant: Path,  # noqa: F811
+    known: dict[Path, Answers],
+    request: pytest.FixtureRequest,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """All give the detections, the metrics and the summary of the file that they were made from."""
-    truth = write_data()
-    write_kind(kind, constant)
-    found = {}
-    for weights, out in ((str(constant), "a"), (kind, "b")):
-        assert main(["detect", "set/images", "--weights", weights, "--device", "cpu", "--json", "--out", out]) == 0
-        words = ["--data", str(truth), "--device", "cpu", "--resamples", "20", "--out", f"{out}-eval"]
-        assert main(["eval", "--weights", weights, *words]) == 0
-        boxes = yolo.load(weights, device="cpu").detect("set/images/p1.png")
-        metrics = json.loads(Path(f"{out}-eval/metrics.json").read_text())
-        found[out] = json.loads(Path(out, "detections.json").read_text()), metrics, boxes
-    for row, same in zip(found["a"][0], found["b"][0], strict=True):
+    original = request.getfixturevalue("converted")[0].with_name("a.safetensors") if "onnx" in kind else constant
+    write_data()
+    write_kind(kind, original)
+    if original not in known:  # once for all kinds
+        known[original] = answers(str(original), "a")
+    expected, found = known[original], answers(kind, "b")
+    assert len(expected[0]) == 120
+    for row, same in zip(expected[0], found[0], strict=True):
         assert row["category_name"] == same["category_name"]
         assert [row["score"], *row["bbox"]] == pytest.approx([same["score"], *same["bbox"]], abs=1e-4)
-    assert found["a"][1]["AP"] == pytest.approx(found["b"][1]["AP"], abs=1e-9)
-    torch.testing.assert_close(found["a"][2].boxes, found["b"][2].boxes, atol=1e-4, rtol=0)
+    for name in ("AP", "AR100"):
+        assert expected[1][name] > 0
+        assert expected[1][name] == pytest.approx(found[1][name], abs=1e-9)
+    torch.testing.assert_close(expected[2].boxes, found[2].boxes, atol=1e-4, rtol=0)
     capsys.readouterr()
     assert main(["summary", kind]) == 0
     printed = capsys.readouterr().out
-    assert "929,939 parameters" in printed
-    assert "loaded" in printed or "complete, input 160x160, images letterboxed, classes .., motorbike" in printed
+    assert ("1,618 parameters" if "onnx" in kind else "2,012 parameters") in printed
+    size = "96x64" if "onnx" in kind else "160x160"
+    assert "loaded" in printed or f"complete, input {size}, images letterboxed, classes .., motorbike" in printed
     # One line for each command, with what was taken from beside the file.
     said = {message for message in caplog.messages if message.startswith(f"{kind}: with ")}
     assert said >= {f"{kind}: with {KINDS[kind]}"} if KINDS[kind] else not said
@@ -285,14 +334,13 @@ def test_a_published_file_of_any_name(
 
 
 @needs_onnx
-def test_an_onnx_file_detects_as_its_original(raw_onnx: Path) -> None:
+def test_an_onnx_file_detects_as_its_original(raw_onnx: Path, converted: tuple[Path, str]) -> None:
     """Detections to 1e-4 at a size that is not square, of a whole detector and of raw predictions, also exact."""
     original = str(raw_onnx.with_name("a.safetensors"))
-    assert main(["convert", original, "a.onnx"]) == 0
     images = [np.random.default_rng(k).integers(0, 256, (50 + k, 70, 3), dtype=np.uint8) for k in range(3)]
-    for file, exact in (("a.onnx", False), (raw_onnx, False), (raw_onnx, True)):
+    for file, exact in ((converted[0], False), (raw_onnx, False), (raw_onnx, True)):
         torch_one, model = (yolo.load(name, device="cpu", exact=exact) for name in (original, file))
-        assert (model.names, model.size, model.letterbox) == (NAMES, Size(64, 96), True)
+        assert (model.names, model.size, model.letterbox) == (SIX, Size(64, 96), True)
         for some in (images, images[:1]):
             found, expected = (one.detect(some, Filter(confidence=0.3)) for one in (model, torch_one))
             assert sum(map(len, expected)) > 0
@@ -303,6 +351,13 @@ def test_an_onnx_file_detects_as_its_original(raw_onnx: Path) -> None:
         other_names = yolo.load(file, names=NAMES[::-1])
         assert other_names.names == NAMES[::-1]
         assert other_names.device == torch.device("cpu")
+
+
+@needs_onnx
+def test_convert_says_what_was_compared(converted: tuple[Path, str]) -> None:
+    """With PyTorch, and what the file takes: images of the size that was asked for."""
+    assert "onnxruntime against PyTorch on 3 images: " in converted[1]
+    assert "images: uint8 [B, 64, 96, 3]" in converted[1]
 
 
 @needs_onnx

@@ -209,6 +209,9 @@ class YoloDetector(Detector):
     def folded(self) -> tuple[Darknet, Sequence[Head], Size]:
         """Return a folded float32 copy of the network on the CPU, made of ordinary operators, its heads, the input."""
         network = inference_copy(self._inference.network, prepack=False).cpu()
+        for module in network.modules():
+            if hasattr(module, "inplace"):
+                setattr(module, "inplace", False)  # noqa: B010  # same numbers; the exporter is slower in place
         return network, list(network.heads), self.size
 
     def metadata(self) -> Mapping[str, str]:
