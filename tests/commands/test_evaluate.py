@@ -215,9 +215,10 @@ def test_either_results_or_weights(words: list[str], capsys: pytest.CaptureFixtu
 
 @needs_shared
 @pytest.mark.usefixtures("unwritten")
-def test_a_real_model_on_real_images(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "ap"), [("yolo-fastest-1.1", 0.1252), ("yolo-fastest-1.1-xl", 0.1954)])
+def test_a_real_model_on_real_images(name: str, ap: float, capsys: pytest.CaptureFixture[str]) -> None:
     """141 images of COCO and a trained network: pycocotools' numbers, of images that are stretched as in training."""
-    model = DATA / "darknet" / "yolo-fastest-1.1"
+    model = DATA / "darknet" / name
     words: list[str | Path] = [
         "--weights",
         f"{model}.weights",
@@ -233,7 +234,7 @@ def test_a_real_model_on_real_images(capsys: pytest.CaptureFixture[str]) -> None
     assert "141 images, 1,178 objects (13 crowds), 80 classes" in printed
     assert float(printed.split("twelve, is ")[1].split()[0]) < 1e-12
     assert "input 320x320 stretch" in printed
-    assert numbers()["AP"] == pytest.approx(0.1252, abs=1e-3)
+    assert numbers()["AP"] == pytest.approx(ap, abs=1e-3)
 
 
 # plots of many classes, without objects, without detections
