@@ -7,13 +7,13 @@ image, not six: drawing it took longer than the training.
 
 from __future__ import annotations
 
-import sys
-
 from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 
-_WITH, _ON_A_SHEET = Figure.draw, 6
+from yolo.training import validation
+
+_WITH, _ON_A_SHEET = Figure.draw, validation.SHOWN
 
 
 def _without(figure: Artist, renderer: RendererBase) -> None:
@@ -28,5 +28,4 @@ def inked() -> bool:
 def ink(used: bool) -> None:
     """Render figures of this process from now on, or not."""
     Figure.draw = _WITH if used else _without  # type: ignore[assignment, method-assign]
-    if validation := sys.modules.get("yolo.training.validation"):  # where it was not imported yet, nothing is trained
-        vars(validation)["SHOWN"] = _ON_A_SHEET if used else 1
+    vars(validation)["SHOWN"] = _ON_A_SHEET if used else 1

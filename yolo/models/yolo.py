@@ -210,8 +210,8 @@ class YoloDetector(Detector):
         """Return a folded float32 copy of the network on the CPU, made of ordinary operators, its heads, the input."""
         network = inference_copy(self._inference.network, prepack=False).cpu()
         for module in network.modules():
-            if hasattr(module, "inplace"):
-                setattr(module, "inplace", False)  # noqa: B010  # same numbers; the exporter is slower in place
+            if "inplace" in vars(module):
+                vars(module)["inplace"] = False  # the same numbers; the exporter takes longer for operators in place
         return network, list(network.heads), self.size
 
     def metadata(self) -> Mapping[str, str]:
