@@ -11,7 +11,7 @@ import struct
 import threading
 import zipfile
 from pathlib import Path
-from tarfile import GNU_FORMAT, GNUTYPE_SPARSE, TarInfo
+from tarfile import GNU_FORMAT, GNUTYPE_LONGNAME, GNUTYPE_SPARSE, REGTYPE, TarInfo
 from tarfile import open as open_tar
 
 import pytest
@@ -144,10 +144,12 @@ def sparse() -> bytes:
     return bytes(header) + bytes(512) + bytes(1024)
 
 
-def negative() -> bytes:
-    """A file of -512 bytes, at whose end the same file begins."""
-    header = bytearray(TarInfo("a/b.txt").tobuf(GNU_FORMAT))
-    header[124:136] = b"\xff" * 10 + (-512 & 0xFFFF).to_bytes(2, "big")
+def sized(size: int, kind: bytes = REGTYPE) -> bytes:
+    """A file of any size: of -512 bytes it begins again at its own end, as a name (L) it is read at once."""
+    member = TarInfo("a/b.txt")
+    member.type = kind
+    header = bytearray(member.tobuf(GNU_FORMAT))
+    header[124:136] = (b"\xff" if size < 0 else b"\x80") + (size % 2**88).to_bytes(11, "big")
     header[148:156] = b"        "
     header[148:156] = b"%06o\0 " % sum(header)
     return bytes(header) + bytes(1024)
@@ -165,7 +167,9 @@ def compressed() -> bytes:
 
 TARS = {
     "sparse": (sparse(), "not a plain file"),
-    "negative": (negative(), "has -512 bytes"),
+    "negative": (sized(-512), "has -512 bytes"),
+    "a long name": (sized(2**50, GNUTYPE_LONGNAME), "a header of 1125899906842624 bytes"),
+    "a negative name": (sized(-512, GNUTYPE_LONGNAME), "a header of -512 bytes"),
     "compressed": (compressed(), "cannot be read"),
     "cut": (tarred({"a/b.txt": b"x" * 5000, "a/c.txt": b"x" * 900_000})[:800_000], "end of data"),
     "cut in a header": (tarred({"a/b.txt": b"x" * 512, "a/c.txt": b"y"})[:1200], "no header and no end at byte 1,024"),

@@ -101,9 +101,19 @@ def _of_zip(archive: Path, stack: ExitStack) -> Iterator[tuple[str, Reader]]:
         yield info.filename, Reader(archive, info.file_size, partial(zipped.open, info))
 
 
+class _Pieces(io.BufferedReader):
+    """A tar archive of which no more than a piece is read at once. tarfile asks for as much as a header states."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= PIECE:
+            raise ArchiveError(f"{self.name}: a damaged archive: a header of {size} bytes")
+        return super().read(size)
+
+
 def _of_tar(archive: Path, stack: ExitStack) -> Iterator[tuple[str, Reader]]:
     """Yield name and reader of each file of a tar archive without compression, which the stack closes."""
-    tar = stack.enter_context(tarfile.open(archive, "r:"))  # noqa: SIM115
+    file = stack.enter_context(_Pieces(archive.open("rb", buffering=0)))
+    tar = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))  # noqa: SIM115
     for member in tar:
         if member.size < 0:  # tarfile would read the same member for ever
             raise ArchiveError(f"{archive}: a damaged archive: {member.name!r} has {member.size} bytes")
@@ -112,10 +122,9 @@ def _of_tar(archive: Path, stack: ExitStack) -> Iterator[tuple[str, Reader]]:
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
             raise ArchiveError(f"{archive}: holds {member.name!r}, which is not a plain file; nothing was unpacked")
         yield member.name, Reader(archive, member.size, partial(tar.extractfile, member))
-    with archive.open("rb") as file:  # tarfile takes a damaged header for the end, which is a block of zeros
-        file.seek(tar.offset)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise ArchiveError(f"{archive}: a damaged archive: no header and no end at byte {tar.offset:,}")
+    file.seek(tar.offset)  # tarfile takes a damaged header for the end, which is a block of zeros
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise ArchiveError(f"{archive}: a damaged archive: no header and no end at byte {tar.offset:,}")
 
 
 # tarfile's own data filter is weaker: it turns /a into a, and accepts a/../b, a\b, C:/a and links inside the folder.
