@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from yolo.options import yaml_nodes
 from yolo.options.yaml_file import read_values, read_yaml, write_yaml
 
 
@@ -239,3 +240,21 @@ def test_any_bytes_are_options_or_an_error(tmp_path_factory: pytest.TempPathFact
     except ValueError as problem:
         message = str(problem)
     assert not message or message.startswith(f"{folder / 'a.yaml'}:")
+
+
+def test_a_refused_file_is_composed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be long, and is asked for its model and other words before it is read. Another content is another file."""
+    file, composed = tmp_path / "a.yaml", list[str]()
+    compose = yaml_nodes._Loader.get_single_node
+
+    def counted(loader: yaml_nodes._Loader) -> Any:
+        composed.append("")
+        return compose(loader)
+
+    monkeypatch.setattr(yaml_nodes._Loader, "get_single_node", counted)
+    for times, text in ((1, "a: [1"), (2, "b: [1")):
+        file.write_text(text)
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"a\.yaml:1: this is not YAML"):
+                yaml_nodes.composed(file)
+        assert len(composed) == times

@@ -35,7 +35,10 @@ def composed(file: Path, text: str | None = None) -> yaml.Node | None:
     half a letter. OSError if the file cannot be read.
     """
     with _yaml_errors(file):
-        return _root(read_bytes(file, LARGEST) if text is None else text)
+        root = _root(read_bytes(file, LARGEST) if text is None else text)
+        if isinstance(root, Exception):
+            raise root
+        return root
 
 
 def plain_values(file: Path, text: str | None = None) -> Any:
@@ -46,10 +49,13 @@ def plain_values(file: Path, text: str | None = None) -> Any:
 
 
 @lru_cache(maxsize=2)  # a file is asked for its model and its kind before it is read
-def _root(content: str | bytes) -> yaml.Node | None:
+def _root(content: str | bytes) -> yaml.Node | Exception | None:
+    """Return the root, or what is wrong: a long file that is refused is not composed again to be refused again."""
     loader = _Loader(content)
     try:
         return loader.get_single_node()
+    except Exception as problem:
+        return problem
     finally:
         loader.dispose()
 
