@@ -72,20 +72,8 @@ def found(name: str, given: str, split: str, **options: object) -> tuple[int, in
 
 def train(out: Path, name: str, given: str, *words: str) -> int:
     """Run `train` for one epoch on the tiny network; return its exit status."""
-    usual = (
-        "--cfg",
-        str(tiny_cfg(out.parent)),
-        "--epochs",
-        "1",
-        "--batch-size",
-        "4",
-        "--workers",
-        "0",
-        "--device",
-        "cpu",
-        "--precision",
-        "fp32",
-    )
+    usual = ["--epochs", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--precision", "fp32"]
+    usual += ["--cfg", str(tiny_cfg(out.parent))]
     with unchanged(CASES / name):
         return main(["train", "--data", str(CASES / name / given), *usual, "--out", str(out), *words])
 

@@ -228,7 +228,10 @@ def rebuilt(
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], file: Path, its: str) -> None:
-    """Load the tensors of a file. Raises ValueError if they are another network's; `its` is what should be given."""
+    """Load the tensors of a file. Raises ValueError for those of another network, or of other types.
+
+    `its` is what should be given instead.
+    """
     check_types(tensors, network, file)
     try:
         network.load_state_dict(tensors)

@@ -36,7 +36,7 @@ def composed(file: Path, text: str | None = None) -> yaml.Node | None:
     """
     with _yaml_errors(file):
         root = _root(read_bytes(file, LARGEST) if text is None else text)
-        if isinstance(root, Exception):
+        if isinstance(root, yaml.YAMLError):
             raise root
         return root
 
@@ -49,12 +49,12 @@ def plain_values(file: Path, text: str | None = None) -> Any:
 
 
 @lru_cache(maxsize=2)  # a file is asked for its model and its kind before it is read
-def _root(content: str | bytes) -> yaml.Node | Exception | None:
+def _root(content: str | bytes) -> yaml.Node | yaml.YAMLError | None:
     """Return the root, or what is wrong: a long file that is refused is not composed again to be refused again."""
     loader = _Loader(content)
     try:
         return loader.get_single_node()
-    except Exception as problem:
+    except yaml.YAMLError as problem:
         return problem
     finally:
         loader.dispose()
@@ -110,7 +110,7 @@ def _yaml_errors(file: Path) -> Iterator[None]:
     """Within the block, what is not YAML raises ValueError with the file, and the line where it is known."""
     try:
         yield
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except yaml.MarkedYAMLError as problem:
         mark, refused = problem.problem_mark, isinstance(problem, _RefusedError)
