@@ -40,7 +40,7 @@ BUDGET = {
     "yolo/explain": 660,
     "yolo/deploy": 940,
     "yolo/doctor": 820,
-    "yolo/training": 2610,
+    "yolo/training": 2620,
     "yolo/preflight": 800,
     "yolo/ablation": 1340,
     "yolo/commands": 1910,

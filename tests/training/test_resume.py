@@ -83,6 +83,23 @@ def test_a_stop_request_after_any_step(step: int, place: Place, monkeypatch: pyt
     assert same_run(place.run, Path("run")) == ""
 
 
+def test_another_number_of_threads(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sums of other threads round otherwise, which is said; with the same ones nothing is."""
+    for threads in (1, 2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "_all_agree", lambda trainer, _interrupt: trainer.step == 5)
+            assert main(["train", *place.words, "--out", f"run-{threads}"]) == 130
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            assert main(["train", "--resume", f"run-{threads}"]) == 0
+        said = capsys.readouterr().out
+        assert ("from here on sums round otherwise" in said) == (threads == 2)
+        assert ("threads 1, processes 1, resumed with torch" in said) == (threads == 2)
+
+
 def before(method: Callable[..., Any], when: Callable[..., bool]) -> Callable[..., Any]:
     """Return the method; it is killed at its start if `when` is true for its arguments."""
 

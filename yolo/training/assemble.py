@@ -19,6 +19,7 @@ from yolo.data.loader import Loader
 from yolo.data.sampler import Batches
 from yolo.data.sheet import contact_sheet
 from yolo.data.transforms import Augmented, Preview
+from yolo.files.shown import one_line
 from yolo.images.files import write_image
 from yolo.metrics.coco import METRICS
 from yolo.models.build import build_detector, names_of_weights
@@ -30,6 +31,7 @@ from yolo.process.distributed import print_once, rank, world_size
 from yolo.training.allocator import keep_large_blocks
 from yolo.training.batches import loader_threads, loader_workers, make_batches
 from yolo.training.callback import EpochEnd
+from yolo.training.checkpoint import rounding
 from yolo.training.engine import Trainer
 from yolo.training.fitting import check, loading
 from yolo.training.full_batches import FullBatches, compiled, recorded
@@ -196,8 +198,16 @@ def assemble(parts: Parts, on_epoch_end: EpochEnd | None = None) -> Trainer:
         f"{str(parts.precision).removeprefix('torch.')} on {parts.device}"
     )
     notes = [] if detector.recipe else warmup_notes(options.schedule, parts.total_steps)
-    print_once("\n".join([summary, *notes]))
+    print_once("\n".join([summary, *notes, *_rounded_otherwise(state, parts.device)]))
     return trainer
+
+
+def _rounded_otherwise(state: Mapping[str, Any] | None, device: torch.device) -> list[str]:
+    """Return a line if the rest of a resumed run will not be bit for bit that of the uninterrupted one."""
+    before, now = (state or {}).get("rounding"), rounding(device)  # not in checkpoints of version 0.1
+    if before in (None, now):
+        return []
+    return [f"saved with {one_line(before)[:200]}, resumed with {now}: from here on sums round otherwise"]
 
 
 @contextmanager

@@ -17,9 +17,19 @@ import numpy as np
 import torch
 
 from yolo.files.atomic import replacing
+from yolo.process.distributed import world_size
 
 FORMAT = 1
 """The format of the file. A file of another format has other contents and is refused."""
+
+
+def rounding(device: torch.device) -> str:
+    """Return what the last digits of sums depend on, besides the options: PyTorch, processor or GPU, threads."""
+    if device.type == "cuda":
+        where = torch.cuda.get_device_name(device)
+    else:
+        where = f"{torch.backends.cpu.get_cpu_capability()}, threads {torch.get_num_threads()}"
+    return f"torch {torch.__version__}, {where}, processes {world_size()}"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ from yolo.options.training import Training
 from yolo.options.yaml_file import yaml_text
 from yolo.process.distributed import copy_from_rank_0, rank, sum_over_ranks, world_size
 from yolo.training.callback import EpochEnd, called
-from yolo.training.checkpoint import random_state, save_checkpoint, set_random_state
+from yolo.training.checkpoint import random_state, rounding, save_checkpoint, set_random_state
 from yolo.training.diagnose import NotFiniteError, diagnosis
 from yolo.training.ema import Ema
 from yolo.training.fitting import check_fits
@@ -175,6 +175,7 @@ class Trainer:
         state = self.state_dict()
         if rank() == 0:
             own = {"options": run_text(self.options), "origin": list(self.origin), "transform": self.transform}
+            own["rounding"] = rounding(self.device)
             save_checkpoint(self.run.folder / LAST, {"trainer": state, **own})
 
     def _epoch(self, interrupt: Interrupt) -> bool:

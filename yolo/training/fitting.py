@@ -54,8 +54,9 @@ def check_parts(state: Mapping[str, Any]) -> None:
     counts = (trainer["step"], trainer["loader"]["epoch"], trainer["loader"]["position"], *state.get("origin", ()))
     if min(counts) < 0:
         raise MisfitError(f"trainer: {min(counts)} steps, epochs or batches, expected at least 0")
-    if not isinstance(state.get("transform"), str | None):
-        raise MisfitError(f"transform: {_kind(state['transform'])}, expected a name or None")
+    for name in ("transform", "rounding"):
+        if not isinstance(state.get(name), str | None):
+            raise MisfitError(f"{name}: {_kind(state[name])}, expected text or None")
 
 
 def check_fits(
